@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What lies where in the segments that server and clients share. An ABI:
+ * fixed-width fields, offsets instead of pointers, one writer to a line.
+ *
+ * Segments of a pool:
+ *
+ *   meta (one for a pool; server writes, clients read)
+ *     struct pool_header | tiers | counters | namespaces | clients | slabs
+ *   index (one at a time; server writes; index/table.h)
+ *   descriptors (one for each slab; server writes; array of frame_desc)
+ *   payload (one for each slab; server and its owner write)
+ *   client (one for each client; the client writes all but the answers and the
+ *     overflow pins, which the server writes)
+ *
+ * All are populated before they are shared (shm/segment.h).
+ *
+ * Version. `major` changes when old code would misread; `incompat` bits are
+ * features that a reader must know, `compat` bits may be ignored. The stamp is
+ * computed from sizes and offsets and catches builds that disagree.
+ */
+#ifndef ONECOPY_SHM_LAYOUT_H
+#define ONECOPY_SHM_LAYOUT_H
+
+#include "base/shared.h"
+#include "coherence/frame.h"
+#include "index/match.h"
+#include "wire/ring.h"
+
+#define LAYOUT_MAGIC 0x4c4f4f5059504f43ull
+#define LAYOUT_MAJOR 1u
+#define LAYOUT_MINOR 0u
+#define LAYOUT_INCOMPAT_KNOWN 0ull
+
+#define LAYOUT_NAME 64 /* bytes of a name, zero padded */
+#define LAYOUT_NS_MAX 256
+#define LAYOUT_CLIENTS_MAX 512
+#define LAYOUT_SLABS_MAX 4096
+#define LAYOUT_COUNTERS 64
+#define LAYOUT_TIERS 8
+#define LAYOUT_RANKS_MAX 64
+
+/* Identity of the layout: XXH3 over the sizes and offsets of all structs. */
+uint64_t layout_stamp(void);
+
+enum pool_state {
+	POOL_STARTING = 1, /* a server is attaching; metadata may be read */
+	POOL_SERVING = 2,
+	POOL_STOPPED = 3, /* the node ends: no more answers */
+};
+
+struct pool_header {
+	/* line 0: written once */
+	shared_u64 magic;
+	shared_u64 version; /* major << 32 | minor */
+	shared_u64 incompat, compat;
+	shared_u64 stamp;
+	shared_u64 pool_id; /* random */
+	shared_u64 bytes;   /* of the meta segment */
+	shared_u64 born_ms; /* CLOCK_REALTIME ms */
+	/* line 1: server, seldom; clients look at it on every slow path */
+	shared_u64 state;	 /* enum pool_state */
+	shared_u64 server_epoch; /* number of server starts; release */
+	shared_u64 region_epoch; /* grows when a slab record changes; release:
+				    pairs with acquire in the client */
+	shared_u64 index_epoch;	 /* grows when a new index segment is there */
+	shared_u64 limit_bytes;	 /* the node's limit for slabs */
+	shared_u64 max_frame;	 /* bytes of the largest frame */
+	shared_u64 server_pid;
+	shared_u64 alive_ms; /* CLOCK_MONOTONIC ms of the server's last tick */
+	/* line 2 */
+	shared_u64 tenant[LAYOUT_NAME / 8];
+};
+_Static_assert(sizeof(struct pool_header) == 192, "three lines");
+
+/* Price of a tier as measured by the server. */
+struct tier_record {
+	shared_u64 kind; /* enum oc_tier */
+	shared_u64 latency_ns;
+	shared_u64 bytes_per_s;
+	shared_u64 measured_ms; /* CLOCK_MONOTONIC ms; 0: never */
+	shared_u64 reserved[4];
+};
+_Static_assert(sizeof(struct tier_record) == 64, "one line");
+
+/* Counters of a pool: server. All count since the pool began. */
+#define POOL_COUNTERS(X)                                                   \
+	X(slab_bytes, "bytes in slabs now")                                \
+	X(meta_bytes, "bytes of metadata segments now")                    \
+	X(slabs, "slabs now")                                              \
+	X(frames, "frames now")                                            \
+	X(free_frames, "free frames now")                                  \
+	X(granted, "frames lent for writing now")                          \
+	X(sealed, "parts resident now")                                    \
+	X(sealed_bytes, "payload bytes resident now")                      \
+	X(leaving, "frames removed but still pinned, now")                 \
+	X(retiring_bytes, "slab bytes waiting for clients to let go, now") \
+	X(clients, "clients now")                                          \
+	X(grants, "frames granted")                                        \
+	X(seals, "parts sealed")                                           \
+	X(seal_bytes, "payload bytes sealed")                              \
+	X(exists, "grants and seals answered: somebody was first")         \
+	X(abandons, "grants given back or lost with their client")         \
+	X(evicted, "parts evicted")                                        \
+	X(evicted_bytes, "payload bytes evicted")                          \
+	X(removed, "parts removed on request")                             \
+	X(bad, "parts dropped because their bytes were wrong")             \
+	X(scrubbed_bytes, "bytes verified by the scrubber")                \
+	X(refused, "grants refused because everything was in use")         \
+	X(slabs_made, "slabs made")                                        \
+	X(slabs_moved, "slabs given another shape or owner")               \
+	X(slabs_retired, "slabs retired")                                  \
+	X(spared, "frames found pinned while evicting")                    \
+	X(touches, "touches seen")                                         \
+	X(touches_lost, "touches overwritten before they were seen")       \
+	X(pins, "parts pinned by clients that ended or reported")          \
+	X(misses, "parts not found by such clients")                       \
+	X(read_bytes, "bytes delivered by pins of such clients")           \
+	X(copied_bytes, "bytes copied out by oc_get")                      \
+	X(client_deaths, "clients that ended without saying so")
+
+enum pool_counter {
+#define X(name, text) POOL_C_##name,
+	POOL_COUNTERS(X)
+#undef X
+		POOL_COUNTERS_USED
+};
+_Static_assert(POOL_COUNTERS_USED <= LAYOUT_COUNTERS, "room for counters");
+extern const char *const pool_counter_names[POOL_COUNTERS_USED];
+extern const char *const pool_counter_texts[POOL_COUNTERS_USED];
+
+/* A namespace. Never removed while the pool lives; id = index + 1. */
+struct ns_group {
+	shared_u64 rule;   /* enum match_rule << 32 | window in tokens */
+	shared_u64 slices; /* 0: any size up to slice_bytes */
+	shared_u64 slice_bytes;
+	shared_u64 stride;
+};
+struct ns_record {
+	shared_u64 id; /* 0: unused; stored last, release */
+	shared_u64 digest[4]; /* SHA-256 of the identity, docs/formats/pool.md */
+	shared_u64 weights[4];
+	shared_u64 layout[4];
+	shared_u64 block_tokens;
+	shared_u64 ranks_groups; /* ranks << 32 | groups */
+	shared_u64 label[LAYOUT_NAME / 8];
+	shared_u64 reserved;
+	struct ns_group group[MATCH_GROUPS_MAX];
+};
+_Static_assert(sizeof(struct ns_record) == 24 * 8 + 8 * 32, "ns record");
+
+/* A namespace's description outside shared memory: what RING_NS_OPEN carries
+ * in the blob, and what records decode to. No padding. */
+struct ns_spec {
+	uint8_t weights[32];
+	uint8_t layout[32];
+	uint32_t block_tokens;
+	uint16_t ranks, groups;
+	struct {
+		uint32_t rule, window_tokens;
+		uint64_t slices, slice_bytes, stride;
+	} group[MATCH_GROUPS_MAX];
+	char label[LAYOUT_NAME];
+};
+_Static_assert(sizeof(struct ns_spec) == 72 + 8 * 32 + 64, "no padding");
+
+/* 0, or -EINVAL: the rules of include/onecopy/onecopy.h, the bounds, strings
+ * terminated. Pure. */
+int ns_spec_check(const struct ns_spec *spec);
+/* Bytes of a whole part (the most, where slices is 0). */
+uint64_t ns_spec_part_bytes(const struct ns_spec *spec, unsigned group);
+/* The rule in blocks, for index/match.h. */
+struct match_group ns_spec_rule(const struct ns_spec *spec, unsigned group);
+/* Identity: everything but the label. 0 or -ENOMEM. */
+int ns_spec_digest(const struct ns_spec *spec, uint8_t ret_digest[32]);
+/* Server: fills a record, id last. */
+void ns_record_store(struct ns_record *r, uint32_t id,
+		     const struct ns_spec *spec, const uint8_t digest[32]);
+/* False when the record is unused. */
+bool ns_record_load(const struct ns_record *r, struct ns_spec *ret_spec);
+
+enum client_flags { CLIENT_READ_ONLY = 1 };
+
+/* A client as the server sees it: trusted. id = incarnation << 16 | index, so
+ * it is never 0 (incarnations begin at 1) and never used again. */
+struct client_record {
+	shared_u64 id; /* 0: unused; stored last when made, first when gone */
+	shared_u64 pid_uid; /* pid << 32 | uid */
+	shared_u64 flags;
+	shared_u64 pins; /* slots in its segment << 32 | overflow slots */
+	shared_u64 since_ms; /* CLOCK_MONOTONIC */
+	shared_u64 slab_bytes;
+	shared_u64 granted;
+	shared_u64 seals, seal_bytes;
+	shared_u64 pins_taken, misses, read_bytes, copied_bytes; /* last report */
+	shared_u64 reserved[3];
+	shared_u64 name[LAYOUT_NAME / 8];
+};
+_Static_assert(sizeof(struct client_record) == 192, "three lines");
+
+enum slab_state {
+	SLAB_NONE = 0,
+	SLAB_LIVE = 1,
+	SLAB_RETIRING = 2, /* announced: goes when every client has let go */
+};
+
+/* A slab (region). Its id is its index; 0 is never used. A record that changes
+ * gets a new generation (word) and the pool a new region_epoch. */
+struct slab_record {
+	shared_u64 word;	/* generation << 8 | enum slab_state */
+	shared_u64 frame_bytes;
+	shared_u64 frames_kind; /* frames << 32 | enum segment_kind */
+	shared_u64 bytes;	/* of the payload segment */
+	shared_u64 desc_bytes;	/* of the descriptor segment */
+	shared_u64 owner;	/* client id; 0: only the server writes, or
+				   its owner has ended */
+	shared_u64 payload_id;	/* identity of the memory: equal ids are the
+				   same pages under another shape */
+	shared_u64 retire_epoch; /* region_epoch at which RETIRING began */
+	/* Which clients were given its descriptors: bit = index. */
+	shared_u64 given[LAYOUT_CLIENTS_MAX / 64];
+};
+_Static_assert(sizeof(struct slab_record) == 128, "two lines");
+
+static inline uint64_t slab_word(uint64_t gen, enum slab_state state)
+{
+	return gen << 8 | (uint64_t)state;
+}
+static inline enum slab_state slab_word_state(uint64_t word)
+{
+	return (enum slab_state)(word & 0xff);
+}
+static inline uint64_t slab_word_gen(uint64_t word)
+{
+	return word >> 8;
+}
+
+struct pool_meta {
+	struct pool_header header;
+	shared_u64 pad[8];
+	struct tier_record tier[LAYOUT_TIERS];
+	shared_u64 counter[LAYOUT_COUNTERS];
+	struct ns_record ns[LAYOUT_NS_MAX];
+	struct client_record client[LAYOUT_CLIENTS_MAX];
+	struct slab_record slab[LAYOUT_SLABS_MAX];
+};
+#define POOL_META_BYTES ALIGN_UP(sizeof(struct pool_meta), PAGE_BYTES)
+
+/* Server: formats a zeroed meta segment. */
+void layout_init(struct pool_meta *m, uint64_t pool_id, const char *tenant);
+/* Both: is this a segment that this build understands? 0; -EPROTO not a pool
+ * or another build (stamp); -EPROTONOSUPPORT version or feature. `why` (may
+ * be NULL) gets a static text. */
+int layout_check(const struct pool_meta *m, uint64_t bytes, const char **why);
+
+/* ---- the client segment --------------------------------------------------- */
+
+#define TOUCH_RING 16384 /* entries, a power of two */
+
+/* Client counters: written by the client, reported by the server. */
+#define CLIENT_COUNTERS(X) X(pins) X(misses) X(read_bytes) X(copied_bytes)
+
+/*
+ *   offset 0      line 0: client: tail, touch_tail, let_go_epoch, pin_high
+ *                 line 1: client: counters
+ *                 line 2: server: asleep
+ *                 line 3: server: overflow_high
+ *   ring          RING_SLOTS x u32        client
+ *   req           RING_SLOTS x 128        client
+ *   resp          RING_SLOTS x 64         server
+ *   touch         TOUCH_RING x u64        client: pin_word() of what was used
+ *   blob          RING_BLOB_BYTES         client for questions, server for
+ *                                         answers; one request at a time
+ *   pins          client_header.n_pins x u64      client
+ *   overflow      client_header.n_overflow x u64  server
+ */
+struct client_header {
+	/* line 0: client */
+	shared_u64 tail;	 /* requests pushed; release */
+	shared_u64 touch_tail;	 /* touches written; release; the server reads
+				    at most the last TOUCH_RING of them */
+	shared_u64 let_go_epoch; /* every slab RETIRING at or before this
+				    region_epoch is no longer mapped; release */
+	shared_u64 pin_high;	 /* slots below this may be in use. Stored
+				    before the slot (same fence, R2) */
+	shared_u64 reserved0[4];
+	/* line 1: client */
+	shared_u64 counter[8]; /* pins, misses, read_bytes, copied_bytes */
+	/* line 2: server */
+	shared_u64 asleep; /* 1: push must write the wake eventfd */
+	shared_u64 reserved2[7];
+	/* line 3: server */
+	shared_u64 overflow_high;
+	shared_u64 n_pins, n_overflow; /* written once; the server keeps its
+					  own copy and does not read these */
+	shared_u64 reserved3[5];
+};
+_Static_assert(sizeof(struct client_header) == 256, "four lines");
+
+struct client_segment {
+	struct client_header header;
+	shared_u32 ring[RING_SLOTS];
+	struct ring_req req[RING_SLOTS];
+	struct ring_resp resp[RING_SLOTS];
+	shared_u64 touch[TOUCH_RING];
+	shared_u64 blob[RING_BLOB_BYTES / 8];
+	shared_u64 slots[]; /* pins, then overflow */
+};
+
+static inline uint64_t client_segment_bytes(uint32_t pins, uint32_t overflow)
+{
+	return ALIGN_UP(sizeof(struct client_segment) +
+				((uint64_t)pins + overflow) * 8,
+			PAGE_BYTES);
+}
+
+#endif

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Requests between a client and the server through the client's segment.
+ *
+ * Slots, not a queue: a request lives in a slot until its answer was taken, so
+ * answers come in any order and a new server finds what its predecessor had
+ * not answered.
+ *
+ *   client                                server
+ *   C1 fill slot i's request
+ *   C2 req.seq = s        (release)
+ *   C3 ring[tail % N] = i; tail++ (release)
+ *   C4 full fence; read `asleep`; if set,
+ *      write the wake eventfd
+ *                                         S1 read tail (acquire), ring, req
+ *                                         S2 do it
+ *                                         S3 fill answer, resp.seq = s (release)
+ *                                         S4 full fence; if req.waiting: futex
+ *                                            wake on resp.seq; if req.notify:
+ *                                            write the notify eventfd
+ *   C5 wait for resp.seq == s (acquire)
+ *
+ * A slot is under way when req.seq != resp.seq. A new server looks at every
+ * slot once and does those that are under way, again where needed: every
+ * operation can be repeated (the server finds a frame granted by this
+ * sequence number, a seal that was already made, ...).
+ *
+ * Before it stops looking at a ring the server stores asleep = 1, fences and
+ * reads the tail once more: pairs with C3, C4 (store buffering, both fenced).
+ *
+ * The client is not trusted: the server copies a request before it looks at
+ * it, checks every field, and never follows anything of it but small numbers.
+ * What a hostile client stores in its answers or ring harms itself.
+ */
+#ifndef ONECOPY_WIRE_RING_H
+#define ONECOPY_WIRE_RING_H
+
+#include "base/shared.h"
+
+#define RING_SLOTS 1024 /* requests under way, a power of two */
+#define RING_BLOB_BYTES 65536ull
+
+enum ring_op {
+	RING_NOP = 0,
+	RING_GRANT = 1,	  /* part, key, bytes, tokens -> loc, gen */
+	RING_SEAL = 2,	  /* loc, gen, checksum, bytes, tokens, key, part */
+	RING_ABANDON = 3, /* loc, gen */
+	RING_REMOVE = 4,  /* key, part (namespace): the whole block */
+	RING_PIN = 5,	  /* key, part -> overflow slot, loc, gen */
+	RING_UNPIN = 6,	  /* arg = overflow slot */
+	RING_CANCEL = 7,  /* arg = slot, arg2 = its seq */
+	RING_NS_OPEN = 8, /* spec in the blob -> namespace id */
+	RING_REPORT = 9,  /* question in the blob -> JSON text in the blob,
+			     piece by piece: arg = offset, arg2 = report id
+			     (0: make a new one) */
+	RING_BAD = 10,	  /* loc, gen: the client's verification failed; the
+			     server checks for itself and drops it */
+	RING_OPS
+};
+
+/* Written by the client. 128 bytes. */
+struct ring_req {
+	shared_u64 seq;	    /* last; 0 = never used; grows by RING_SLOTS.. per slot */
+	shared_u64 op;	    /* enum ring_op */
+	shared_u64 part;    /* frame_part() */
+	shared_u64 key[4];
+	shared_u64 loc;
+	shared_u64 gen;
+	shared_u64 extent;  /* bytes << 32 | tokens */
+	shared_u64 checksum;
+	shared_u64 timeout_ns; /* how long the server may keep it; 0: answer at once */
+	shared_u64 arg;
+	shared_u64 arg2;
+	shared_u32 waiting; /* a thread sleeps on resp.seq */
+	shared_u32 notify;  /* tell the notify eventfd */
+	shared_u64 reserved;
+};
+_Static_assert(sizeof(struct ring_req) == 128, "two lines");
+
+/* Written by the server. 64 bytes. */
+struct ring_resp {
+	shared_u64 seq;	   /* last. Its low 32 bits are the futex word */
+	shared_u64 result; /* int64: 0, positive answer, -errno */
+	shared_u64 loc;
+	shared_u64 gen;
+	shared_u64 arg;
+	shared_u64 arg2;
+	shared_u64 reserved[2];
+};
+_Static_assert(sizeof(struct ring_resp) == 64, "one line");
+
+/* A request as copied out of shared memory. */
+struct ring_call {
+	uint64_t seq;
+	uint64_t op, part, key[4], loc, gen, extent, checksum, timeout_ns, arg,
+		arg2;
+	uint32_t slot;
+};
+struct ring_answer {
+	int64_t result;
+	uint64_t loc, gen, arg, arg2;
+};
+
+/* Copies a request (relaxed loads after an acquire of seq). False when seq is
+ * 0 or equals the answer's: nothing is under way. */
+bool ring_req_load(const struct ring_req *req, const struct ring_resp *resp,
+		   uint32_t slot, struct ring_call *ret_call);
+/* Fills a slot's request, C1 and C2. */
+void ring_req_store(struct ring_req *req, const struct ring_call *call,
+		    bool notify);
+/* S3. */
+void ring_resp_store(struct ring_resp *resp, uint64_t seq,
+		     const struct ring_answer *answer);
+/* C5 without waiting: true when answered. */
+bool ring_resp_load(const struct ring_resp *resp, uint64_t seq,
+		    struct ring_answer *ret_answer);
+
+#endif
