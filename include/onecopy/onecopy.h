@@ -109,6 +109,10 @@ int oc_chain_partial(const struct oc_chain_options *options,
 
 typedef struct oc_client oc_client;
 
+struct oc_region; /* below */
+typedef void (*oc_region_fn)(void *ctx, int event,
+			     const struct oc_region *region);
+
 struct oc_client_options {
 	size_t size;
 	const char *socket; /* NULL: $ONECOPY_SOCKET, else the default path */
@@ -118,6 +122,8 @@ struct oc_client_options {
 	uint32_t pins;	    /* pins held at once without a system call;
 			       0: 16,384; the node's quota is the limit */
 	uint64_t timeout_ns; /* default for all calls; 0: 5 s */
+	oc_region_fn on_region; /* NULL: regions are managed silently */
+	void *region_ctx;
 };
 
 /* Blocking up to the timeout (also while no server listens yet when the socket
@@ -221,7 +227,8 @@ enum oc_pin_flags {
  * server is asked for one (a round trip, within the default timeout). */
 int oc_pin(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	   unsigned flags, struct oc_pin *ret_pin);
-/* Any time, any thread. The use counts again as recency (tail first). */
+/* Any time, any thread. Recency counts from here: a pinned part cannot leave
+ * anyway. */
 void oc_unpin(oc_ns *ns, struct oc_pin *pin);
 
 /* The same part of n blocks with one fence. ret_pins[i].data is NULL for a
@@ -357,16 +364,20 @@ struct oc_region {
 	uint64_t bytes;
 	uint64_t frame_bytes;
 };
+/* Told to oc_client_options.on_region, from inside the call of whichever
+ * thread noticed: COMES before any frame of the region is returned by a call,
+ * GOES before its base becomes invalid (no frame in it is held then). The
+ * callback may not call the client. */
 enum oc_region_event { OC_REGION_COMES = 1, OC_REGION_GOES = 2 };
 
-/* The next event, oldest first. OC_NONE within the timeout. After
- * OC_REGION_GOES was taken the base is no longer valid. A client that never
- * calls this gets its regions managed silently; the first call turns events
- * on for the client and reports the regions that are there. Pins in a region
- * that goes are not lost: it goes only when no frame in it is held. */
-int oc_region_next(oc_client *c, uint64_t timeout_ns,
-		   enum oc_region_event *ret_event,
-		   struct oc_region *ret_region);
+/* Calls fn with OC_REGION_COMES for each region that is mapped now. */
+void oc_region_each(oc_client *c, oc_region_fn fn, void *ctx);
+
+/* Handles what the node has announced meanwhile (regions that come and go).
+ * Every call does this when it notices; a client that makes no calls for long
+ * should call it when oc_client_fd() is readable, so that memory which the
+ * node wants to give away is not held up. Does not wait. */
+int oc_client_dispatch(oc_client *c);
 
 /* ---- submit forms --------------------------------------------------------- */
 
@@ -410,7 +421,8 @@ int oc_op_cancel(oc_client *c, uint64_t id);
  * 0 and *ret_n >= 1, or OC_NONE. */
 int oc_op_take(oc_client *c, struct oc_completion *ret_done, size_t n,
 	       uint64_t timeout_ns, size_t *ret_n);
-/* Readable when a completion (or a region event) may be waiting: for poll. It
+/* Readable when a completion, or an announcement for oc_client_dispatch(),
+ * may be waiting: for poll. It
  * stays the client's; do not read or close it. */
 int oc_client_fd(const oc_client *c);
 
