@@ -214,6 +214,27 @@ inline client_fill()
 #endif
 }
 
+/* Refused; but when the server dies before the head moves, the next one may
+ * grant what this one refused. Nobody waits for that frame: give it back. */
+inline late_grant()
+{
+	if
+#ifndef MUT_LATE_GRANT_KEPT
+	:: d_step {
+		req_op[c] == OP_NONE && rep[c] == 1;
+		f = rep_frame[c];
+		w = rep_gen[c];
+		SEND_(OP_ABANDON, k, f, w)
+		};
+		answered()
+	:: d_step { req_op[c] == OP_NONE && rep[c] != 1 -> rep[c] = 0 }
+#else
+	:: d_step { req_op[c] == OP_NONE -> rep[c] = 0; rep_frame[c] = 0;
+			rep_gen[c] = 0 }
+#endif
+	fi
+}
+
 inline client_write()
 {
 	d_step { req_seq[c]++; SEND_(OP_GRANT, k, 0, 0) };
@@ -225,10 +246,11 @@ inline client_write()
 		assert(writing[f] == 0); /* no two owners */
 		writing[f] = c + 1
 		};
-		client_fill()
-	:: rep[c] == 2
-	fi;
-	answered()
+		client_fill();
+		answered()
+	:: d_step { rep[c] == 2 -> rep[c] = 0 };
+		late_grant()
+	fi
 }
 
 inline client_remove()

@@ -3,11 +3,11 @@
  * One pass forward finds the run of blocks that the FULL groups have, one pass
  * backward the longest length up to there at which the others agree.
  *
- * Scratch: for each group the block before which it has no more to ask
- * (`need`, an array of size_t), then nothing else. Going backward from length
- * n, a WINDOW group holds at n when the blocks [n - w, n) are present. A miss
- * at block m rules out all lengths in (m, m + w], so n falls to m at once and
- * no block is asked for twice: blocks in [known, n) are present.
+ * Scratch: for each group the lowest block that it is known to have (`known`).
+ * Going backward from length n, a WINDOW group holds at n when the blocks
+ * [n - w, n) are present. A miss at block m rules out all lengths in
+ * (m, m + w], so n falls to m at once and no block is asked for twice: blocks
+ * in [known, n) are present.
  */
 #include "index/match.h"
 
@@ -51,9 +51,9 @@ static size_t full_run(const struct match_group *groups, unsigned n_groups,
 	return n;
 }
 
-/* The longest length up to n at which the group's rule holds. *known: the
- * lowest block known to be present, of an unbroken row up to the n of the last
- * call; n never lies below it but by falling under it, when it starts anew. */
+/* The longest length up to n at which the group's rule holds. The blocks
+ * [*known, n) are present; where n has fallen below *known, the row starts
+ * anew at n. */
 static size_t fall_to(const struct match_group *group, unsigned g, size_t n,
 		      match_present present, void *ctx, size_t *known)
 {

@@ -19,7 +19,7 @@
 #include <errno.h>
 
 #define SEARCH_NODES 512
-#define SEARCH_ROOT UINT16_MAX
+#define SEARCH_ROOT  UINT16_MAX
 
 /* One entry that could be moved into its other bucket, `to`. */
 struct search_node {
@@ -268,8 +268,8 @@ static NOINLINE int insert_full(struct table *t, struct table_hash h,
 	s.home = home;
 	s.ctx = ctx;
 	s.n = 0;
-	err = make_room(&s, table_bucket_a(t, h), table_bucket_b(t, h),
-			&bucket, &way);
+	err = make_room(&s, table_bucket_a(t, h), table_bucket_b(t, h), &bucket,
+			&way);
 	if (!err)
 		put(t, bucket, way, word);
 	return err;

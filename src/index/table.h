@@ -25,7 +25,7 @@
 
 #include "base/shared.h"
 
-#define TABLE_WAYS 8
+#define TABLE_WAYS  8
 #define TABLE_MAGIC 0x3158444e49434f31ull
 
 struct table_bucket {
@@ -114,8 +114,8 @@ static inline uint64_t table_probe(const struct table *t, struct table_hash h,
 	while (at < 2 * TABLE_WAYS) {
 		uint64_t word;
 
-		bucket = &t->bucket[at < TABLE_WAYS ? table_bucket_a(t, h) :
-						      table_bucket_b(t, h)];
+		bucket = &t->bucket[at < TABLE_WAYS ? table_bucket_a(t, h)
+						    : table_bucket_b(t, h)];
 		word = shared_load64_acquire(&bucket->entry[at++ % TABLE_WAYS]);
 		if ((word ^ h.h) >> 48 == 0 && word) {
 			*cursor = at;
