@@ -99,6 +99,22 @@ static inline void table_prefetch(const struct table *t, struct table_hash h)
 	__builtin_prefetch(&t->bucket[table_bucket_b(t, h)]);
 }
 
+/* One bit for each way of the bucket whose tag fits. Without branches: where an
+ * entry lies cannot be foretold, and a wrong guess costs more than eight
+ * compares. Empty ways fit a tag of 0; table_probe() passes over them. */
+static inline unsigned table_fits(const struct table_bucket *bucket,
+				  struct table_hash h)
+{
+	unsigned fits = 0;
+
+	for (unsigned way = 0; way < TABLE_WAYS; way++) {
+		uint64_t word = shared_load64(&bucket->entry[way]);
+
+		fits |= (unsigned)((word ^ h.h) >> 48 == 0) << way;
+	}
+	return fits;
+}
+
 /*
  * Reader: candidate words whose tag fits, one at a time. Start with
  * cursor = 0; returns 0 when there are no more. Acquire load: pairs with the
@@ -108,15 +124,22 @@ static inline void table_prefetch(const struct table *t, struct table_hash h)
 static inline uint64_t table_probe(const struct table *t, struct table_hash h,
 				   unsigned *cursor)
 {
-	const struct table_bucket *bucket;
 	unsigned at = *cursor;
 
 	while (at < 2 * TABLE_WAYS) {
+		const struct table_bucket *bucket =
+			&t->bucket[at < TABLE_WAYS ? table_bucket_a(t, h)
+						   : table_bucket_b(t, h)];
+		unsigned fits = table_fits(bucket, h) >> at % TABLE_WAYS;
 		uint64_t word;
 
-		bucket = &t->bucket[at < TABLE_WAYS ? table_bucket_a(t, h)
-						    : table_bucket_b(t, h)];
+		if (!fits) {
+			at = (at / TABLE_WAYS + 1) * TABLE_WAYS;
+			continue;
+		}
+		at += (unsigned)__builtin_ctz(fits);
 		word = shared_load64_acquire(&bucket->entry[at++ % TABLE_WAYS]);
+		/* It may have changed since it fitted. */
 		if ((word ^ h.h) >> 48 == 0 && word) {
 			*cursor = at;
 			return word;
