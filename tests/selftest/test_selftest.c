@@ -16,7 +16,8 @@ static char selftest_output[1 << 18];
 
 static int selftest_run(const char *name)
 {
-	char *const argv[] = { strdup("planted"), name ? strdup(name) : NULL, NULL };
+	char *const argv[] = { strdup("planted"), name ? strdup(name) : NULL,
+			       NULL };
 	char path[] = "/tmp/onecopy-selftest-XXXXXX";
 	int status, fd = mkostemp(path, O_CLOEXEC);
 	ssize_t got;
@@ -26,7 +27,7 @@ static int selftest_run(const char *name)
 	unlink(path);
 	unsetenv("ONECOPY_TEST_HARNESS");
 	setenv("ONECOPY_TEST_TIME_SCALE", "1", 1);
-	setenv("ONECOPY_TEST_TIMEOUT", name ? "2" : "10", 1);
+	setenv("ONECOPY_TEST_TIMEOUT", name ? "2" : "4", 1);
 	CHECK(getenv("ONECOPY_PLANTED"));
 	pid = fork();
 	if (pid == 0) {
