@@ -56,7 +56,7 @@ FNR == 1 && (/^1\.\./ || /^(not )?ok /) {
 	section = "stdout"
 }
 
-section == "head" && /^test: / { sub(/^test: +/, ""); name = $0; next }
+section == "head" && /^test: / { sub(/^test: +([^\/]* \/ )?/, ""); name = $0; next }
 section == "head" && /^result: / { sub(/^result: +/, ""); result = $0; next }
 /^-+ stdout -+$/ && name != "" { section = "stdout"; next }
 /^-+ stderr -+$/ && name != "" { section = "stderr"; in_failure = 0; next }

@@ -1,8 +1,7 @@
 /*
- * Planted faults, one a test, between tests that pass; built without optimization.
- * Not a test by itself:
- * tests/selftest/test_selftest.c runs this program and holds each fault against
- * the test that it was planted in.
+ * Planted faults, one a test, between tests that pass; built without
+ * optimization. Not a test by itself: tests/selftest/test_selftest.c runs this
+ * program and holds each fault against the test that it was planted in.
  */
 #include "tests/test.h"
 
