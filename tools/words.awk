@@ -26,7 +26,7 @@ BEGIN {
 	need("timerfd_create", "TFD_CLOEXEC")
 	need("signalfd", "SFD_CLOEXEC")
 	need("inotify_init1", "IN_CLOEXEC")
-	need("recvmsg", "MSG_CMSG_CLOEXEC")
+	need("recvmsg io_uring_prep_recvmsg", "MSG_CMSG_CLOEXEC")
 	need("perf_event_open", "PERF_FLAG_FD_CLOEXEC")
 
 	in_tests("sleep usleep nanosleep clock_nanosleep thrd_sleep",
