@@ -77,6 +77,12 @@ void store_ready(struct store *s, uint64_t now_ns)
 	grant_retry(s, false);
 }
 
+void store_settle(struct store *s, uint64_t now_ns)
+{
+	s->now_ns = now_ns;
+	grant_retry(s, false);
+}
+
 uint64_t store_tick(struct store *s, uint64_t now_ns)
 {
 	s->now_ns = now_ns;

@@ -70,6 +70,8 @@ void store_destroy(struct store *s);
 /* Readable when store_ready() has something to do. */
 int store_fd(const struct store *s);
 void store_ready(struct store *s, uint64_t now_ns);
+/* After requests were served: grants that waited may have room now. */
+void store_settle(struct store *s, uint64_t now_ns);
 /* Work that needs no request: deadlines, retiring slabs, removed frames,
  * scrubbing. Returns the time until it wants to be called again. */
 uint64_t store_tick(struct store *s, uint64_t now_ns);
