@@ -1,0 +1,61 @@
+# Thin front to meson: every target first makes sure that what it needs is
+# installed (tools/bootstrap), then configures, builds and runs.
+#
+#   YES=1          install missing packages without asking
+#   BOOTSTRAP=no   never install anything
+#   JOBS=N         compile and test with N processes
+
+JOBS         ?= $(shell nproc 2>/dev/null || echo 2)
+PREFIX       ?= /usr/local
+DESTDIR      ?=
+FUZZ_SECONDS ?= 30
+export JOBS FUZZ_SECONDS YES BOOTSTRAP
+
+.DEFAULT_GOAL := build
+.PHONY: help build run test bench fuzz install check format clean
+
+help:
+	@echo 'make build     build/onecopy and the library (the default)'
+	@echo 'make run       build, then run the demonstration'
+	@echo '                 ONCE=1 ends after one round, TRACE=FILE replays FILE'
+	@echo 'make test      all builds, all tests, all static checks'
+	@echo 'make check     the static checks only'
+	@echo 'make bench     build, then run all benchmarks (BENCH_ARGS=...)'
+	@echo 'make fuzz      fuzz every target for FUZZ_SECONDS (30) each'
+	@echo 'make install   install under $$(DESTDIR)$$(PREFIX) (/usr/local)'
+	@echo 'make format    format all C files'
+	@echo 'make clean     remove what was built'
+
+build:
+	@tools/bootstrap build
+	@tools/configure build
+	@ninja -C build -j $(JOBS)
+
+run: build
+	@build/onecopy demo $(if $(ONCE),--once) $(if $(TRACE),--trace $(TRACE))
+
+test:
+	@tools/bootstrap test
+	@tools/test
+
+bench: build
+	@build/onecopy bench all $(BENCH_ARGS)
+
+fuzz:
+	@tools/bootstrap fuzz
+	@tools/fuzz $(TARGET)
+
+install: build
+	@meson configure build -Dprefix=$(PREFIX)
+	@DESTDIR='$(DESTDIR)' meson install -C build --no-rebuild
+
+check:
+	@tools/bootstrap check
+	@tools/check
+
+format:
+	@tools/bootstrap check
+	@tools/c-files | xargs -r clang-format-14 -i
+
+clean:
+	rm -rf build build-*
