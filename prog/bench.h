@@ -54,6 +54,10 @@ struct bench_pool *bench_large(struct bench *b);
 /* A line of progress on a terminal's stderr; NULL clears it. */
 void bench_says(const char *text);
 
+/* Fills machine and cache_bytes. */
+int bench_machine(struct bench *b);
+void bench_machine_print(const struct bench *b);
+
 int bench_local(struct bench *b);
 int bench_put(struct bench *b);
 int bench_memory(struct bench *b);

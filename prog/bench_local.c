@@ -5,7 +5,6 @@
  * every slot comes from memory, not from a cache that the last one filled.
  */
 #include <errno.h>
-#include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <signal.h>

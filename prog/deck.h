@@ -47,4 +47,10 @@ int deck_add(struct deck *d, uint64_t at_ms, uint64_t session,
 /* Once, after the last deck_add(). clients > 0. */
 int deck_deal(struct deck *d, uint32_t clients);
 
+struct trace_source;
+
+/* Takes at most `limit` requests (0: all) from a source. Its own failures are
+ * said on stderr. */
+int deck_load(struct deck *d, struct trace_source *source, uint64_t limit);
+
 #endif
