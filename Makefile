@@ -47,6 +47,7 @@ fuzz:
 
 install: build
 	@meson configure build -Dprefix=$(PREFIX)
+	@ninja -C build -j $(JOBS)
 	@DESTDIR='$(DESTDIR)' meson install -C build --no-rebuild
 
 check:

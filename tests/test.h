@@ -44,17 +44,19 @@ struct test_shared {
 };
 
 #define TEST_WEAK __attribute__((weak))
+#define TEST_ENTRY                                   \
+	__attribute__((used, section("test_cases"))) \
+	const struct test_case *const
 #define TEST_STATIC static __attribute__((unused))
 
 TEST_WEAK struct test_shared *test_shared;
 
-#define TEST(name_)                                                          \
-	static void test_##name_(void);                                      \
-	static const struct test_case test_case_##name_ = {                  \
-		.name = #name_, .run = test_##name_, .line = __LINE__        \
-	};                                                                   \
-	__attribute__((used, section("test_cases"))) static const struct     \
-		test_case *const test_entry_##name_ = &test_case_##name_;    \
+#define TEST(name_)                                                   \
+	static void test_##name_(void);                               \
+	static const struct test_case test_case_##name_ = {           \
+		.name = #name_, .run = test_##name_, .line = __LINE__ \
+	};                                                            \
+	static TEST_ENTRY test_entry_##name_ = &test_case_##name_;    \
 	static void test_##name_(void)
 
 __attribute__((format(printf, 3, 4), noreturn)) TEST_STATIC void
@@ -82,52 +84,52 @@ test_fail(const char *file, int line, const char *format, ...)
 
 #define FAIL(...) test_fail(__FILE__, __LINE__, __VA_ARGS__)
 
-#define CHECK(cond_)                                   \
-	do {                                           \
-		if (!(cond_))                          \
-			FAIL("CHECK(%s)", #cond_);     \
+#define CHECK(cond_)                               \
+	do {                                       \
+		if (!(cond_))                      \
+			FAIL("CHECK(%s)", #cond_); \
 	} while (0)
 
 /* Integers of any kind: both sides are widened until no value is lost. */
-#define CHECK_INT(a_, op_, b_)                                               \
-	do {                                                                 \
-		__int128 x_ = (a_), y_ = (b_);                               \
-		if (!(x_ op_ y_))                                            \
-			FAIL("CHECK_INT(%s %s %s): %lld (0x%llx) and "       \
-			     "%lld (0x%llx)",                                \
-			     #a_, #op_, #b_, (long long)x_,                  \
-			     (unsigned long long)x_, (long long)y_,          \
-			     (unsigned long long)y_);                        \
+#define CHECK_INT(a_, op_, b_)                                         \
+	do {                                                           \
+		__int128 x_ = (a_), y_ = (b_);                         \
+		if (!(x_ op_ y_))                                      \
+			FAIL("CHECK_INT(%s %s %s): %lld (0x%llx) and " \
+			     "%lld (0x%llx)",                          \
+			     #a_, #op_, #b_, (long long)x_,            \
+			     (unsigned long long)x_, (long long)y_,    \
+			     (unsigned long long)y_);                  \
 	} while (0)
 
 /* A call that answers 0, or a negative errno. */
-#define CHECK_OK(expr_)                                                      \
-	do {                                                                 \
-		long r_ = (long)(expr_);                                     \
-		if (r_ != 0)                                                 \
-			FAIL("CHECK_OK(%s): %ld (%s)", #expr_, r_,           \
-			     r_ < 0 ? strerror((int)-r_) : "not an error");  \
+#define CHECK_OK(expr_)                                                     \
+	do {                                                                \
+		long r_ = (long)(expr_);                                    \
+		if (r_ != 0)                                                \
+			FAIL("CHECK_OK(%s): %ld (%s)", #expr_, r_,          \
+			     r_ < 0 ? strerror((int)-r_) : "not an error"); \
 	} while (0)
 
-#define CHECK_STR(a_, b_)                                                    \
-	do {                                                                 \
-		const char *x_ = (a_), *y_ = (b_);                           \
-		if (!x_ || !y_ || strcmp(x_, y_) != 0)                       \
-			FAIL("CHECK_STR(%s, %s): \"%s\" and \"%s\"", #a_,    \
-			     #b_, x_ ? x_ : "(null)", y_ ? y_ : "(null)");   \
+#define CHECK_STR(a_, b_)                                                      \
+	do {                                                                   \
+		const char *x_ = (a_), *y_ = (b_);                             \
+		if (!x_ || !y_ || strcmp(x_, y_) != 0)                         \
+			FAIL("CHECK_STR(%s, %s): \"%s\" and \"%s\"", #a_, #b_, \
+			     x_ ? x_ : "(null)", y_ ? y_ : "(null)");          \
 	} while (0)
 
-#define CHECK_MEM(a_, b_, size_)                                             \
-	do {                                                                 \
-		const unsigned char *x_ = (const void *)(a_);                \
-		const unsigned char *y_ = (const void *)(b_);                \
-		size_t n_ = (size_), i_ = 0;                                 \
-		while (i_ < n_ && x_[i_] == y_[i_])                          \
-			i_++;                                                \
-		if (i_ < n_)                                                 \
-			FAIL("CHECK_MEM(%s, %s, %zu): byte %zu is %02x "     \
-			     "and %02x",                                     \
-			     #a_, #b_, n_, i_, x_[i_], y_[i_]);              \
+#define CHECK_MEM(a_, b_, size_)                                         \
+	do {                                                             \
+		const unsigned char *x_ = (const void *)(a_);            \
+		const unsigned char *y_ = (const void *)(b_);            \
+		size_t n_ = (size_), i_ = 0;                             \
+		while (i_ < n_ && x_[i_] == y_[i_])                      \
+			i_++;                                            \
+		if (i_ < n_)                                             \
+			FAIL("CHECK_MEM(%s, %s, %zu): byte %zu is %02x " \
+			     "and %02x",                                 \
+			     #a_, #b_, n_, i_, x_[i_], y_[i_]);          \
 	} while (0)
 
 #include "tests/test_run.h"

@@ -98,7 +98,8 @@ TEST_STATIC void test_print_output(int output)
 	char buffer[4096], last = '\n';
 	ssize_t got;
 
-	for (; (got = pread(output, buffer, sizeof(buffer), at)) > 0; at += got) {
+	for (; (got = pread(output, buffer, sizeof(buffer), at)) > 0;
+	     at += got) {
 		for (ssize_t i = 0; i < got; i++) {
 			if (last == '\n')
 				fputs("# ", stdout);
@@ -204,7 +205,8 @@ TEST_WEAK int main(int argc, char **argv)
 	for (size_t i = 0; tests && i < count; i++) {
 		if (name && strcmp(name, "-l") == 0)
 			puts(__start_test_cases[i]->name);
-		else if (!name || strcmp(name, __start_test_cases[i]->name) == 0)
+		else if (!name ||
+			 strcmp(name, __start_test_cases[i]->name) == 0)
 			tests[chosen++] = __start_test_cases[i];
 	}
 	if (name && strcmp(name, "-l") == 0)

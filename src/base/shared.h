@@ -37,11 +37,11 @@ typedef void (*shared_hook)(void *addr, unsigned width, uint64_t value,
 extern shared_hook shared_record_hook;
 /* Called at each shared_fence(). */
 extern void (*shared_fence_hook)(void);
-#define SHARED_RECORD_(p, v, o)                                            \
-	do {                                                               \
-		if (shared_record_hook)                                    \
-			shared_record_hook((void *)(p), sizeof(*(p)), (v), \
-					   (o));                           \
+#define SHARED_RECORD_(p, v, o)                                     \
+	do {                                                        \
+		if (shared_record_hook)                             \
+			shared_record_hook((void *)(uintptr_t)(p),  \
+					   sizeof(*(p)), (v), (o)); \
 	} while (0)
 #else
 #define SHARED_RECORD_(p, v, o) \

@@ -2,9 +2,18 @@
 #include "coherence/frame.h"
 #include <errno.h>
 
-#define NO { FRAME_STATES, 0 }
-#define TO(s) { FRAME_##s, 0 }
-#define BUMP(s) { FRAME_##s, 1 }
+#define NO                      \
+	{                       \
+		FRAME_STATES, 0 \
+	}
+#define TO(s)                \
+	{                    \
+		FRAME_##s, 0 \
+	}
+#define BUMP(s)              \
+	{                    \
+		FRAME_##s, 1 \
+	}
 
 /* clang-format off */
 const struct frame_step frame_table[FRAME_STATES][FRAME_EVENTS] = {

@@ -18,6 +18,12 @@
  * reads them without a race; a reader without a pin may see a mix of two
  * fillings, and must re-read the word afterwards.
  *
+ * Requests are answered first and leave the ring (the head moves) afterwards,
+ * one at a time, so a new server may serve one again: a grant finds its frame
+ * by owner and grant_seq; a seal of a generation that is sealed already is a
+ * success and not a duplicate of itself. The second answer may differ from the
+ * first: a client gives back a grant that it does not wait for.
+ *
  * What dies with whom: a GRANTED frame dies with its owner (the client that
  * was granted it). SEALED frames outlive everyone but the keeper.
  */
@@ -31,20 +37,21 @@ enum frame_state {
 	FRAME_GRANTED = 1, /* lent to a client for writing */
 	FRAME_SEALED = 2,  /* immutable; may be pinned */
 	FRAME_LEAVING = 3, /* marked; pins are being looked at; new pins fail */
-	FRAME_DOOMED = 4,  /* removed or found bad; released when no pin holds it */
+	FRAME_DOOMED =
+		4, /* removed or found bad; released when no pin holds it */
 	FRAME_STATES
 };
 
 enum frame_event {
-	FRAME_EV_GRANT,	    /* FREE -> GRANTED */
-	FRAME_EV_SEAL,	    /* GRANTED -> SEALED */
-	FRAME_EV_ABANDON,   /* GRANTED -> FREE: given back, or a loser's seal */
+	FRAME_EV_GRANT,	  /* FREE -> GRANTED */
+	FRAME_EV_SEAL,	  /* GRANTED -> SEALED */
+	FRAME_EV_ABANDON, /* GRANTED -> FREE: given back, or a loser's seal */
 	FRAME_EV_OWNER_DIED, /* GRANTED -> FREE; no effect elsewhere */
-	FRAME_EV_LEAVE,	    /* SEALED -> LEAVING */
-	FRAME_EV_SPARE,	    /* LEAVING -> SEALED: a pin was found */
-	FRAME_EV_RELEASE,   /* LEAVING or DOOMED -> FREE: no pin was found */
-	FRAME_EV_DOOM,	    /* SEALED -> DOOMED */
-	FRAME_EV_RECOVER,   /* a new server attaches: LEAVING -> SEALED */
+	FRAME_EV_LEAVE,	     /* SEALED -> LEAVING */
+	FRAME_EV_SPARE,	     /* LEAVING -> SEALED: a pin was found */
+	FRAME_EV_RELEASE,    /* LEAVING or DOOMED -> FREE: no pin was found */
+	FRAME_EV_DOOM,	     /* SEALED -> DOOMED */
+	FRAME_EV_RECOVER,    /* a new server attaches: LEAVING -> SEALED */
 	FRAME_EVENTS
 };
 
@@ -81,11 +88,12 @@ struct frame_desc {
 	shared_u64 key[4];   /* 32 bytes, memory order */
 	shared_u64 checksum; /* base/hash.h; valid when SEALED */
 	shared_u64 part;     /* namespace id << 32 | group << 16 | rank */
-	shared_u64 extent;   /* payload bytes << 32 | tokens; tokens 0 = full block */
+	shared_u64
+		extent; /* payload bytes << 32 | tokens; tokens 0 = full block */
 	/* line 1 */
-	shared_u64 owner;     /* client id that was granted it; kept when sealed */
+	shared_u64 owner; /* client id that was granted it; kept when sealed */
 	shared_u64 grant_seq; /* sequence of the owner's request that got it */
-	shared_u64 touched;   /* recency: node-wide touch counter at last touch */
+	shared_u64 touched; /* recency: node-wide touch counter at last touch */
 	shared_u64 sealed_ms; /* CLOCK_MONOTONIC ms at seal */
 	shared_u64 reserved[4];
 };
@@ -125,10 +133,10 @@ static inline uint32_t frame_extent_tokens(uint64_t extent)
  * Location of a frame inside its pool: slab << 20 | frame-in-slab. 40 bits.
  * Slab 0 is never used, so 0 is "nowhere".
  */
-#define FRAME_LOC_BITS 40
+#define FRAME_LOC_BITS	   40
 #define FRAME_IN_SLAB_BITS 20
-#define FRAME_SLABS_MAX (1u << 20)
-#define FRAME_IN_SLAB_MAX (1u << FRAME_IN_SLAB_BITS)
+#define FRAME_SLABS_MAX	   (1u << 20)
+#define FRAME_IN_SLAB_MAX  (1u << FRAME_IN_SLAB_BITS)
 
 static inline uint64_t frame_loc(uint32_t slab, uint32_t frame)
 {

@@ -14,7 +14,9 @@
  * does not use the frame, or the server sees the slot and does not reuse it.
  *
  * R3 is an acquire load: pairs with the release store of SEALED, so that
- * payload and descriptor fields written before the seal are visible.
+ * payload and descriptor fields written before the seal are visible. It may
+ * read the SEALED of a SPARE or RECOVER instead, so every store of the word is
+ * a release, and a new server loads words with acquire before it stores one.
  * Unpin stores 0 with release order: pairs with the acquire loads of S3, so
  * that the reader's last loads of the payload come before the frame's reuse.
  *

@@ -25,7 +25,7 @@
 
 #include "base/shared.h"
 
-#define TABLE_WAYS 8
+#define TABLE_WAYS  8
 #define TABLE_MAGIC 0x3158444e49434f31ull
 
 struct table_bucket {
@@ -79,19 +79,75 @@ static inline uint8_t table_word_gen(uint64_t word)
 	return (uint8_t)(word >> 40);
 }
 
-/* The two buckets of a hash (they differ when there are two or more). */
-uint64_t table_bucket_a(const struct table *t, struct table_hash h);
-uint64_t table_bucket_b(const struct table *t, struct table_hash h);
+/* The two buckets of a hash (they differ when there are two or more): a from
+ * the low bits, b by an odd step from the bits above, so never a itself. The
+ * tag (top 16 bits) takes no part while there are fewer than 2^24 buckets. */
+static inline uint64_t table_bucket_a(const struct table *t,
+				      struct table_hash h)
+{
+	return h.h & t->mask;
+}
+static inline uint64_t table_bucket_b(const struct table *t,
+				      struct table_hash h)
+{
+	return (h.h ^ (h.h >> 24 | 1)) & t->mask;
+}
 
-void table_prefetch(const struct table *t, struct table_hash h);
+static inline void table_prefetch(const struct table *t, struct table_hash h)
+{
+	__builtin_prefetch(&t->bucket[table_bucket_a(t, h)]);
+	__builtin_prefetch(&t->bucket[table_bucket_b(t, h)]);
+}
+
+/* One bit for each way of the bucket whose tag fits. Without branches: where an
+ * entry lies cannot be foretold, and a wrong guess costs more than eight
+ * compares. Empty ways fit a tag of 0; table_probe() passes over them. */
+static inline unsigned table_fits(const struct table_bucket *bucket,
+				  struct table_hash h)
+{
+	unsigned fits = 0;
+
+	for (unsigned way = 0; way < TABLE_WAYS; way++) {
+		uint64_t word = shared_load64(&bucket->entry[way]);
+
+		fits |= (unsigned)((word ^ h.h) >> 48 == 0) << way;
+	}
+	return fits;
+}
 
 /*
  * Reader: candidate words whose tag fits, one at a time. Start with
  * cursor = 0; returns 0 when there are no more. Acquire load: pairs with the
- * writer's release store in table_insert().
+ * writer's release store in table_insert(). While a writer moves entries the
+ * same word may come twice or not at all.
  */
-uint64_t table_probe(const struct table *t, struct table_hash h,
-		     unsigned *cursor);
+static inline uint64_t table_probe(const struct table *t, struct table_hash h,
+				   unsigned *cursor)
+{
+	unsigned at = *cursor;
+
+	while (at < 2 * TABLE_WAYS) {
+		const struct table_bucket *bucket =
+			&t->bucket[at < TABLE_WAYS ? table_bucket_a(t, h)
+						   : table_bucket_b(t, h)];
+		unsigned fits = table_fits(bucket, h) >> at % TABLE_WAYS;
+		uint64_t word;
+
+		if (!fits) {
+			at = (at / TABLE_WAYS + 1) * TABLE_WAYS;
+			continue;
+		}
+		at += (unsigned)__builtin_ctz(fits);
+		word = shared_load64_acquire(&bucket->entry[at++ % TABLE_WAYS]);
+		/* It may have changed since it fitted. */
+		if ((word ^ h.h) >> 48 == 0 && word) {
+			*cursor = at;
+			return word;
+		}
+	}
+	*cursor = at;
+	return 0;
+}
 
 /* Writer. 0; -ENOSPC when both buckets are full and moving entries for some
  * steps made no room (the caller grows). `home` gives the hash of the entry
@@ -100,7 +156,8 @@ uint64_t table_probe(const struct table *t, struct table_hash h,
 typedef bool (*table_home)(void *ctx, uint64_t word, struct table_hash *ret_h);
 int table_insert(struct table *t, struct table_hash h, uint64_t word,
 		 table_home home, void *ctx);
-/* Writer: clear exactly this word. False when it is not there. */
+/* Writer: clear exactly this word. False when it is not there. (A word that a
+ * crash in the middle of a move left in both buckets goes from both.) */
 bool table_remove(struct table *t, struct table_hash h, uint64_t word);
 /* Writer: replace `from` by `to` in place (one store). */
 bool table_replace(struct table *t, struct table_hash h, uint64_t from,

@@ -5,6 +5,10 @@
  * (level-triggered). Callbacks may add and remove any descriptor, their own
  * included; after loop_remove() returns, its callback is not called again,
  * even when an event for it was already fetched.
+ *
+ * An event says that a descriptor was ready when the kernel told it; what
+ * somebody read since then is gone. So callbacks read and write without
+ * blocking. Regular files and folders are refused (-EPERM).
  */
 #ifndef ONECOPY_LOOP_LOOP_H
 #define ONECOPY_LOOP_LOOP_H
@@ -23,7 +27,8 @@ int loop_create(enum loop_backend backend, struct loop **ret_loop);
 void loop_destroy(struct loop *l);
 const char *loop_backend_name(const struct loop *l);
 
-/* fd stays the caller's; it must be removed before it is closed. -EEXIST. */
+/* fd stays the caller's; it must be removed before it is closed. -EEXIST,
+ * -EBADF, -EPERM; loop_change of an unknown fd: -ENOENT. */
 int loop_add(struct loop *l, int fd, unsigned events, loop_fn fn, void *ctx);
 int loop_change(struct loop *l, int fd, unsigned events);
 void loop_remove(struct loop *l, int fd); /* unknown fd: no effect */

@@ -38,7 +38,11 @@
 #define LAYOUT_SLABS_MAX 4096
 #define LAYOUT_COUNTERS 64
 #define LAYOUT_TIERS 8
-#define LAYOUT_RANKS_MAX 64
+#define LAYOUT_RANKS_MAX 64 /* groups x ranks as well */
+#define LAYOUT_BLOCK_TOKENS_MAX (1u << 20)
+/* Bytes of the largest part: an extent keeps them in 32 bits, and a frame is
+ * whole pages. */
+#define LAYOUT_PART_MAX (UINT32_MAX & ~(PAGE_BYTES - 1))
 
 /* Identity of the layout: XXH3 over the sizes and offsets of all structs. */
 uint64_t layout_stamp(void);
@@ -164,19 +168,27 @@ struct ns_spec {
 };
 _Static_assert(sizeof(struct ns_spec) == 72 + 8 * 32 + 64, "no padding");
 
-/* 0, or -EINVAL: the rules of include/onecopy/onecopy.h, the bounds, strings
- * terminated. Pure. */
+/* 0, or -EINVAL: the rules of include/onecopy/onecopy.h, the bounds, the
+ * label printable ASCII, terminated. Canonical as well: window_tokens is 0
+ * but for WINDOW, stride is 0 where slices is, unused groups are zeros. Pure.
+ * The other ns_spec_ functions take a checked spec. */
 int ns_spec_check(const struct ns_spec *spec);
-/* Bytes of a whole part (the most, where slices is 0). */
+/* Bytes of a whole part as it lies in a frame, strides included (the most,
+ * where slices is 0). */
 uint64_t ns_spec_part_bytes(const struct ns_spec *spec, unsigned group);
 /* The rule in blocks, for index/match.h. */
 struct match_group ns_spec_rule(const struct ns_spec *spec, unsigned group);
-/* Identity: everything but the label. 0 or -ENOMEM. */
+/* Identity: everything but the label; stride 0 equals stride slice_bytes.
+ * SHA-256 over (little-endian, no padding) "onecopy namespace 1\0", weights,
+ * layout, block_tokens u32, ranks u16, groups u16, and for each used group
+ * rule u32, window_tokens u32, slices u64, slice_bytes u64, stride u64.
+ * 0 or -ENOMEM. */
 int ns_spec_digest(const struct ns_spec *spec, uint8_t ret_digest[32]);
 /* Server: fills a record, id last. */
 void ns_record_store(struct ns_record *r, uint32_t id,
 		     const struct ns_spec *spec, const uint8_t digest[32]);
-/* False when the record is unused. */
+/* False when the record is unused (or its content is not a spec: a reader does
+ * not trust memory further than it must). */
 bool ns_record_load(const struct ns_record *r, struct ns_spec *ret_spec);
 
 enum client_flags { CLIENT_READ_ONLY = 1 };

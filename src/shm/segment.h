@@ -45,7 +45,8 @@ int segment_attach(int fd, uint64_t bytes, bool writable,
 /* A new descriptor of the same memory that can only be read. */
 int segment_reopen_readonly(int fd, int *ret_fd);
 /* As attach, but the mapping is not inherited by fork (MADV_DONTFORK), and
- * the descriptor is closed after mapping. For clients. */
+ * the descriptor is closed after mapping (on failure it stays the caller's).
+ * populate: every page is mapped before the call returns. For clients. */
 int segment_map_consume(int fd, uint64_t bytes, bool writable, bool populate,
 			struct segment *ret_segment);
 /* Unmaps, closes. Takes NULL, SEGMENT_NONE and half-built. */
@@ -54,9 +55,12 @@ void segment_close(struct segment *s);
 int segment_identity(int fd, uint64_t *ret_id);
 
 /* Sockets: one message with up to SEGMENT_FDS_MAX descriptors. send: 0, or
- * -errno (-EAGAIN when it would block). recv: bytes of the message (0 = peer
- * closed), descriptors close-on-exec; a truncated message or too many
- * descriptors closes what came and gives -EPROTO. Never raises SIGPIPE. */
+ * -errno (-EAGAIN when it would block, -EINVAL for an empty message, -EPROTO
+ * when a stream socket took a part only: it cannot be used on). recv: 0, the
+ * bytes of the message in *ret_len (0 = peer closed), descriptors
+ * close-on-exec; a truncated message or too many descriptors closes what came
+ * and gives -EPROTO. ret_fds has room for SEGMENT_FDS_MAX. Never raises
+ * SIGPIPE. */
 #define SEGMENT_FDS_MAX 16
 int segment_send(int sock, const void *msg, size_t len, const int *fds,
 		 unsigned n_fds);

@@ -95,9 +95,18 @@ union msg {
 /* Starts a message of this type: zeroes it and fills the head. */
 void msg_init(union msg *m, enum msg_type type, uint64_t seq);
 /* Checks what came from the other side: head, size for its type, strings
- * terminated and printable. 0; -EPROTO not a message of ours; -EPROTONOSUPPORT
- * another major version. Never reads beyond len. */
+ * terminated, printable ASCII and padded with zeros; MSG_ERROR carries an
+ * error. 0; -EPROTO not a message of ours; -EPROTONOSUPPORT another major
+ * version. Never reads beyond len. */
 int msg_check(const void *raw, size_t len, union msg *ret_msg);
+/* An answer that refuses; `error` is -errno (anything else becomes -EIO). */
 void msg_error(union msg *m, uint64_t seq, int error, const char *text);
+/* Copies a text so that msg_check() accepts it: cut to cap - 1 bytes, what is
+ * not printable ASCII becomes '?', the rest is zeros. NULL is "". */
+void msg_text(char *dst, size_t cap, const char *src);
+/* True when `text` is such a string. */
+bool msg_text_ok(const char *text, size_t cap);
+/* Bytes of a message of this type; 0 for a type that is none. */
+size_t msg_bytes(unsigned type);
 
 #endif

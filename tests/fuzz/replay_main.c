@@ -26,7 +26,8 @@ static void replay_file(int folder, const char *name)
 		/* As large as the input and no larger: overreads are seen. */
 		data = malloc((size_t)info.st_size);
 		CHECK(data || info.st_size == 0);
-		CHECK_INT(read(fd, data, (size_t)info.st_size), ==, info.st_size);
+		CHECK_INT(read(fd, data, (size_t)info.st_size), ==,
+			  info.st_size);
 		LLVMFuzzerTestOneInput(data, (size_t)info.st_size);
 		free(data);
 	}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "policy/policy.h"
+
+static const struct policy_ops *const policies[] = {
+	&policy_lru,
+};
+
+const struct policy_ops *policy_find(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(policies); i++)
+		if (name && !strcmp(policies[i]->name, name))
+			return policies[i];
+	return NULL;
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Arenas and items: which frames can replace each other, and their numbers.
+ * Private to the server; rebuilt by attach.
+ */
+#include <errno.h>
+#include "base/fault.h"
+#include "pool/internal.h"
+
+#define ARENAS_MAX 65536u
+
+static uint32_t arena_unused(const struct pool *p)
+{
+	uint32_t i = 0;
+
+	while (i < p->n_arenas && p->arena[i].used)
+		i++;
+	return i;
+}
+
+int pool_arena_get(struct pool *p, uint64_t owner, uint64_t frame_bytes,
+		   uint32_t *ret_arena)
+{
+	struct pool_arena *grown;
+	uint32_t i;
+	int r;
+
+	for (i = 0; i < p->n_arenas; i++) {
+		const struct pool_arena *a = &p->arena[i];
+
+		if (a->used && a->owner == owner &&
+		    a->frame_bytes == frame_bytes) {
+			*ret_arena = i;
+			return 0;
+		}
+	}
+	i = arena_unused(p);
+	if (i == ARENAS_MAX)
+		return -ENOSPC;
+	if (i == p->n_arenas) {
+		uint32_t cap = p->n_arenas ? 2 * p->n_arenas : 16;
+
+		r = p->policy_ops->reserve(p->policy, p->items_cap, cap);
+		if (r < 0)
+			return r;
+		grown = mem_grow(p->arena, cap, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		memset(grown + p->n_arenas, 0,
+		       (cap - p->n_arenas) * sizeof(*grown));
+		p->arena = grown;
+		p->n_arenas = cap;
+	}
+	p->arena[i] = (struct pool_arena){ .used = true,
+					   .owner = owner,
+					   .frame_bytes = frame_bytes,
+					   .free_head = POOL_NO_ITEM };
+	*ret_arena = i;
+	return 0;
+}
+
+void pool_arena_put(struct pool *p, uint32_t arena)
+{
+	struct pool_arena *a = &p->arena[arena];
+
+	if (!a->slabs && !a->making)
+		a->used = false;
+}
+
+uint32_t pool_arena_free(const struct pool *p, uint32_t arena)
+{
+	return p->arena[arena].free_head;
+}
+
+static int items_reserve(struct pool *p, uint32_t end)
+{
+	uint32_t cap = MAX(p->items_cap, 1024u), *grown;
+	int r;
+
+	if (end <= p->items_cap)
+		return 0;
+	while (cap < end)
+		cap = cap > UINT32_MAX / 2 ? UINT32_MAX - 1 : cap * 2;
+	grown = mem_grow(p->item_slab, cap, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	p->item_slab = grown;
+	grown = mem_grow(p->item_next, cap, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	p->item_next = grown;
+	r = p->policy_ops->reserve(p->policy, cap, p->n_arenas);
+	if (r < 0)
+		return r;
+	p->items_cap = cap;
+	return 0;
+}
+
+int pool_items_take(struct pool *p, struct pool_slab *s)
+{
+	int r = range_take(&p->items, s->frames, &s->base);
+
+	if (r < 0)
+		return r;
+	r = items_reserve(p, s->base + s->frames);
+	if (r < 0) {
+		range_give(&p->items, s->base, s->frames);
+		return r;
+	}
+	for (uint32_t i = 0; i < s->frames; i++)
+		p->item_slab[s->base + i] = s->id;
+	return 0;
+}
+
+void pool_items_give(struct pool *p, struct pool_slab *s)
+{
+	range_give(&p->items, s->base, s->frames);
+}

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A new server takes over what its predecessor left.
+ *
+ * The predecessor may have died between any two stores. What can be half done
+ * is one operation: at most one frame sealed without an index entry, one frame
+ * LEAVING, one slab whose record is not yet or no longer LIVE, gauges off by
+ * one. So: take the slabs that the records name, put LEAVING frames back to
+ * SEALED (their pins were never judged), free what dead clients were writing,
+ * enter what the index lacks, recount the gauges. Recency is rebuilt from the
+ * descriptors' stamps.
+ *
+ * Readers go on meanwhile: nothing that they may rely on changes.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include "base/fault.h"
+#include "base/log.h"
+#include "pool/internal.h"
+
+struct attach {
+	struct pool *p;
+	struct hold_set *given;
+	bool (*alive)(void *ctx, uint64_t client);
+	void *ctx;
+	struct recency {
+		uint64_t stamp;
+		uint32_t item;
+	} *order;
+	size_t n_order;
+};
+
+static int meta_attach(struct attach *a)
+{
+	struct pool *p = a->p;
+	const char *why = "";
+	int fd = hold_set_take(a->given, HOLD_META, p->number, 0);
+	int r;
+
+	if (fd < 0)
+		return -ENOENT;
+	r = segment_attach(fd, POOL_META_BYTES, true, &p->meta_segment);
+	if (r < 0) {
+		fd_close(fd);
+		return r;
+	}
+	p->m = p->meta_segment.base;
+	r = layout_check(p->m, p->meta_segment.bytes, &why);
+	if (r < 0)
+		log_error("pool %u cannot be taken over: %s", p->number, why);
+	p->meta_bytes = POOL_META_BYTES;
+	return r;
+}
+
+static int index_attach(struct attach *a)
+{
+	struct pool *p = a->p;
+	uint64_t epoch = shared_load64(&p->m->header.index_epoch);
+	int fd = hold_set_take(a->given, HOLD_INDEX, p->number, epoch);
+	int r;
+
+	if (fd < 0)
+		return -ENOENT;
+	r = segment_attach(fd, 0, true, &p->index_segment);
+	if (r < 0) {
+		fd_close(fd);
+		return r;
+	}
+	p->meta_bytes += p->index_segment.bytes;
+	return table_attach(&p->table, p->index_segment.base,
+			    p->index_segment.bytes);
+}
+
+static int slab_segments(struct attach *a, struct pool_slab *s,
+			 const struct slab_record *rec)
+{
+	uint64_t tag = hold_slab_id(s->id, s->gen);
+	int desc = hold_set_take(a->given, HOLD_DESC, a->p->number, tag);
+	int data = hold_set_take(a->given, HOLD_PAYLOAD, a->p->number, tag);
+	int r = -ENOENT;
+
+	if (desc < 0 || data < 0)
+		goto fail;
+	r = segment_attach(desc, pool_desc_bytes(s->frames), true,
+			   &s->desc_segment);
+	if (r < 0)
+		goto fail;
+	desc = -1;
+	s->desc = s->desc_segment.base;
+	s->payload = (struct segment){
+		.fd = data,
+		.bytes = shared_load64(&rec->bytes),
+		.kind = (enum segment_kind)(uint32_t)shared_load64(
+			&rec->frames_kind),
+	};
+	return 0;
+fail:
+	fd_close(desc);
+	fd_close(data);
+	return r;
+}
+
+static int slab_attach(struct attach *a, uint32_t id)
+{
+	struct pool *p = a->p;
+	struct slab_record *rec = &p->m->slab[id];
+	uint64_t word = shared_load64(&rec->word);
+	struct pool_slab *s;
+	int r;
+
+	s = mem_alloc(sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	*s = (struct pool_slab){
+		.id = id,
+		.gen = slab_word_gen(word),
+		.frames = (uint32_t)(shared_load64(&rec->frames_kind) >> 32),
+		.frame_bytes = shared_load64(&rec->frame_bytes),
+		.owner = shared_load64(&rec->owner),
+		.retiring = slab_word_state(word) == SLAB_RETIRING,
+		.payload = SEGMENT_NONE,
+		.desc_segment = SEGMENT_NONE,
+		.arena = POOL_NO_ARENA,
+	};
+	r = slab_segments(a, s, rec);
+	if (r < 0)
+		goto fail;
+	r = pool_items_take(p, s);
+	if (r < 0)
+		goto fail;
+	if (!s->retiring)
+		r = pool_arena_get(p, s->owner, s->frame_bytes, &s->arena);
+	if (r < 0)
+		goto fail_items;
+	p->slab[id] = s;
+	p->slab_end = MAX(p->slab_end, id + 1);
+	return 0;
+fail_items:
+	pool_items_give(p, s);
+fail:
+	pool_slab_free(p, s);
+	return r;
+}
+
+/* A record without descriptors names nothing that anybody can still read. */
+static int slabs_attach(struct attach *a)
+{
+	for (uint32_t id = 1; id < LAYOUT_SLABS_MAX; id++) {
+		struct slab_record *rec = &a->p->m->slab[id];
+		uint64_t word = shared_load64(&rec->word);
+		int r;
+
+		if (slab_word_state(word) == SLAB_NONE)
+			continue;
+		r = slab_attach(a, id);
+		if (r == -ENOENT) {
+			log_error("slab %u is named but was not held: dropped",
+				  id);
+			shared_store64_release(&rec->word,
+					       slab_word(slab_word_gen(word),
+							 SLAB_NONE));
+			r = 0;
+		}
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static void gauges_clear(struct pool *p)
+{
+	static const enum pool_counter gauges[] = {
+		POOL_C_slab_bytes,   POOL_C_slabs,	 POOL_C_frames,
+		POOL_C_free_frames,  POOL_C_granted,	 POOL_C_sealed,
+		POOL_C_sealed_bytes, POOL_C_leaving,	 POOL_C_retiring_bytes,
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(gauges); i++)
+		pool_set(p, gauges[i], 0);
+}
+
+static int sealed_attach(struct attach *a, struct pool_slab *s, uint32_t frame)
+{
+	struct pool *p = a->p;
+	struct frame_desc *d = &s->desc[frame];
+	uint64_t stamp = shared_load64(&d->touched), key[4];
+	uint32_t at;
+
+	s->n_sealed++;
+	s->touched_sum += stamp;
+	p->touch_clock = MAX(p->touch_clock, stamp);
+	pool_count(p, POOL_C_sealed, 1);
+	pool_count(p, POOL_C_sealed_bytes,
+		   frame_extent_bytes(shared_load64(&d->extent)));
+	a->order[a->n_order++] = (struct recency){ stamp, s->base + frame };
+	shared_load_words(key, d->key, 4);
+	if (pool_find(p, key, shared_load64(&d->part), &at))
+		return 0;
+	return pool_index_insert(p, s, frame);
+}
+
+static int frame_attach(struct attach *a, struct pool_slab *s, uint32_t frame)
+{
+	struct pool *p = a->p;
+
+	if (pool_frame_state(s, frame) == FRAME_LEAVING)
+		pool_frame_step(s, frame, FRAME_EV_RECOVER);
+	if (pool_frame_state(s, frame) == FRAME_GRANTED &&
+	    !a->alive(a->ctx, shared_load64(&s->desc[frame].owner)))
+		pool_frame_step(s, frame, FRAME_EV_OWNER_DIED);
+	switch (pool_frame_state(s, frame)) {
+	case FRAME_SEALED:
+		return sealed_attach(a, s, frame);
+	case FRAME_GRANTED:
+		s->n_granted++;
+		pool_count(p, POOL_C_granted, 1);
+		return 0;
+	case FRAME_DOOMED:
+		s->n_doomed++;
+		pool_count(p, POOL_C_leaving, 1);
+		return 0;
+	case FRAME_FREE:
+		if (!s->retiring)
+			pool_free_push(p, s, frame);
+		return 0;
+	default:
+		return -EPROTO;
+	}
+}
+
+static int frames_attach(struct attach *a)
+{
+	struct pool *p = a->p;
+
+	for (uint32_t id = 1; id < p->slab_end; id++) {
+		struct pool_slab *s = p->slab[id];
+		int r = 0;
+
+		if (!s)
+			continue;
+		pool_count(p, POOL_C_slabs, 1);
+		pool_count(p, POOL_C_slab_bytes, s->payload.bytes);
+		p->budget->used += s->payload.bytes;
+		p->meta_bytes += s->desc_segment.bytes;
+		if (s->retiring) {
+			pool_count(p, POOL_C_retiring_bytes, s->payload.bytes);
+			continue;
+		}
+		pool_count(p, POOL_C_frames, s->frames);
+		p->arena[s->arena].slabs++;
+		for (uint32_t f = s->frames; f-- > 0 && r == 0;)
+			r = frame_attach(a, s, f);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int by_stamp(const void *x, const void *y)
+{
+	const struct recency *a = x, *b = y;
+
+	return (a->stamp > b->stamp) - (a->stamp < b->stamp);
+}
+
+static void order_attach(struct attach *a)
+{
+	struct pool *p = a->p;
+
+	qsort(a->order, a->n_order, sizeof(*a->order), by_stamp);
+	for (size_t i = 0; i < a->n_order; i++) {
+		uint32_t frame;
+		struct pool_slab *s =
+			pool_item(p, a->order[i].item, &frame);
+
+		p->policy_ops->insert(p->policy, s->arena, a->order[i].item,
+				      a->order[i].stamp);
+	}
+}
+
+/* Owners that ended while no server was there. */
+static void orphans_attach(struct attach *a)
+{
+	for (uint32_t id = 1; id < a->p->slab_end; id++) {
+		struct pool_slab *s = a->p->slab[id];
+
+		if (s && s->owner && !a->alive(a->ctx, s->owner))
+			pool_slabs_orphan(a->p, s->owner);
+	}
+}
+
+static int attach_all(struct attach *a)
+{
+	struct pool *p = a->p;
+	int r = meta_attach(a);
+
+	if (r < 0)
+		return r;
+	r = slabs_attach(a);
+	if (r < 0)
+		return r;
+	r = index_attach(a);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	if (r == -ENOENT)
+		r = pool_index_create(p, p->items.end + 1024);
+	if (r < 0)
+		return r;
+	a->order = mem_array(p->items.end, sizeof(*a->order));
+	if (!a->order)
+		return -ENOMEM;
+	gauges_clear(p);
+	r = frames_attach(a);
+	if (r < 0)
+		return r;
+	order_attach(a);
+	orphans_attach(a);
+	pool_set(p, POOL_C_meta_bytes, p->meta_bytes);
+	return 0;
+}
+
+int pool_attach(const struct pool_options *options, struct hold_set *given,
+		bool (*alive)(void *ctx, uint64_t client), void *ctx,
+		struct pool **ret_pool)
+{
+	struct attach a = { .given = given, .alive = alive, .ctx = ctx };
+	int r = pool_alloc(options, &a.p);
+
+	if (r < 0)
+		return r;
+	r = attach_all(&a);
+	free(a.order);
+	if (r < 0) {
+		pool_destroy(a.p);
+		return r;
+	}
+	*ret_pool = a.p;
+	return 0;
+}

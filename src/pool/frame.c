@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One frame's life, as stores in an order that another server can recover.
+ *
+ * Every change ends in one store of the word; what the new state promises is
+ * stored before it, what the old state promised is withdrawn after it. The
+ * index entry is made after SEALED and removed before FREE, so at any moment
+ * a sealed frame without an entry can only be the one in hand: recovery
+ * enters it.
+ */
+#include <errno.h>
+#include "base/log.h"
+#include "pool/internal.h"
+
+uint64_t pool_frame_gen(const struct pool_slab *s, uint32_t frame)
+{
+	return frame_word_gen(shared_load64(&s->desc[frame].word));
+}
+
+enum frame_state pool_frame_state(const struct pool_slab *s, uint32_t frame)
+{
+	return frame_word_state(shared_load64(&s->desc[frame].word));
+}
+
+/* Release: pairs with the readers' acquire of the word (pin_holds()). */
+void pool_frame_step(struct pool_slab *s, uint32_t frame,
+		     enum frame_event event)
+{
+	shared_u64 *word = &s->desc[frame].word;
+	uint64_t next = 0;
+	int r = frame_step(shared_load64(word), event, &next);
+
+	must(r == 0);
+	shared_store64_release(word, next);
+}
+
+struct pool_slab *pool_locate(const struct pool *p, uint64_t loc,
+			      uint32_t *ret_frame)
+{
+	struct pool_slab *s;
+
+	if (loc >> FRAME_LOC_BITS)
+		return NULL;
+	s = pool_slab_at(p, frame_loc_slab(loc));
+	if (!s || frame_loc_frame(loc) >= s->frames)
+		return NULL;
+	*ret_frame = frame_loc_frame(loc);
+	return s;
+}
+
+struct pool_slab *pool_find(const struct pool *p, const uint64_t key[4],
+			    uint64_t part, uint32_t *ret_frame)
+{
+	struct table_hash h = table_hash(key, part);
+	unsigned cursor = 0;
+	uint64_t word;
+
+	while ((word = table_probe(&p->table, h, &cursor))) {
+		struct pool_slab *s =
+			pool_locate(p, table_word_loc(word), ret_frame);
+
+		if (s && pool_frame_state(s, *ret_frame) == FRAME_SEALED &&
+		    frame_is(&s->desc[*ret_frame], key, part))
+			return s;
+	}
+	return NULL;
+}
+
+void pool_free_push(struct pool *p, struct pool_slab *s, uint32_t frame)
+{
+	struct pool_arena *a = &p->arena[s->arena];
+
+	p->item_next[s->base + frame] = a->free_head;
+	a->free_head = s->base + frame;
+	s->n_free++;
+	pool_count(p, POOL_C_free_frames, 1);
+}
+
+void pool_frame_grant(struct pool *p, struct pool_slab *s, uint32_t frame,
+		      const struct pool_filling *filling)
+{
+	struct frame_desc *d = &s->desc[frame];
+	struct pool_arena *a = &p->arena[s->arena];
+
+	must(a->free_head == s->base + frame);
+	a->free_head = p->item_next[s->base + frame];
+	s->n_free--;
+	pool_count(p, POOL_C_free_frames, -1ull);
+
+	shared_store_words(d->key, filling->key, 4);
+	shared_store64(&d->part, filling->part);
+	shared_store64(&d->extent, filling->extent);
+	shared_store64(&d->owner, filling->owner);
+	shared_store64(&d->grant_seq, filling->seq);
+	pool_frame_step(s, frame, FRAME_EV_GRANT);
+	s->n_granted++;
+	pool_count(p, POOL_C_granted, 1);
+	pool_count(p, POOL_C_grants, 1);
+}
+
+/* Recency: stamp in the descriptor for the next server, order for this one. */
+static void stamp(struct pool *p, struct pool_slab *s, uint32_t frame)
+{
+	s->touched_sum -= shared_load64(&s->desc[frame].touched);
+	shared_store64(&s->desc[frame].touched, ++p->touch_clock);
+	s->touched_sum += p->touch_clock;
+}
+
+static uint64_t payload_bytes(const struct pool_slab *s, uint32_t frame)
+{
+	return frame_extent_bytes(shared_load64(&s->desc[frame].extent));
+}
+
+/* A frame stops being resident: order and gauges. */
+static void not_resident(struct pool *p, struct pool_slab *s, uint32_t frame)
+{
+	p->policy_ops->remove(p->policy, s->base + frame);
+	s->touched_sum -= shared_load64(&s->desc[frame].touched);
+	s->n_sealed--;
+	pool_count(p, POOL_C_sealed, -1ull);
+	pool_count(p, POOL_C_sealed_bytes, -payload_bytes(s, frame));
+}
+
+int pool_frame_seal(struct pool *p, struct pool_slab *s, uint32_t frame,
+		    uint64_t checksum, uint64_t extent, uint64_t now_ms)
+{
+	struct frame_desc *d = &s->desc[frame];
+	int r;
+
+	shared_store64(&d->checksum, checksum);
+	shared_store64(&d->extent, extent);
+	shared_store64(&d->sealed_ms, now_ms);
+	shared_store64(&d->touched, ++p->touch_clock);
+	pool_frame_step(s, frame, FRAME_EV_SEAL);
+	s->touched_sum += p->touch_clock;
+	s->n_granted--;
+	s->n_sealed++;
+	pool_count(p, POOL_C_granted, -1ull);
+	pool_count(p, POOL_C_sealed, 1);
+	pool_count(p, POOL_C_sealed_bytes, frame_extent_bytes(extent));
+	pool_count(p, POOL_C_seals, 1);
+	pool_count(p, POOL_C_seal_bytes, frame_extent_bytes(extent));
+	p->policy_ops->insert(p->policy, s->arena, s->base + frame,
+			      p->touch_clock);
+	r = pool_index_insert(p, s, frame);
+	if (r < 0)
+		pool_frame_doom(p, s, frame);
+	return r;
+}
+
+void pool_frame_abandon(struct pool *p, struct pool_slab *s, uint32_t frame)
+{
+	pool_frame_step(s, frame, FRAME_EV_ABANDON);
+	s->n_granted--;
+	pool_count(p, POOL_C_granted, -1ull);
+	pool_count(p, POOL_C_abandons, 1);
+	pool_free_push(p, s, frame);
+}
+
+void pool_frame_leave(struct pool *p, struct pool_slab *s, uint32_t frame)
+{
+	(void)p;
+	pool_frame_step(s, frame, FRAME_EV_LEAVE);
+}
+
+void pool_frame_spare(struct pool *p, struct pool_slab *s, uint32_t frame)
+{
+	pool_frame_step(s, frame, FRAME_EV_SPARE);
+	pool_count(p, POOL_C_spared, 1);
+}
+
+void pool_frame_release(struct pool *p, struct pool_slab *s, uint32_t frame)
+{
+	if (pool_frame_state(s, frame) == FRAME_DOOMED) {
+		s->n_doomed--;
+		pool_count(p, POOL_C_leaving, -1ull);
+	} else {
+		pool_index_remove(p, s, frame);
+		not_resident(p, s, frame);
+	}
+	pool_frame_step(s, frame, FRAME_EV_RELEASE);
+	pool_free_push(p, s, frame);
+}
+
+void pool_frame_doom(struct pool *p, struct pool_slab *s, uint32_t frame)
+{
+	not_resident(p, s, frame);
+	/* the word first: a crash here leaves a stale entry, not a block that
+	 * comes back */
+	pool_frame_step(s, frame, FRAME_EV_DOOM);
+	pool_index_remove(p, s, frame);
+	s->n_doomed++;
+	pool_count(p, POOL_C_leaving, 1);
+}
+
+void pool_frame_touch(struct pool *p, struct pool_slab *s, uint32_t frame)
+{
+	stamp(p, s, frame);
+	p->policy_ops->touch(p->policy, s->base + frame, p->touch_clock);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pool/hold.h"
+#include <errno.h>
+#include <stdlib.h>
+#include "base/fault.h"
+
+int hold_set_add(struct hold_set *s, const struct hold_tag *tag, int fd)
+{
+	if (s->n == s->cap) {
+		size_t cap = s->cap ? 2 * s->cap : 64;
+		struct hold_given *grown =
+			mem_grow(s->given, cap, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		s->given = grown;
+		s->cap = cap;
+	}
+	s->given[s->n++] = (struct hold_given){ *tag, fd };
+	return 0;
+}
+
+int hold_set_take(struct hold_set *s, enum hold_kind kind, uint32_t pool,
+		  uint64_t id)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		struct hold_given *g = &s->given[i];
+
+		if (g->fd >= 0 && g->tag.kind == (uint32_t)kind &&
+		    g->tag.pool == pool && g->tag.id == id)
+			return fd_take(&g->fd);
+	}
+	return -1;
+}
+
+void hold_set_fini(struct hold_set *s, const struct hold_ops *ops)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		struct hold_given *g = &s->given[i];
+
+		if (g->fd < 0)
+			continue;
+		ops->drop(ops->ctx, &g->tag);
+		g->fd = fd_close(g->fd);
+	}
+	free(s->given);
+	*s = (struct hold_set){ 0 };
+}

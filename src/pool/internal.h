@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the files of pool/ alone. */
+#ifndef ONECOPY_POOL_INTERNAL_H
+#define ONECOPY_POOL_INTERNAL_H
+
+#include "pool/pool.h"
+
+/* pool/pool.c */
+int pool_alloc(const struct pool_options *options, struct pool **ret_pool);
+void pool_meta_account(struct pool *p, uint64_t add, uint64_t sub);
+int pool_hold(struct pool *p, enum hold_kind kind, uint64_t id, int fd);
+void pool_drop(struct pool *p, enum hold_kind kind, uint64_t id);
+
+/* pool/frame.c: word by the table; aborts on an illegal event */
+void pool_frame_step(struct pool_slab *s, uint32_t frame,
+		     enum frame_event event);
+void pool_free_push(struct pool *p, struct pool_slab *s, uint32_t frame);
+
+/* pool/slab.c */
+int pool_items_take(struct pool *p, struct pool_slab *s);
+void pool_items_give(struct pool *p, struct pool_slab *s);
+void pool_slab_free(struct pool *p, struct pool_slab *s);
+
+/* pool/index.c */
+int pool_index_create(struct pool *p, uint64_t entries);
+uint64_t pool_desc_bytes(uint32_t frames);
+
+#endif

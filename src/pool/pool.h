@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A pool: one tenant's slabs and the metadata that describes them, as its one
+ * writer, the server, sees them.
+ *
+ * What is true for ever (the segments, coherence/frame.h, shm/layout.h) lies in
+ * shared memory that the keeper holds; what this process needs to work quickly
+ * (free lists, arenas, recency order) is rebuilt from it by pool_attach().
+ *
+ *   item    a frame as a dense number, for arrays: slab.base + frame
+ *   arena   frames that can replace each other: of one owner and one size.
+ *           Owner 0: slabs whose writer has ended; nothing is granted there.
+ *
+ * pool/ knows how things change; when they should is store/'s business. One
+ * thread. Nothing here waits.
+ */
+#ifndef ONECOPY_POOL_POOL_H
+#define ONECOPY_POOL_POOL_H
+
+#include "coherence/frame.h"
+#include "index/table.h"
+#include "policy/policy.h"
+#include "pool/hold.h"
+#include "pool/range.h"
+#include "shm/layout.h"
+#include "shm/segment.h"
+
+#define POOL_NO_ARENA UINT32_MAX
+#define POOL_NO_ITEM UINT32_MAX
+
+/* The node's limit, shared by its pools. */
+struct pool_budget {
+	uint64_t limit; /* bytes of payload segments */
+	uint64_t used;	/* made, being made, or retiring */
+};
+
+struct pool_slab {
+	uint32_t id, frames, base, arena;
+	uint64_t gen, frame_bytes, owner;
+	struct segment payload; /* mapped lazily: base may be NULL */
+	struct segment desc_segment;
+	struct frame_desc *desc;
+	uint32_t n_free, n_granted, n_sealed, n_doomed;
+	uint64_t touched_sum; /* of the sealed frames' stamps */
+	bool retiring;
+};
+
+struct pool_arena {
+	bool used;
+	uint64_t owner, frame_bytes;
+	uint32_t free_head; /* item, POOL_NO_ITEM: none; linked by item_next */
+	uint32_t slabs;
+	uint32_t making;    /* slabs asked for and not yet here */
+	uint32_t evictions; /* since the last look at other arenas */
+};
+
+struct pool {
+	uint32_t number;
+	struct pool_meta *m;
+	struct segment meta_segment, index_segment;
+	struct table table;
+	struct pool_budget *budget;
+	uint64_t quota;	    /* bytes of slabs this pool may have */
+	uint64_t slab_bytes;
+	unsigned segment_flags;
+	struct pool_slab *slab[LAYOUT_SLABS_MAX];
+	uint32_t slab_end; /* ids >= this are unused */
+	struct range_set items;
+	uint32_t items_cap;
+	uint32_t *item_slab, *item_next;
+	struct pool_arena *arena;
+	uint32_t n_arenas;
+	const struct policy_ops *policy_ops;
+	struct policy *policy;
+	uint64_t touch_clock;
+	uint64_t meta_bytes;
+	const struct hold_ops *hold;
+};
+
+struct pool_options {
+	uint32_t number;
+	const char *tenant;
+	struct pool_budget *budget;
+	uint64_t quota;
+	uint64_t slab_bytes; /* 0: from the limit */
+	unsigned segment_flags;
+	const struct policy_ops *policy; /* NULL: LRU */
+	const struct hold_ops *hold;
+	uint64_t random; /* for the pool's id */
+	uint64_t realtime_ms;
+};
+
+/* A new, empty pool. */
+int pool_create(const struct pool_options *options, struct pool **ret_pool);
+/* The pool that a predecessor left: takes its descriptors out of `given`,
+ * checks and repairs. `alive(ctx, id)` says whether a client still lives.
+ * -ENOENT: no such pool was given; -EPROTO: it is damaged or another build's. */
+int pool_attach(const struct pool_options *options, struct hold_set *given,
+		bool (*alive)(void *ctx, uint64_t client), void *ctx,
+		struct pool **ret_pool);
+/* Forgets this process's view; the keeper's descriptors stay. */
+void pool_destroy(struct pool *p);
+
+/* ---- counters (pool/pool.c) */
+static inline uint64_t pool_counter(const struct pool *p, enum pool_counter c)
+{
+	return shared_load64(&p->m->counter[c]);
+}
+static inline void pool_count(struct pool *p, enum pool_counter c, uint64_t n)
+{
+	shared_store64(&p->m->counter[c], pool_counter(p, c) + n);
+}
+static inline void pool_set(struct pool *p, enum pool_counter c, uint64_t v)
+{
+	shared_store64(&p->m->counter[c], v);
+}
+void pool_region_changed(struct pool *p); /* region_epoch + 1 */
+
+/* ---- items and frames (pool/frame.c) */
+static inline struct pool_slab *pool_slab_at(const struct pool *p, uint32_t id)
+{
+	return id < p->slab_end ? p->slab[id] : NULL;
+}
+static inline struct pool_slab *pool_item(const struct pool *p, uint32_t item,
+					  uint32_t *ret_frame)
+{
+	struct pool_slab *s = p->slab[p->item_slab[item]];
+
+	*ret_frame = item - s->base;
+	return s;
+}
+/* The frame behind a location that somebody else named; NULL: there is none. */
+struct pool_slab *pool_locate(const struct pool *p, uint64_t loc,
+			      uint32_t *ret_frame);
+/* The sealed frame of a part, through the index. */
+struct pool_slab *pool_find(const struct pool *p, const uint64_t key[4],
+			    uint64_t part, uint32_t *ret_frame);
+uint64_t pool_frame_gen(const struct pool_slab *s, uint32_t frame);
+enum frame_state pool_frame_state(const struct pool_slab *s, uint32_t frame);
+
+struct pool_filling { /* what a grant is for */
+	uint64_t key[4], part, extent, owner, seq;
+};
+/* FREE -> GRANTED. The frame must be the head of its arena's free list. */
+void pool_frame_grant(struct pool *p, struct pool_slab *s, uint32_t frame,
+		      const struct pool_filling *filling);
+/* GRANTED -> SEALED, into index and order. -ENOSPC when the index refused; the
+ * frame is DOOMED then. */
+int pool_frame_seal(struct pool *p, struct pool_slab *s, uint32_t frame,
+		    uint64_t checksum, uint64_t extent, uint64_t now_ms);
+/* GRANTED -> FREE. */
+void pool_frame_abandon(struct pool *p, struct pool_slab *s, uint32_t frame);
+/* SEALED -> LEAVING -> FREE or back. Release takes it out of the index. */
+void pool_frame_leave(struct pool *p, struct pool_slab *s, uint32_t frame);
+void pool_frame_spare(struct pool *p, struct pool_slab *s, uint32_t frame);
+void pool_frame_release(struct pool *p, struct pool_slab *s, uint32_t frame);
+/* SEALED -> DOOMED: nobody new finds it. */
+void pool_frame_doom(struct pool *p, struct pool_slab *s, uint32_t frame);
+void pool_frame_touch(struct pool *p, struct pool_slab *s, uint32_t frame);
+
+/* ---- slabs and arenas (pool/slab.c) */
+/* The arena of (owner, frame_bytes), made when new. -ENOMEM, -ENOSPC. */
+int pool_arena_get(struct pool *p, uint64_t owner, uint64_t frame_bytes,
+		   uint32_t *ret_arena);
+void pool_arena_put(struct pool *p, uint32_t arena); /* when it has no slab */
+/* A free item, or POOL_NO_ITEM; stays on the list until granted. */
+uint32_t pool_arena_free(const struct pool *p, uint32_t arena);
+
+/* Puts a payload segment (consumed, also on failure) into service. Room in the
+ * budget was taken by the caller and stays taken only on success. */
+int pool_slab_add(struct pool *p, struct segment *payload, uint64_t owner,
+		  uint64_t frame_bytes, uint32_t frames, uint32_t *ret_id);
+/* An empty slab's memory under another owner or shape, with a new id; the old
+ * id ends at once. Only when nobody but the server and (for the same owner)
+ * its owner can write it. */
+int pool_slab_reshape(struct pool *p, uint32_t id, uint64_t owner,
+		      uint64_t frame_bytes, uint32_t *ret_id);
+/* An empty slab of a living writer: announced as going. */
+void pool_slab_retire(struct pool *p, uint32_t id);
+/* Its memory and id are free again (all have let go). */
+void pool_slab_finish(struct pool *p, uint32_t id);
+/* The writer has ended: its slabs belong to nobody. */
+void pool_slabs_orphan(struct pool *p, uint64_t owner);
+static inline bool pool_slab_empty(const struct pool_slab *s)
+{
+	return s->n_free == s->frames;
+}
+/* Payload as the server sees it (mapped at first use); NULL when refused. */
+const uint8_t *pool_payload(struct pool *p, struct pool_slab *s,
+			    uint32_t frame);
+
+/* ---- the index (pool/index.c) */
+int pool_index_reserve(struct pool *p, uint64_t entries); /* grows */
+int pool_index_insert(struct pool *p, struct pool_slab *s, uint32_t frame);
+void pool_index_remove(struct pool *p, struct pool_slab *s, uint32_t frame);
+
+/* ---- recount (pool/check.c): calls problem() for each broken invariant,
+ * returns their number; counts what was looked at. */
+struct pool_checked {
+	uint64_t slabs, frames, sealed, granted, free, doomed, index_entries;
+};
+uint64_t pool_check(struct pool *p,
+		    void (*problem)(void *ctx, const char *text), void *ctx,
+		    struct pool_checked *ret_checked);
+
+#endif

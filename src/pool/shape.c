@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pool/shape.h"
+#include "coherence/frame.h"
+
+uint64_t shape_exact(uint64_t bytes)
+{
+	return ALIGN_UP(MAX(bytes, 1ull), PAGE_BYTES);
+}
+
+uint64_t shape_class(uint64_t bytes)
+{
+	uint64_t exact = shape_exact(bytes);
+	uint64_t step = round_down_pow2(exact) / 8;
+
+	return step <= PAGE_BYTES ? exact : ALIGN_UP(exact, step);
+}
+
+uint64_t shape_slab_bytes(uint64_t limit)
+{
+	uint64_t bytes = round_down_pow2(limit / 256);
+
+	return MIN(MAX(bytes, 64ull << 10), 256ull << 20);
+}
+
+uint32_t shape_frames(uint64_t frame_bytes, uint64_t slab_bytes, uint64_t room)
+{
+	uint64_t frames = MAX(slab_bytes / frame_bytes, 1ull);
+
+	frames = MIN(frames, room / frame_bytes);
+	return (uint32_t)MIN(frames, (uint64_t)FRAME_IN_SLAB_MAX);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which frame size for how many bytes, and how many frames to a slab. Pure.
+ *
+ * Parts of a size that a namespace declares get frames of exactly that size
+ * (to the page). Other sizes share classes: m * 2^k pages with m in 8..15, so
+ * that at most 1/8 of a frame of eight pages or more is waste; below eight
+ * pages a frame is the bytes to the page.
+ */
+#ifndef ONECOPY_POOL_SHAPE_H
+#define ONECOPY_POOL_SHAPE_H
+
+#include "base/compiler.h"
+
+uint64_t shape_exact(uint64_t bytes);
+uint64_t shape_class(uint64_t bytes);
+
+/* Payload bytes of a slab by default: limit / 256 as a power of two, between
+ * 64 KiB and 256 MiB. */
+uint64_t shape_slab_bytes(uint64_t limit);
+/* Frames for a slab of this shape that may take `room` bytes; 0: none fits. */
+uint32_t shape_frames(uint64_t frame_bytes, uint64_t slab_bytes,
+		      uint64_t room);
+
+#endif

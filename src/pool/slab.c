@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Slabs: put into service, given another shape or owner, retired.
+ *
+ * Crash order: descriptors held, then the record published (word LIVE); record
+ * withdrawn, then descriptors dropped. Reshaping withdraws the old record
+ * before it publishes the new one, so two live records never name the same
+ * memory; a crash between them loses an empty slab, which the next server's
+ * budget does not count.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include "base/fault.h"
+#include "base/log.h"
+#include "pool/internal.h"
+
+uint64_t pool_desc_bytes(uint32_t frames)
+{
+	return ALIGN_UP((uint64_t)frames * sizeof(struct frame_desc),
+			PAGE_BYTES);
+}
+
+void pool_slab_free(struct pool *p, struct pool_slab *s)
+{
+	(void)p;
+	if (!s)
+		return;
+	segment_close(&s->payload);
+	segment_close(&s->desc_segment);
+	free(s);
+}
+
+static struct slab_record *record(struct pool *p, uint32_t id)
+{
+	return &p->m->slab[id];
+}
+
+static uint32_t unused_id(const struct pool *p)
+{
+	uint32_t id = 1;
+
+	while (id < LAYOUT_SLABS_MAX && p->slab[id])
+		id++;
+	return id;
+}
+
+static int slab_hold(struct pool *p, struct pool_slab *s)
+{
+	uint64_t tag = hold_slab_id(s->id, s->gen);
+	int r = pool_hold(p, HOLD_DESC, tag, s->desc_segment.fd);
+
+	if (r < 0)
+		return r;
+	r = pool_hold(p, HOLD_PAYLOAD, tag, s->payload.fd);
+	if (r < 0)
+		pool_drop(p, HOLD_DESC, tag);
+	return r;
+}
+
+/* Everything that can fail, and nothing that others see. On failure the
+ * payload is still the caller's. */
+static int slab_prepare(struct pool *p, const struct segment *payload,
+			const struct pool_slab *want, struct pool_slab **ret)
+{
+	struct pool_slab *s = mem_alloc(sizeof(*s));
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	*s = *want;
+	s->payload = SEGMENT_NONE;
+	s->desc_segment = SEGMENT_NONE;
+	r = -ENOSPC;
+	s->id = unused_id(p);
+	if (s->id == LAYOUT_SLABS_MAX)
+		goto fail;
+	s->gen = slab_word_gen(shared_load64(&record(p, s->id)->word)) + 1;
+	r = segment_create("onecopy-frames", pool_desc_bytes(s->frames), 0,
+			   &s->desc_segment);
+	if (r < 0)
+		goto fail;
+	s->desc = s->desc_segment.base;
+	r = pool_index_reserve(p, pool_counter(p, POOL_C_frames) + s->frames);
+	if (r < 0)
+		goto fail;
+	r = pool_arena_get(p, s->owner, s->frame_bytes, &s->arena);
+	if (r < 0)
+		goto fail;
+	r = pool_items_take(p, s);
+	if (r < 0)
+		goto fail_arena;
+	s->payload = *payload;
+	r = slab_hold(p, s);
+	if (r < 0) {
+		s->payload = SEGMENT_NONE;
+		goto fail_items;
+	}
+	*ret = s;
+	return 0;
+fail_items:
+	pool_items_give(p, s);
+fail_arena:
+	pool_arena_put(p, s->arena);
+fail:
+	must(r < 0);
+	pool_slab_free(p, s);
+	return r;
+}
+
+static void record_store(struct pool *p, const struct pool_slab *s)
+{
+	struct slab_record *rec = record(p, s->id);
+	uint64_t identity = 0;
+
+	if (segment_identity(s->payload.fd, &identity) < 0)
+		identity = 0; /* unknown: shared with nobody */
+	shared_store64(&rec->frame_bytes, s->frame_bytes);
+	shared_store64(&rec->frames_kind,
+		       (uint64_t)s->frames << 32 | (uint64_t)s->payload.kind);
+	shared_store64(&rec->bytes, s->payload.bytes);
+	shared_store64(&rec->desc_bytes, s->desc_segment.bytes);
+	shared_store64(&rec->owner, s->owner);
+	shared_store64(&rec->payload_id, identity);
+	shared_store64(&rec->retire_epoch, 0);
+	for (size_t i = 0; i < ARRAY_LEN(rec->given); i++)
+		shared_store64(&rec->given[i], 0);
+	/* release: readers acquire the word before they ask for the region */
+	shared_store64_release(&rec->word, slab_word(s->gen, SLAB_LIVE));
+}
+
+static void slab_publish(struct pool *p, struct pool_slab *s)
+{
+	record_store(p, s);
+	p->slab[s->id] = s;
+	p->slab_end = MAX(p->slab_end, s->id + 1);
+	p->arena[s->arena].slabs++;
+	pool_meta_account(p, s->desc_segment.bytes, 0);
+	pool_count(p, POOL_C_slabs, 1);
+	pool_count(p, POOL_C_frames, s->frames);
+	pool_count(p, POOL_C_slab_bytes, s->payload.bytes);
+	/* the first frame ends up at the head */
+	for (uint32_t f = s->frames; f-- > 0;)
+		pool_free_push(p, s, f);
+	pool_region_changed(p);
+}
+
+int pool_slab_add(struct pool *p, struct segment *payload, uint64_t owner,
+		  uint64_t frame_bytes, uint32_t frames, uint32_t *ret_id)
+{
+	struct pool_slab want = { .frames = frames,
+				  .frame_bytes = frame_bytes,
+				  .owner = owner };
+	struct pool_slab *s;
+	int r = slab_prepare(p, payload, &want, &s);
+
+	if (r < 0) {
+		segment_close(payload);
+		return r;
+	}
+	*payload = SEGMENT_NONE;
+	slab_publish(p, s);
+	pool_count(p, POOL_C_slabs_made, 1);
+	*ret_id = s->id;
+	return 0;
+}
+
+/* Takes an empty slab's frames out of service: nothing is granted from it. */
+static void slab_withdraw_frames(struct pool *p, struct pool_slab *s)
+{
+	struct pool_arena *a = &p->arena[s->arena];
+	uint32_t *link = &a->free_head;
+
+	must(pool_slab_empty(s));
+	while (*link != POOL_NO_ITEM) {
+		if (*link - s->base < s->frames)
+			*link = p->item_next[*link];
+		else
+			link = &p->item_next[*link];
+	}
+	pool_count(p, POOL_C_free_frames, -(uint64_t)s->frames);
+	pool_count(p, POOL_C_frames, -(uint64_t)s->frames);
+	a->slabs--;
+	pool_arena_put(p, s->arena);
+	s->arena = POOL_NO_ARENA;
+	s->n_free = 0;
+}
+
+/* Record first, descriptors second. The payload's bytes leave the budget
+ * unless somebody else took the segment over. */
+static void slab_end(struct pool *p, struct pool_slab *s, bool memory_stays)
+{
+	uint64_t tag = hold_slab_id(s->id, s->gen);
+
+	shared_store64_release(&record(p, s->id)->word,
+			       slab_word(s->gen, SLAB_NONE));
+	pool_region_changed(p);
+	pool_drop(p, HOLD_PAYLOAD, tag);
+	pool_drop(p, HOLD_DESC, tag);
+	pool_count(p, POOL_C_slabs, -1ull);
+	pool_count(p, POOL_C_slab_bytes, -s->payload.bytes);
+	if (!memory_stays)
+		p->budget->used -= s->payload.bytes;
+	pool_meta_account(p, 0, s->desc_segment.bytes);
+	pool_items_give(p, s);
+	p->slab[s->id] = NULL;
+	pool_slab_free(p, s);
+}
+
+int pool_slab_reshape(struct pool *p, uint32_t id, uint64_t owner,
+		      uint64_t frame_bytes, uint32_t *ret_id)
+{
+	struct pool_slab *old = p->slab[id], *s;
+	struct segment payload = old->payload;
+	uint64_t frames = payload.bytes / frame_bytes;
+	struct pool_slab want = { .frame_bytes = frame_bytes, .owner = owner };
+	int r;
+
+	if (!frames)
+		return -E2BIG;
+	want.frames = (uint32_t)MIN(frames, (uint64_t)FRAME_IN_SLAB_MAX);
+	payload.base = NULL;
+	payload.fd = fault_point(FAULT_IO) ?
+			     -1 :
+			     fcntl(old->payload.fd, F_DUPFD_CLOEXEC, 3);
+	if (payload.fd < 0)
+		return -EMFILE;
+	r = slab_prepare(p, &payload, &want, &s);
+	if (r < 0) {
+		payload.fd = fd_close(payload.fd);
+		return r;
+	}
+	slab_withdraw_frames(p, old);
+	slab_end(p, old, true);
+	slab_publish(p, s);
+	pool_count(p, POOL_C_slabs_moved, 1);
+	*ret_id = s->id;
+	return 0;
+}
+
+void pool_slab_retire(struct pool *p, uint32_t id)
+{
+	struct pool_slab *s = p->slab[id];
+	struct slab_record *rec = record(p, id);
+	uint64_t epoch = shared_load64(&p->m->header.region_epoch) + 1;
+
+	slab_withdraw_frames(p, s);
+	s->retiring = true;
+	pool_count(p, POOL_C_retiring_bytes, s->payload.bytes);
+	shared_store64(&rec->retire_epoch, epoch);
+	shared_store64_release(&rec->word, slab_word(s->gen, SLAB_RETIRING));
+	pool_region_changed(p);
+}
+
+void pool_slab_finish(struct pool *p, uint32_t id)
+{
+	struct pool_slab *s = p->slab[id];
+
+	must(s->retiring);
+	pool_count(p, POOL_C_retiring_bytes, -s->payload.bytes);
+	pool_count(p, POOL_C_slabs_retired, 1);
+	slab_end(p, s, false);
+}
+
+void pool_slabs_orphan(struct pool *p, uint64_t owner)
+{
+	for (uint32_t id = 1; id < p->slab_end; id++) {
+		struct pool_slab *s = p->slab[id];
+
+		if (!s || s->owner != owner)
+			continue;
+		s->owner = 0;
+		shared_store64(&record(p, id)->owner, 0);
+	}
+	for (uint32_t i = 0; i < p->n_arenas; i++) {
+		struct pool_arena *a = &p->arena[i];
+
+		if (a->used && a->owner == owner) {
+			a->owner = 0;
+			pool_arena_put(p, i);
+		}
+	}
+}
+
+const uint8_t *pool_payload(struct pool *p, struct pool_slab *s, uint32_t frame)
+{
+	(void)p;
+	if (!s->payload.base) {
+		void *base = fault_point(FAULT_MAP) ?
+				     MAP_FAILED :
+				     mmap(NULL, s->payload.bytes, PROT_READ,
+					  MAP_SHARED, s->payload.fd, 0);
+
+		if (base == MAP_FAILED)
+			return NULL;
+		s->payload.base = base;
+	}
+	return (const uint8_t *)s->payload.base +
+	       (uint64_t)frame * s->frame_bytes;
+}

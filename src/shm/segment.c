@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared segments; the rules are in the header. Sockets are in
+ * segment_socket.c. */
+#include "shm/segment.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/fault.h"
+#include "base/log.h"
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ  22
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MFD_HUGE_2MB
+#define MFD_HUGE_2MB (21u << 26)
+#endif
+
+#define HUGE_BYTES (2ull << 20)
+#define SIZE_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+
+static int map_error(int err)
+{
+	/* The kernel also refuses memory by EAGAIN (locked memory), EFAULT and
+	 * ENOSPC (no page for a populated address). */
+	switch (err) {
+	case EAGAIN:
+	case EFAULT:
+	case ENOSPC:
+		return -ENOMEM;
+	default:
+		return -err;
+	}
+}
+
+/* Free 2 MiB pages that nobody has reserved; 0 when that cannot be known. */
+static uint64_t huge_pages_free(void)
+{
+	static const char *const names[] = { "free_hugepages",
+					     "resv_hugepages" };
+	uint64_t counts[2] = { 0, 0 };
+
+	for (unsigned i = 0; i < 2; i++) {
+		char path[96];
+		unsigned long long n;
+		FILE *f;
+
+		snprintf(path, sizeof(path),
+			 "/sys/kernel/mm/hugepages/hugepages-2048kB/%s",
+			 names[i]);
+		f = fault_point(FAULT_IO) ? NULL : fopen(path, "re");
+		if (!f)
+			return 0;
+		if (fscanf(f, "%llu", &n) == 1)
+			counts[i] = n;
+		fclose(f);
+	}
+	return counts[0] > counts[1] ? counts[0] - counts[1] : 0;
+}
+
+/* Touches each page, for kernels before 5.14. Where memory is refused this
+ * ends the process by SIGBUS, which is why it is not the first choice. */
+static void touch_pages(void *base, uint64_t bytes, bool writable)
+{
+	for (uint64_t at = 0; at < bytes; at += PAGE_BYTES) {
+		_Atomic(unsigned char) *p =
+			(_Atomic(unsigned char) *)((unsigned char *)base + at);
+
+		if (writable)
+			atomic_fetch_add_explicit(p, 0, memory_order_relaxed);
+		else
+			(void)atomic_load_explicit(p, memory_order_relaxed);
+	}
+}
+
+static int populate(void *base, uint64_t bytes, bool writable)
+{
+	int advice = writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
+	int err;
+
+	if (fault_point(FAULT_MAP))
+		return -ENOMEM;
+	do
+		err = madvise(base, bytes, advice) < 0 ? errno : 0;
+	while (err == EINTR);
+	if (err == EINVAL) {
+		touch_pages(base, bytes, writable);
+		return 0;
+	}
+	return err ? map_error(err) : 0;
+}
+
+static int map(struct segment *s, bool writable)
+{
+	void *base = MAP_FAILED;
+	int prot = PROT_READ | (writable ? PROT_WRITE : 0);
+
+	errno = ENOMEM;
+	if (!fault_point(FAULT_MAP))
+		base = mmap(NULL, s->bytes, prot, MAP_SHARED, s->fd, 0);
+	if (base == MAP_FAILED)
+		return map_error(errno);
+	s->base = base;
+	return 0;
+}
+
+static int open_memfd(const char *name, enum segment_kind kind)
+{
+	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+	int fd;
+
+	if (kind == SEGMENT_HUGETLB)
+		flags |= MFD_HUGETLB | MFD_HUGE_2MB;
+	if (fault_point(FAULT_MAP))
+		return -ENOMEM;
+	fd = memfd_create(name, flags);
+	return fd < 0 ? -errno : fd;
+}
+
+/* Mode, size, mapping, pages, seals: of a descriptor that nobody else has. */
+static int fill_segment(struct segment *s)
+{
+	int err;
+
+	if (fault_point(FAULT_IO))
+		return -EIO;
+	if (fchmod(s->fd, 0600) < 0)
+		return -errno;
+	if (fault_point(FAULT_MAP))
+		return -ENOMEM;
+	if (ftruncate(s->fd, (off_t)s->bytes) < 0)
+		return map_error(errno);
+	err = map(s, true);
+	if (err < 0)
+		return err;
+	if (s->kind == SEGMENT_DRAM && s->bytes >= HUGE_BYTES)
+		madvise(s->base, s->bytes, MADV_HUGEPAGE); /* a wish */
+	err = populate(s->base, s->bytes, true);
+	if (err < 0)
+		return err;
+	if (fault_point(FAULT_IO))
+		return -EIO;
+	return fcntl(s->fd, F_ADD_SEALS, SIZE_SEALS) < 0 ? -errno : 0;
+}
+
+static int create_kind(const char *name, uint64_t bytes, enum segment_kind kind,
+		       struct segment *ret_segment)
+{
+	struct segment s = { .bytes = bytes, .kind = kind };
+	int err;
+
+	s.fd = open_memfd(name, kind);
+	if (s.fd < 0)
+		return s.fd;
+	err = fill_segment(&s);
+	if (err < 0) {
+		segment_close(&s);
+		return err;
+	}
+	*ret_segment = s;
+	return 0;
+}
+
+int segment_create(const char *name, uint64_t bytes, unsigned flags,
+		   struct segment *ret_segment)
+{
+	if (bytes == 0 || bytes % PAGE_BYTES || bytes > INT64_MAX)
+		return -EINVAL;
+	if ((flags & SEGMENT_TRY_HUGE) && bytes % HUGE_BYTES == 0 &&
+	    huge_pages_free() >= bytes / HUGE_BYTES &&
+	    create_kind(name, bytes, SEGMENT_HUGETLB, ret_segment) == 0)
+		return 0;
+	return create_kind(name, bytes, SEGMENT_DRAM, ret_segment);
+}
+
+/* What a descriptor of a peer must be before it is mapped. */
+static int examine(int fd, uint64_t bytes, struct segment *ret)
+{
+	struct stat info;
+	int seals;
+
+	if (fault_point(FAULT_IO))
+		return -EIO;
+	if (fstat(fd, &info) < 0)
+		return -errno;
+	/* Only memfds (and other shmem or hugetlb files) have seals. */
+	seals = fcntl(fd, F_GET_SEALS);
+	if (seals < 0 || (seals & SIZE_SEALS) != SIZE_SEALS)
+		return -EPROTO;
+	if (!S_ISREG(info.st_mode) || info.st_size <= 0 ||
+	    (uint64_t)info.st_size % PAGE_BYTES ||
+	    (bytes && (uint64_t)info.st_size != bytes))
+		return -EPROTO;
+	*ret = (struct segment){
+		.fd = fd,
+		.bytes = (uint64_t)info.st_size,
+		.kind = (uint64_t)info.st_blksize >= HUGE_BYTES
+				? SEGMENT_HUGETLB
+				: SEGMENT_DRAM,
+	};
+	return 0;
+}
+
+int segment_attach(int fd, uint64_t bytes, bool writable,
+		   struct segment *ret_segment)
+{
+	struct segment s;
+	int err = examine(fd, bytes, &s);
+
+	if (err < 0)
+		return err;
+	err = map(&s, writable);
+	if (err < 0)
+		return err;
+	*ret_segment = s;
+	return 0;
+}
+
+int segment_reopen_readonly(int fd, int *ret_fd)
+{
+	char path[32];
+	int copy;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (fault_point(FAULT_IO))
+		return -EIO;
+	copy = open(path, O_RDONLY | O_CLOEXEC);
+	if (copy < 0)
+		return -errno;
+	*ret_fd = copy;
+	return 0;
+}
+
+int segment_map_consume(int fd, uint64_t bytes, bool writable, bool fill,
+			struct segment *ret_segment)
+{
+	struct segment s;
+	int err = segment_attach(fd, bytes, writable, &s);
+
+	if (err < 0)
+		return err;
+	s.fd = -1; /* still the caller's until nothing can fail */
+	if (fault_point(FAULT_MAP))
+		err = -ENOMEM;
+	else if (madvise(s.base, s.bytes, MADV_DONTFORK) < 0)
+		err = -errno;
+	if (err == 0 && fill)
+		err = populate(s.base, s.bytes, writable);
+	if (err < 0) {
+		segment_close(&s);
+		return err;
+	}
+	fd_close(fd);
+	*ret_segment = s;
+	return 0;
+}
+
+void segment_close(struct segment *s)
+{
+	if (!s)
+		return;
+	if (s->base)
+		must(munmap(s->base, s->bytes) == 0);
+	fd_close(s->fd);
+	*s = SEGMENT_NONE;
+}
+
+int segment_identity(int fd, uint64_t *ret_id)
+{
+	struct stat info;
+
+	if (fault_point(FAULT_IO))
+		return -EIO;
+	if (fstat(fd, &info) < 0)
+		return -errno;
+	*ret_id = (uint64_t)info.st_ino;
+	return 0;
+}

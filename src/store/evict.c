@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Leaving: the server's half of coherence/pin.h, in batches.
+ *
+ * mark all LEAVING, one fence, read every pin slot of every client of the
+ * pool once, then release what nobody named and spare the rest. A block whose
+ * parts lie in several frames leaves whole: a pin on one part spares all.
+ *
+ * While a frame is in a batch, its item_next (meaningful only for FREE frames)
+ * holds its place in the batch.
+ */
+#include "base/fault.h"
+#include "coherence/pin.h"
+#include "onecopy/onecopy.h"
+#include "store/internal.h"
+
+void evict_begin(struct store *s)
+{
+	s->batch.n = 0;
+	s->batch.blocks = 0;
+}
+
+static bool batch_room(struct evict_batch *b, uint32_t more)
+{
+	if (b->n + more > b->cap) {
+		uint32_t cap = MAX(2 * b->cap, b->n + more + 64);
+		struct evict_entry *grown =
+			mem_grow(b->entry, cap, sizeof(*grown));
+
+		if (!grown)
+			return false;
+		b->entry = grown;
+		b->cap = cap;
+	}
+	if (b->blocks == b->blocks_cap) {
+		uint32_t cap = MAX(2 * b->blocks_cap, 64u);
+		uint8_t *grown = mem_grow(b->pinned, cap, 1);
+
+		if (!grown)
+			return false;
+		b->pinned = grown;
+		b->blocks_cap = cap;
+	}
+	return true;
+}
+
+static void batch_push(struct evict_batch *b, struct pool *p,
+		       struct pool_slab *slab, uint32_t frame)
+{
+	p->item_next[slab->base + frame] = b->n;
+	b->entry[b->n++] = (struct evict_entry){ slab, frame, b->blocks };
+}
+
+static void add_siblings(struct evict_batch *b, struct pool *p,
+			 const uint64_t key[4], uint64_t part, unsigned groups,
+			 unsigned ranks)
+{
+	for (unsigned i = 0; i < groups * ranks; i++) {
+		uint64_t other = frame_part(frame_part_ns(part),
+					    (uint16_t)(i / ranks),
+					    (uint16_t)(i % ranks));
+		uint32_t frame;
+		struct pool_slab *slab;
+
+		if (other == part)
+			continue;
+		slab = pool_find(p, key, other, &frame);
+		if (!slab)
+			continue;
+		pool_frame_leave(p, slab, frame);
+		batch_push(b, p, slab, frame);
+	}
+}
+
+bool evict_add(struct store *s, struct pool *p, struct pool_slab *slab,
+	       uint32_t frame)
+{
+	struct evict_batch *b = &s->batch;
+	const struct frame_desc *d = &slab->desc[frame];
+	uint64_t key[4], part = shared_load64(&d->part);
+	const struct ns_record *ns = ns_find(p, frame_part_ns(part));
+	uint64_t shape = ns ? shared_load64(&ns->ranks_groups) : 0;
+	unsigned ranks = MAX((unsigned)(shape >> 32), 1u);
+	unsigned groups = MAX((unsigned)shape, 1u);
+
+	if (!batch_room(b, ranks * groups))
+		return false;
+	shared_load_words(key, d->key, 4);
+	pool_frame_leave(p, slab, frame);
+	batch_push(b, p, slab, frame);
+	if (ranks * groups > 1)
+		add_siblings(b, p, key, part, groups, ranks);
+	b->pinned[b->blocks++] = 0;
+	return true;
+}
+
+static void judge_slot(struct evict_batch *b, const struct pool *p,
+		       const shared_u64 *slot)
+{
+	uint64_t pin = pin_read(slot);
+	struct pool_slab *slab;
+	uint32_t frame, at;
+
+	if (!pin)
+		return;
+	slab = pool_locate(p, pin_word_loc(pin), &frame);
+	if (!slab || slab->retiring)
+		return;
+	at = p->item_next[slab->base + frame];
+	if (at < b->n && b->entry[at].slab == slab &&
+	    b->entry[at].frame == frame &&
+	    (pool_frame_gen(slab, frame) & 0xffffff) == pin_word_gen(pin))
+		b->pinned[b->entry[at].block] = 1;
+}
+
+static void judge_client(struct evict_batch *b, const struct pool *p,
+			 const struct store_client *c)
+{
+	const struct client_segment *seg = c->segment;
+	/* pin_high is raised before the slot: the fence orders both */
+	uint64_t high = shared_load64_acquire(&seg->header.pin_high);
+	uint64_t over = shared_load64(&seg->header.overflow_high);
+
+	high = MIN(high, (uint64_t)c->n_pins);
+	over = MIN(over, (uint64_t)c->n_overflow);
+	for (uint64_t i = 0; i < high; i++)
+		judge_slot(b, p, &seg->slots[i]);
+	for (uint64_t i = 0; i < over; i++)
+		judge_slot(b, p, &seg->slots[c->n_pins + i]);
+}
+
+static void judge(struct store *s, struct pool *p)
+{
+	shared_fence(); /* S2 of coherence/pin.h */
+	for (uint32_t i = 0; i < LAYOUT_CLIENTS_MAX; i++) {
+		struct store_client *c = s->client[p->number][i];
+
+		if (c)
+			judge_client(&s->batch, p, c);
+	}
+}
+
+static bool any_pinned(const struct evict_batch *b)
+{
+	for (uint32_t i = 0; i < b->blocks; i++)
+		if (b->pinned[i])
+			return true;
+	return false;
+}
+
+uint32_t evict_finish(struct store *s, struct pool *p, bool all)
+{
+	struct evict_batch *b = &s->batch;
+	uint32_t released = 0;
+	bool none;
+
+	if (!b->n)
+		return 0;
+	judge(s, p);
+	none = all && any_pinned(b);
+	for (uint32_t i = 0; i < b->n; i++) {
+		struct evict_entry *e = &b->entry[i];
+		uint64_t extent = shared_load64(&e->slab->desc[e->frame].extent);
+
+		if (none || b->pinned[e->block]) {
+			pool_frame_spare(p, e->slab, e->frame);
+			/* in use: no victim for a while */
+			if (b->pinned[e->block])
+				pool_frame_touch(p, e->slab, e->frame);
+			continue;
+		}
+		pool_frame_release(p, e->slab, e->frame);
+		pool_count(p, POOL_C_evicted, 1);
+		pool_count(p, POOL_C_evicted_bytes, frame_extent_bytes(extent));
+		released++;
+	}
+	b->n = 0;
+	if (released)
+		s->retry = true;
+	return released;
+}
+
+uint32_t evict_from_arena(struct store *s, struct pool *p, uint32_t arena,
+			  uint32_t want)
+{
+	uint32_t item = p->policy_ops->victim(p->policy, arena, POLICY_NONE);
+
+	evict_begin(s);
+	while (item != POLICY_NONE && s->batch.blocks < want) {
+		uint32_t next = p->policy_ops->victim(p->policy, arena, item);
+		uint32_t frame;
+		struct pool_slab *slab = pool_item(p, item, &frame);
+
+		/* a sibling of an earlier victim is LEAVING already */
+		if (pool_frame_state(slab, frame) == FRAME_SEALED &&
+		    !evict_add(s, p, slab, frame))
+			break;
+		item = next;
+	}
+	return evict_finish(s, p, false);
+}
+
+bool evict_slab(struct store *s, struct pool *p, struct pool_slab *slab)
+{
+	if (slab->n_granted || slab->n_doomed || slab->retiring)
+		return false;
+	evict_begin(s);
+	for (uint32_t f = 0; f < slab->frames; f++)
+		if (pool_frame_state(slab, f) == FRAME_SEALED &&
+		    !evict_add(s, p, slab, f))
+			break;
+	evict_finish(s, p, true);
+	return pool_slab_empty(slab);
+}
+
+static void collect_doomed(struct store *s, struct pool *p,
+			   struct pool_slab *slab)
+{
+	for (uint32_t f = 0; f < slab->frames; f++) {
+		if (pool_frame_state(slab, f) != FRAME_DOOMED)
+			continue;
+		if (!batch_room(&s->batch, 1))
+			return;
+		batch_push(&s->batch, p, slab, f);
+		s->batch.pinned[s->batch.blocks++] = 0;
+	}
+}
+
+void evict_drain(struct store *s, struct pool *p)
+{
+	struct evict_batch *b = &s->batch;
+
+	if (!pool_counter(p, POOL_C_leaving))
+		return;
+	evict_begin(s);
+	for (uint32_t id = 1; id < p->slab_end; id++)
+		if (p->slab[id] && p->slab[id]->n_doomed)
+			collect_doomed(s, p, p->slab[id]);
+	judge(s, p);
+	for (uint32_t i = 0; i < b->n; i++) {
+		if (b->pinned[b->entry[i].block])
+			continue;
+		pool_frame_release(p, b->entry[i].slab, b->entry[i].frame);
+		s->retry = true;
+	}
+	b->n = 0;
+}

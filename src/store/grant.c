@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Granting frames, now or when there is room.
+ *
+ * A grant that finds none waits here, not in the door: it is tried again when
+ * something changed (a slab is ready, frames were freed) and on every tick
+ * (pins go away without a word), and answered -ENOBUFS at its deadline.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include "base/fault.h"
+#include "onecopy/onecopy.h"
+#include "store/internal.h"
+
+static bool repeated(struct store_client *c, const struct ring_call *call,
+		     struct ring_answer *answer)
+{
+	for (uint32_t i = 0; i < c->n_repeat; i++) {
+		uint32_t frame;
+		struct pool_slab *slab;
+
+		if (c->repeat[i].seq != call->seq)
+			continue;
+		slab = pool_locate(c->pool, c->repeat[i].loc, &frame);
+		if (!slab || pool_frame_state(slab, frame) != FRAME_GRANTED ||
+		    shared_load64(&slab->desc[frame].owner) != c->id)
+			continue;
+		answer_set(answer, 0);
+		answer->loc = c->repeat[i].loc;
+		answer->gen = pool_frame_gen(slab, frame);
+		return true;
+	}
+	return false;
+}
+
+/* 0: answered, 1: no room now */
+static int grant_try(struct store_client *c, const struct ring_call *call,
+		     uint32_t want, struct ring_answer *answer)
+{
+	struct pool *p = c->pool;
+	struct pool_filling filling = { .part = call->part,
+					.owner = c->id,
+					.seq = call->seq };
+	uint64_t frame_bytes;
+	struct pool_slab *slab;
+	uint32_t frame, item;
+	int r = ns_part_check(p, call->part, call->extent, &filling.extent,
+			      &frame_bytes);
+
+	answer_set(answer, r);
+	if (r < 0)
+		return 0;
+	slab = pool_find(p, call->key, call->part, &frame);
+	if (slab) {
+		pool_frame_touch(p, slab, frame);
+		pool_count(p, POOL_C_exists, 1);
+		answer_set(answer, OC_EXISTS);
+		return 0;
+	}
+	answer_set(answer, -EDQUOT);
+	if (c->granted >= c->store->options.grants_per_client)
+		return 0;
+	r = room_find(c, frame_bytes, want, &item);
+	answer_set(answer, r);
+	if (r != 0)
+		return r > 0;
+	memcpy(filling.key, call->key, sizeof(filling.key));
+	slab = pool_item(p, item, &frame);
+	pool_frame_grant(p, slab, frame, &filling);
+	c->granted++;
+	answer->loc = frame_loc(slab->id, frame);
+	answer->gen = pool_frame_gen(slab, frame);
+	return 0;
+}
+
+static bool pending_push(struct store_client *c, const struct ring_call *call)
+{
+	struct store *s = c->store;
+
+	if (s->n_pending == s->pending_cap) {
+		size_t cap = MAX(2 * s->pending_cap, (size_t)64);
+		struct pending_grant *grown =
+			mem_grow(s->pending, cap, sizeof(*grown));
+
+		if (!grown)
+			return false;
+		s->pending = grown;
+		s->pending_cap = cap;
+	}
+	s->pending[s->n_pending++] = (struct pending_grant){
+		.client = c,
+		.call = *call,
+		.deadline_ns = call->timeout_ns > UINT64_MAX - s->now_ns ?
+				       UINT64_MAX :
+				       s->now_ns + call->timeout_ns,
+	};
+	c->waiting++;
+	return true;
+}
+
+enum store_result grant_call(struct store_client *c,
+			     const struct ring_call *call, uint32_t backlog,
+			     bool repeat, struct ring_answer *ret_answer)
+{
+	if (c->read_only) {
+		answer_set(ret_answer, -EPERM);
+		return STORE_ANSWERED;
+	}
+	if (repeat && repeated(c, call, ret_answer))
+		return STORE_ANSWERED;
+	if (grant_try(c, call, MIN(backlog, 255u) + 1, ret_answer) == 0)
+		return STORE_ANSWERED;
+	/* waiting takes a timeout, and memory to remember it */
+	if (call->timeout_ns && pending_push(c, call))
+		return STORE_LATER;
+	pool_count(c->pool, POOL_C_refused, 1);
+	answer_set(ret_answer, -ENOBUFS);
+	return STORE_ANSWERED;
+}
+
+static void pending_drop(struct store *s, size_t i)
+{
+	s->pending[i].client->waiting--;
+	memmove(&s->pending[i], &s->pending[i + 1],
+		(s->n_pending - i - 1) * sizeof(s->pending[0]));
+	s->n_pending--;
+}
+
+static void pending_answer(struct store *s, size_t i,
+			   const struct ring_answer *answer)
+{
+	struct pending_grant p = s->pending[i];
+
+	pending_drop(s, i);
+	s->options.answer(s->options.ctx, p.client, &p.call, answer);
+}
+
+/* Tries of waiting grants in one pass: when this many in a row found no room,
+ * the rest waits for the next pass. */
+#define FRUITLESS_MAX 16
+
+void grant_retry(struct store *s, bool force)
+{
+	unsigned fruitless = 0;
+
+	if (!s->retry && !force)
+		return;
+	s->retry = false;
+	for (size_t i = 0; i < s->n_pending;) {
+		struct pending_grant *p = &s->pending[i];
+		uint32_t want = MIN(p->client->waiting, 256u);
+		struct ring_answer answer;
+
+		if (fruitless < FRUITLESS_MAX &&
+		    grant_try(p->client, &p->call, want, &answer) == 0) {
+			pending_answer(s, i, &answer);
+			continue;
+		}
+		fruitless++;
+		if (p->deadline_ns <= s->now_ns) {
+			pool_count(p->client->pool, POOL_C_refused, 1);
+			answer_set(&answer, -ENOBUFS);
+			pending_answer(s, i, &answer);
+			continue;
+		}
+		i++;
+	}
+}
+
+bool grant_cancel(struct store_client *c, uint32_t slot, uint64_t seq)
+{
+	struct store *s = c->store;
+
+	for (size_t i = 0; i < s->n_pending; i++) {
+		const struct pending_grant *p = &s->pending[i];
+		struct ring_answer answer;
+
+		if (p->client != c || p->call.slot != slot ||
+		    p->call.seq != seq)
+			continue;
+		answer_set(&answer, -ECANCELED);
+		pending_answer(s, i, &answer);
+		return true;
+	}
+	return false;
+}
+
+void grant_forget_client(struct store_client *c)
+{
+	struct store *s = c->store;
+
+	for (size_t i = 0; i < s->n_pending;) {
+		if (s->pending[i].client == c)
+			pending_drop(s, i);
+		else
+			i++;
+	}
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the files of store/ alone. */
+#ifndef ONECOPY_STORE_INTERNAL_H
+#define ONECOPY_STORE_INTERNAL_H
+
+#include "store/store.h"
+
+/* A set of frames that leave together or not at all, block by block. */
+struct evict_entry {
+	struct pool_slab *slab;
+	uint32_t frame, block;
+};
+struct evict_batch {
+	struct evict_entry *entry;
+	uint32_t n, cap;
+	uint8_t *pinned; /* for each block */
+	uint32_t blocks, blocks_cap;
+};
+
+struct pending_grant {
+	struct store_client *client;
+	struct ring_call call;
+	uint64_t deadline_ns;
+};
+
+struct scrub {
+	uint32_t pool, slab, frame;
+	uint64_t gen, done; /* bytes hashed of the frame in hand */
+	struct hash_stream *stream;
+	uint64_t credit; /* bytes that may be hashed now */
+	uint64_t last_ns;
+};
+
+struct store {
+	struct store_options options;
+	struct pool_budget budget;
+	struct maker *maker;
+	struct pool *pool[STORE_POOLS_MAX];
+	struct store_client *client[STORE_POOLS_MAX][LAYOUT_CLIENTS_MAX];
+	struct pending_grant *pending;
+	size_t n_pending, pending_cap;
+	bool retry; /* something changed that may help a pending grant */
+	struct evict_batch batch;
+	struct scrub scrub;
+	uint64_t now_ns; /* as told by the caller */
+	uint32_t retiring; /* slabs */
+};
+
+/* store/evict.c */
+/* Starts a batch; adds the block of a sealed frame (all its parts) and marks
+ * it LEAVING. False: it cannot leave now (memory). */
+void evict_begin(struct store *s);
+bool evict_add(struct store *s, struct pool *p, struct pool_slab *slab,
+	       uint32_t frame);
+/* Fence, look at all pins, release or spare. all: everything or nothing.
+ * Number of frames released. */
+uint32_t evict_finish(struct store *s, struct pool *p, bool all);
+/* Up to `want` victims of an arena's order; frames freed in that arena may be
+ * more or fewer. */
+uint32_t evict_from_arena(struct store *s, struct pool *p, uint32_t arena,
+			  uint32_t want);
+/* Empties a slab if nobody uses any of it. */
+bool evict_slab(struct store *s, struct pool *p, struct pool_slab *slab);
+/* Releases DOOMED frames that nobody pins any more. */
+void evict_drain(struct store *s, struct pool *p);
+
+/* store/room.c: a free frame for this client and shape. 0 and the item; 1:
+ * perhaps later; -errno: never. */
+int room_find(struct store_client *c, uint64_t frame_bytes, uint32_t want,
+	      uint32_t *ret_item);
+void room_slab_ready(struct store *s, struct maker_job *job);
+void room_retire_tick(struct store *s);
+
+/* store/grant.c */
+enum store_result grant_call(struct store_client *c,
+			     const struct ring_call *call, uint32_t backlog,
+			     bool repeat, struct ring_answer *ret_answer);
+void grant_retry(struct store *s, bool force);
+bool grant_cancel(struct store_client *c, uint32_t slot, uint64_t seq);
+void grant_forget_client(struct store_client *c);
+
+/* store/seal.c */
+void seal_call(struct store_client *c, const struct ring_call *call,
+	       struct ring_answer *ret_answer);
+void abandon_call(struct store_client *c, const struct ring_call *call,
+		  struct ring_answer *ret_answer);
+void remove_call(struct store_client *c, const struct ring_call *call,
+		 struct ring_answer *ret_answer);
+void bad_call(struct store_client *c, const struct ring_call *call,
+	      struct ring_answer *ret_answer);
+/* Dooms every part of a block; number of parts. */
+uint32_t block_doom(struct pool *p, const uint64_t key[4], uint32_t ns);
+
+/* store/pins.c */
+void pin_call(struct store_client *c, const struct ring_call *call,
+	      bool repeat, struct ring_answer *ret_answer);
+void unpin_call(struct store_client *c, const struct ring_call *call,
+		struct ring_answer *ret_answer);
+
+/* store/ns.c */
+const struct ns_record *ns_find(const struct pool *p, uint32_t id);
+/* 0, or -EINVAL, -E2BIG. Fills in bytes 0. */
+int ns_part_check(const struct pool *p, uint64_t part, uint64_t extent,
+		  uint64_t *ret_extent, uint64_t *ret_frame_bytes);
+
+/* store/scrub.c */
+int scrub_init(struct store *s);
+void scrub_fini(struct store *s);
+void scrub_step(struct store *s);
+/* Hashes a sealed frame whole and compares. True: right. */
+bool scrub_verify(struct pool *p, struct pool_slab *slab, uint32_t frame);
+
+static inline void answer_set(struct ring_answer *a, int64_t result)
+{
+	*a = (struct ring_answer){ .result = result };
+}
+
+#endif

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Namespaces of a pool: opened by identity, never removed. */
+#include <errno.h>
+#include "pool/shape.h"
+#include "store/internal.h"
+
+const struct ns_record *ns_find(const struct pool *p, uint32_t id)
+{
+	const struct ns_record *r;
+
+	if (!id || id > LAYOUT_NS_MAX)
+		return NULL;
+	r = &p->m->ns[id - 1];
+	return shared_load64(&r->id) == id ? r : NULL;
+}
+
+int64_t store_ns_open(struct pool *p, const struct ns_spec *spec)
+{
+	uint8_t digest[32];
+	uint64_t words[4], have[4];
+	int r = ns_spec_check(spec);
+
+	if (r < 0)
+		return r;
+	for (unsigned g = 0; g < spec->groups; g++)
+		if (ns_spec_part_bytes(spec, g) >
+		    shared_load64(&p->m->header.max_frame))
+			return -E2BIG;
+	r = ns_spec_digest(spec, digest);
+	if (r < 0)
+		return r;
+	memcpy(words, digest, sizeof(words));
+	for (uint32_t i = 0; i < LAYOUT_NS_MAX; i++) {
+		struct ns_record *rec = &p->m->ns[i];
+
+		if (!shared_load64(&rec->id)) {
+			ns_record_store(rec, i + 1, spec, digest);
+			return i + 1;
+		}
+		shared_load_words(have, rec->digest, 4);
+		if (!memcmp(have, words, sizeof(have)))
+			return i + 1;
+	}
+	return -ENOSPC;
+}
+
+int ns_part_check(const struct pool *p, uint64_t part, uint64_t extent,
+		  uint64_t *ret_extent, uint64_t *ret_frame_bytes)
+{
+	const struct ns_record *rec = ns_find(p, frame_part_ns(part));
+	uint64_t bytes = frame_extent_bytes(extent), whole;
+	uint32_t tokens = frame_extent_tokens(extent);
+	struct ns_spec spec;
+	unsigned g = frame_part_group(part);
+
+	if (!rec || !ns_record_load(rec, &spec))
+		return -EINVAL;
+	if (g >= spec.groups || frame_part_rank(part) >= spec.ranks ||
+	    tokens >= spec.block_tokens)
+		return -EINVAL;
+	whole = ns_spec_part_bytes(&spec, g);
+	if (!bytes && spec.group[g].slices)
+		bytes = whole;
+	if (bytes > whole || bytes > shared_load64(&p->m->header.max_frame))
+		return -E2BIG;
+	*ret_extent = frame_extent((uint32_t)bytes, tokens);
+	*ret_frame_bytes = bytes == whole && spec.group[g].slices ?
+				   shape_exact(bytes) :
+				   shape_class(bytes);
+	return 0;
+}

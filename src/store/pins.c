@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pins through the ring, for a client whose own slots are all in use: the
+ * server publishes them in the client's overflow slots. It evicts itself, in
+ * the same thread, so no fence is needed between publishing and checking.
+ */
+#include <errno.h>
+#include "coherence/pin.h"
+#include "onecopy/onecopy.h"
+#include "store/internal.h"
+
+static shared_u64 *overflow(struct store_client *c, uint64_t slot)
+{
+	return &c->segment->slots[c->n_pins + slot];
+}
+
+static int64_t overflow_unused(struct store_client *c)
+{
+	for (uint32_t i = 0; i < c->n_overflow; i++) {
+		uint32_t slot = (c->overflow_hint + i) % c->n_overflow;
+
+		if (!shared_load64(overflow(c, slot))) {
+			c->overflow_hint = slot + 1;
+			return slot;
+		}
+	}
+	return -EDQUOT;
+}
+
+/* The answer's slot and sequence are noted before the pin is published, so a
+ * repeated request finds the slot that it was given and none leaks. */
+static bool pinned_before(struct store_client *c, const struct ring_call *call,
+			  struct ring_answer *answer)
+{
+	const struct ring_resp *resp = &c->segment->resp[call->slot];
+	uint64_t slot = shared_load64(&resp->arg), pin;
+
+	if (shared_load64(&resp->arg2) != call->seq || slot >= c->n_overflow)
+		return false;
+	pin = shared_load64(overflow(c, slot));
+	if (!pin)
+		return false;
+	answer_set(answer, 0);
+	answer->loc = pin_word_loc(pin);
+	answer->gen = pin_word_gen(pin);
+	answer->arg = slot;
+	return true;
+}
+
+static void publish(struct store_client *c, const struct ring_call *call,
+		    uint64_t slot, uint64_t loc, uint64_t gen)
+{
+	struct ring_resp *resp = &c->segment->resp[call->slot];
+	shared_u64 *high = &c->segment->header.overflow_high;
+
+	shared_store64(&resp->arg, slot);
+	shared_store64(&resp->arg2, call->seq);
+	if (shared_load64(high) <= slot)
+		shared_store64(high, slot + 1);
+	pin_publish(overflow(c, slot), loc, gen);
+}
+
+void pin_call(struct store_client *c, const struct ring_call *call, bool repeat,
+	      struct ring_answer *ret_answer)
+{
+	uint32_t frame;
+	struct pool_slab *s;
+	int64_t slot;
+
+	if (repeat && pinned_before(c, call, ret_answer))
+		return;
+	s = pool_find(c->pool, call->key, call->part, &frame);
+	answer_set(ret_answer, OC_MISS);
+	if (!s)
+		return;
+	slot = overflow_unused(c);
+	answer_set(ret_answer, MIN(slot, 0));
+	if (slot < 0)
+		return;
+	ret_answer->loc = frame_loc(s->id, frame);
+	ret_answer->gen = pool_frame_gen(s, frame);
+	ret_answer->arg = (uint64_t)slot;
+	ret_answer->arg2 = call->seq;
+	publish(c, call, (uint64_t)slot, ret_answer->loc, ret_answer->gen);
+}
+
+void unpin_call(struct store_client *c, const struct ring_call *call,
+		struct ring_answer *ret_answer)
+{
+	answer_set(ret_answer, -EINVAL);
+	if (call->arg >= c->n_overflow)
+		return;
+	pin_clear(overflow(c, call->arg));
+	answer_set(ret_answer, 0);
+	c->store->retry = true;
+}

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Finding room: a free frame of the client's own, a new slab while the limits
+ * allow it, the least recently used frames of its own arena, or a slab that
+ * somebody else uses less.
+ *
+ * Slabs are compared by the mean stamp of what they hold (the touch clock
+ * grows with every use, so a lower mean is colder):
+ *   - a slab that nobody owns, or of another shape of the same client, is
+ *     taken when it is colder than the next victim here: only a new shape on
+ *     the same memory;
+ *   - a slab of another living client must be clearly colder (its age a
+ *     quarter more), because it costs a retirement that others take part in.
+ * A client without any slab of the shape takes the coldest there is.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include "base/fault.h"
+#include "base/log.h"
+#include "pool/shape.h"
+#include "store/internal.h"
+
+/* Evictions in an arena between two looks at the other slabs. */
+#define LOOK_AROUND 64
+/* Slabs asked for at once by one arena. */
+#define MAKING_MAX 1
+
+static uint64_t client_slab_bytes(const struct store_client *c)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t id = 1; id < c->pool->slab_end; id++) {
+		const struct pool_slab *s = c->pool->slab[id];
+
+		if (s && s->owner == c->id)
+			bytes += s->payload.bytes;
+	}
+	return bytes;
+}
+
+/* Bytes that a new slab of this client may have at most. */
+static uint64_t room_for_slab(const struct store_client *c)
+{
+	const struct store *s = c->store;
+	const struct pool *p = c->pool;
+	uint64_t share = s->options.limit_bytes / 100 * s->options.slab_percent;
+	uint64_t mine = client_slab_bytes(c);
+	uint64_t pool = pool_counter(p, POOL_C_slab_bytes);
+	uint64_t room = s->budget.limit - MIN(s->budget.used, s->budget.limit);
+
+	if (s->options.slab_percent >= 100)
+		share = s->options.limit_bytes;
+	room = MIN(room, share - MIN(mine, share));
+	return MIN(room, p->quota - MIN(pool, p->quota));
+}
+
+static int ask_for_slab(struct store_client *c, uint32_t arena)
+{
+	struct pool *p = c->pool;
+	struct pool_arena *a = &p->arena[arena];
+	struct maker_job *job;
+	uint32_t frames = shape_frames(a->frame_bytes, p->slab_bytes,
+				       room_for_slab(c));
+
+	if (!frames)
+		return -ENOSPC;
+	job = mem_alloc(sizeof(*job));
+	if (!job)
+		return -ENOMEM;
+	job->bytes = frames * a->frame_bytes;
+	job->flags = p->segment_flags;
+	job->pool = p->number;
+	job->frames = frames;
+	job->owner = c->id;
+	job->frame_bytes = a->frame_bytes;
+	c->store->budget.used += job->bytes;
+	a->making++;
+	maker_ask(c->store->maker, job);
+	return 0;
+}
+
+static bool owner_lives(const struct store *s, uint32_t pool, uint64_t owner)
+{
+	const struct store_client *c =
+		s->client[pool][owner % LAYOUT_CLIENTS_MAX];
+
+	return c && c->id == owner;
+}
+
+void room_slab_ready(struct store *s, struct maker_job *job)
+{
+	struct pool *p = s->pool[job->pool];
+	uint32_t arena, id;
+	int r = pool_arena_get(p, job->owner, job->frame_bytes, &arena);
+
+	s->retry = true;
+	if (r == 0 && p->arena[arena].making)
+		p->arena[arena].making--;
+	if (r == 0 && job->result < 0) {
+		log_warn("a slab of %llu bytes was refused: %s",
+			 (unsigned long long)job->bytes,
+			 strerror(-job->result));
+		r = job->result;
+	}
+	if (r == 0 && !owner_lives(s, job->pool, job->owner))
+		r = -ESTALE;
+	if (r == 0)
+		r = pool_slab_add(p, &job->segment, job->owner,
+				  job->frame_bytes, job->frames, &id);
+	if (r < 0) {
+		s->budget.used -= job->bytes;
+		segment_close(&job->segment);
+	}
+}
+
+static uint64_t slab_mean(const struct pool_slab *s)
+{
+	return s->n_sealed ? s->touched_sum / s->n_sealed : 0;
+}
+
+static bool slab_takeable(const struct pool_slab *s, const struct pool_arena *a,
+			  const struct store_client *c)
+{
+	if (!s || s->retiring || s->n_granted || s->n_doomed)
+		return false;
+	if (s->owner == c->id && s->frame_bytes == a->frame_bytes)
+		return false;
+	return s->payload.bytes >= a->frame_bytes ||
+	       (s->owner && s->owner != c->id);
+}
+
+/* Is this slab cold enough beside the next victim's stamp? */
+static bool colder(const struct pool *p, const struct store_client *c,
+		   const struct pool_slab *s, uint64_t victim)
+{
+	uint64_t age = p->touch_clock - MIN(slab_mean(s), p->touch_clock);
+	uint64_t own = p->touch_clock - MIN(victim, p->touch_clock);
+
+	if (pool_slab_empty(s))
+		return true;
+	if (s->owner && s->owner != c->id)
+		return age / 5 * 4 > own;
+	return age > own;
+}
+
+static struct pool_slab *coldest(const struct store_client *c,
+				 const struct pool_arena *a,
+				 const struct pool_slab *not_before)
+{
+	const struct pool *p = c->pool;
+	struct pool_slab *best = NULL;
+
+	for (uint32_t id = 1; id < p->slab_end; id++) {
+		struct pool_slab *s = p->slab[id];
+
+		if (!slab_takeable(s, a, c))
+			continue;
+		if (not_before && (slab_mean(s) < slab_mean(not_before) ||
+				   (slab_mean(s) == slab_mean(not_before) &&
+				    s->id <= not_before->id)))
+			continue;
+		if (!best || slab_mean(s) < slab_mean(best))
+			best = s;
+	}
+	return best;
+}
+
+/* 0: its memory serves this arena now; 1: it is on its way out. */
+static int slab_take(struct store_client *c, const struct pool_arena *a,
+		     struct pool_slab *slab)
+{
+	struct pool *p = c->pool;
+	uint32_t id = slab->id, fresh;
+
+	if (slab->owner && slab->owner != c->id) {
+		struct slab_record *rec = &p->m->slab[id];
+		uint64_t owner = slab->owner;
+
+		pool_slab_retire(p, id);
+		c->store->retiring++;
+		for (uint32_t i = 0; i < LAYOUT_CLIENTS_MAX; i++) {
+			struct store_client *o = c->store->client[p->number][i];
+
+			if (o && (o->id == owner ||
+				  shared_load64(&rec->given[i / 64]) >>
+					  (i % 64) & 1))
+				c->store->options.announce(
+					c->store->options.ctx, o);
+		}
+		return 1;
+	}
+	return pool_slab_reshape(p, id, c->id, a->frame_bytes, &fresh);
+}
+
+/* Takes the coldest slab that is cold enough and not in use. victim:
+ * UINT64_MAX takes any. 0, 1 as slab_take(), -ENOSPC. */
+static int take_slab(struct store_client *c, uint32_t arena, uint64_t victim)
+{
+	struct pool *p = c->pool;
+	struct pool_arena a = p->arena[arena];
+	struct pool_slab *slab = NULL;
+
+	for (unsigned tries = 0; tries < 8; tries++) {
+		slab = coldest(c, &a, slab);
+		if (!slab || (victim != UINT64_MAX &&
+			      !colder(p, c, slab, victim)))
+			return -ENOSPC;
+		if (pool_slab_empty(slab) || evict_slab(c->store, p, slab))
+			return slab_take(c, &a, slab);
+	}
+	return -ENOSPC;
+}
+
+static uint64_t next_victim(const struct pool *p, uint32_t arena)
+{
+	uint32_t item = p->policy_ops->victim(p->policy, arena, POLICY_NONE);
+
+	return item == POLICY_NONE ? UINT64_MAX :
+				     p->policy_ops->stamp(p->policy, item);
+}
+
+/* Growing batches until something leaves: frames at the cold end may all be
+ * pinned. */
+static uint32_t evict_some(struct store_client *c, uint32_t arena,
+			   uint32_t want)
+{
+	struct pool *p = c->pool;
+
+	for (uint32_t n = want; n < 4 * FRAME_IN_SLAB_MAX; n *= 8) {
+		evict_from_arena(c->store, p, arena, n);
+		if (pool_arena_free(p, arena) != POOL_NO_ITEM)
+			return n;
+		if (next_victim(p, arena) == UINT64_MAX)
+			break;
+	}
+	return 0;
+}
+
+/* The limits are reached: somebody must leave. */
+static int make_room(struct store_client *c, uint32_t arena, uint32_t want)
+{
+	struct pool *p = c->pool;
+	uint64_t victim = next_victim(p, arena);
+	int r = -ENOSPC;
+
+	if (victim == UINT64_MAX || p->arena[arena].evictions >= LOOK_AROUND) {
+		p->arena[arena].evictions = 0;
+		r = take_slab(c, arena, victim);
+		if (r == 0)
+			return 0;
+	}
+	if (victim != UINT64_MAX && evict_some(c, arena, want)) {
+		p->arena[arena].evictions += want;
+		return 0;
+	}
+	if (r < 0 && victim != UINT64_MAX)
+		r = take_slab(c, arena, UINT64_MAX);
+	return r == 0 ? 0 : 1;
+}
+
+int room_find(struct store_client *c, uint64_t frame_bytes, uint32_t want,
+	      uint32_t *ret_item)
+{
+	struct pool *p = c->pool;
+	uint32_t arena, item;
+	int r = pool_arena_get(p, c->id, frame_bytes, &arena);
+
+	if (r < 0)
+		return r;
+	item = pool_arena_free(p, arena);
+	if (item == POOL_NO_ITEM) {
+		if (p->arena[arena].making >= MAKING_MAX)
+			return 1;
+		if (room_for_slab(c) >= frame_bytes)
+			return ask_for_slab(c, arena) == 0 ? 1 : -ENOMEM;
+		r = make_room(c, arena, want);
+		/* a reshaped slab may have brought a new arena number */
+		if (r == 0)
+			r = pool_arena_get(p, c->id, frame_bytes, &arena);
+		if (r != 0)
+			return r;
+		item = pool_arena_free(p, arena);
+	}
+	if (item == POOL_NO_ITEM)
+		return 1;
+	*ret_item = item;
+	return 0;
+}
+
+/* Everybody who was given the slab and still lives has let go of it? */
+static bool let_go(struct store *s, struct pool *p, uint32_t id)
+{
+	const struct slab_record *rec = &p->m->slab[id];
+	uint64_t epoch = shared_load64(&rec->retire_epoch);
+
+	for (uint32_t i = 0; i < LAYOUT_CLIENTS_MAX; i++) {
+		const struct store_client *c = s->client[p->number][i];
+
+		if (!c || !(shared_load64(&rec->given[i / 64]) >> (i % 64) & 1))
+			continue;
+		/* acquire: pairs with the client's release after unmapping */
+		if (shared_load64_acquire(&c->segment->header.let_go_epoch) <
+		    epoch)
+			return false;
+	}
+	return true;
+}
+
+void room_retire_tick(struct store *s)
+{
+	for (uint32_t n = 0; n < STORE_POOLS_MAX && s->retiring; n++) {
+		struct pool *p = s->pool[n];
+
+		for (uint32_t id = 1; p && id < p->slab_end; id++) {
+			if (!p->slab[id] || !p->slab[id]->retiring ||
+			    !let_go(s, p, id))
+				continue;
+			pool_slab_finish(p, id);
+			s->retiring--;
+			s->retry = true;
+		}
+	}
+}

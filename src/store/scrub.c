@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The scrubber: hashes all of DRAM in the background, a little at a time, and
+ * drops blocks whose bytes are not what was sealed. A frame that changes
+ * hands meanwhile is simply left.
+ */
+#include <errno.h>
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "store/internal.h"
+
+#define SCRUB_STEP (256u << 10) /* bytes hashed without looking up */
+#define SCRUB_TURN (2u << 20)	/* bytes hashed in one tick at most */
+
+static uint64_t frame_seed(const struct frame_desc *d)
+{
+	uint64_t key[4], part = shared_load64(&d->part);
+	uint8_t bytes[32];
+
+	shared_load_words(key, d->key, 4);
+	memcpy(bytes, key, sizeof(bytes));
+	return hash_part_seed(bytes, frame_part_group(part),
+			      frame_part_rank(part));
+}
+
+bool scrub_verify(struct pool *p, struct pool_slab *slab, uint32_t frame)
+{
+	const struct frame_desc *d = &slab->desc[frame];
+	const uint8_t *data = pool_payload(p, slab, frame);
+
+	if (!data) /* cannot look: nothing is known against it */
+		return true;
+	return hash_payload(data, frame_extent_bytes(shared_load64(&d->extent)),
+			    frame_seed(d)) == shared_load64(&d->checksum);
+}
+
+int scrub_init(struct store *s)
+{
+	return hash_stream_create(0, &s->scrub.stream);
+}
+
+void scrub_fini(struct store *s)
+{
+	hash_stream_destroy(s->scrub.stream);
+}
+
+/* Moves on to the next sealed frame of all pools. False: there was none in a
+ * whole slab (the next step goes on behind it). */
+static bool next_frame(struct store *s, struct pool **ret_pool,
+		       struct pool_slab **ret_slab)
+{
+	struct scrub *at = &s->scrub;
+	struct pool *p = s->pool[at->pool];
+	struct pool_slab *slab = p ? pool_slab_at(p, at->slab) : NULL;
+
+	for (; slab && !slab->retiring && at->frame < slab->frames;
+	     at->frame++, at->done = 0) {
+		uint64_t gen = pool_frame_gen(slab, at->frame);
+
+		if (pool_frame_state(slab, at->frame) != FRAME_SEALED)
+			continue;
+		if (at->done && at->gen != gen)
+			continue;
+		at->gen = gen;
+		*ret_pool = p;
+		*ret_slab = slab;
+		return true;
+	}
+	at->frame = 0;
+	at->done = 0;
+	at->slab++;
+	if (!p || at->slab >= p->slab_end) {
+		at->slab = 1;
+		at->pool = (at->pool + 1) % STORE_POOLS_MAX;
+	}
+	return false;
+}
+
+static void verdict(struct pool *p, struct pool_slab *slab, uint32_t frame,
+		    uint64_t value)
+{
+	uint64_t key[4];
+
+	if (value == shared_load64(&slab->desc[frame].checksum))
+		return;
+	log_error("wrong bytes in slab %u frame %u (offset %llu): dropped",
+		  slab->id, frame,
+		  (unsigned long long)(frame * slab->frame_bytes));
+	shared_load_words(key, slab->desc[frame].key, 4);
+	pool_count(p, POOL_C_bad,
+		   block_doom(p, key,
+			      frame_part_ns(shared_load64(
+				      &slab->desc[frame].part))));
+}
+
+/* Hashes a piece of the frame in hand; 0 when nothing could be hashed. */
+static uint64_t scrub_piece(struct store *s, struct pool *p,
+			    struct pool_slab *slab)
+{
+	struct scrub *at = &s->scrub;
+	const struct frame_desc *d = &slab->desc[at->frame];
+	uint64_t bytes = frame_extent_bytes(shared_load64(&d->extent));
+	uint64_t n = MIN(bytes - at->done, (uint64_t)SCRUB_STEP);
+	const uint8_t *data = pool_payload(p, slab, at->frame);
+
+	if (!data)
+		return 0;
+	if (!at->done)
+		hash_stream_reset(at->stream, frame_seed(d));
+	hash_stream_add(at->stream, data + at->done, n);
+	at->done += n;
+	pool_count(p, POOL_C_scrubbed_bytes, n);
+	if (at->done == bytes) {
+		verdict(p, slab, at->frame, hash_stream_value(at->stream));
+		at->frame++;
+		at->done = 0;
+	}
+	return MAX(n, 64ull);
+}
+
+void scrub_step(struct store *s)
+{
+	struct scrub *at = &s->scrub;
+	uint64_t rate = s->options.scrub_bytes_per_s;
+	uint64_t passed = MIN(s->now_ns - at->last_ns, NS_PER_S), spent = 0;
+
+	at->last_ns = s->now_ns;
+	at->credit = MIN(at->credit + rate / 1000 * (passed / NS_PER_MS),
+			 (uint64_t)SCRUB_TURN);
+	for (unsigned idle = 0; rate && spent < at->credit && idle < 64;) {
+		struct pool *p;
+		struct pool_slab *slab;
+		uint64_t n;
+
+		if (!next_frame(s, &p, &slab)) {
+			idle++;
+			continue;
+		}
+		n = scrub_piece(s, p, slab);
+		if (!n)
+			break;
+		spent += n;
+	}
+	at->credit -= MIN(spent, at->credit);
+}

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sealing and taking away. The first seal of a key wins; who comes second gets
+ * OC_EXISTS and its frame goes back. All of it can be asked again after a
+ * restart: a seal that was made is recognised by its generation.
+ */
+#include <errno.h>
+#include "onecopy/onecopy.h"
+#include "store/internal.h"
+
+/* The frame that this client may still write: GRANTED, its own, this
+ * generation. */
+static struct pool_slab *granted_frame(struct store_client *c,
+				       const struct ring_call *call,
+				       uint32_t *ret_frame)
+{
+	struct pool_slab *s = pool_locate(c->pool, call->loc, ret_frame);
+	const struct frame_desc *d;
+
+	if (!s)
+		return NULL;
+	d = &s->desc[*ret_frame];
+	if (shared_load64(&d->word) != frame_word(call->gen, FRAME_GRANTED) ||
+	    shared_load64(&d->owner) != c->id)
+		return NULL;
+	return s;
+}
+
+/* Was this very seal made already (asked again after a restart)? */
+static bool sealed_before(struct store_client *c, const struct ring_call *call)
+{
+	uint32_t frame;
+	struct pool_slab *s = pool_locate(c->pool, call->loc, &frame);
+
+	return s &&
+	       shared_load64(&s->desc[frame].word) ==
+		       frame_word(call->gen, FRAME_SEALED) &&
+	       shared_load64(&s->desc[frame].owner) == c->id;
+}
+
+static void give_back(struct store_client *c, struct pool_slab *s,
+		      uint32_t frame)
+{
+	pool_frame_abandon(c->pool, s, frame);
+	c->granted--;
+	c->store->retry = true;
+}
+
+/* Granted, but asked for with another key or size. */
+static int seal_mismatch(const struct pool_slab *s, uint32_t frame,
+			 const struct ring_call *call)
+{
+	const struct frame_desc *d = &s->desc[frame];
+	uint32_t bytes = frame_extent_bytes(call->extent);
+
+	if (!frame_is(d, call->key, call->part))
+		return -EINVAL;
+	return bytes > s->frame_bytes ? -E2BIG : 0;
+}
+
+static int64_t seal_frame(struct store_client *c, const struct ring_call *call,
+			  struct pool_slab *s, uint32_t frame)
+{
+	uint32_t other;
+	int r = seal_mismatch(s, frame, call);
+
+	if (r < 0)
+		return r;
+	if (pool_find(c->pool, call->key, call->part, &other)) {
+		pool_count(c->pool, POOL_C_exists, 1);
+		give_back(c, s, frame);
+		return OC_EXISTS;
+	}
+	c->granted--;
+	r = pool_frame_seal(c->pool, s, frame, call->checksum, call->extent,
+			    c->store->now_ns / 1000000);
+	if (r < 0)
+		return OC_STALE;
+	shared_store64(&c->record->seals, shared_load64(&c->record->seals) + 1);
+	shared_store64(&c->record->seal_bytes,
+		       shared_load64(&c->record->seal_bytes) +
+			       frame_extent_bytes(call->extent));
+	return 0;
+}
+
+void seal_call(struct store_client *c, const struct ring_call *call,
+	       struct ring_answer *ret_answer)
+{
+	uint32_t frame;
+	struct pool_slab *s = granted_frame(c, call, &frame);
+
+	if (c->read_only)
+		answer_set(ret_answer, -EPERM);
+	else if (s)
+		answer_set(ret_answer, seal_frame(c, call, s, frame));
+	else if (sealed_before(c, call))
+		answer_set(ret_answer, 0);
+	else
+		answer_set(ret_answer, pool_find(c->pool, call->key,
+						 call->part, &frame) ?
+					       OC_EXISTS :
+					       OC_STALE);
+	ret_answer->loc = call->loc;
+	ret_answer->gen = call->gen;
+}
+
+void abandon_call(struct store_client *c, const struct ring_call *call,
+		  struct ring_answer *ret_answer)
+{
+	uint32_t frame;
+	struct pool_slab *s = granted_frame(c, call, &frame);
+
+	if (s)
+		give_back(c, s, frame);
+	answer_set(ret_answer, s ? 0 : OC_STALE);
+}
+
+uint32_t block_doom(struct pool *p, const uint64_t key[4], uint32_t ns)
+{
+	const struct ns_record *rec = ns_find(p, ns);
+	uint64_t shape = rec ? shared_load64(&rec->ranks_groups) : 0;
+	unsigned ranks = (unsigned)(shape >> 32), groups = (unsigned)shape;
+	uint32_t n = 0;
+
+	for (unsigned i = 0; i < ranks * groups; i++) {
+		uint32_t frame;
+		struct pool_slab *s = pool_find(
+			p, key,
+			frame_part(ns, (uint16_t)(i / ranks),
+				   (uint16_t)(i % ranks)),
+			&frame);
+
+		if (!s)
+			continue;
+		pool_frame_doom(p, s, frame);
+		n++;
+	}
+	return n;
+}
+
+void remove_call(struct store_client *c, const struct ring_call *call,
+		 struct ring_answer *ret_answer)
+{
+	uint32_t n;
+
+	answer_set(ret_answer, -EPERM);
+	if (c->read_only)
+		return;
+	n = block_doom(c->pool, call->key, frame_part_ns(call->part));
+	pool_count(c->pool, POOL_C_removed, n);
+	if (n)
+		evict_drain(c->store, c->pool);
+	answer_set(ret_answer, n ? 0 : OC_MISS);
+	ret_answer->arg = n;
+}
+
+/* A client says that the bytes of a frame are wrong. It may lie, so look. */
+void bad_call(struct store_client *c, const struct ring_call *call,
+	      struct ring_answer *ret_answer)
+{
+	struct pool *p = c->pool;
+	uint32_t frame;
+	struct pool_slab *s = pool_locate(p, call->loc, &frame);
+	uint64_t key[4];
+
+	answer_set(ret_answer, OC_STALE);
+	if (!s || shared_load64(&s->desc[frame].word) !=
+			  frame_word(call->gen, FRAME_SEALED))
+		return;
+	answer_set(ret_answer, 0);
+	if (scrub_verify(p, s, frame))
+		return;
+	shared_load_words(key, s->desc[frame].key, 4);
+	pool_count(p, POOL_C_bad,
+		   block_doom(p, key,
+			      frame_part_ns(shared_load64(
+				      &s->desc[frame].part))));
+	ret_answer->arg = 1;
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The store: the one place that knows everything. Pools of all tenants, the
+ * clients that use them, and what happens: grant, seal, abandon, remove, pin
+ * through the ring, evict, move slabs between shapes and owners, verify.
+ *
+ * It knows no sockets: a door (front/) hands it requests and is told answers.
+ * One thread, nothing waits: a grant that finds no room is kept and answered
+ * later, through options.answer, at the latest at its deadline.
+ *
+ * Death: everything that must survive is in shared memory before it is
+ * answered. store_pool_attach() and store_client_adopt() rebuild the rest.
+ */
+#ifndef ONECOPY_STORE_STORE_H
+#define ONECOPY_STORE_STORE_H
+
+#include "pool/maker.h"
+#include "pool/pool.h"
+#include "wire/ring.h"
+
+#define STORE_POOLS_MAX 16
+
+struct store;
+
+/* A client of one pool, as the store sees it. */
+struct store_client {
+	struct store *store;
+	struct pool *pool;
+	struct client_segment *segment;
+	struct client_record *record;
+	uint64_t id;
+	uint32_t index; /* in the pool's table of clients */
+	uint32_t n_pins, n_overflow;
+	bool read_only;
+	bool let_go_wanted; /* a slab that it was given is going */
+	uint64_t touch_head;
+	uint32_t overflow_hint;
+	uint64_t granted; /* frames lent to it now */
+	uint32_t waiting; /* its grants that wait for room */
+	/* from before a restart: grants whose answer may be missing */
+	struct store_repeat {
+		uint64_t seq, loc;
+	} *repeat;
+	uint32_t n_repeat;
+	void *door; /* the door's own */
+};
+
+struct store_options {
+	uint64_t limit_bytes; /* of slabs, all pools */
+	uint64_t slab_bytes;  /* 0: from the limit */
+	unsigned segment_flags;
+	uint64_t grants_per_client; /* frames lent at once */
+	uint32_t slab_percent;	    /* of the limit that one client's slabs may be */
+	uint64_t scrub_bytes_per_s; /* 0: no scrubber */
+	const struct hold_ops *hold;
+	bool threaded; /* slabs are made in a thread */
+	/* A grant that waited is answered. */
+	void (*answer)(void *ctx, struct store_client *c,
+		       const struct ring_call *call,
+		       const struct ring_answer *answer);
+	/* The client should look at its regions (a slab is going). */
+	void (*announce)(void *ctx, struct store_client *c);
+	void *ctx;
+};
+
+int store_create(const struct store_options *options, struct store **ret_store);
+void store_destroy(struct store *s);
+/* Readable when store_ready() has something to do. */
+int store_fd(const struct store *s);
+void store_ready(struct store *s, uint64_t now_ns);
+/* Work that needs no request: deadlines, retiring slabs, removed frames,
+ * scrubbing. Returns the time until it wants to be called again. */
+uint64_t store_tick(struct store *s, uint64_t now_ns);
+
+/* ---- pools */
+int store_pool_add(struct store *s, const char *tenant, uint64_t quota,
+		   struct pool **ret_pool);
+int store_pool_attach(struct store *s, uint32_t number, struct hold_set *given,
+		      bool (*alive)(void *ctx, uint64_t client), void *ctx,
+		      struct pool **ret_pool);
+struct pool *store_pool(struct store *s, uint32_t number); /* NULL */
+/* 0, or -ENOENT. */
+int store_pool_by_tenant(struct store *s, const char *tenant,
+			 struct pool **ret_pool);
+void store_each_client(struct store *s, struct pool *p,
+		       void (*fn)(void *ctx, struct store_client *c),
+		       void *ctx);
+void store_check(struct store *s, struct pool *p,
+		 void (*problem)(void *ctx, const char *text), void *ctx,
+		 struct pool_checked *ret_checked);
+
+/* ---- clients */
+struct store_client_info {
+	uint32_t pid, uid;
+	bool read_only;
+	uint32_t pins, overflow;
+	const char *name;
+};
+/* A new client of a pool; its segment is mapped (and stays the caller's). Its
+ * record is published by store_client_publish(), once the caller has what
+ * must survive in the keeper's hands. -EUSERS: too many. */
+int store_client_add(struct store *s, struct pool *p,
+		     const struct store_client_info *info,
+		     struct client_segment *segment,
+		     struct store_client **ret_client);
+void store_client_publish(struct store_client *c);
+/* The client of a record that a predecessor published. */
+int store_client_adopt(struct store *s, struct pool *p, uint32_t index,
+		       struct client_segment *segment,
+		       struct store_client **ret_client);
+/* It has ended: grants and pins come back, its slabs are nobody's. The
+ * process can no longer write them: see `dead`. A client that only said good
+ * bye may still have them mapped: its slabs retire. */
+void store_client_remove(struct store_client *c, bool dead);
+/* A record whose client cannot be adopted. */
+void store_client_forget(struct pool *p, uint32_t index);
+
+/* ---- requests */
+enum store_result {
+	STORE_ANSWERED = 0, /* *ret_answer is filled */
+	STORE_LATER = 1,    /* options.answer will be called */
+};
+/* GRANT .. CANCEL and BAD. backlog: how many requests of this client wait
+ * behind it (eviction works in batches). repeat: the predecessor may have
+ * done it already. */
+enum store_result store_call(struct store_client *c,
+			     const struct ring_call *call, uint32_t backlog,
+			     bool repeat, struct ring_answer *ret_answer);
+/* Reads the client's touch ring. */
+void store_touches(struct store_client *c);
+/* The slab's descriptors were given to this client. */
+void store_region_given(struct store_client *c, uint32_t slab);
+
+/* ---- namespaces. Positive id, or -errno. */
+int64_t store_ns_open(struct pool *p, const struct ns_spec *spec);
+
+#endif
