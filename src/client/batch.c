@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pinning many parts: a pipeline over a window. The buckets of all are asked
+ * for, then their descriptors, then all slots are published, one fence, and
+ * all are validated; so the misses of the cache overlap.
+ */
+#include "client/pin_inline.h"
+
+/* A window under way. What fails the short way is done again one by one. */
+struct window {
+	const struct pin_job *jobs;
+	size_t n, pinned;
+	struct table_hash hash[PIN_WINDOW];
+	const struct frame_desc *desc[PIN_WINDOW]; /* NULL: no candidate */
+	uint64_t entry[PIN_WINDOW];
+	uint64_t word[PIN_WINDOW];
+	uint32_t slot[PIN_WINDOW];
+	bool again[PIN_WINDOW];
+};
+
+static void window_probe(oc_client *c, const struct view *v, struct window *w)
+{
+	uint64_t key[4];
+
+	for (size_t i = 0; i < w->n; i++) {
+		key_words(w->jobs[i].key, key);
+		w->hash[i] = table_hash(key, w->jobs[i].part);
+		table_prefetch(&v->table, w->hash[i]);
+	}
+	for (size_t i = 0; i < w->n; i++) {
+		unsigned cursor = 0;
+
+		w->entry[i] = table_probe(&v->table, w->hash[i], &cursor);
+		w->desc[i] = NULL;
+		w->again[i] = false;
+		w->slot[i] = SLOTS_NONE;
+		if (!w->entry[i])
+			continue;
+		w->desc[i] = region_desc(c, table_word_loc(w->entry[i]));
+		w->again[i] = !w->desc[i];
+		__builtin_prefetch(w->desc[i]);
+	}
+}
+
+/* Slots for all that look sealed, a word of the bitmap at a time. */
+static void window_publish(oc_client *c, struct window *w)
+{
+	uint32_t hint = slots_thread(), at = 0, want = 0;
+	uint64_t bits = 0;
+
+	for (size_t i = 0; i < w->n; i++) {
+		if (!w->desc[i])
+			continue;
+		w->word[i] = shared_load64_acquire(&w->desc[i]->word);
+		w->again[i] = !pin_word_fits(w->word[i], w->entry[i]);
+		want += !w->again[i];
+	}
+	for (size_t i = 0; i < w->n; i++) {
+		if (!w->desc[i] || w->again[i])
+			continue;
+		if (!bits)
+			bits = slots_claim_some(&c->pins, &hint, want, &at);
+		if (!bits) {
+			w->again[i] = true;
+			continue;
+		}
+		w->slot[i] = at * 64 + (uint32_t)__builtin_ctzll(bits);
+		bits &= bits - 1;
+		want--;
+		pin_show(c, w->slot[i], table_word_loc(w->entry[i]),
+			frame_word_gen(w->word[i]));
+	}
+}
+
+static void window_check(oc_client *c, struct window *w)
+{
+	uint64_t key[4];
+
+	for (size_t i = 0; i < w->n; i++) {
+		const struct pin_job *job = &w->jobs[i];
+		uint64_t gen;
+
+		job->pin->data = NULL;
+		if (w->slot[i] == SLOTS_NONE)
+			continue;
+		key_words(job->key, key);
+		gen = frame_word_gen(w->word[i]);
+		if (likely(pin_holds(w->desc[i], gen) &&
+			   frame_is(w->desc[i], key, job->part) &&
+			   pin_fill(c, w->desc[i], table_word_loc(w->entry[i]), gen,
+				SLOT_OWN | w->slot[i], job->pin))) {
+			w->pinned++;
+			continue;
+		}
+		pin_clear(&c->seg->slots[w->slot[i]]);
+		slots_release(&c->pins, w->slot[i]);
+		w->again[i] = true;
+	}
+}
+
+/* The rare ones: slabs not met yet, tags that fit by chance, misses where the
+ * node has announced something since. */
+static int window_repair(oc_client *c, struct window *w, unsigned flags,
+			 const struct footing *f)
+{
+	bool moved = w->pinned < w->n && footing_moved(c, f);
+
+	for (size_t i = 0; i < w->n; i++) {
+		const struct pin_job *job = &w->jobs[i];
+		int r;
+
+		if (job->pin->data) {
+			if (pin_finish(c, job->key, job->part, flags, job->pin))
+				w->pinned--;
+			continue;
+		}
+		if (!w->again[i] && !moved)
+			continue;
+		r = pin_one(c, job->key, job->part, flags, job->pin);
+		if (r < 0)
+			return r;
+		w->pinned += r == 0;
+	}
+	return 0;
+}
+
+int pin_window(oc_client *c, const struct pin_job *jobs, size_t n,
+	       unsigned flags, size_t *ret_pinned)
+{
+	struct footing f;
+	struct window w;
+	int r;
+
+	w.jobs = jobs;
+	w.n = n;
+	w.pinned = 0;
+	if (client_behind(c))
+		region_follow(c);
+	f = footing_get(c);
+	window_probe(c, f.view, &w);
+	if (unlikely(flags & OC_PIN_BY_RING))
+		memset(w.desc, 0, sizeof(w.desc));
+	window_publish(c, &w);
+	shared_fence();
+	window_check(c, &w);
+	if (unlikely(flags & OC_PIN_BY_RING))
+		memset(w.again, 1, sizeof(w.again));
+	r = 0;
+	if (w.pinned < n || flags & (OC_PIN_VERIFY | OC_PIN_NO_TOUCH))
+		r = window_repair(c, &w, flags, &f);
+	if (r) {
+		for (size_t i = 0; i < n; i++)
+			pin_drop(c, jobs[i].pin, 1, false);
+		return r;
+	}
+	*ret_pinned = w.pinned;
+	return 0;
+}
+
+static void count_batch(oc_client *c, const struct oc_pin *pins, size_t n,
+			size_t pinned)
+{
+	struct stripe *s = pin_stripe(c);
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < n; i++)
+		bytes += pins[i].data ? pins[i].bytes : 0;
+	pin_count(&s->pins, pinned);
+	pin_count(&s->misses, n - pinned);
+	pin_count(&s->read_bytes, bytes);
+}
+
+int oc_pin_batch(oc_ns *ns, const struct oc_key *keys, size_t n,
+		 struct oc_part part, unsigned flags, struct oc_pin *ret_pins,
+		 size_t *ret_pinned)
+{
+	oc_client *c = ns->c;
+	struct pin_job jobs[PIN_WINDOW];
+	size_t pinned = 0;
+
+	if (client_is_child(c))
+		return client_child(c);
+	if (!ns_has(ns, part))
+		return client_fail(c, -EINVAL, "no part (%u, %u) here",
+				   part.group, part.rank);
+	for (size_t at = 0; at < n;) {
+		size_t some = MIN(n - at, (size_t)PIN_WINDOW), got = 0;
+		int r;
+
+		for (size_t i = 0; i < some; i++)
+			jobs[i] = (struct pin_job){ &keys[at + i],
+						    ns_part(ns, part),
+						    &ret_pins[at + i] };
+		r = pin_window(c, jobs, some, flags, &got);
+		if (r) {
+			pin_drop(c, ret_pins, at, false);
+			return r;
+		}
+		count_batch(c, ret_pins + at, some, got);
+		pinned += got;
+		at += some;
+	}
+	*ret_pinned = pinned;
+	return 0;
+}

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Looking without a pin: what a descriptor said while its word did not change.
+ * The answer may be old at once; nothing is held.
+ */
+#include "client/client.h"
+
+/* The loads before come before the loads after. */
+static inline void look_fence(void)
+{
+#if !defined(__SANITIZE_THREAD__) && !defined(ONECOPY_TSAN)
+	atomic_thread_fence(memory_order_acquire);
+#endif
+}
+
+/* Is this candidate the part, and sealed, from the first look to the last? */
+static bool look_at(const struct frame_desc *d, uint64_t entry,
+		    const uint64_t key[4], uint64_t part, struct seen *ret_seen)
+{
+	uint64_t word = shared_load64_acquire(&d->word);
+
+	if (frame_word_state(word) != FRAME_SEALED ||
+	    (uint8_t)frame_word_gen(word) != table_word_gen(entry) ||
+	    !frame_is(d, key, part))
+		return false;
+	ret_seen->loc = table_word_loc(entry);
+	ret_seen->gen = frame_word_gen(word);
+	ret_seen->extent = shared_load64(&d->extent);
+	ret_seen->checksum = shared_load64(&d->checksum);
+	ret_seen->owner = shared_load64(&d->owner);
+	ret_seen->sealed_ms = shared_load64(&d->sealed_ms);
+	look_fence();
+	return shared_load64_acquire(&d->word) == word;
+}
+
+static int look(oc_client *c, const struct view *v, struct table_hash h,
+		const uint64_t key[4], uint64_t part, struct seen *ret_seen)
+{
+	unsigned cursor = 0;
+	uint64_t entry;
+
+	while ((entry = table_probe(&v->table, h, &cursor))) {
+		uint64_t loc = table_word_loc(entry);
+		const struct frame_desc *d = region_desc(c, loc);
+
+		if (unlikely(!d)) {
+			int r = region_need(c, frame_loc_slab(loc),
+					    client_deadline(c, 0));
+			if (r < 0)
+				return r;
+			d = r ? NULL : region_desc(c, loc);
+		}
+		if (d && look_at(d, entry, key, part, ret_seen))
+			return 0;
+	}
+	return OC_MISS;
+}
+
+int pin_look(oc_client *c, const uint64_t key[4], uint64_t part,
+	     struct seen *ret_seen)
+{
+	struct table_hash h = table_hash(key, part);
+	struct footing f = footing_get(c);
+	int r = look(c, f.view, h, key, part, ret_seen);
+
+	for (int i = 0; r == OC_MISS && i < FOOTING_TRIES; i++) {
+		if (!footing_moved(c, &f))
+			break;
+		f = footing_get(c);
+		r = look(c, f.view, h, key, part, ret_seen);
+	}
+	return r;
+}
+
+uint32_t pin_look_some(oc_client *c, const struct oc_key *keys, size_t n,
+		       uint64_t part, uint64_t *ret_extents)
+{
+	const struct view *v = footing_get(c).view;
+	struct table_hash h[32];
+	uint64_t words[32][4];
+	uint32_t there = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		key_words(&keys[i], words[i]);
+		h[i] = table_hash(words[i], part);
+		table_prefetch(&v->table, h[i]);
+	}
+	for (size_t i = 0; i < n; i++) {
+		unsigned cursor = 0;
+		uint64_t entry = table_probe(&v->table, h[i], &cursor);
+
+		if (entry)
+			__builtin_prefetch(
+				region_desc(c, table_word_loc(entry)));
+	}
+	for (size_t i = 0; i < n; i++) {
+		struct seen seen;
+
+		if (look(c, v, h[i], words[i], part, &seen))
+			continue;
+		there |= 1u << i;
+		if (ret_extents)
+			ret_extents[i] = seen.extent;
+	}
+	return there;
+}
+
+uint64_t tier_expect(const oc_client *c, enum oc_tier tier, uint64_t bytes)
+{
+	for (unsigned i = 0; i < LAYOUT_TIERS; i++) {
+		const struct tier_record *t = &c->meta->tier[i];
+		uint64_t rate;
+
+		if (shared_load64(&t->kind) != (uint64_t)tier ||
+		    shared_load64(&t->measured_ms) == 0)
+			continue;
+		rate = shared_load64(&t->bytes_per_s);
+		return shared_load64(&t->latency_ns) +
+		       (rate ? (uint64_t)((double)bytes * 1e9 / (double)rate) :
+			       0);
+	}
+	return 0; /* not measured yet */
+}
+
+int oc_exists(oc_ns *ns, const struct oc_key *key, struct oc_part part)
+{
+	struct seen seen;
+	uint64_t words[4];
+
+	if (client_is_child(ns->c))
+		return client_child(ns->c);
+	if (!ns_has(ns, part))
+		return client_fail(ns->c, -EINVAL, "no part (%u, %u) here",
+				   part.group, part.rank);
+	key_words(key, words);
+	return pin_look(ns->c, words, ns_part(ns, part), &seen);
+}
+
+/* 0 when the client that wrote it has ended. */
+static uint64_t living(const oc_client *c, uint64_t owner)
+{
+	uint64_t index = owner & 0xffff;
+
+	if (owner == 0 || index >= LAYOUT_CLIENTS_MAX)
+		return 0;
+	return shared_load64_acquire(&c->meta->client[index].id) == owner ?
+		       owner :
+		       0;
+}
+
+int oc_where(oc_ns *ns, const struct oc_key *key, struct oc_part part,
+	     struct oc_where *ret_where)
+{
+	oc_client *c = ns->c;
+	uint64_t words[4], now_ms = clock_ns() / NS_PER_MS;
+	struct oc_where w = { .tier = OC_TIER_DRAM, .replicas = 1 };
+	struct seen s;
+	int r;
+
+	if (client_is_child(c))
+		return client_child(c);
+	if (!ns_has(ns, part))
+		return client_fail(c, -EINVAL, "no part (%u, %u) here",
+				   part.group, part.rank);
+	key_words(key, words);
+	r = pin_look(c, words, ns_part(ns, part), &s);
+	if (r)
+		return r;
+	w.owner = living(c, s.owner);
+	w.bytes = frame_extent_bytes(s.extent);
+	w.tokens = frame_extent_tokens(s.extent);
+	w.expected_ns = tier_expect(c, w.tier, w.bytes);
+	w.region = frame_loc_slab(s.loc);
+	w.offset = frame_loc_frame(s.loc) *
+		   atomic_load_explicit(&c->region[w.region].frame_bytes,
+					memory_order_relaxed);
+	w.generation = s.gen;
+	w.checksum = s.checksum;
+	w.age_ms = now_ms > s.sealed_ms ? now_ms - s.sealed_ms : 0;
+	*ret_where = w;
+	return 0;
+}
+
+int oc_stat(oc_client *c, struct oc_stat *ret_stat)
+{
+	const shared_u64 *counter;
+	uint64_t sums[4], held = 0;
+
+	if (client_is_child(c))
+		return client_child(c);
+	counter = c->meta->counter;
+	client_count(c, sums);
+	for (uint32_t i = 0; i < c->n_pins + c->n_overflow; i++)
+		held += shared_load64(&c->seg->slots[i]) != 0;
+	*ret_stat = (struct oc_stat){
+		.limit_bytes = shared_load64(&c->meta->header.limit_bytes),
+		.slab_bytes = shared_load64(&counter[POOL_C_slab_bytes]),
+		.meta_bytes = shared_load64(&counter[POOL_C_meta_bytes]),
+		.sealed_blocks = shared_load64(&counter[POOL_C_sealed]),
+		.sealed_bytes = shared_load64(&counter[POOL_C_sealed_bytes]),
+		.granted = shared_load64(&counter[POOL_C_granted]),
+		.free_frames = shared_load64(&counter[POOL_C_free_frames]),
+		.clients = shared_load64(&counter[POOL_C_clients]),
+		.evicted = shared_load64(&counter[POOL_C_evicted]),
+		.server_epoch = shared_load64(&c->meta->header.server_epoch),
+		.pins_held = held,
+		.hits = sums[0],
+		.misses = sums[1],
+	};
+	return 0;
+}
