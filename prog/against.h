@@ -15,12 +15,12 @@
 #include "deck.h"
 
 struct against {
-	uint32_t caches;	/* writers + readers */
-	uint64_t split_blocks;	/* capacity of each: the same DRAM, divided */
+	uint32_t caches;	 /* writers + readers */
+	uint64_t split_blocks;	 /* capacity of each: the same DRAM, divided */
 	uint64_t prefill_blocks; /* recomputed with the DRAM divided */
-	uint64_t held_blocks;	/* DRAM for caches as large as one copy's, as
+	uint64_t held_blocks;	 /* DRAM for caches as large as one copy's, as
 				   far as they would be filled */
-	uint64_t moved_blocks;	/* written: recomputed, and copied to readers */
+	uint64_t moved_blocks; /* written: recomputed, and copied to readers */
 };
 
 /* capacity: of the one copy, in blocks. 0 or -ENOMEM. */
@@ -29,7 +29,7 @@ int against_private(const struct deck *d, uint32_t readers, uint64_t capacity,
 
 /* Recomputed blocks of one LRU cache of this capacity which sees all requests
  * in order; *ret_held: the most blocks it held. */
-int against_lru(const struct deck *d, uint64_t capacity,
-		uint64_t *ret_prefill, uint64_t *ret_held);
+int against_lru(const struct deck *d, uint64_t capacity, uint64_t *ret_prefill,
+		uint64_t *ret_held);
 
 #endif

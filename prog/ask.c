@@ -10,7 +10,7 @@
 #include "base/text.h"
 
 #define ASK_TIMEOUT_NS (5 * NS_PER_S)
-#define ASK_COLUMNS 24u
+#define ASK_COLUMNS    24u
 
 int ask_connect(const char *socket, oc_client **ret_client)
 {

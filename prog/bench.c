@@ -42,8 +42,7 @@ static int bench_compare(const void *a, const void *b)
 double bench_median(double *values, uint32_t n)
 {
 	qsort(values, n, sizeof(*values), bench_compare);
-	return n % 2 ? values[n / 2] :
-		       (values[n / 2 - 1] + values[n / 2]) / 2;
+	return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
 static void figure_print(const struct bench_figure *f, double value,
@@ -78,8 +77,8 @@ static json_t *figure_json(const struct bench *b, const struct bench_figure *f,
 			   double value, double spread, bool holds,
 			   uint32_t runs)
 {
-	json_t *ratio = f->reference > 0 ? json_real(value / f->reference) :
-					   json_null();
+	json_t *ratio = f->reference > 0 ? json_real(value / f->reference)
+					 : json_null();
 
 	return json_pack("{s:s,s:f,s:s,s:s?,s:o,s:s,s:f,s:b,s:i,s:f,s:s?,s:O}",
 			 "figure", f->name, "value", value, "unit", f->unit,
@@ -89,13 +88,13 @@ static json_t *figure_json(const struct bench *b, const struct bench_figure *f,
 			 spread, "note", f->note, "machine", b->machine);
 }
 
-void bench_report(struct bench *b, const struct bench_figure *f,
-		  double *values, uint32_t n)
+void bench_report(struct bench *b, const struct bench_figure *f, double *values,
+		  uint32_t n)
 {
 	double value = bench_median(values, n);
 	double spread = value > 0 ? (values[n - 1] - values[0]) / value : 0;
-	bool holds = f->sense == BENCH_AT_MOST ? value <= f->wanted :
-						 value >= f->wanted;
+	bool holds = f->sense == BENCH_AT_MOST ? value <= f->wanted
+					       : value >= f->wanted;
 	json_t *one;
 
 	if (!holds)
@@ -178,8 +177,8 @@ static uint64_t large_blocks(const struct bench *b)
 {
 	uint64_t have = bench_memory_free();
 	uint64_t each = BENCH_BLOCK + BENCH_BLOCK / 8; /* metadata, keys */
-	uint64_t fit = have > 2 * BENCH_SLACK ?
-			       (have - 2 * BENCH_SLACK) / each : 0;
+	uint64_t fit = have > 2 * BENCH_SLACK ? (have - 2 * BENCH_SLACK) / each
+					      : 0;
 
 	if (fit >= b->blocks)
 		return b->blocks;

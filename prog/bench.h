@@ -26,7 +26,7 @@ struct bench {
 	uint64_t cache_bytes; /* last level */
 	json_t *figures;
 	json_t *machine;
-	bool missed; /* a figure does not hold */
+	bool missed;		 /* a figure does not hold */
 	struct bench_pool *pool; /* the large pool; made by who needs it first */
 };
 

@@ -64,8 +64,7 @@ static int bench_select(const struct cli *c, unsigned *ret_set)
 	return 0;
 }
 
-static int bench_each(const struct command *self, struct bench *b,
-		      unsigned set)
+static int bench_each(const struct command *self, struct bench *b, unsigned set)
 {
 	int status = PROG_OK;
 
@@ -81,8 +80,8 @@ static int bench_each(const struct command *self, struct bench *b,
 		if (r)
 			status = cli_fail(self, PROG_FAILED, "%s: %s",
 					  benches[i].name,
-					  r == -ETIME ? "it took too long" :
-							strerror(-r));
+					  r == -ETIME ? "it took too long"
+						      : strerror(-r));
 	}
 	bench_pool_close(b->pool);
 	return stop_wanted() ? PROG_FAILED : status;

@@ -24,9 +24,9 @@
 
 /* Pins between two looks at the clock: its 20 to 40 ns must not be part of the
  * result. */
-#define LOCAL_CHUNK 64u
-#define LOCAL_BATCH 8192u
-#define LOCAL_WARM 20000u
+#define LOCAL_CHUNK   64u
+#define LOCAL_BATCH   8192u
+#define LOCAL_WARM    20000u
 #define LOCAL_COUNTED 100000u
 
 static const struct oc_part local_part = { 0, 0 };
@@ -116,13 +116,16 @@ static int local_single(struct bench *b, struct bench_pool *p)
 static int local_batch(struct bench *b, struct bench_pool *p)
 {
 	static const struct bench_figure f = {
-		.name = "batch_pin_us", .unit = "us", .sense = BENCH_AT_MOST,
-		.wanted = 300, .against = "a limit: 300 us for 8,192 pins",
+		.name = "batch_pin_us",
+		.unit = "us",
+		.sense = BENCH_AT_MOST,
+		.wanted = 300,
+		.against = "a limit: 300 us for 8,192 pins",
 		.reference = 300,
 	};
 	double values[BENCH_RUNS_MAX], each[128];
-	uint32_t rounds = (uint32_t)MIN(p->blocks / LOCAL_BATCH,
-					ARRAY_LEN(each));
+	uint32_t rounds =
+		(uint32_t)MIN(p->blocks / LOCAL_BATCH, ARRAY_LEN(each));
 	struct oc_pin *pin = calloc(LOCAL_BATCH, sizeof(*pin));
 	int r = pin && rounds ? 0 : -ENOMEM;
 
@@ -179,8 +182,8 @@ static int local_filter(void)
 	if (signal(SIGSYS, local_on_sigsys) == SIG_ERR ||
 	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return -errno;
-	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) ? -errno :
-								      0;
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) ? -errno
+								    : 0;
 }
 
 _Noreturn static void local_counted_child(const struct bench_pool *parent)
@@ -193,9 +196,12 @@ _Noreturn static void local_counted_child(const struct bench_pool *parent)
 		.read_only = true,
 	};
 	struct oc_ns_options ns = {
-		.size = sizeof(ns), .block_tokens = 16, .ranks = 1,
+		.size = sizeof(ns),
+		.block_tokens = 16,
+		.ranks = 1,
 		.n_groups = 1,
-		.groups = { { .rule = OC_RULE_FULL, .slices = 1,
+		.groups = { { .rule = OC_RULE_FULL,
+			      .slices = 1,
 			      .slice_bytes = parent->block_bytes } },
 	};
 	uint64_t n = MIN(parent->blocks, LOCAL_COUNTED);
@@ -212,8 +218,10 @@ _Noreturn static void local_counted_child(const struct bench_pool *parent)
 static int local_syscalls(struct bench *b, struct bench_pool *p)
 {
 	static const struct bench_figure f = {
-		.name = "pin_syscalls", .unit = "calls",
-		.sense = BENCH_AT_MOST, .wanted = 0,
+		.name = "pin_syscalls",
+		.unit = "calls",
+		.sense = BENCH_AT_MOST,
+		.wanted = 0,
 		.against = "none in 100,000 pins; counted by a seccomp filter",
 	};
 	double value;

@@ -13,7 +13,7 @@
 
 /* Of each growth round: grant, seal, pin, unpin, remove (or evict later). */
 #define GROWTH_OPERATIONS 1000000u
-#define GROWTH_PER_BLOCK 5u
+#define GROWTH_PER_BLOCK  5u
 
 struct usage {
 	uint64_t meta, slabs, heap;
@@ -66,8 +66,11 @@ static int usage_now(struct bench_pool *p, struct usage *ret_usage)
 static int memory_blocks(struct bench *b, struct bench_pool *p)
 {
 	static const struct bench_figure all = {
-		.name = "meta_bytes_per_block", .unit = "B",
-		.sense = BENCH_AT_MOST, .wanted = 256, .reference = 256,
+		.name = "meta_bytes_per_block",
+		.unit = "B",
+		.sense = BENCH_AT_MOST,
+		.wanted = 256,
+		.reference = 256,
 		.against = "a limit: 256 B; metadata and heaps of the node",
 	};
 	struct usage u;
@@ -126,7 +129,9 @@ static int growth_round(struct bench *b, struct bench_pool *p)
 static int memory_growth(struct bench *b, struct bench_pool *p)
 {
 	static const struct bench_figure f = {
-		.name = "growth_bytes", .unit = "B", .sense = BENCH_AT_MOST,
+		.name = "growth_bytes",
+		.unit = "B",
+		.sense = BENCH_AT_MOST,
 		.wanted = PAGE_BYTES,
 		.against = "after one million operations; then after another "
 			   "million",

@@ -10,7 +10,7 @@
 #include "payload.h"
 #include "stop.h"
 
-#define POOL_LABEL "bench"
+#define POOL_LABEL	"bench"
 #define POOL_TIMEOUT_NS (30 * NS_PER_S)
 
 uint64_t bench_memory_free(void)
@@ -70,8 +70,8 @@ int bench_pool_open(uint64_t dram, uint64_t block_bytes,
 	if (!p)
 		return r;
 	p->block_bytes = block_bytes;
-	p->scratch = aligned_alloc(PAGE_BYTES,
-				   ALIGN_UP(block_bytes, PAGE_BYTES));
+	p->scratch =
+		aligned_alloc(PAGE_BYTES, ALIGN_UP(block_bytes, PAGE_BYTES));
 	if (p->scratch)
 		r = node_start(&options, &p->node, error);
 	if (r) {
@@ -150,16 +150,17 @@ int bench_pool_put(struct bench_pool *p, uint32_t n, struct oc_key *ret_keys)
 
 int bench_pool_fill(struct bench_pool *p, uint64_t n)
 {
-	struct oc_key *grown = realloc(p->key,
-				       (p->blocks + n) * sizeof(*p->key));
+	struct oc_key *grown =
+		realloc(p->key, (p->blocks + n) * sizeof(*p->key));
 
 	if (!grown)
 		return -ENOMEM;
 	p->key = grown;
 	while (n) {
 		uint32_t now = (uint32_t)MIN(n, BENCH_BATCH);
-		int r = stop_wanted() ? -EINTR :
-			bench_pool_put(p, now, &p->key[p->blocks]);
+		int r = stop_wanted()
+				? -EINTR
+				: bench_pool_put(p, now, &p->key[p->blocks]);
 
 		if (r)
 			return r;

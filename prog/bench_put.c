@@ -16,14 +16,14 @@
 #include "bench.h"
 #include "payload.h"
 
-#define PUT_BLOCK (2ull << 20)
-#define PUT_BATCH 32u
-#define PUT_CACHES 4
+#define PUT_BLOCK	  (2ull << 20)
+#define PUT_BATCH	  32u
+#define PUT_CACHES	  4
 #define PUT_CACHE_UNKNOWN (64ull << 20)
-#define PUT_AREA_MOST (4ull << 30)
+#define PUT_AREA_MOST	  (4ull << 30)
 
 #define SEAL_ROUNDS 20000u
-#define SEAL_BLOCK 4096ull
+#define SEAL_BLOCK  4096ull
 
 struct put {
 	struct bench_pool *pool;
@@ -228,8 +228,11 @@ static int seal_pass(struct bench_pool *p, double *each, double *ret_us)
 static int put_seal(struct bench *b)
 {
 	static const struct bench_figure f = {
-		.name = "seal_us", .unit = "us", .sense = BENCH_AT_MOST,
-		.wanted = 20, .against = "a limit: 20 us a round trip",
+		.name = "seal_us",
+		.unit = "us",
+		.sense = BENCH_AT_MOST,
+		.wanted = 20,
+		.against = "a limit: 20 us a round trip",
 		.reference = 20,
 	};
 	double *each = malloc(SEAL_ROUNDS * sizeof(*each));

@@ -45,9 +45,10 @@ static int check_node(const struct command *self, oc_client *c, bool json)
 	}
 	/* An answer without the list is no clean bill. */
 	r = json_is_array(json_object_get(root, "problems")) &&
-			    json_array_size(json_object_get(
-				    root, "problems")) == 0 ?
-		    PROG_OK : PROG_FAILED;
+			    json_array_size(
+				    json_object_get(root, "problems")) == 0
+		    ? PROG_OK
+		    : PROG_FAILED;
 	json_decref(root);
 	return r;
 }

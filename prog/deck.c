@@ -9,7 +9,7 @@
 #include "base/hash.h"
 
 #define DECK_DISTINCT_MAX (1u << 31)
-#define DECK_NOBODY UINT32_MAX
+#define DECK_NOBODY	  UINT32_MAX
 
 int deck_init(struct deck *d)
 {
@@ -152,7 +152,8 @@ static int deck_heads(const struct deck *d, uint8_t **ret_heads)
 }
 
 /* The client of the request's deepest block that somebody has. */
-static uint32_t deck_by_block(const struct deck *d, const struct deck_request *q,
+static uint32_t deck_by_block(const struct deck *d,
+			      const struct deck_request *q,
 			      const uint8_t *heads, const uint32_t *client_of)
 {
 	for (uint32_t i = q->n; i-- > 0;) {

@@ -16,8 +16,8 @@
 #include <stdint.h>
 
 struct deck_request {
-	uint64_t at_ms;	 /* since the first request */
-	uint64_t first;	 /* its blocks: block[first .. first + n) */
+	uint64_t at_ms; /* since the first request */
+	uint64_t first; /* its blocks: block[first .. first + n) */
 	uint32_t n;
 	uint32_t client;
 };

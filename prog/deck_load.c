@@ -25,10 +25,11 @@ int deck_load(struct deck *d, struct trace_source *source, uint64_t limit)
 		if (d->requests == 0)
 			first_ms = q->timestamp_ms;
 		r = deck_add(d,
-			     q->timestamp_ms > first_ms ?
-				     q->timestamp_ms - first_ms : 0,
-			     q->session == TRACE_NO_SESSION ? DECK_NO_SESSION :
-							      q->session,
+			     q->timestamp_ms > first_ms
+				     ? q->timestamp_ms - first_ms
+				     : 0,
+			     q->session == TRACE_NO_SESSION ? DECK_NO_SESSION
+							    : q->session,
 			     q->ids, (uint32_t)q->n_ids);
 	}
 	return r;

@@ -14,9 +14,9 @@
 #include "stop.h"
 #include "trace/agents.h"
 
-#define DEMO_LABEL "demo"
-#define DEMO_BLOCK_BYTES (64ull << 10)
-#define DEMO_DRAM (512ull << 20)
+#define DEMO_LABEL	    "demo"
+#define DEMO_BLOCK_BYTES    (64ull << 10)
+#define DEMO_DRAM	    (512ull << 20)
 #define DEMO_TRACE_REQUESTS 4000u
 
 struct demo_flags {
@@ -80,8 +80,8 @@ static int demo_load(const struct demo_flags *f, struct deck *deck)
 {
 	char error[TRACE_ERROR] = "";
 	struct trace_source *source;
-	int r = f->trace ? trace_open(f->trace, &source, error) :
-			   demo_agents(&source, error);
+	int r = f->trace ? trace_open(f->trace, &source, error)
+			 : demo_agents(&source, error);
 
 	if (r)
 		return cli_fail(f->command, PROG_BAD_INPUT, "%s", error);
@@ -125,8 +125,10 @@ static int demo_start(struct demo *d, const struct demo_flags *f)
 		if (f->socket)
 			return cli_fail(f->command, PROG_REFUSED,
 					"a node runs at %s already", f->socket);
-		fprintf(stderr, "A node runs at %s already; this one gets a "
-				"private place.\n", usual);
+		fprintf(stderr,
+			"A node runs at %s already; this one gets a "
+			"private place.\n",
+			usual);
 		options.socket = NULL;
 	}
 	r = node_start(&options, &d->node, error);
@@ -166,8 +168,9 @@ static int demo_drive(struct demo *d, const struct demo_flags *f,
 		return PROG_FAILED;
 	if (load_stat(d->load.socket, &after))
 		return PROG_FAILED;
-	return load_report_fill(&d->report, &d->load, &before, &after) ?
-		       PROG_SYSTEM : 0;
+	return load_report_fill(&d->report, &d->load, &before, &after)
+		       ? PROG_SYSTEM
+		       : 0;
 }
 
 static int demo_tell(struct demo *d)

@@ -19,10 +19,10 @@ struct demo {
 	/* the kill */
 	bool killed;
 	bool restarted;
-	uint64_t resident; /* blocks that were there before */
-	uint64_t lost;	   /* of those, not there afterwards */
+	uint64_t resident;     /* blocks that were there before */
+	uint64_t lost;	       /* of those, not there afterwards */
 	uint64_t grants, pins; /* that writers held meanwhile */
-	uint64_t back_ns;  /* until the first new seal */
+	uint64_t back_ns;      /* until the first new seal */
 };
 
 /* The load's tick (ctx is a struct demo): progress, and once the kill. */

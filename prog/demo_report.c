@@ -55,8 +55,7 @@ void demo_print(const struct demo *d, const char *socket, bool is_default)
 	       "blocks of %s, in %s\n\n",
 	       r->clients + r->readers, r->clients, r->readers,
 	       (unsigned long long)r->result.requests,
-	       text_size(r->block_bytes, block),
-	       text_time(r->result.ns, time));
+	       text_size(r->block_bytes, block), text_time(r->result.ns, time));
 	demo_print_costs(r);
 	printf("  prefix hit rate   %.1f %%\n",
 	       100 * load_hit_rate(&r->result));

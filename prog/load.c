@@ -23,7 +23,7 @@
 #define LOAD_TICK_NS (100 * NS_PER_MS)
 
 const char *const load_time_names[LOAD_TIMES] = { "match", "pin", "grant",
-						   "seal" };
+						  "seal" };
 
 void load_wait(_Atomic uint32_t *word, uint32_t value, uint64_t ns)
 {
@@ -54,8 +54,9 @@ void load_verified(struct load_result *r, uint64_t bytes, uint64_t wrong)
 
 double load_moves(const struct load_result *r)
 {
-	return r->delivered_bytes ? (double)r->filled_bytes /
-					    (double)r->delivered_bytes : 0;
+	return r->delivered_bytes
+		       ? (double)r->filled_bytes / (double)r->delivered_bytes
+		       : 0;
 }
 
 int load_ns_open(const struct load_options *options, oc_client *c,
@@ -295,8 +296,7 @@ static void load_sum(const struct load *l, struct load_result *sum)
 		load_add(sum, &l->shared->reader[i].result);
 }
 
-int load_run(const struct load_options *options,
-	     struct load_result *ret_result)
+int load_run(const struct load_options *options, struct load_result *ret_result)
 {
 	struct load_options o = *options;
 	struct load l = { .options = &o };
@@ -370,8 +370,8 @@ void load_held(const struct load *l, uint64_t *ret_grants, uint64_t *ret_pins)
 	for (uint32_t i = 0; i < l->shared->writers; i++) {
 		const struct load_part *p = &l->shared->writer[i];
 
-		grants += atomic_load_explicit(&p->grants,
-					       memory_order_relaxed);
+		grants +=
+			atomic_load_explicit(&p->grants, memory_order_relaxed);
 		pins += atomic_load_explicit(&p->pins, memory_order_relaxed);
 	}
 	*ret_grants = grants;

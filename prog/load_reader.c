@@ -9,7 +9,7 @@
 /* One block in so many is also pinned with OC_PIN_VERIFY: the library's own
  * check reads all bytes once more. */
 #define READER_VERIFY_EVERY 8u
-#define READER_DOZE_NS (20 * NS_PER_MS)
+#define READER_DOZE_NS	    (20 * NS_PER_MS)
 
 struct reader {
 	const struct load_options *options;
@@ -26,8 +26,8 @@ static void reader_library_check(struct reader *r, const struct oc_key *key)
 {
 	struct oc_part part = { 0, 0 };
 	struct oc_pin pin;
-	int answer = oc_pin(r->ns, key, part,
-			    OC_PIN_NO_TOUCH | OC_PIN_VERIFY, &pin);
+	int answer =
+		oc_pin(r->ns, key, part, OC_PIN_NO_TOUCH | OC_PIN_VERIFY, &pin);
 
 	if (answer == OC_BAD)
 		r->result->bad_blocks++;
@@ -68,7 +68,8 @@ static int reader_drain(struct reader *r, uint32_t writer, bool *ret_any)
 	uint32_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
 	int answer;
 
-	while (head != atomic_load_explicit(&ring->tail, memory_order_acquire)) {
+	while (head !=
+	       atomic_load_explicit(&ring->tail, memory_order_acquire)) {
 		answer = reader_look(r, &ring->key[head % LOAD_RING]);
 		if (answer < 0)
 			return answer;

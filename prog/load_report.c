@@ -73,15 +73,14 @@ static json_t *report_against(const struct load_report *r)
 	const struct against *a = &r->against;
 	uint64_t block = r->block_bytes;
 
-	return json_pack(
-		"{s:I,s:I,s:I,s:I,s:{s:I,s:I,s:I}}", "caches",
-		(json_int_t)a->caches, "dram_bytes",
-		(json_int_t)(a->held_blocks * block), "prefill_blocks",
-		(json_int_t)a->prefill_blocks, "moved_bytes",
-		(json_int_t)(a->moved_blocks * block), "one_copy", "dram_bytes",
-		(json_int_t)r->held, "prefill_blocks",
-		(json_int_t)(r->result.blocks - r->result.hit_blocks),
-		"moved_bytes", (json_int_t)r->result.filled_bytes);
+	return json_pack("{s:I,s:I,s:I,s:I,s:{s:I,s:I,s:I}}", "caches",
+			 (json_int_t)a->caches, "dram_bytes",
+			 (json_int_t)(a->held_blocks * block), "prefill_blocks",
+			 (json_int_t)a->prefill_blocks, "moved_bytes",
+			 (json_int_t)(a->moved_blocks * block), "one_copy",
+			 "dram_bytes", (json_int_t)r->held, "prefill_blocks",
+			 (json_int_t)(r->result.blocks - r->result.hit_blocks),
+			 "moved_bytes", (json_int_t)r->result.filled_bytes);
 }
 
 static void report_counts(json_t *root, const struct load_report *r)
@@ -140,13 +139,11 @@ static void report_against_print(const struct load_report *r, FILE *to)
 	const struct against *a = &r->against;
 	char one[32], many[32];
 
-	fprintf(to, "\n  %-30s %14s  %14s\n", "", "one copy",
-		"private caches");
+	fprintf(to, "\n  %-30s %14s  %14s\n", "", "one copy", "private caches");
 	fprintf(to, "  %-30s %14s  %14s\n", "memory for the blocks",
 		text_size(r->held, one),
 		text_size(a->held_blocks * r->block_bytes, many));
-	fprintf(to, "  %-30s %14llu  %14llu\n",
-		"blocks computed, same memory",
+	fprintf(to, "  %-30s %14llu  %14llu\n", "blocks computed, same memory",
 		(unsigned long long)(r->result.blocks - r->result.hit_blocks),
 		(unsigned long long)a->prefill_blocks);
 	fprintf(to, "  %-30s %14s  %14s\n", "bytes written",

@@ -14,9 +14,9 @@ struct load_report {
 	struct load_result result;
 	struct against against;
 	uint64_t block_bytes;
-	uint64_t dram;	    /* the node's limit */
-	uint64_t evicted;   /* parts, while the load ran */
-	uint64_t held;	    /* bytes of slabs at the end */
+	uint64_t dram;	  /* the node's limit */
+	uint64_t evicted; /* parts, while the load ran */
+	uint64_t held;	  /* bytes of slabs at the end */
 	uint32_t clients, readers;
 };
 

@@ -62,8 +62,9 @@ static int writer_keys(struct writer *w, const struct deck_request *q)
 /* With --speed: until the request's time has come. */
 static void writer_pace(struct writer *w, const struct deck_request *q)
 {
-	double after = w->options->speed > 0 ?
-			       (double)q->at_ms / w->options->speed : 0;
+	double after = w->options->speed > 0
+			       ? (double)q->at_ms / w->options->speed
+			       : 0;
 	uint64_t at = w->start_ns + (uint64_t)(after * (double)NS_PER_MS);
 	uint64_t now;
 
@@ -92,8 +93,7 @@ static struct load_ring *writer_ring(struct writer *w, uint32_t reader)
 }
 
 /* Waits until the reader has come to `head`. False: it never did. */
-static bool writer_wait_reader(struct writer *w, uint32_t reader,
-			       uint32_t upto)
+static bool writer_wait_reader(struct writer *w, uint32_t reader, uint32_t upto)
 {
 	struct load_ring *ring = writer_ring(w, reader);
 	struct load_part *part = &w->shared->reader[reader];
@@ -128,8 +128,8 @@ static uint32_t writer_show(struct writer *w, uint32_t reader,
 	uint32_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
 
 	for (uint32_t i = 0; i < n; i++) {
-		uint32_t head = atomic_load_explicit(&ring->head,
-						     memory_order_acquire);
+		uint32_t head =
+			atomic_load_explicit(&ring->head, memory_order_acquire);
 
 		if (tail - head == LOAD_RING) {
 			if (!all)

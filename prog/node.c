@@ -55,8 +55,7 @@ static int node_make_dir(struct node *n)
 	for (size_t i = 0; i < ARRAY_LEN(bases); i++) {
 		if (strlen(bases[i]) > sizeof(n->dir) - 20)
 			continue;
-		snprintf(n->dir, sizeof(n->dir), "%s/onecopy-XXXXXX",
-			 bases[i]);
+		snprintf(n->dir, sizeof(n->dir), "%s/onecopy-XXXXXX", bases[i]);
 		if (mkdtemp(n->dir))
 			return 0;
 	}
@@ -97,8 +96,11 @@ _Noreturn static void node_exec(const struct node *n, uint64_t dram,
 	}
 	in = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	log = open(n->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	if (in < 0 || log < 0 || dup2(in, 0) < 0 || dup2(log, 1) < 0 ||
-	    dup2(log, 2) < 0)
+	if (in < 0 || log < 0)
+		_exit(127);
+	if (dup2(in, 0) < 0 || /* words: the node's own input and output */
+	    dup2(log, 1) < 0 || /* words: as above */
+	    dup2(log, 2) < 0) /* words: as above */
 		_exit(127);
 	execv("/proc/self/exe", (char **)(uintptr_t)argv);
 	_exit(127);

@@ -14,7 +14,7 @@
 #include "stop.h"
 #include "trace/trace.h"
 
-#define REPLAY_LABEL "replay"
+#define REPLAY_LABEL  "replay"
 #define REPLAY_TOKENS 512u
 
 struct replay {
@@ -173,8 +173,8 @@ static int replay_load(struct replay *p, const char *path, struct deck *d)
 	if (r)
 		return PROG_BAD_INPUT;
 	if (d->requests == 0)
-		return cli_fail(p->command, PROG_BAD_INPUT,
-				"%s: no requests", path);
+		return cli_fail(p->command, PROG_BAD_INPUT, "%s: no requests",
+				path);
 	r = deck_deal(d, (uint32_t)p->clients);
 	return r ? cli_fail(p->command, PROG_SYSTEM, "out of memory") : 0;
 }

@@ -46,8 +46,10 @@ static int stat_fallback(const struct stat_flags *f, oc_client *c, int why)
 	if (r)
 		return cli_fail(f->command, exit_of(why), "%s",
 				oc_client_error(c));
-	cli_fail(f->command, 0, "the server does not answer (%s); this is what "
-		 "shared memory says", oc_strerror(why));
+	cli_fail(f->command, 0,
+		 "the server does not answer (%s); this is what "
+		 "shared memory says",
+		 oc_strerror(why));
 	if (!f->json) {
 		stat_print_short(&s);
 		return PROG_OK;

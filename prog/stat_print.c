@@ -10,12 +10,12 @@
 
 /* Counters that only grow: they have rates. The rest are levels. */
 static const char *const stat_rates[] = {
-	"grants",	 "seals",	"seal_bytes",	  "exists",
-	"abandons",	 "evicted",	"evicted_bytes",  "removed",
-	"bad",		 "scrubbed_bytes", "refused",	  "slabs_made",
-	"slabs_moved",	 "slabs_retired", "spared",	  "touches",
-	"touches_lost",	 "pins",	"misses",	  "read_bytes",
-	"copied_bytes",	 "client_deaths",
+	"grants",	"seals",	  "seal_bytes",	   "exists",
+	"abandons",	"evicted",	  "evicted_bytes", "removed",
+	"bad",		"scrubbed_bytes", "refused",	   "slabs_made",
+	"slabs_moved",	"slabs_retired",  "spared",	   "touches",
+	"touches_lost", "pins",		  "misses",	   "read_bytes",
+	"copied_bytes", "client_deaths",
 };
 
 static bool stat_has_rate(const char *name)
@@ -106,8 +106,9 @@ void stat_print(const json_t *now, const json_t *last, uint64_t ns)
 		ask_table(rows);
 	}
 	stat_print_moves(now);
-	printf("counters%s\n", last ? ", and since the last look" :
-			       seconds > 0 ? ", and since the start" : "");
+	printf("counters%s\n", last	     ? ", and since the last look"
+			       : seconds > 0 ? ", and since the start"
+					     : "");
 	stat_print_counters(now, last, seconds);
 	fflush(stdout);
 }
@@ -118,11 +119,14 @@ struct stat_field {
 	const char *name;
 	size_t offset;
 };
-#define F(name) { #name, offsetof(struct oc_stat, name) }
+#define F(name)                                       \
+	{                                             \
+#name, offsetof(struct oc_stat, name) \
+	}
 static const struct stat_field stat_fields[] = {
-	F(limit_bytes), F(slab_bytes),	F(meta_bytes), F(sealed_blocks),
-	F(sealed_bytes), F(granted),	F(free_frames), F(clients),
-	F(evicted),	F(server_epoch),
+	F(limit_bytes),	 F(slab_bytes),	  F(meta_bytes),  F(sealed_blocks),
+	F(sealed_bytes), F(granted),	  F(free_frames), F(clients),
+	F(evicted),	 F(server_epoch),
 };
 #undef F
 
@@ -139,10 +143,9 @@ json_t *stat_short_json(const struct oc_stat *s)
 	json_t *root = json_pack("{s:b}", "server_answers", 0);
 
 	for (size_t i = 0; root && i < ARRAY_LEN(stat_fields); i++)
-		json_object_set_new(
-			root, stat_fields[i].name,
-			json_integer((json_int_t)stat_field(s,
-							    &stat_fields[i])));
+		json_object_set_new(root, stat_fields[i].name,
+				    json_integer((json_int_t)stat_field(
+					    s, &stat_fields[i])));
 	return root;
 }
 

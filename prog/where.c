@@ -78,8 +78,7 @@ static void where_print(const char *key, const json_t *parts)
 	const char *name;
 	size_t i;
 
-	printf("%s%s\n", key,
-	       json_array_size(parts) ? "" : "  not resident");
+	printf("%s%s\n", key, json_array_size(parts) ? "" : "  not resident");
 	json_array_foreach(parts, i, part) {
 		printf(" ");
 		json_object_foreach(part, name, value) {
@@ -96,9 +95,9 @@ static int where_key(struct where *w, oc_client *c, const char *key)
 	int r = ask_json(c, "where", key, &root);
 
 	if (r && r != OC_MISS)
-		return cli_fail(w->command, r < 0 ? (int)exit_of(r) :
-						    PROG_FAILED,
-				"%s", oc_strerror(r));
+		return cli_fail(w->command,
+				r < 0 ? (int)exit_of(r) : PROG_FAILED, "%s",
+				oc_strerror(r));
 	parts = json_is_array(root) ? root : json_object_get(root, "parts");
 	kept = where_filter(w, parts);
 	if (json_array_size(kept) == 0)
@@ -123,7 +122,8 @@ static int where_keys(struct where *w, const struct cli *c)
 		if (text_parse_hex(c->argv[i], key, sizeof(key)))
 			return cli_fail(w->command, PROG_USAGE,
 					"%s is not a key: 64 hexadecimal "
-					"digits", c->argv[i]);
+					"digits",
+					c->argv[i]);
 	r = ask_connect(w->socket, &client);
 	if (r)
 		return exit_of(r);
