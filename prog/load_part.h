@@ -16,8 +16,8 @@
 
 #include "load.h"
 
-#define LOAD_RING 1024u /* a power of two */
-#define LOAD_WINDOW 64u /* blocks granted at a time */
+#define LOAD_RING   1024u /* a power of two */
+#define LOAD_WINDOW 64u	  /* blocks granted at a time */
 
 struct load_ring {
 	_Atomic uint32_t tail; /* writer */

@@ -98,9 +98,9 @@ _Noreturn static void node_exec(const struct node *n, uint64_t dram,
 	log = open(n->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (in < 0 || log < 0)
 		_exit(127);
-	if (dup2(in, 0) < 0 || /* words: the node's own input and output */
+	if (dup2(in, 0) < 0 ||	/* words: the node's own input and output */
 	    dup2(log, 1) < 0 || /* words: as above */
-	    dup2(log, 2) < 0) /* words: as above */
+	    dup2(log, 2) < 0)	/* words: as above */
 		_exit(127);
 	execv("/proc/self/exe", (char **)(uintptr_t)argv);
 	_exit(127);
