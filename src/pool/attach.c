@@ -173,6 +173,7 @@ static void gauges_clear(struct pool *p)
 		POOL_C_slab_bytes,   POOL_C_slabs,	 POOL_C_frames,
 		POOL_C_free_frames,  POOL_C_granted,	 POOL_C_sealed,
 		POOL_C_sealed_bytes, POOL_C_leaving,	 POOL_C_retiring_bytes,
+		POOL_C_clients,
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(gauges); i++)

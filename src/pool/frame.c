@@ -19,7 +19,8 @@ uint64_t pool_frame_gen(const struct pool_slab *s, uint32_t frame)
 
 enum frame_state pool_frame_state(const struct pool_slab *s, uint32_t frame)
 {
-	return frame_word_state(shared_load64(&s->desc[frame].word));
+	/* acquire: a new server republishes what it reads (coherence/pin.h) */
+	return frame_word_state(shared_load64_acquire(&s->desc[frame].word));
 }
 
 /* Release: pairs with the readers' acquire of the word (pin_holds()). */

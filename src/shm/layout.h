@@ -191,7 +191,11 @@ void ns_record_store(struct ns_record *r, uint32_t id,
  * not trust memory further than it must). */
 bool ns_record_load(const struct ns_record *r, struct ns_spec *ret_spec);
 
-enum client_flags { CLIENT_READ_ONLY = 1 };
+enum client_flags {
+	CLIENT_READ_ONLY = 1,
+	CLIENT_CLOSED = 2, /* closed its socket; its process still lives */
+	CLIENT_LET_GO = 4, /* and had unmapped everything before */
+};
 
 /* A client as the server sees it: trusted. id = incarnation << 16 | index, so
  * it is never 0 (incarnations begin at 1) and never used again. */
@@ -292,7 +296,9 @@ struct client_header {
 	shared_u64 touch_tail;	 /* touches written; release; the server reads
 				    at most the last TOUCH_RING of them */
 	shared_u64 let_go_epoch; /* every slab RETIRING at or before this
-				    region_epoch is no longer mapped; release */
+				    region_epoch is no longer mapped; release.
+				    UINT64_MAX: nothing is mapped any more,
+				    stored before the socket is closed */
 	shared_u64 pin_high;	 /* slots below this may be in use. Stored
 				    before the slot (same fence, R2) */
 	shared_u64 reserved0[4];

@@ -11,7 +11,7 @@
  */
 #include "base/fault.h"
 #include "coherence/pin.h"
-#include "onecopy/onecopy.h"
+#include <onecopy/onecopy.h>
 #include "store/internal.h"
 
 void evict_begin(struct store *s)
@@ -135,7 +135,7 @@ static void judge(struct store *s, struct pool *p)
 	for (uint32_t i = 0; i < LAYOUT_CLIENTS_MAX; i++) {
 		struct store_client *c = s->client[p->number][i];
 
-		if (c)
+		if (c && !c->closed)
 			judge_client(&s->batch, p, c);
 	}
 }

@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include "base/fault.h"
-#include "onecopy/onecopy.h"
+#include <onecopy/onecopy.h>
 #include "store/internal.h"
 
 static bool repeated(struct store_client *c, const struct ring_call *call,

@@ -44,7 +44,16 @@ struct store {
 	struct scrub scrub;
 	uint64_t now_ns; /* as told by the caller */
 	uint32_t retiring; /* slabs */
+	bool slab_gone;	   /* a closed client may have lost its last one */
 };
+
+/* store/store.c */
+void client_free(struct store_client *c);
+
+/* store/clients.c */
+bool client_owns_slabs(const struct store_client *c);
+/* Ends closed clients that own nothing any more. */
+void clients_tick(struct store *s);
 
 /* store/evict.c */
 /* Starts a batch; adds the block of a sealed frame (all its parts) and marks

@@ -6,7 +6,7 @@
  */
 #include <errno.h>
 #include "coherence/pin.h"
-#include "onecopy/onecopy.h"
+#include <onecopy/onecopy.h>
 #include "store/internal.h"
 
 static shared_u64 *overflow(struct store_client *c, uint64_t slot)
@@ -34,16 +34,20 @@ static bool pinned_before(struct store_client *c, const struct ring_call *call,
 {
 	const struct ring_resp *resp = &c->segment->resp[call->slot];
 	uint64_t slot = shared_load64(&resp->arg), pin;
+	struct pool_slab *slab;
+	uint32_t frame;
 
 	if (shared_load64(&resp->arg2) != call->seq || slot >= c->n_overflow)
 		return false;
 	pin = shared_load64(overflow(c, slot));
-	if (!pin)
+	slab = pool_locate(c->pool, pin_word_loc(pin), &frame);
+	if (!pin || !slab)
 		return false;
 	answer_set(answer, 0);
 	answer->loc = pin_word_loc(pin);
-	answer->gen = pin_word_gen(pin);
+	answer->gen = pool_frame_gen(slab, frame);
 	answer->arg = slot;
+	answer->arg2 = call->seq;
 	return true;
 }
 

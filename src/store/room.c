@@ -181,7 +181,8 @@ static int slab_take(struct store_client *c, const struct pool_arena *a,
 		for (uint32_t i = 0; i < LAYOUT_CLIENTS_MAX; i++) {
 			struct store_client *o = c->store->client[p->number][i];
 
-			if (o && (o->id == owner ||
+			if (o && !o->closed &&
+			    (o->id == owner ||
 				  shared_load64(&rec->given[i / 64]) >>
 					  (i % 64) & 1))
 				c->store->options.announce(
@@ -298,6 +299,11 @@ static bool let_go(struct store *s, struct pool *p, uint32_t id)
 
 		if (!c || !(shared_load64(&rec->given[i / 64]) >> (i % 64) & 1))
 			continue;
+		if (c->closed) {
+			if (!(shared_load64(&c->record->flags) & CLIENT_LET_GO))
+				return false;
+			continue;
+		}
 		/* acquire: pairs with the client's release after unmapping */
 		if (shared_load64_acquire(&c->segment->header.let_go_epoch) <
 		    epoch)
@@ -318,6 +324,7 @@ void room_retire_tick(struct store *s)
 			pool_slab_finish(p, id);
 			s->retiring--;
 			s->retry = true;
+			s->slab_gone = true;
 		}
 	}
 }

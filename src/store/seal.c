@@ -5,7 +5,7 @@
  * restart: a seal that was made is recognised by its generation.
  */
 #include <errno.h>
-#include "onecopy/onecopy.h"
+#include <onecopy/onecopy.h>
 #include "store/internal.h"
 
 /* The frame that this client may still write: GRANTED, its own, this

@@ -32,7 +32,7 @@ struct store_client {
 	uint32_t index; /* in the pool's table of clients */
 	uint32_t n_pins, n_overflow;
 	bool read_only;
-	bool let_go_wanted; /* a slab that it was given is going */
+	bool closed; /* said good bye; its process lives and owns slabs */
 	uint64_t touch_head;
 	uint32_t overflow_hint;
 	uint64_t granted; /* frames lent to it now */
@@ -60,6 +60,8 @@ struct store_options {
 		       const struct ring_answer *answer);
 	/* The client should look at its regions (a slab is going). */
 	void (*announce)(void *ctx, struct store_client *c);
+	/* A closed client is no longer known: nothing of it is left. */
+	void (*ended)(void *ctx, struct store_client *c);
 	void *ctx;
 };
 
@@ -68,6 +70,8 @@ void store_destroy(struct store *s);
 /* Readable when store_ready() has something to do. */
 int store_fd(const struct store *s);
 void store_ready(struct store *s, uint64_t now_ns);
+/* After requests were served: grants that waited may have room now. */
+void store_settle(struct store *s, uint64_t now_ns);
 /* Work that needs no request: deadlines, retiring slabs, removed frames,
  * scrubbing. Returns the time until it wants to be called again. */
 uint64_t store_tick(struct store *s, uint64_t now_ns);
@@ -108,10 +112,13 @@ void store_client_publish(struct store_client *c);
 int store_client_adopt(struct store *s, struct pool *p, uint32_t index,
 		       struct client_segment *segment,
 		       struct store_client **ret_client);
-/* It has ended: grants and pins come back, its slabs are nobody's. The
- * process can no longer write them: see `dead`. A client that only said good
- * bye may still have them mapped: its slabs retire. */
-void store_client_remove(struct store_client *c, bool dead);
+/* It closed its socket: grants and pins come back. Its process may still have
+ * its slabs mapped for writing, so they stay its own (readable by all, and
+ * retired when somebody needs the room) until it ends. The segment is not
+ * used any more. True: it had no slabs and is gone altogether. */
+bool store_client_close(struct store_client *c);
+/* Its process has ended: what it held comes back, its slabs are nobody's. */
+void store_client_died(struct store_client *c);
 /* A record whose client cannot be adopted. */
 void store_client_forget(struct pool *p, uint32_t index);
 

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * HELLO: who is it, which tenant, what does it get.
+ *
+ * Order: descriptors held by the keeper, record published, WELCOME sent. A
+ * server that dies between them leaves held descriptors without a record
+ * (dropped by the next) or a client that asks again (answered again).
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "base/fault.h"
+#include "base/log.h"
+#include "front/native/session.h"
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77 /* Linux 6.5 */
+#endif
+
+static int peer_pidfd(int sock, const struct ucred *cred)
+{
+	int fd = -1;
+	socklen_t len = sizeof(fd);
+
+	if (fault_point(FAULT_IO))
+		return -EIO;
+	if (getsockopt(sock, SOL_SOCKET, SO_PEERPIDFD, &fd, &len) == 0 &&
+	    fd >= 0)
+		return fd;
+	/* older kernels: the number could have a new process by now, but then
+	 * that process's end is what is watched, and the client's socket
+	 * closes with it or before */
+	fd = (int)syscall(SYS_pidfd_open, cred->pid, 0);
+	return fd < 0 ? -errno : fd;
+}
+
+static bool own_user(uint32_t uid)
+{
+	return uid == 0 || uid == geteuid();
+}
+
+/* The tenant's pool, made when it is used first. */
+static int tenant_pool(struct native *n, const char *tenant, uint32_t uid,
+		       struct pool **ret_pool)
+{
+	const struct native_options *o = &n->options;
+	bool known = !strcmp(tenant, "default"), allowed = own_user(uid);
+	uint64_t quota = 0;
+
+	for (uint32_t i = 0; i < o->n_tenants; i++) {
+		const struct native_tenant *t = &o->tenant[i];
+
+		if (strcmp(t->name, tenant))
+			continue;
+		known = true;
+		quota = t->quota_bytes;
+		for (uint32_t u = 0; u < t->n_uids; u++)
+			allowed = allowed || t->uids[u] == uid;
+	}
+	if (!known)
+		return -ENOENT;
+	if (!allowed)
+		return -EACCES;
+	if (store_pool_by_tenant(o->store, tenant, ret_pool) == 0)
+		return 0;
+	return store_pool_add(o->store, tenant, quota, ret_pool);
+}
+
+static int make_fds(struct session *s, uint32_t pins, uint32_t overflow)
+{
+	int r = segment_create("onecopy-client",
+			       client_segment_bytes(pins, overflow), 0,
+			       &s->segment);
+
+	if (r < 0)
+		return r;
+	if (fault_point(FAULT_IO))
+		return -EIO;
+	s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	s->notify = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (s->wake < 0 || s->notify < 0)
+		return -errno;
+	return 0;
+}
+
+static int hold_all(struct session *s)
+{
+	const struct hold_ops *hold = s->native->options.hold;
+	const int fds[] = { s->sock, s->segment.fd, s->wake, s->notify,
+			    s->pidfd };
+
+	for (uint32_t i = 0; i < ARRAY_LEN(fds); i++) {
+		struct hold_tag tag = { HOLD_CLIENT_SOCK + i,
+					s->client->pool->number,
+					s->client->id };
+		int r = hold->hold(hold->ctx, &tag, fds[i]);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static void send_welcome(struct session *s, uint64_t seq)
+{
+	struct pool *p = s->client->pool;
+	union msg m;
+	int fds[5] = { -1, -1, s->segment.fd, s->wake, s->notify };
+
+	if (segment_reopen_readonly(p->meta_segment.fd, &fds[0]) < 0 ||
+	    segment_reopen_readonly(p->index_segment.fd, &fds[1]) < 0) {
+		session_refuse(s, seq, -EMFILE,
+			       "the node is out of descriptors");
+	} else {
+		msg_init(&m, MSG_WELCOME, seq);
+		m.welcome.client_id = s->client->id;
+		m.welcome.meta_bytes = p->meta_segment.bytes;
+		m.welcome.index_bytes = p->index_segment.bytes;
+		m.welcome.client_bytes = s->segment.bytes;
+		m.welcome.index_epoch = shared_load64(&p->m->header.index_epoch);
+		m.welcome.pins = s->client->n_pins;
+		m.welcome.overflow = s->client->n_overflow;
+		session_send(s, &m, fds, 5);
+	}
+	fd_close(fds[0]);
+	fd_close(fds[1]);
+}
+
+static int admit(struct session *s, const struct msg_hello *hello,
+		 struct pool *p, const struct ucred *cred)
+{
+	struct native *n = s->native;
+	uint32_t pins = hello->pins ? hello->pins : n->options.pins;
+	struct store_client_info info = {
+		.pid = (uint32_t)cred->pid,
+		.uid = cred->uid,
+		.read_only = hello->flags & MSG_HELLO_READ_ONLY,
+		.pins = MAX(MIN(pins, n->options.pins), 64u),
+		.overflow = n->options.overflow,
+		.name = hello->name,
+	};
+	int r = make_fds(s, info.pins, info.overflow);
+
+	if (r < 0)
+		return r;
+	r = store_client_add(n->options.store, p, &info, s->segment.base,
+			     &s->client);
+	if (r < 0)
+		return r;
+	s->client->door = s;
+	r = session_watch(s);
+	if (r == 0)
+		r = hold_all(s);
+	if (r < 0)
+		return r;
+	store_client_publish(s->client);
+	return 0;
+}
+
+static void refuse_hello(struct session *s, const struct msg_hello *hello,
+			 int r, const struct ucred *cred)
+{
+	char text[200];
+
+	switch (r) {
+	case -ENOENT:
+		snprintf(text, sizeof(text),
+			 "no tenant \"%s\": name it in the node's configuration",
+			 hello->tenant);
+		break;
+	case -EACCES:
+		snprintf(text, sizeof(text),
+			 "user id %u may not use tenant \"%s\"",
+			 (unsigned)cred->uid, hello->tenant);
+		break;
+	case -EUSERS:
+		snprintf(text, sizeof(text),
+			 "the node has all the clients that it may have (%u)",
+			 s->native->options.max_clients);
+		break;
+	case -EPROTO:
+		snprintf(text, sizeof(text),
+			 "library and node are different builds: use the "
+			 "library of this node's version");
+		break;
+	default:
+		snprintf(text, sizeof(text), "the node cannot take a client: %s",
+			 strerror(-r));
+	}
+	session_refuse(s, hello->head.seq, r, text);
+}
+
+static uint32_t clients(const struct native *n)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < n->n_sessions; i++)
+		if (n->session[i]->client && !n->session[i]->client->closed)
+			count++;
+	return count;
+}
+
+void hello_handle(struct session *s, const struct msg_hello *hello)
+{
+	struct ucred cred = { 0 };
+	socklen_t len = sizeof(cred);
+	struct pool *p;
+	int r = 0;
+
+	if (s->client) { /* the answer was lost with a predecessor */
+		send_welcome(s, hello->head.seq);
+		return;
+	}
+	if (getsockopt(s->sock, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
+		r = -errno;
+	else if (hello->stamp != layout_stamp())
+		r = -EPROTO;
+	else if (clients(s->native) >= s->native->options.max_clients)
+		r = -EUSERS;
+	if (r == 0)
+		r = tenant_pool(s->native, hello->tenant, cred.uid, &p);
+	if (r == 0) {
+		s->pidfd = peer_pidfd(s->sock, &cred);
+		r = MIN(s->pidfd, 0);
+	}
+	if (r == 0)
+		r = admit(s, hello, p, &cred);
+	if (r < 0) {
+		refuse_hello(s, hello, r, &cred);
+		session_end(s, s->client != NULL);
+		return;
+	}
+	send_welcome(s, hello->head.seq);
+	turn_wake(s);
+}

@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sessions: accepted, watched, ended; and those of a predecessor adopted. */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "front/native/session.h"
+
+/* Connections that never say HELLO are closed after this. */
+#define HELLO_NS (5 * NS_PER_S)
+
+static int native_room(struct native *n)
+{
+	struct session **grown;
+	uint32_t cap = n->cap ? 2 * n->cap : 16;
+
+	if (n->n_sessions < n->cap)
+		return 0;
+	grown = mem_grow(n->session, cap, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	n->session = grown;
+	n->cap = cap;
+	return 0;
+}
+
+int session_open(struct native *n, int sock, struct session **ret_session)
+{
+	struct session *s;
+	int r = native_room(n);
+
+	if (r < 0)
+		return r;
+	s = mem_alloc(sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	s->native = n;
+	s->sock = sock;
+	s->wake = s->notify = s->pidfd = -1;
+	s->segment = SEGMENT_NONE;
+	s->born_ns = n->now_ns;
+	n->session[n->n_sessions++] = s;
+	*ret_session = s;
+	return 0;
+}
+
+static void unlist_awake(struct session *s)
+{
+	struct session **link = &s->native->awake;
+
+	while (*link && *link != s)
+		link = &(*link)->next_awake;
+	if (*link)
+		*link = s->next_awake;
+	s->awake = false;
+}
+
+static void unwatch(struct session *s, int *fd)
+{
+	if (*fd >= 0)
+		loop_remove(s->native->options.loop, *fd);
+	*fd = fd_close(*fd);
+}
+
+static void close_half(struct session *s)
+{
+	unlist_awake(s);
+	unwatch(s, &s->sock);
+	unwatch(s, &s->wake);
+	s->notify = fd_close(s->notify);
+	segment_close(&s->segment);
+	free(s->report);
+	s->report = NULL;
+	s->n_answered = 0;
+	s->notify_due = false;
+}
+
+void session_close(struct session *s)
+{
+	struct native *n = s->native;
+
+	close_half(s);
+	unwatch(s, &s->pidfd);
+	for (uint32_t i = 0; i < n->n_sessions; i++) {
+		if (n->session[i] == s) {
+			n->session[i] = n->session[--n->n_sessions];
+			break;
+		}
+	}
+	free(s);
+}
+
+void session_drop_holds(struct session *s, uint64_t id, uint32_t pool,
+			bool keep_pidfd)
+{
+	const struct hold_ops *hold = s->native->options.hold;
+
+	for (uint32_t k = HOLD_CLIENT_SOCK; k <= HOLD_CLIENT_PIDFD; k++) {
+		struct hold_tag tag = { k, pool, id };
+
+		if (k != HOLD_CLIENT_PIDFD || !keep_pidfd)
+			hold->drop(hold->ctx, &tag);
+	}
+}
+
+void session_end(struct session *s, bool died)
+{
+	struct store_client *c = s->client;
+	uint64_t id = c ? c->id : 0;
+	uint32_t pool = c ? c->pool->number : 0;
+	bool gone = true;
+
+	if (c && died)
+		store_client_died(c);
+	else if (c && !c->closed)
+		gone = store_client_close(c);
+	else if (c)
+		return; /* closed before; waits for its process */
+	if (id)
+		session_drop_holds(s, id, pool, !gone);
+	if (gone)
+		session_close(s);
+	else
+		close_half(s);
+}
+
+void native_ended(void *ctx, struct store_client *c)
+{
+	struct session *s = c->door;
+
+	(void)ctx;
+	session_drop_holds(s, c->id, c->pool->number, false);
+	session_close(s);
+}
+
+void session_send(struct session *s, union msg *m, const int *fds,
+		  unsigned n_fds)
+{
+	/* A client that does not read its answers loses them: it asks again or
+	 * gives up, nobody waits for it. */
+	int r = segment_send(s->sock, m, m->head.bytes, fds, n_fds);
+
+	if (r < 0 && r != -EAGAIN && r != -EPIPE && r != -ECONNRESET)
+		log_debug("an answer could not be sent: %s", strerror(-r));
+}
+
+void session_refuse(struct session *s, uint64_t seq, int error,
+		    const char *text)
+{
+	union msg m;
+
+	msg_error(&m, seq, error, text);
+	session_send(s, &m, NULL, 0);
+}
+
+static void handle(struct session *s, const union msg *m)
+{
+	if (!s->client && m->head.type != MSG_HELLO) {
+		session_refuse(s, m->head.seq, -EPROTO, "say HELLO first");
+		return;
+	}
+	switch ((enum msg_type)m->head.type) {
+	case MSG_HELLO:
+		hello_handle(s, &m->hello);
+		break;
+	case MSG_REGION:
+		region_handle(s, &m->region);
+		break;
+	case MSG_INDEX:
+		index_handle(s, &m->index);
+		break;
+	default:
+		session_refuse(s, m->head.seq, -EPROTO,
+			       "not a message for a server");
+	}
+}
+
+static void on_sock(void *ctx, int fd, unsigned events)
+{
+	struct session *s = ctx;
+	uint8_t raw[MSG_MAX];
+	int fds[SEGMENT_FDS_MAX];
+	unsigned n_fds = 0;
+	size_t len = 0;
+	union msg m;
+	int r = segment_recv(fd, raw, sizeof(raw), fds, &n_fds, &len);
+
+	(void)events;
+	for (unsigned i = 0; r == 0 && i < n_fds; i++)
+		fd_close(fds[i]); /* nobody asked for them */
+	if (r == -EAGAIN)
+		return;
+	if (r < 0 && r != -EPROTO) {
+		session_end(s, false);
+		return;
+	}
+	if (r == 0 && !len) {
+		session_end(s, false);
+		return;
+	}
+	if (r == 0)
+		r = msg_check(raw, len, &m);
+	if (r < 0)
+		session_refuse(s, 0, r,
+			       r == -EPROTONOSUPPORT ?
+				       "another version of the protocol" :
+				       "not a message of this protocol");
+	else
+		handle(s, &m);
+}
+
+static void on_wake(void *ctx, int fd, unsigned events)
+{
+	struct session *s = ctx;
+	uint64_t count;
+
+	(void)events;
+	if (read(fd, &count, sizeof(count)) < 0 && errno == EAGAIN)
+		return;
+	if (s->client && !s->client->closed)
+		turn_wake(s);
+}
+
+static void on_pidfd(void *ctx, int fd, unsigned events)
+{
+	(void)fd;
+	(void)events;
+	session_end(ctx, true);
+}
+
+int session_watch(struct session *s)
+{
+	struct loop *l = s->native->options.loop;
+	int r = 0;
+
+	if (s->sock >= 0)
+		r = loop_add(l, s->sock, LOOP_IN, on_sock, s);
+	if (r == -EEXIST) /* since it was accepted */
+		r = 0;
+	if (r == 0 && s->wake >= 0)
+		r = loop_add(l, s->wake, LOOP_IN, on_wake, s);
+	if (r == 0 && s->pidfd >= 0)
+		r = loop_add(l, s->pidfd, LOOP_IN, on_pidfd, s);
+	return r;
+}
+
+static void drop_silent(struct native *n)
+{
+	for (uint32_t i = n->n_sessions; i-- > 0;) {
+		struct session *s = n->session[i];
+
+		if (!s->client && n->now_ns - s->born_ns > HELLO_NS)
+			session_close(s);
+	}
+}
+
+static void on_listen(void *ctx, int fd, unsigned events)
+{
+	struct native *n = ctx;
+	struct session *s;
+	int sock = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	(void)events;
+	n->now_ns = clock_ns();
+	drop_silent(n);
+	if (sock < 0)
+		return;
+	if (n->n_sessions >= 2 * n->options.max_clients + 64 ||
+	    session_open(n, sock, &s) < 0) {
+		log_warn("a connection was refused: too many, or no memory");
+		fd_close(sock);
+		return;
+	}
+	if (loop_add(n->options.loop, sock, LOOP_IN, on_sock, s) < 0)
+		session_close(s);
+}
+
+int native_create(const struct native_options *options,
+		  struct native **ret_native)
+{
+	struct native *n = mem_alloc(sizeof(*n));
+	int r;
+
+	if (!n)
+		return -ENOMEM;
+	n->options = *options;
+	n->now_ns = clock_ns();
+	r = loop_add(options->loop, options->listen_fd, LOOP_IN, on_listen, n);
+	if (r < 0) {
+		free(n);
+		return r;
+	}
+	*ret_native = n;
+	return 0;
+}
+
+void native_destroy(struct native *n)
+{
+	if (!n)
+		return;
+	loop_remove(n->options.loop, n->options.listen_fd);
+	while (n->n_sessions)
+		session_close(n->session[0]);
+	free(n->session);
+	free(n);
+}
+
+void native_stop(struct native *n)
+{
+	uint64_t one = 1;
+
+	for (uint32_t i = 0; i < n->n_sessions; i++) {
+		struct session *s = n->session[i];
+
+		/* wakes sleepers: they look at the pool's state */
+		if (s->client && !s->client->closed) {
+			turn_repeat(s);
+			if (write(s->notify, &one, sizeof(one)) < 0)
+				continue;
+		}
+	}
+}
+
+/* ---- after a restart ------------------------------------------------------ */
+
+static int peek(const struct hold_set *given, enum hold_kind kind,
+		uint32_t pool, uint64_t id)
+{
+	for (size_t i = 0; i < given->n; i++) {
+		const struct hold_given *g = &given->given[i];
+
+		if (g->tag.kind == (uint32_t)kind && g->tag.pool == pool &&
+		    g->tag.id == id)
+			return g->fd;
+	}
+	return -1;
+}
+
+bool native_alive(const struct hold_set *given, uint32_t pool, uint64_t client)
+{
+	struct pollfd p = { .fd = peek(given, HOLD_CLIENT_PIDFD, pool, client),
+			    .events = POLLIN };
+
+	return p.fd >= 0 && poll(&p, 1, 0) == 0;
+}
+
+static int adopt_segment(struct session *s, const struct client_record *rec,
+			 int fd)
+{
+	uint64_t pins = shared_load64(&rec->pins);
+	int r = segment_attach(fd,
+			       client_segment_bytes((uint32_t)(pins >> 32),
+						    (uint32_t)pins),
+			       true, &s->segment);
+
+	if (r < 0)
+		fd_close(fd);
+	return r;
+}
+
+static int adopt_client(struct native *n, struct pool *p, uint32_t index,
+			struct hold_set *given)
+{
+	struct client_record *rec = &p->m->client[index];
+	uint64_t id = shared_load64(&rec->id);
+	bool closed = shared_load64(&rec->flags) & CLIENT_CLOSED;
+	struct session *s;
+	int r = session_open(n, -1, &s), seg;
+
+	if (r < 0)
+		return r;
+	s->pidfd = hold_set_take(given, HOLD_CLIENT_PIDFD, p->number, id);
+	s->sock = hold_set_take(given, HOLD_CLIENT_SOCK, p->number, id);
+	s->wake = hold_set_take(given, HOLD_CLIENT_WAKE, p->number, id);
+	s->notify = hold_set_take(given, HOLD_CLIENT_NOTIFY, p->number, id);
+	seg = hold_set_take(given, HOLD_CLIENT_SEG, p->number, id);
+	r = -ENOENT;
+	if (s->pidfd < 0 ||
+	    (!closed && (s->sock < 0 || s->wake < 0 || s->notify < 0)))
+		goto fail;
+	if (!closed) {
+		r = seg < 0 ? -ENOENT : adopt_segment(s, rec, seg);
+		if (r < 0)
+			goto fail;
+	}
+	r = store_client_adopt(n->options.store, p, index, s->segment.base,
+			       &s->client);
+	if (r < 0)
+		goto fail;
+	s->client->door = s;
+	r = session_watch(s);
+	if (r < 0)
+		return r; /* watched in part: its process's end is not seen */
+	if (!closed) {
+		turn_repeat(s);
+		turn_wake(s);
+	}
+	return 0;
+fail:
+	session_drop_holds(s, id, p->number, false);
+	session_close(s);
+	return r;
+}
+
+int native_adopt(struct native *n, struct pool *p, struct hold_set *given)
+{
+	for (uint32_t i = 0; i < LAYOUT_CLIENTS_MAX; i++) {
+		uint64_t id = shared_load64(&p->m->client[i].id);
+		int r;
+
+		if (!id)
+			continue;
+		r = adopt_client(n, p, i, given);
+		if (r < 0) {
+			log_warn("client %llu cannot be taken over: %s",
+				 (unsigned long long)id, strerror(-r));
+			store_client_forget(p, i);
+			pool_slabs_orphan(p, id);
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the files of front/native/ alone. */
+#ifndef ONECOPY_FRONT_NATIVE_SESSION_H
+#define ONECOPY_FRONT_NATIVE_SESSION_H
+
+#include "front/native/native.h"
+#include "wire/msg.h"
+
+struct session {
+	struct native *native;
+	struct session *next_awake;
+	struct store_client *client; /* NULL before HELLO */
+	struct segment segment;
+	int sock, wake, notify, pidfd; /* -1: none */
+	uint64_t head;	  /* requests taken from the ring */
+	uint64_t busy_ns; /* last time that it had a request */
+	uint64_t born_ns; /* for dropping those that never say HELLO */
+	bool awake;
+	bool notify_due; /* write the notify eventfd at the end of the turn */
+	uint32_t answered[64]; /* slots answered in this turn */
+	uint32_t n_answered;
+	char *report; /* JSON that the client fetches in pieces */
+	size_t report_bytes;
+	uint64_t report_id;
+	/* as answered to HELLO; a repeated HELLO gets the same */
+	struct msg_welcome welcome;
+};
+
+struct native {
+	struct native_options options;
+	struct session **session;
+	uint32_t n_sessions, cap;
+	struct session *awake;
+	uint64_t now_ns;
+	uint64_t reports; /* for report ids */
+};
+
+/* session.c */
+int session_open(struct native *n, int sock, struct session **ret_session);
+void session_close(struct session *s); /* frees; descriptors closed */
+int session_watch(struct session *s);
+/* The client's end of it is over; `died`: the process is. */
+void session_end(struct session *s, bool died);
+void session_send(struct session *s, union msg *m, const int *fds,
+		  unsigned n_fds);
+void session_refuse(struct session *s, uint64_t seq, int error,
+		    const char *text);
+void session_drop_holds(struct session *s, uint64_t id, uint32_t pool,
+			bool keep_pidfd);
+
+/* hello.c */
+void hello_handle(struct session *s, const struct msg_hello *hello);
+
+/* region.c */
+void region_handle(struct session *s, const struct msg_region *question);
+void index_handle(struct session *s, const struct msg_index *question);
+
+/* turn.c */
+void turn_wake(struct session *s);
+void turn_answer(struct session *s, const struct ring_call *call,
+		 const struct ring_answer *answer);
+void turn_flush(struct session *s);
+void turn_repeat(struct session *s); /* after adopting: every slot once */
+
+/* report.c */
+void report_call(struct session *s, const struct ring_call *call,
+		 struct ring_answer *ret_answer);
+void report_ns_open(struct session *s, struct ring_answer *ret_answer);
+
+#endif

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Serving rings: the server's side of wire/ring.h.
+ *
+ * Answers are collected for a turn, so that one fence and one look at each
+ * waiting flag serve several requests, and a completion descriptor is written
+ * once.
+ */
+#include <errno.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "front/native/session.h"
+
+#define TURN_REQUESTS 64
+/* How long a ring is looked at after its last request before its client has
+ * to wake the server: longer than a round trip, shorter than what an idle
+ * node may burn. */
+#define AWAKE_NS (50 * NS_PER_US)
+
+void turn_wake(struct session *s)
+{
+	s->busy_ns = s->native->now_ns;
+	if (s->awake)
+		return;
+	s->awake = true;
+	shared_store64(&s->client->segment->header.asleep, 0);
+	s->next_awake = s->native->awake;
+	s->native->awake = s;
+}
+
+/* S3; the rest of S4 follows in turn_flush(). */
+void turn_answer(struct session *s, const struct ring_call *call,
+		 const struct ring_answer *answer)
+{
+	struct client_segment *seg = s->client->segment;
+
+	ring_resp_store(&seg->resp[call->slot], call->seq, answer);
+	if (shared_load32(&seg->req[call->slot].notify))
+		s->notify_due = true;
+	if (s->n_answered == ARRAY_LEN(s->answered))
+		turn_flush(s);
+	s->answered[s->n_answered++] = call->slot;
+}
+
+static void futex_wake(const shared_u64 *word)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}
+
+void turn_flush(struct session *s)
+{
+	struct client_segment *seg;
+	uint64_t one = 1;
+
+	if (s->n_answered) {
+		seg = s->client->segment;
+		shared_fence(); /* S4: pairs with the client's, before it waits */
+		for (uint32_t i = 0; i < s->n_answered; i++)
+			if (shared_load32(&seg->req[s->answered[i]].waiting))
+				futex_wake(&seg->resp[s->answered[i]].seq);
+		s->n_answered = 0;
+	}
+	if (s->notify_due) {
+		s->notify_due = false;
+		/* full: it is readable already */
+		if (write(s->notify, &one, sizeof(one)) < 0)
+			return;
+	}
+}
+
+static void serve(struct session *s, const struct ring_call *call,
+		  uint32_t backlog, bool repeat)
+{
+	struct ring_answer answer = { 0 };
+
+	if (call->op == RING_NS_OPEN)
+		report_ns_open(s, &answer);
+	else if (call->op == RING_REPORT)
+		report_call(s, call, &answer);
+	else if (store_call(s->client, call, backlog, repeat, &answer) ==
+		 STORE_LATER)
+		return;
+	turn_answer(s, call, &answer);
+}
+
+static void serve_slot(struct session *s, uint32_t slot, uint32_t backlog,
+		       bool repeat)
+{
+	struct client_segment *seg = s->client->segment;
+	struct ring_call call;
+
+	if (slot >= RING_SLOTS)
+		return;
+	if (ring_req_load(&seg->req[slot], &seg->resp[slot], slot, &call))
+		serve(s, &call, backlog, repeat);
+}
+
+void turn_repeat(struct session *s)
+{
+	s->head = shared_load64_acquire(&s->client->segment->header.tail);
+	for (uint32_t slot = 0; slot < RING_SLOTS; slot++)
+		serve_slot(s, slot, 0, true);
+	turn_flush(s);
+	/* answers that the predecessor stored, and died before waking for */
+	for (uint32_t slot = 0; slot < RING_SLOTS; slot++)
+		if (shared_load32(&s->client->segment->req[slot].waiting))
+			futex_wake(&s->client->segment->resp[slot].seq);
+}
+
+/* Requests of one session; their number. */
+static uint32_t session_turn(struct session *s)
+{
+	struct client_segment *seg = s->client->segment;
+	uint64_t tail = shared_load64_acquire(&seg->header.tail); /* S1 */
+	uint64_t n = tail - s->head;
+
+	if (!n)
+		return 0;
+	if (n > RING_SLOTS) {
+		/* a ring cannot hold more: nonsense harms its writer only */
+		s->head = tail;
+		return 0;
+	}
+	store_touches(s->client);
+	n = MIN(n, (uint64_t)TURN_REQUESTS);
+	for (uint64_t i = 0; i < n; i++, s->head++)
+		serve_slot(s,
+			   shared_load32(&seg->ring[s->head & (RING_SLOTS - 1)]),
+			   (uint32_t)(tail - s->head - 1), false);
+	turn_flush(s);
+	return (uint32_t)n;
+}
+
+/* Store buffering with the client's push, both sides fenced: either it sees
+ * asleep, or its request is seen here. */
+static bool fall_asleep(struct session *s)
+{
+	struct client_header *h = &s->client->segment->header;
+
+	shared_store64(&h->asleep, 1);
+	shared_fence();
+	if (shared_load64_acquire(&h->tail) != s->head) {
+		shared_store64(&h->asleep, 0);
+		return false;
+	}
+	store_touches(s->client);
+	s->awake = false;
+	return true;
+}
+
+bool native_turn(struct native *n, uint64_t now_ns, bool *ret_awake)
+{
+	struct session **link = &n->awake, *s;
+	bool busy = false;
+
+	n->now_ns = now_ns;
+	while ((s = *link)) {
+		if (!s->client || s->client->closed) {
+			s->awake = false;
+			*link = s->next_awake;
+			continue;
+		}
+		if (session_turn(s)) {
+			busy = true;
+			s->busy_ns = now_ns;
+		} else if (now_ns - s->busy_ns > AWAKE_NS && fall_asleep(s)) {
+			*link = s->next_awake;
+			continue;
+		}
+		link = &s->next_awake;
+	}
+	*ret_awake = n->awake != NULL;
+	return busy;
+}
+
+void native_answer(void *ctx, struct store_client *c,
+		   const struct ring_call *call,
+		   const struct ring_answer *answer)
+{
+	struct session *s = c->door;
+
+	(void)ctx;
+	turn_answer(s, call, answer);
+	turn_flush(s);
+}
+
+void native_announce(void *ctx, struct store_client *c)
+{
+	struct session *s = c->door;
+
+	(void)ctx;
+	s->notify_due = true;
+	turn_flush(s);
+}

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Clients of a pool: their records, their touches, their end.
+ *
+ * A record's id is stored last when it is made and cleared first when it
+ * goes, so a record with an id is whole. An id is `incarnation << 16 | index`;
+ * reserved[0] of the record keeps the last incarnation, so ids never return.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include "base/clock.h"
+#include "base/fault.h"
+#include "coherence/pin.h"
+#include "store/internal.h"
+
+#define CLIENT_INDEX_BITS 16
+
+static int client_new(struct store *s, struct pool *p, uint32_t index,
+		      struct client_segment *segment,
+		      struct store_client **ret_client)
+{
+	struct store_client *c = mem_alloc(sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	c->store = s;
+	c->pool = p;
+	c->index = index;
+	c->segment = segment;
+	c->record = &p->m->client[index];
+	*ret_client = c;
+	return 0;
+}
+
+static void client_enter(struct store_client *c)
+{
+	c->store->client[c->pool->number][c->index] = c;
+	if (!c->closed)
+		pool_count(c->pool, POOL_C_clients, 1);
+}
+
+int store_client_add(struct store *s, struct pool *p,
+		     const struct store_client_info *info,
+		     struct client_segment *segment,
+		     struct store_client **ret_client)
+{
+	uint32_t index = 0;
+	struct store_client *c;
+	struct client_record *rec;
+	uint64_t incarnation;
+	int r;
+
+	while (index < LAYOUT_CLIENTS_MAX && s->client[p->number][index])
+		index++;
+	if (index == LAYOUT_CLIENTS_MAX)
+		return -EUSERS;
+	r = client_new(s, p, index, segment, &c);
+	if (r < 0)
+		return r;
+	rec = c->record;
+	incarnation = shared_load64(&rec->reserved[0]) + 1;
+	shared_store64(&rec->reserved[0], incarnation);
+	c->id = incarnation << CLIENT_INDEX_BITS | index;
+	c->n_pins = info->pins;
+	c->n_overflow = info->overflow;
+	c->read_only = info->read_only;
+	shared_store64(&rec->pid_uid, (uint64_t)info->pid << 32 | info->uid);
+	shared_store64(&rec->flags, info->read_only ? CLIENT_READ_ONLY : 0);
+	shared_store64(&rec->pins,
+		       (uint64_t)info->pins << 32 | info->overflow);
+	shared_store64(&rec->since_ms, s->now_ns / NS_PER_MS);
+	for (shared_u64 *w = &rec->slab_bytes; w <= &rec->copied_bytes; w++)
+		shared_store64(w, 0);
+	shared_store_bytes(rec->name, LAYOUT_NAME, info->name,
+			   strlen(info->name));
+	client_enter(c);
+	*ret_client = c;
+	return 0;
+}
+
+/* Release: the rest of the record is there. */
+void store_client_publish(struct store_client *c)
+{
+	shared_store64_release(&c->record->id, c->id);
+}
+
+/* Frames that were lent to it, by the request that got them. */
+static int gather_repeats(struct store_client *c)
+{
+	struct pool *p = c->pool;
+
+	for (uint32_t id = 1; id < p->slab_end; id++) {
+		struct pool_slab *s = p->slab[id];
+
+		if (!s || s->retiring || s->owner != c->id || !s->n_granted)
+			continue;
+		for (uint32_t f = 0; f < s->frames; f++) {
+			struct store_repeat *grown;
+
+			if (pool_frame_state(s, f) != FRAME_GRANTED)
+				continue;
+			grown = mem_grow(c->repeat, c->n_repeat + 1,
+					 sizeof(*grown));
+			if (!grown)
+				return -ENOMEM;
+			c->repeat = grown;
+			c->repeat[c->n_repeat++] = (struct store_repeat){
+				shared_load64(&s->desc[f].grant_seq),
+				frame_loc(id, f)
+			};
+		}
+	}
+	c->granted = c->n_repeat;
+	return 0;
+}
+
+int store_client_adopt(struct store *s, struct pool *p, uint32_t index,
+		       struct client_segment *segment,
+		       struct store_client **ret_client)
+{
+	struct store_client *c;
+	uint64_t pins;
+	int r = client_new(s, p, index, segment, &c);
+
+	if (r < 0)
+		return r;
+	pins = shared_load64(&c->record->pins);
+	c->id = shared_load64(&c->record->id);
+	c->n_pins = (uint32_t)(pins >> 32);
+	c->n_overflow = (uint32_t)pins;
+	c->read_only = shared_load64(&c->record->flags) & CLIENT_READ_ONLY;
+	c->closed = shared_load64(&c->record->flags) & CLIENT_CLOSED;
+	if (!c->closed)
+		c->touch_head =
+			shared_load64_acquire(&segment->header.touch_tail);
+	r = gather_repeats(c);
+	if (r < 0) {
+		free(c->repeat);
+		free(c);
+		return r;
+	}
+	client_enter(c);
+	*ret_client = c;
+	return 0;
+}
+
+void store_client_forget(struct pool *p, uint32_t index)
+{
+	shared_store64_release(&p->m->client[index].id, 0);
+}
+
+/* What it counted itself goes into the pool's counters. */
+static void fold_counters(struct store_client *c)
+{
+	static const enum pool_counter into[] = { POOL_C_pins, POOL_C_misses,
+						  POOL_C_read_bytes,
+						  POOL_C_copied_bytes };
+
+	for (size_t i = 0; i < ARRAY_LEN(into); i++)
+		pool_count(c->pool, into[i],
+			   shared_load64(&c->segment->header.counter[i]));
+}
+
+static void take_grants_back(struct store_client *c)
+{
+	struct pool *p = c->pool;
+
+	for (uint32_t id = 1; id < p->slab_end; id++) {
+		struct pool_slab *s = p->slab[id];
+
+		if (!s || s->owner != c->id || !s->n_granted)
+			continue;
+		for (uint32_t f = 0; f < s->frames; f++)
+			if (pool_frame_state(s, f) == FRAME_GRANTED)
+				pool_frame_abandon(p, s, f);
+	}
+}
+
+static void hand_in(struct store_client *c)
+{
+	grant_forget_client(c);
+	take_grants_back(c);
+	c->granted = 0;
+	fold_counters(c);
+	pool_count(c->pool, POOL_C_clients, -1ull);
+	c->store->retry = true;
+}
+
+static void client_gone(struct store_client *c)
+{
+	struct store *s = c->store;
+
+	shared_store64_release(&c->record->id, 0);
+	pool_slabs_orphan(c->pool, c->id);
+	s->client[c->pool->number][c->index] = NULL;
+	s->retry = true;
+	client_free(c);
+}
+
+bool client_owns_slabs(const struct store_client *c)
+{
+	for (uint32_t id = 1; id < c->pool->slab_end; id++)
+		if (c->pool->slab[id] && c->pool->slab[id]->owner == c->id)
+			return true;
+	return false;
+}
+
+bool store_client_close(struct store_client *c)
+{
+	uint64_t flags = shared_load64(&c->record->flags) | CLIENT_CLOSED;
+
+	/* what it has unmapped it says itself, at the end */
+	if (shared_load64_acquire(&c->segment->header.let_go_epoch) ==
+	    UINT64_MAX)
+		flags |= CLIENT_LET_GO;
+	hand_in(c);
+	if (!client_owns_slabs(c)) {
+		client_gone(c);
+		return true;
+	}
+	shared_store64(&c->record->flags, flags);
+	c->closed = true;
+	c->segment = NULL;
+	return false;
+}
+
+void store_client_died(struct store_client *c)
+{
+	if (!c->closed) {
+		hand_in(c);
+		pool_count(c->pool, POOL_C_client_deaths, 1);
+	}
+	client_gone(c);
+}
+
+void clients_tick(struct store *s)
+{
+	if (!s->slab_gone)
+		return;
+	s->slab_gone = false;
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
+		for (uint32_t i = 0; i < LAYOUT_CLIENTS_MAX; i++) {
+			struct store_client *c = s->client[n][i];
+
+			if (!c || !c->closed || client_owns_slabs(c))
+				continue;
+			s->options.ended(s->options.ctx, c);
+			client_gone(c);
+		}
+	}
+}
+
+void store_each_client(struct store *s, struct pool *p,
+		       void (*fn)(void *ctx, struct store_client *c), void *ctx)
+{
+	for (uint32_t i = 0; i < LAYOUT_CLIENTS_MAX; i++)
+		if (s->client[p->number][i])
+			fn(ctx, s->client[p->number][i]);
+}
+
+void store_region_given(struct store_client *c, uint32_t slab)
+{
+	shared_u64 *word = &c->pool->m->slab[slab].given[c->index / 64];
+
+	shared_store64(word, shared_load64(word) | 1ull << (c->index % 64));
+}
+
+/* Lossy on purpose: what was overwritten before it was read is forgotten. */
+void store_touches(struct store_client *c)
+{
+	struct pool *p = c->pool;
+	uint64_t tail = shared_load64_acquire(&c->segment->header.touch_tail);
+	uint64_t n = tail - c->touch_head;
+
+	if (!n || n > UINT64_MAX / 2) /* none, or it went backwards */
+		return;
+	if (n > TOUCH_RING) {
+		pool_count(p, POOL_C_touches_lost, n - TOUCH_RING);
+		n = TOUCH_RING;
+	}
+	for (uint64_t at = tail - n; at != tail; at++) {
+		uint64_t pin = shared_load64(
+			&c->segment->touch[at & (TOUCH_RING - 1)]);
+		uint32_t frame;
+		struct pool_slab *s =
+			pool_locate(p, pin_word_loc(pin), &frame);
+
+		if (s && pool_frame_state(s, frame) == FRAME_SEALED &&
+		    (pool_frame_gen(s, frame) & 0xffffff) == pin_word_gen(pin))
+			pool_frame_touch(p, s, frame);
+	}
+	pool_count(p, POOL_C_touches, n);
+	c->touch_head = tail;
+}
+
+struct check_granted {
+	void (*problem)(void *ctx, const char *text);
+	void *ctx;
+	uint64_t granted;
+};
+
+static void add_granted(void *ctx, struct store_client *c)
+{
+	((struct check_granted *)ctx)->granted += c->granted;
+}
+
+void store_check(struct store *s, struct pool *p,
+		 void (*problem)(void *ctx, const char *text), void *ctx,
+		 struct pool_checked *ret_checked)
+{
+	struct check_granted g = { problem, ctx, 0 };
+
+	pool_check(p, problem, ctx, ret_checked);
+	store_each_client(s, p, add_granted, &g);
+	if (g.granted != ret_checked->granted)
+		problem(ctx, "frames lent and frames that clients hold differ");
+}

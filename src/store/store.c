@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The store's frame: made and ended, its pools, its tick, its requests. */
+#include "store/store.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <time.h>
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include <onecopy/onecopy.h>
+#include "store/internal.h"
+
+#define TICK_BUSY_NS (2 * NS_PER_MS)  /* while grants wait */
+#define TICK_IDLE_NS (20 * NS_PER_MS) /* scrubbing, retiring, draining */
+
+int store_create(const struct store_options *options, struct store **ret_store)
+{
+	struct store *s = mem_alloc(sizeof(*s));
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	s->options = *options;
+	s->budget.limit = options->limit_bytes;
+	s->now_ns = clock_ns();
+	s->scrub.last_ns = s->now_ns;
+	r = maker_create(options->threaded, &s->maker);
+	if (r == 0)
+		r = scrub_init(s);
+	if (r < 0) {
+		store_destroy(s);
+		return r;
+	}
+	*ret_store = s;
+	return 0;
+}
+
+void client_free(struct store_client *c)
+{
+	if (c)
+		free(c->repeat);
+	free(c);
+}
+
+void store_destroy(struct store *s)
+{
+	if (!s)
+		return;
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
+		for (uint32_t i = 0; i < LAYOUT_CLIENTS_MAX; i++)
+			client_free(s->client[n][i]);
+		pool_destroy(s->pool[n]);
+	}
+	maker_destroy(s->maker);
+	scrub_fini(s);
+	free(s->pending);
+	free(s->batch.entry);
+	free(s->batch.pinned);
+	free(s);
+}
+
+int store_fd(const struct store *s)
+{
+	return maker_fd(s->maker);
+}
+
+void store_ready(struct store *s, uint64_t now_ns)
+{
+	struct maker_job *job;
+
+	s->now_ns = now_ns;
+	while ((job = maker_take(s->maker))) {
+		room_slab_ready(s, job);
+		free(job);
+	}
+	grant_retry(s, false);
+}
+
+void store_settle(struct store *s, uint64_t now_ns)
+{
+	s->now_ns = now_ns;
+	grant_retry(s, false);
+}
+
+uint64_t store_tick(struct store *s, uint64_t now_ns)
+{
+	s->now_ns = now_ns;
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
+		struct pool *p = s->pool[n];
+
+		if (!p)
+			continue;
+		shared_store64(&p->m->header.alive_ms, now_ns / NS_PER_MS);
+		evict_drain(s, p);
+	}
+	room_retire_tick(s);
+	clients_tick(s);
+	scrub_step(s);
+	grant_retry(s, true);
+	return s->n_pending ? TICK_BUSY_NS : TICK_IDLE_NS;
+}
+
+/* ---- pools ---------------------------------------------------------------- */
+
+static uint64_t realtime_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / NS_PER_MS;
+}
+
+static struct pool_options pool_options(struct store *s, uint32_t number,
+					const char *tenant, uint64_t quota)
+{
+	struct pool_options o = {
+		.number = number,
+		.tenant = tenant,
+		.budget = &s->budget,
+		.quota = quota ? quota : s->options.limit_bytes,
+		.slab_bytes = s->options.slab_bytes,
+		.segment_flags = s->options.segment_flags,
+		.hold = s->options.hold,
+		.realtime_ms = realtime_ms(),
+	};
+
+	if (getrandom(&o.random, sizeof(o.random), GRND_NONBLOCK) < 0)
+		o.random = clock_ns();
+	return o;
+}
+
+int store_pool_add(struct store *s, const char *tenant, uint64_t quota,
+		   struct pool **ret_pool)
+{
+	struct pool_options o;
+	uint32_t n = 0;
+	int r;
+
+	while (n < STORE_POOLS_MAX && s->pool[n])
+		n++;
+	if (n == STORE_POOLS_MAX)
+		return -ENOSPC;
+	o = pool_options(s, n, tenant, quota);
+	r = pool_create(&o, &s->pool[n]);
+	if (r == 0)
+		*ret_pool = s->pool[n];
+	return r;
+}
+
+int store_pool_attach(struct store *s, uint32_t number, struct hold_set *given,
+		      bool (*alive)(void *ctx, uint64_t client), void *ctx,
+		      struct pool **ret_pool)
+{
+	struct pool_options o = pool_options(s, number, "", 0);
+	struct pool *p;
+	int r = pool_attach(&o, given, alive, ctx, &p);
+
+	if (r < 0)
+		return r;
+	for (uint32_t id = 1; id < p->slab_end; id++)
+		if (p->slab[id] && p->slab[id]->retiring)
+			s->retiring++;
+	s->pool[number] = p;
+	*ret_pool = p;
+	return 0;
+}
+
+struct pool *store_pool(struct store *s, uint32_t number)
+{
+	return number < STORE_POOLS_MAX ? s->pool[number] : NULL;
+}
+
+int store_pool_by_tenant(struct store *s, const char *tenant,
+			 struct pool **ret_pool)
+{
+	char name[LAYOUT_NAME];
+
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
+		if (!s->pool[n])
+			continue;
+		shared_load_bytes(name, sizeof(name),
+				  s->pool[n]->m->header.tenant);
+		if (strncmp(name, tenant, sizeof(name)))
+			continue;
+		*ret_pool = s->pool[n];
+		return 0;
+	}
+	return -ENOENT;
+}
+
+/* ---- requests ------------------------------------------------------------- */
+
+enum store_result store_call(struct store_client *c,
+			     const struct ring_call *call, uint32_t backlog,
+			     bool repeat, struct ring_answer *ret_answer)
+{
+	switch ((enum ring_op)call->op) {
+	case RING_NOP:
+		answer_set(ret_answer, 0);
+		break;
+	case RING_GRANT:
+		return grant_call(c, call, backlog, repeat, ret_answer);
+	case RING_SEAL:
+		seal_call(c, call, ret_answer);
+		break;
+	case RING_ABANDON:
+		abandon_call(c, call, ret_answer);
+		break;
+	case RING_REMOVE:
+		remove_call(c, call, ret_answer);
+		break;
+	case RING_PIN:
+		pin_call(c, call, repeat, ret_answer);
+		break;
+	case RING_UNPIN:
+		unpin_call(c, call, ret_answer);
+		break;
+	case RING_CANCEL:
+		answer_set(ret_answer,
+			   grant_cancel(c, (uint32_t)call->arg, call->arg2) ?
+				   0 :
+				   OC_STALE);
+		break;
+	case RING_BAD:
+		bad_call(c, call, ret_answer);
+		break;
+	default:
+		answer_set(ret_answer, -EOPNOTSUPP);
+	}
+	return STORE_ANSWERED;
+}

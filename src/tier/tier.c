@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tier/tier.h"
+
+static const struct tier_ops *const tiers[] = { &tier_dram };
+
+const struct tier_ops *tier_find(unsigned kind)
+{
+	for (size_t i = 0; i < ARRAY_LEN(tiers); i++)
+		if (tiers[i]->kind == kind)
+			return tiers[i];
+	return NULL;
+}
+
+/* A running mean (1/4 of the new figure), so that one disturbed measurement
+ * does not turn decisions around. */
+static uint64_t blend(uint64_t old, uint64_t fresh)
+{
+	return old ? old - old / 4 + fresh / 4 : fresh;
+}
+
+int tier_publish(const struct tier_ops *ops, struct pool_meta *m,
+		 uint64_t now_ms)
+{
+	struct tier_record *t = &m->tier[ops->kind];
+	struct tier_price price;
+	int r = ops->measure(&price);
+
+	if (r < 0)
+		return r;
+	shared_store64(&t->latency_ns,
+		       blend(shared_load64(&t->latency_ns), price.latency_ns));
+	shared_store64(&t->bytes_per_s, blend(shared_load64(&t->bytes_per_s),
+					      price.bytes_per_s));
+	shared_store64(&t->measured_ms, now_ms);
+	shared_store64(&t->kind, ops->kind);
+	return 0;
+}
