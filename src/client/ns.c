@@ -109,11 +109,11 @@ static int ask_open(oc_client *c, const struct ns_spec *spec,
 	lock_drop(&c->blob);
 	if (r == 0)
 		r = write_result(c, RING_NS_OPEN, a.result);
-	if (r)
+	if (r < 0)
 		return r;
-	if (a.arg == 0 || a.arg > LAYOUT_NS_MAX)
+	if (r == 0 || r > LAYOUT_NS_MAX)
 		return client_fail(c, -EPROTO, "a namespace that cannot be");
-	*ret_id = (uint32_t)a.arg;
+	*ret_id = (uint32_t)r;
 	return 0;
 }
 

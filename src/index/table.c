@@ -56,18 +56,18 @@ uint64_t table_room(const struct table *t)
 	return (t->mask + 1) * TABLE_WAYS / 10 * 7;
 }
 
-/* Buckets of a segment of this size; 0 when it is not a table's size. */
+/* Buckets of a segment of this size; 0 when it is not a table's size: exact,
+ * or filled up to whole pages, as segments are. */
 static uint64_t buckets_of(uint64_t bytes)
 {
-	uint64_t n;
+	uint64_t n, exact;
 
 	if (bytes < sizeof(struct table_header))
 		return 0;
-	bytes -= sizeof(struct table_header);
-	n = bytes / sizeof(struct table_bucket);
-	if (bytes % sizeof(struct table_bucket) || n != round_down_pow2(n))
-		return 0;
-	return n;
+	n = round_down_pow2((bytes - sizeof(struct table_header)) /
+			    sizeof(struct table_bucket));
+	exact = sizeof(struct table_header) + n * sizeof(struct table_bucket);
+	return bytes == exact || bytes == ALIGN_UP(exact, PAGE_BYTES) ? n : 0;
 }
 
 static struct table view(void *mem, uint64_t buckets)

@@ -60,7 +60,8 @@ uint64_t table_bytes(uint64_t entries);
 /* Entries at which the segment should be replaced by a larger one. */
 uint64_t table_room(const struct table *t);
 
-/* Writer: format zeroed memory. -EINVAL when bytes is not a table's size. */
+/* Writer: format zeroed memory. -EINVAL when bytes is not a table's size,
+ * exact or rounded up to whole pages. */
 int table_init(struct table *ret_table, void *mem, uint64_t bytes);
 /* Reader or new writer: check the header against the mapped size. -EPROTO. */
 int table_attach(struct table *ret_table, void *mem, uint64_t bytes);

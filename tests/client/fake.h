@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A fake node in a thread of the test: real segments, a real socket and a ring
+ * that is served, but no policy, one client and two slabs.
+ *
+ * It proves the library's code, not the server's. What a test changes by
+ * itself (entries, descriptors, epochs) it changes under `lock`.
+ */
+#ifndef ONECOPY_TESTS_CLIENT_FAKE_H
+#define ONECOPY_TESTS_CLIENT_FAKE_H
+
+#include <pthread.h>
+#include <sys/un.h>
+#include "onecopy/onecopy.h"
+#include "index/table.h"
+#include "shm/layout.h"
+#include "shm/segment.h"
+#include "wire/msg.h"
+
+#define FAKE_PINS 256
+#define FAKE_OVERFLOW 8
+#define FAKE_FRAMES 64
+#define FAKE_FRAME_BYTES 4096
+#define FAKE_SLABS 4
+#define FAKE_OWN 1   /* slab of the client */
+#define FAKE_OTHER 2 /* slab of the server */
+
+struct fake_slab {
+	struct segment data, desc;
+};
+
+struct fake {
+	char path[108];
+	pthread_t thread;
+	pthread_mutex_t lock;
+	int listener, sock, wake, notify, stop;
+	struct segment meta_segment, index_segment, client_segment;
+	struct pool_meta *meta;
+	struct client_segment *client;
+	struct table table;
+	struct fake_slab slab[FAKE_SLABS];
+	uint64_t head; /* ring entries seen */
+	uint64_t index_epoch;
+	/* Switches of the tests. */
+	_Atomic(bool) mute_ring, mute_socket, refuse_region;
+	_Atomic(uint64_t) done, granted, abandoned, unpinned, bad, cancelled;
+	void (*spoil)(union msg *welcome, int *fds, unsigned *n_fds);
+};
+
+/* Begins to listen; the pool has slab FAKE_OTHER and an empty index. */
+struct fake *fake_start(void);
+void fake_stop(struct fake *f);
+
+/* A connected client and its namespace {1 group, 4096 bytes, 16 tokens}. */
+oc_client *fake_client(struct fake *f, const struct oc_client_options *o);
+oc_ns *fake_ns(oc_client *c);
+
+struct oc_key fake_key(uint64_t n);
+uint64_t fake_payload(uint64_t n, uint8_t buf[FAKE_FRAME_BYTES]);
+
+/* Writes a descriptor, its payload and an index entry. */
+void fake_seal(struct fake *f, uint32_t slab, uint32_t frame, uint64_t gen,
+	       const struct oc_key *key, uint64_t part);
+/* The index entry alone. */
+void fake_entry(struct fake *f, const struct oc_key *key, uint64_t part,
+		uint32_t slab, uint32_t frame, uint64_t gen);
+struct frame_desc *fake_desc(struct fake *f, uint32_t slab, uint32_t frame);
+/* A slab with this many frames, LIVE, in its next generation. */
+void fake_slab_make(struct fake *f, uint32_t slab, uint32_t frames,
+		    uint64_t owner);
+void fake_slab_retire(struct fake *f, uint32_t slab);
+void fake_index_grow(struct fake *f, uint64_t entries);
+void fake_serve_again(struct fake *f);
+
+#endif
