@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/test.h"
+#include <fcntl.h>
 #include "prog/commands.h"
 #include "base/compiler.h"
 
@@ -25,13 +26,13 @@ static int captured(int (*fn)(char **argv), char **argv, char *text, size_t cap)
 	ssize_t n;
 	pid_t pid;
 
-	CHECK_OK(pipe2(fds, 02000000 /* O_CLOEXEC */));
+	CHECK_OK(pipe2(fds, O_CLOEXEC));
 	fflush(NULL);
 	pid = fork();
 	CHECK(pid >= 0);
 	if (pid == 0) {
-		dup2(fds[1], 1);
-		dup2(fds[1], 2);
+		dup3(fds[1], 1, O_CLOEXEC);
+		dup3(fds[1], 2, O_CLOEXEC);
 		status = fn(argv);
 		fflush(NULL);
 		_exit(status);

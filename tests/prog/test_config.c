@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/test.h"
+#include <fcntl.h>
 #include "base/fault.h"
 #include "prog/config.h"
 
@@ -264,7 +265,7 @@ TEST(files)
 {
 	char path[] = "/tmp/onecopy-config-XXXXXX", error[CONFIG_ERROR] = "";
 	struct node_config c;
-	int fd = mkostemp(path, 02000000 /* O_CLOEXEC */);
+	int fd = mkostemp(path, O_CLOEXEC);
 
 	CHECK(fd >= 0);
 	CHECK_INT(write(fd, everything, sizeof(everything) - 1), ==,
