@@ -18,8 +18,9 @@ static int blob_take(oc_client *c, uint64_t deadline)
 	int r = lock_take(&c->blob, deadline);
 
 	if (r)
-		return client_fail(c, r, "other threads wait for the server's "
-					 "answers");
+		return client_fail(c, r,
+				   "other threads wait for the server's "
+				   "answers");
 	while (c->blob_seq &&
 	       !ring_resp_load(&c->seg->resp[c->blob_slot], c->blob_seq, &a)) {
 		/* A later answer there means that ours came before it. */
@@ -53,8 +54,8 @@ static int blob_round(oc_client *c, struct ring_call *q, uint64_t deadline,
 	if (r)
 		return r == -EAGAIN ? -ETIMEDOUT : r;
 	c->blob_slot = slot;
-	c->blob_seq = atomic_load_explicit(&c->call[slot].seq,
-					   memory_order_relaxed);
+	c->blob_seq =
+		atomic_load_explicit(&c->call[slot].seq, memory_order_relaxed);
 	call_wake(c);
 	r = call_wait(c, slot, deadline, ret_answer);
 	if (r == 0)

@@ -10,7 +10,7 @@
 #include "client/client.h"
 #include <sys/mman.h>
 
-#define HUGE_BYTES (2ull << 20)
+#define HUGE_BYTES  (2ull << 20)
 #define EMPTY_FLAGS (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
 
 static void *map_zeros(void *at, uint64_t bytes, int fixed)
@@ -69,8 +69,8 @@ int place_empty(const struct place *p)
 {
 	if (!p->base)
 		return 0;
-	return map_zeros(p->base, p->bytes, MAP_FIXED) == MAP_FAILED ? -errno :
-								      0;
+	return map_zeros(p->base, p->bytes, MAP_FIXED) == MAP_FAILED ? -errno
+								     : 0;
 }
 
 void place_close(struct place *p)
