@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "ask.h"
 #include "base/compiler.h"
@@ -83,11 +84,14 @@ static void stat_print_object(const char *title, const json_t *object)
 static double stat_seconds(const json_t *now, const json_t *last, uint64_t ns)
 {
 	const json_t *node = json_object_get(now, "node");
-	uint64_t up = ask_u64(node, "uptime_ms");
+	uint64_t born = ask_u64(node, "born_ms"), now_ms;
+	struct timespec ts;
 
 	if (last)
 		return (double)ns / 1e9;
-	return (double)up / 1e3;
+	clock_gettime(CLOCK_REALTIME, &ts);
+	now_ms = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+	return born && now_ms > born ? (double)(now_ms - born) / 1e3 : 0;
 }
 
 void stat_print(const json_t *now, const json_t *last, uint64_t ns)
