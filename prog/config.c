@@ -69,7 +69,7 @@ void config_defaults(struct node_config *ret_config)
 		.pins = 16384,
 		.overflow_pins = 49152,
 		.granted_frames = 4096,
-		.slab_percent = 50,
+		.slab_percent = 100,
 		.n_tenants = 1,
 		.tenants = { { .name = "default" } },
 	};

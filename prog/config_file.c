@@ -86,7 +86,7 @@ struct reading {
 /* Puts "NAME:LINE: PATH: " before what is in the error already. */
 static int wrong(struct reading *r, const char *path, const char *text)
 {
-	snprintf(r->error, CONFIG_ERROR, "%.100s:%u: %s: %.100s", r->name,
+	snprintf(r->error, CONFIG_ERROR, "%.60s:%u: %s: %.110s", r->name,
 		 yaml_line(&r->marks, path), path, text);
 	return -EINVAL;
 }

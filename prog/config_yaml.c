@@ -191,7 +191,7 @@ static int check_kind(struct walk *w, const yaml_event_t *e,
 
 static int on_scalar(struct walk *w, const yaml_event_t *e)
 {
-	const cyaml_schema_value_t *schema;
+	const cyaml_schema_value_t *schema = NULL;
 	struct level *l = current(w);
 	size_t line = e->start_mark.line, len = e->data.scalar.length;
 	int r;
@@ -217,7 +217,7 @@ static int on_scalar(struct walk *w, const yaml_event_t *e)
 
 static int on_open(struct walk *w, const yaml_event_t *e, cyaml_type_e type)
 {
-	const cyaml_schema_value_t *schema;
+	const cyaml_schema_value_t *schema = NULL;
 	int r = next_schema(w, e, &schema);
 
 	w->content = true;
