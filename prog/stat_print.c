@@ -27,6 +27,16 @@ static bool stat_has_rate(const char *name)
 	return false;
 }
 
+static void stat_rate(const char *name, double rate, char *text, size_t cap)
+{
+	char size[32];
+
+	if (strstr(name, "bytes") && rate >= 0)
+		snprintf(text, cap, "%s/s", text_size((uint64_t)rate, size));
+	else
+		snprintf(text, cap, "%.1f/s", rate);
+}
+
 static void stat_print_counters(const json_t *now, const json_t *last,
 				double seconds)
 {
@@ -42,7 +52,7 @@ static void stat_print_counters(const json_t *now, const json_t *last,
 			double more = (double)json_integer_value(value) -
 				      (double)ask_u64(before, name);
 
-			snprintf(rate, sizeof(rate), "%.1f/s", more / seconds);
+			stat_rate(name, more / seconds, rate, sizeof(rate));
 		}
 		printf("  %-18s %16s  %16s\n", name, text, rate);
 	}
