@@ -155,6 +155,7 @@ static int demo_drive(struct demo *d, const struct demo_flags *f,
 		.block_tokens = 512,
 		.block_bytes = DEMO_BLOCK_BYTES,
 		.seed = 1,
+		.hold_at = (deck->requests + 1) / 2,
 		.tick = demo_tick,
 		.ctx = d,
 	};

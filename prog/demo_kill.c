@@ -9,7 +9,6 @@
 #include "payload.h"
 #include "progress.h"
 
-#define DEMO_KILL_AT 0.5
 #define DEMO_HOLD_NS (20 * NS_PER_S)
 #define DEMO_BACK_NS (30 * NS_PER_S)
 /* Ids of the trace stay below 2^53; these blocks are the demo's own. */
@@ -204,7 +203,7 @@ int demo_tick(void *ctx, struct load *l, double done)
 	struct demo *d = ctx;
 
 	progress_show(d->terminal, "workload", done);
-	if (d->killed || done < DEMO_KILL_AT)
+	if (d->killed || !load_came_to_hold(l))
 		return 0;
 	return demo_kill(d, l);
 }
