@@ -71,7 +71,7 @@ static int demo_agents(struct trace_source **ret_source, char *error)
 	options.teams = 6;
 	options.team_blocks = 96;
 	options.own_blocks = 24;
-	options.requests = 6000;
+	options.requests = 2400;
 	options.chain_blocks = 512;
 	return agents_open(&options, ret_source, error);
 }
@@ -155,12 +155,16 @@ static int demo_drive(struct demo *d, const struct demo_flags *f,
 		.block_tokens = 512,
 		.block_bytes = DEMO_BLOCK_BYTES,
 		.seed = 1,
+		.hold_at = (deck->requests + 1) / 2,
 		.tick = demo_tick,
 		.ctx = d,
 	};
 	r = load_stat(d->load.socket, &before);
 	if (r == 0)
+		r = demo_prepare(d);
+	if (r == 0)
 		r = load_run(&d->load, &d->report.result);
+	demo_finish(d);
 	progress_clear(d->terminal);
 	if (r == -EINTR)
 		return cli_fail(f->command, PROG_FAILED, "interrupted");

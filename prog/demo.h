@@ -11,6 +11,8 @@
 #include "load_report.h"
 #include "node.h"
 
+struct kill;
+
 struct demo {
 	struct node *node;
 	struct load_options load;
@@ -23,8 +25,12 @@ struct demo {
 	uint64_t lost;	       /* of those, not there afterwards */
 	uint64_t grants, pins; /* that writers held meanwhile */
 	uint64_t back_ns;      /* until the first new seal */
+	struct kill *kill;     /* between prepare and finish */
 };
 
+/* Before and after the load (which is filled in already). 0 or -errno. */
+int demo_prepare(struct demo *d);
+void demo_finish(struct demo *d);
 /* The load's tick (ctx is a struct demo): progress, and once the kill. */
 int demo_tick(void *ctx, struct load *l, double done);
 /* True when nothing was wrong or lost. */

@@ -9,7 +9,6 @@
 #include "payload.h"
 #include "progress.h"
 
-#define DEMO_KILL_AT 0.5
 #define DEMO_HOLD_NS (20 * NS_PER_S)
 #define DEMO_BACK_NS (30 * NS_PER_S)
 /* Ids of the trace stay below 2^53; these blocks are the demo's own. */
@@ -19,41 +18,11 @@ struct kill {
 	struct demo *demo;
 	oc_client *client;
 	oc_ns *ns;
+	struct oc_pin own;  /* the demo's own block */
 	struct oc_key *key; /* what was resident */
 	uint64_t n;
 	uint8_t *block;
 };
-
-static int kill_open(struct kill *k)
-{
-	const struct load_options *o = &k->demo->load;
-	struct oc_client_options client = {
-		.size = sizeof(client),
-		.socket = o->socket,
-		.name = "demo",
-		.timeout_ns = DEMO_BACK_NS,
-	};
-	char error[256] = "";
-	int r = oc_client_connect(&client, &k->client, error);
-
-	if (r) {
-		fprintf(stderr, "onecopy: demo: %s\n", error);
-		return r;
-	}
-	r = load_ns_open(o, k->client, &k->ns);
-	k->key = calloc(o->deck->distinct + 1ull, sizeof(*k->key));
-	k->block = calloc(1, o->block_bytes);
-	return r ? r : k->key && k->block ? 0 : -ENOMEM;
-}
-
-static void kill_close(struct kill *k)
-{
-	if (k->ns)
-		oc_ns_close(k->ns);
-	oc_client_close(k->client);
-	free(k->key);
-	free(k->block);
-}
 
 /* Seals a block of the demo's own. */
 static int kill_put(struct kill *k, uint64_t number)
@@ -70,16 +39,15 @@ static int kill_put(struct kill *k, uint64_t number)
 		      DEMO_BACK_NS);
 }
 
-/* A pool that is full would evict for the first new seal, which is not a loss:
- * a frame of one's own is made free beforehand. */
+/* Gives its own block's frame back: the first new seal needs no eviction. */
 static int kill_make_room(struct kill *k)
 {
 	const struct load_options *o = &k->demo->load;
 	struct oc_key key;
-	int r = kill_put(k, 0);
+	int r = payload_key(o->label, o->seed, DEMO_OWN_ID, &key);
 
-	if (r == 0)
-		r = payload_key(o->label, o->seed, DEMO_OWN_ID, &key);
+	oc_unpin(k->ns, &k->own);
+	k->own.data = NULL;
 	if (r == 0)
 		r = oc_remove(k->ns, &key, 0);
 	return r < 0 ? r : 0;
@@ -142,28 +110,91 @@ static int kill_server(struct kill *k)
 
 static int demo_kill(struct demo *d, struct load *l)
 {
-	struct kill k = { .demo = d };
-	int r = kill_open(&k);
+	struct kill *k = d->kill;
+	int r = load_hold(l, DEMO_HOLD_NS);
 
-	if (r == 0)
-		r = load_hold(l, DEMO_HOLD_NS);
-	if (r)
-		goto out;
-	r = kill_make_room(&k);
-	if (r == 0)
-		r = kill_remember(&k);
-	load_held(l, &d->grants, &d->pins);
-	d->resident = k.n;
-	if (r == 0)
-		r = kill_server(&k);
-	if (r == 0)
-		d->lost = kill_count_lost(&k);
-	load_go_on(l);
-out:
+	if (r == 0) {
+		r = kill_make_room(k);
+		if (r == 0)
+			r = kill_remember(k);
+		load_held(l, &d->grants, &d->pins);
+		d->resident = k->n;
+		if (r == 0)
+			r = kill_server(k);
+		if (r == 0)
+			d->lost = kill_count_lost(k);
+		load_go_on(l);
+	}
 	if (r)
 		fprintf(stderr, "onecopy: demo: the kill: %s\n",
 			oc_strerror(r));
-	kill_close(&k);
+	return r > 0 ? -EIO : r;
+}
+
+static int kill_open(struct kill *k)
+{
+	const struct load_options *o = &k->demo->load;
+	struct oc_client_options client = {
+		.size = sizeof(client),
+		.socket = o->socket,
+		.name = "demo",
+		.timeout_ns = DEMO_BACK_NS,
+	};
+	char error[256] = "";
+	int r = oc_client_connect(&client, &k->client, error);
+
+	if (r) {
+		fprintf(stderr, "onecopy: demo: %s\n", error);
+		return r;
+	}
+	r = load_ns_open(o, k->client, &k->ns);
+	k->key = calloc(o->deck->distinct + 1ull, sizeof(*k->key));
+	k->block = calloc(1, o->block_bytes);
+	return r ? r : k->key && k->block ? 0 : -ENOMEM;
+}
+
+void demo_finish(struct demo *d)
+{
+	struct kill *k = d->kill;
+
+	if (!k)
+		return;
+	if (k->own.data)
+		oc_unpin(k->ns, &k->own);
+	if (k->ns)
+		oc_ns_close(k->ns);
+	oc_client_close(k->client);
+	free(k->key);
+	free(k->block);
+	free(k);
+	d->kill = NULL;
+}
+
+/* A pool that is full has no slab for a new writer until a whole one is empty,
+ * and would evict for its first seal, which is not a loss. So the demo has a
+ * block of its own from the beginning, pinned, and frees its frame at the
+ * kill. */
+int demo_prepare(struct demo *d)
+{
+	struct oc_part part = { 0, 0 };
+	struct kill *k = calloc(1, sizeof(*k));
+	struct oc_key key;
+	int r;
+
+	if (!k)
+		return -ENOMEM;
+	k->demo = d;
+	d->kill = k;
+	r = kill_open(k);
+	if (r == 0)
+		r = kill_put(k, 0);
+	if (r == 0)
+		r = payload_key(d->load.label, d->load.seed, DEMO_OWN_ID, &key);
+	if (r == 0)
+		r = oc_pin(k->ns, &key, part, 0, &k->own);
+	if (r)
+		fprintf(stderr, "onecopy: demo: its own block: %s\n",
+			oc_strerror(r));
 	return r > 0 ? -EIO : r;
 }
 
@@ -172,7 +203,7 @@ int demo_tick(void *ctx, struct load *l, double done)
 	struct demo *d = ctx;
 
 	progress_show(d->terminal, "workload", done);
-	if (d->killed || done < DEMO_KILL_AT)
+	if (d->killed || !load_came_to_hold(l))
 		return 0;
 	return demo_kill(d, l);
 }

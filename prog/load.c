@@ -363,6 +363,11 @@ void load_go_on(struct load *l)
 	load_wake(&l->shared->hold);
 }
 
+bool load_came_to_hold(const struct load *l)
+{
+	return atomic_load_explicit(&l->shared->came, memory_order_acquire);
+}
+
 void load_held(const struct load *l, uint64_t *ret_grants, uint64_t *ret_pins)
 {
 	uint64_t grants = 0, pins = 0;

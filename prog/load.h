@@ -40,6 +40,8 @@ struct load_options {
 	uint64_t seed;
 	double speed;	     /* times real time; 0: as fast as it goes */
 	uint64_t timeout_ns; /* of each call; 0: 30 s */
+	uint64_t hold_at; /* the first writer that comes to this request holds
+			     all, until load_go_on(); 0: none does */
 	/* Called some ten times a second while the load runs, with the share
 	 * of requests done, 0..1. Non-zero ends the load. May be NULL. */
 	int (*tick)(void *ctx, struct load *l, double done);
@@ -74,6 +76,8 @@ double load_moves(const struct load_result *r);
  * or done; -ETIMEDOUT (they go on then). */
 int load_hold(struct load *l, uint64_t timeout_ns);
 void load_go_on(struct load *l);
+/* True after a writer came to `hold_at`. */
+bool load_came_to_hold(const struct load *l);
 /* Blocks that writers have filled and not sealed yet, and pins that they have:
  * meaningful while they are held. */
 void load_held(const struct load *l, uint64_t *ret_grants, uint64_t *ret_pins);

@@ -39,7 +39,8 @@ struct load_part {
 };
 
 struct load_shared {
-	_Atomic uint32_t hold; /* parent; futex */
+	_Atomic uint32_t hold; /* parent, or who comes to hold_at; futex */
+	_Atomic uint32_t came; /* a writer came to hold_at */
 	_Atomic uint32_t stop; /* parent: end early */
 	_Atomic uint32_t over; /* parent: all writers have ended */
 	uint32_t writers, readers;

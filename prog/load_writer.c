@@ -87,6 +87,16 @@ static void writer_hold(struct writer *w)
 	atomic_store_explicit(&w->part->holds, 0, memory_order_release);
 }
 
+/* Once for all writers. */
+static void writer_come_to_hold(struct writer *w, uint64_t number)
+{
+	if (!w->options->hold_at || number < w->options->hold_at ||
+	    atomic_load_explicit(&w->shared->came, memory_order_acquire) ||
+	    atomic_exchange_explicit(&w->shared->came, 1, memory_order_acq_rel))
+		return;
+	atomic_store_explicit(&w->shared->hold, 1, memory_order_release);
+}
+
 static struct load_ring *writer_ring(struct writer *w, uint32_t reader)
 {
 	return &w->shared->ring[w->self * w->shared->readers + reader];
@@ -290,6 +300,7 @@ static int writer_loop(struct writer *w)
 	for (uint64_t i = 0; r == 0 && i < d->requests; i++) {
 		const struct deck_request *q = &d->request[i];
 
+		writer_come_to_hold(w, i);
 		if (q->client != w->self || q->n == 0)
 			continue;
 		writer_pace(w, q);

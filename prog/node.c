@@ -142,12 +142,12 @@ static int node_try(struct node *n, char *error)
 		.timeout_ns = NS_PER_S,
 	};
 	oc_client *c;
-	char line[200];
+	char line[256];
 	int r;
 
 	if (!node_alive(n)) {
 		node_last_line(n, line, sizeof(line));
-		snprintf(error, NODE_ERROR, "the node ended at once: %s",
+		snprintf(error, NODE_ERROR, "the node ended at once: %.400s",
 			 line[0] ? line : "it said nothing");
 		return -ECHILD;
 	}

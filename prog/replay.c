@@ -230,8 +230,10 @@ static int replay_run(const struct command *self, int argc, char **argv)
 	r = deck_init(&d) ? PROG_SYSTEM : replay_load(&p, argv[c.first], &d);
 	if (r == 0)
 		r = replay_with_node(&p, &d, &report);
-	if (r == 0 || (r == PROG_FAILED && report.block_bytes))
-		r = MAX(r, replay_report(&p, argv[c.first], &report));
+	if (r == 0)
+		r = replay_report(&p, argv[c.first], &report);
+	else if (r == PROG_FAILED && report.block_bytes)
+		replay_report(&p, argv[c.first], &report);
 	deck_fini(&d);
 	return r;
 }

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "ask.h"
 #include "base/compiler.h"
@@ -26,6 +27,16 @@ static bool stat_has_rate(const char *name)
 	return false;
 }
 
+static void stat_rate(const char *name, double rate, char *text, size_t cap)
+{
+	char size[32];
+
+	if (strstr(name, "bytes") && rate >= 0)
+		snprintf(text, cap, "%s/s", text_size((uint64_t)rate, size));
+	else
+		snprintf(text, cap, "%.1f/s", rate);
+}
+
 static void stat_print_counters(const json_t *now, const json_t *last,
 				double seconds)
 {
@@ -41,7 +52,7 @@ static void stat_print_counters(const json_t *now, const json_t *last,
 			double more = (double)json_integer_value(value) -
 				      (double)ask_u64(before, name);
 
-			snprintf(rate, sizeof(rate), "%.1f/s", more / seconds);
+			stat_rate(name, more / seconds, rate, sizeof(rate));
 		}
 		printf("  %-18s %16s  %16s\n", name, text, rate);
 	}
@@ -83,11 +94,14 @@ static void stat_print_object(const char *title, const json_t *object)
 static double stat_seconds(const json_t *now, const json_t *last, uint64_t ns)
 {
 	const json_t *node = json_object_get(now, "node");
-	uint64_t up = ask_u64(node, "uptime_ms");
+	uint64_t born = ask_u64(node, "born_ms"), now_ms;
+	struct timespec ts;
 
 	if (last)
 		return (double)ns / 1e9;
-	return (double)up / 1e3;
+	clock_gettime(CLOCK_REALTIME, &ts);
+	now_ms = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+	return born && now_ms > born ? (double)(now_ms - born) / 1e3 : 0;
 }
 
 void stat_print(const json_t *now, const json_t *last, uint64_t ns)

@@ -44,10 +44,10 @@ static int where_part(struct where *w, const struct cli *c)
 			c->value);
 }
 
-/* A namespace is an integer or an object's "ns", with its label beside it. */
 static bool where_wanted(const struct where *w, const json_t *part)
 {
-	const char *label = json_string_value(json_object_get(part, "label"));
+	const char *label =
+		json_string_value(json_object_get(part, "ns_label"));
 	char id[32];
 
 	if (w->one_part && (ask_u64(part, "group") != w->group ||

@@ -64,7 +64,10 @@ struct run run_program(const char *const *words)
 {
 	int out = run_file(), err = run_file();
 	struct run r;
-	pid_t pid = fork();
+	pid_t pid;
+
+	run_binary(); /* skips here, not in the child */
+	pid = fork();
 
 	CHECK_INT(pid, >=, 0);
 	if (pid == 0) {
@@ -88,7 +91,10 @@ void run_free(struct run *r)
 
 pid_t run_start(const char *const *words)
 {
-	pid_t pid = fork();
+	pid_t pid;
+
+	run_binary(); /* skips here, not in the child */
+	pid = fork();
 
 	CHECK_INT(pid, >=, 0);
 	if (pid == 0)
