@@ -68,7 +68,7 @@ static void window_publish(oc_client *c, struct window *w)
 		bits &= bits - 1;
 		want--;
 		pin_show(c, w->slot[i], table_word_loc(w->entry[i]),
-			frame_word_gen(w->word[i]));
+			 frame_word_gen(w->word[i]));
 	}
 }
 
@@ -87,8 +87,8 @@ static void window_check(oc_client *c, struct window *w)
 		gen = frame_word_gen(w->word[i]);
 		if (likely(pin_holds(w->desc[i], gen) &&
 			   frame_is(w->desc[i], key, job->part) &&
-			   pin_fill(c, w->desc[i], table_word_loc(w->entry[i]), gen,
-				SLOT_OWN | w->slot[i], job->pin))) {
+			   pin_fill(c, w->desc[i], table_word_loc(w->entry[i]),
+				    gen, SLOT_OWN | w->slot[i], job->pin))) {
 			w->pinned++;
 			continue;
 		}

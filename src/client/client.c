@@ -35,8 +35,8 @@ const char *oc_strerror(int result)
 	const char *text;
 
 	if (result >= 0)
-		return (size_t)result < ARRAY_LEN(answers) ? answers[result] :
-							     "unknown answer";
+		return (size_t)result < ARRAY_LEN(answers) ? answers[result]
+							   : "unknown answer";
 	text = result < -4095 ? NULL : strerrordesc_np(-result);
 	return text ? text : "unknown error";
 }
@@ -121,10 +121,10 @@ void client_count(oc_client *c, uint64_t ret_sums[4])
 	for (int i = 0; i < CLIENT_STRIPES; i++) {
 		struct stripe *s = &c->stripe[i];
 
-		ret_sums[0] += atomic_load_explicit(&s->pins,
-						    memory_order_relaxed);
-		ret_sums[1] += atomic_load_explicit(&s->misses,
-						    memory_order_relaxed);
+		ret_sums[0] +=
+			atomic_load_explicit(&s->pins, memory_order_relaxed);
+		ret_sums[1] +=
+			atomic_load_explicit(&s->misses, memory_order_relaxed);
 		ret_sums[2] += atomic_load_explicit(&s->read_bytes,
 						    memory_order_relaxed);
 		ret_sums[3] += atomic_load_explicit(&s->copied_bytes,

@@ -24,7 +24,7 @@
 #define ONECOPY_CLIENT_CLIENT_H
 
 #include <errno.h>
-#include "onecopy/onecopy.h"
+#include <onecopy/onecopy.h>
 #include "base/clock.h"
 #include "base/fault.h"
 #include "client/lock.h"
@@ -40,7 +40,7 @@
 #define CLIENT_GRACE_NS (50 * NS_PER_MS)
 /* How often a waiting thread looks whether the node is still there. */
 #define CLIENT_SLICE_NS (100 * NS_PER_MS)
-#define CLIENT_STRIPES 16
+#define CLIENT_STRIPES	16
 
 /* Addresses that stay reserved; what is mapped there changes. */
 struct place {
@@ -58,7 +58,7 @@ struct region {
 
 /* The part of a slab that only the slow path reads. */
 struct region_info {
-	uint64_t word; /* the record's, when it was mapped; 0: not mapped */
+	uint64_t word;	/* the record's, when it was mapped; 0: not mapped */
 	bool told_gone; /* GOES was called, its pages are still there */
 	uint64_t bytes;
 	uint32_t kind;
@@ -136,7 +136,7 @@ struct oc_client {
 
 	_Alignas(CACHE_LINE) struct lock slow;
 	uint64_t msg_seq;
-	uint32_t regions_met; /* ids below this may be mapped */
+	uint32_t regions_met;		  /* ids below this may be mapped */
 	_Atomic(uint64_t) index_retry_ns; /* do not ask again before */
 	struct leftover *leftovers;
 
@@ -160,8 +160,8 @@ struct oc_ns {
 
 static inline bool client_is_child(const oc_client *c)
 {
-	return unlikely(atomic_load_explicit(c->family,
-					     memory_order_relaxed) == 0);
+	return unlikely(atomic_load_explicit(c->family, memory_order_relaxed) ==
+			0);
 }
 
 /* True when the part is one of the namespace's. */
@@ -261,8 +261,8 @@ static inline const struct frame_desc *region_desc(const oc_client *c,
 	r = &c->region[slab];
 	/* The count first: pairs with publish() in region.c. What is reserved
 	 * behind desc only ever grows, so a late desc is large enough. */
-	if (unlikely(frame >= atomic_load_explicit(&r->frames,
-						   memory_order_acquire)))
+	if (unlikely(frame >=
+		     atomic_load_explicit(&r->frames, memory_order_acquire)))
 		return NULL;
 	desc = atomic_load_explicit(&r->desc, memory_order_acquire);
 	return desc + frame;

@@ -116,8 +116,8 @@ uint64_t tier_expect(const oc_client *c, enum oc_tier tier, uint64_t bytes)
 			continue;
 		rate = shared_load64(&t->bytes_per_s);
 		return shared_load64(&t->latency_ns) +
-		       (rate ? (uint64_t)((double)bytes * 1e9 / (double)rate) :
-			       0);
+		       (rate ? (uint64_t)((double)bytes * 1e9 / (double)rate)
+			     : 0);
 	}
 	return 0; /* not measured yet */
 }
@@ -143,9 +143,9 @@ static uint64_t living(const oc_client *c, uint64_t owner)
 
 	if (owner == 0 || index >= LAYOUT_CLIENTS_MAX)
 		return 0;
-	return shared_load64_acquire(&c->meta->client[index].id) == owner ?
-		       owner :
-		       0;
+	return shared_load64_acquire(&c->meta->client[index].id) == owner
+		       ? owner
+		       : 0;
 }
 
 int oc_where(oc_ns *ns, const struct oc_key *key, struct oc_part part,

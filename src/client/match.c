@@ -8,9 +8,9 @@
 #include "client/client.h"
 #include <stdlib.h>
 
-#define CHUNK 32
+#define CHUNK	      32
 #define SCRATCH_BYTES 4096
-#define ROUNDS 4 /* of matching and pinning before only pins count */
+#define ROUNDS	      4 /* of matching and pinning before only pins count */
 /* In oc_pin.slot of an entry with no data: could not be pinned. */
 #define SLOT_FAILED 1
 
@@ -157,8 +157,8 @@ static void chunk_bytes(struct matching *m, unsigned group, unsigned rank,
 			continue;
 		/* What left meanwhile counts as a whole part. */
 		ret_info[at + i].bytes +=
-			there >> i & 1 ? frame_extent_bytes(extents[i]) :
-					 m->ns->part_bytes[group];
+			there >> i & 1 ? frame_extent_bytes(extents[i])
+				       : m->ns->part_bytes[group];
 	}
 }
 
@@ -177,10 +177,9 @@ static void inform(struct matching *m, size_t usable,
 	for (size_t i = 0; i < usable; i++) {
 		ret_info[i].tier = OC_TIER_DRAM;
 		ret_info[i].expected_ns =
-			ret_info[i].bytes ?
-				tier_expect(m->ns->c, OC_TIER_DRAM,
-					    ret_info[i].bytes) :
-				0;
+			ret_info[i].bytes ? tier_expect(m->ns->c, OC_TIER_DRAM,
+							ret_info[i].bytes)
+					  : 0;
 	}
 }
 
@@ -299,8 +298,7 @@ static int match_and_pin(struct matching *m, unsigned flags, size_t *ret_usable)
 
 static void count_pins(struct matching *m, size_t usable)
 {
-	struct stripe *s =
-		&m->ns->c->stripe[slots_thread() % CLIENT_STRIPES];
+	struct stripe *s = &m->ns->c->stripe[slots_thread() % CLIENT_STRIPES];
 	uint64_t pins = 0, bytes = 0;
 
 	for (size_t i = 0; i < usable * m->parts; i++) {

@@ -10,7 +10,7 @@
 #include "client/pin_inline.h"
 #include "base/hash.h"
 
-#define HIGH_STEP 64
+#define HIGH_STEP   64
 #define TOUCH_CHUNK 64
 #define COUNT_EVERY 1024 /* touches between two publications of counters */
 
@@ -88,7 +88,7 @@ static int pin_try(oc_client *c, const struct view *v, const uint64_t key[4],
 		if (likely(pin_holds(d, frame_word_gen(word)) &&
 			   frame_is(d, key, part) &&
 			   pin_fill(c, d, loc, frame_word_gen(word),
-				SLOT_OWN | slot, ret_pin)))
+				    SLOT_OWN | slot, ret_pin)))
 			return 0;
 		pin_clear(&c->seg->slots[slot]);
 	}
@@ -121,17 +121,18 @@ static NOINLINE int pin_by_ring(oc_client *c, const uint64_t key[4],
 	if (r == 0)
 		r = (int)a.result;
 	if (r == -EDQUOT)
-		return client_fail(c, r, "all %u pins and the server's %u are "
-					 "in use",
+		return client_fail(c, r,
+				   "all %u pins and the server's %u are "
+				   "in use",
 				   c->n_pins, c->n_overflow);
 	if (r)
 		return r;
 	if (a.arg >= c->n_overflow)
 		return client_fail(c, -EPROTO, "a pin slot that is not there");
 	r = candidate(c, a.loc, &d);
-	if (r == 0 && !(pin_holds(d, a.gen) &&
-			pin_fill(c, d, a.loc, a.gen, SLOT_OVERFLOW | a.arg,
-			     ret_pin)))
+	if (r == 0 &&
+	    !(pin_holds(d, a.gen) &&
+	      pin_fill(c, d, a.loc, a.gen, SLOT_OVERFLOW | a.arg, ret_pin)))
 		r = OC_MISS;
 	if (r)
 		unpin_by_ring(c, (uint32_t)a.arg);
@@ -217,7 +218,7 @@ void pin_drop(oc_client *c, struct oc_pin *pins, size_t n, bool count_use)
 
 /* OC_BAD: the pin is given back and the server told. */
 int pin_verify(oc_client *c, const struct oc_key *key, uint64_t part,
-		  struct oc_pin *pin)
+	       struct oc_pin *pin)
 {
 	uint64_t seed = hash_part_seed(key->bytes, frame_part_group(part),
 				       frame_part_rank(part));

@@ -16,7 +16,7 @@
 #include <sys/mman.h>
 
 /* A pin may wait this long for a grown index before it reports a miss. */
-#define INDEX_WAIT_NS (250 * NS_PER_MS)
+#define INDEX_WAIT_NS  (250 * NS_PER_MS)
 #define INDEX_RETRY_NS NS_PER_S
 
 static uint64_t record_word(const oc_client *c, uint32_t slab)
@@ -145,8 +145,8 @@ static int map_answer(oc_client *c, uint32_t slab, uint64_t word,
 	const struct slab_record *rec = &c->meta->slab[slab];
 	const struct msg_region *m = &a->msg.region;
 	struct segment data = SEGMENT_NONE, desc = SEGMENT_NONE;
-	bool own = m->writable &&
-		   shared_load64(&rec->owner) == c->id && !c->read_only;
+	bool own = m->writable && shared_load64(&rec->owner) == c->id &&
+		   !c->read_only;
 	int r = -EPROTO;
 
 	if (a->n_fds != 2 || m->region != slab ||
@@ -210,8 +210,8 @@ static int take_slow(oc_client *c, uint64_t deadline)
 	int r = lock_take(&c->slow, deadline);
 
 	return r ? client_fail(c, r,
-			       "other threads wait for the server's answers") :
-		   0;
+			       "other threads wait for the server's answers")
+		 : 0;
 }
 
 int region_need(oc_client *c, uint32_t slab, uint64_t deadline)
@@ -236,8 +236,8 @@ static void follow_slabs(oc_client *c)
 {
 	uint64_t epoch = shared_load64_acquire(&c->meta->header.region_epoch);
 
-	if (epoch == atomic_load_explicit(&c->seen_region,
-					  memory_order_relaxed))
+	if (epoch ==
+	    atomic_load_explicit(&c->seen_region, memory_order_relaxed))
 		return;
 	for (uint32_t i = 1; i < c->regions_met; i++)
 		if (c->info[i].word && c->info[i].word != record_word(c, i) &&
@@ -316,8 +316,8 @@ static void follow_index(oc_client *c, uint64_t deadline)
 	if (shared_load64_acquire(&c->meta->header.index_epoch) ==
 	    atomic_load_explicit(&c->seen_index, memory_order_relaxed))
 		return;
-	if (now < atomic_load_explicit(&c->index_retry_ns,
-				       memory_order_relaxed))
+	if (now <
+	    atomic_load_explicit(&c->index_retry_ns, memory_order_relaxed))
 		return;
 	if (fetch_index(c, MIN(deadline, now + INDEX_WAIT_NS)) == 0)
 		return;

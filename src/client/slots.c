@@ -15,8 +15,8 @@ int slots_init(struct slots *s, uint32_t n)
 	s->words = MAX(words, 1u);
 	s->n = n;
 	if (n % 64 || n == 0)
-		atomic_store_explicit(&s->taken[s->words - 1],
-				      ~0ull << n % 64, memory_order_relaxed);
+		atomic_store_explicit(&s->taken[s->words - 1], ~0ull << n % 64,
+				      memory_order_relaxed);
 	return 0;
 }
 

@@ -120,8 +120,7 @@ TEST(fake_late_grant_is_abandoned)
 		CHECK_OK(oc_client_dispatch(r.c));
 	/* And the slots come back. */
 	for (int i = 0; i < 3 * RING_SLOTS; i++) {
-		CHECK_OK(oc_grant(r.ns, &key, P0, 0, 0, 5000000000,
-				  &g));
+		CHECK_OK(oc_grant(r.ns, &key, P0, 0, 0, 5000000000, &g));
 		CHECK_OK(oc_abandon(r.ns, &g, 5000000000));
 	}
 	rig_end(&r);
