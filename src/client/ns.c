@@ -162,7 +162,7 @@ uint64_t oc_ns_part_bytes(const oc_ns *ns, uint16_t group)
 
 /* ---- reports ---- */
 
-#define QUESTION_MAX 512
+#define QUESTION_MAX 256
 
 /* The text so far. */
 struct report {
