@@ -29,6 +29,16 @@
 #define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
 #define CLEANUP(fn) __attribute__((cleanup(fn)))
 
+/* For the body of a short spin. */
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ __volatile__("yield");
+#endif
+}
+
 static inline uint64_t round_up_pow2(uint64_t v)
 {
 	return v <= 1 ? 1 : 1ull << (64 - __builtin_clzll(v - 1));

@@ -11,6 +11,7 @@
 
 #define VEC_NAME       "avx2"
 #define VEC_PER_STRIPE 2
+#define VEC_CONSTRAINT "x"
 typedef __m256i vec;
 
 #define vec_load(p)	 _mm256_loadu_si256((const __m256i *)(const void *)(p))

@@ -11,6 +11,7 @@
 
 #define VEC_NAME       "avx512"
 #define VEC_PER_STRIPE 1
+#define VEC_CONSTRAINT "v"
 typedef __m512i vec;
 
 #define vec_load(p)	 _mm512_loadu_si512((const void *)(p))

@@ -24,6 +24,12 @@
 #define AHEAD_L1 1024
 #define AHEAD_L2 4096
 
+/* The compiler may load plain memory as often as it likes, and does so rather
+ * than spill a register, or read the source where the text reads its copy.
+ * After this a value has no known origin: it must be kept. */
+#define KEEP_VEC(v)    __asm__("" : "+" VEC_CONSTRAINT(v))
+#define KEEP_MEMORY(p) __asm__ volatile("" : : "r"(p) : "memory")
+
 enum x86_store { STORE_CACHED, STORE_STREAM };
 
 /* One stripe; `s` is its number in the block. */
@@ -35,6 +41,7 @@ static ALWAYS_INLINE void x86_stripe(vec *acc, uint8_t *dst, const uint8_t *src,
 	for (unsigned v = 0; v < VEC_PER_STRIPE; v++) {
 		vec data = vec_load(src + v * VEC_BYTES);
 
+		KEEP_VEC(data);
 		if (how == STORE_STREAM)
 			vec_stream(dst + v * VEC_BYTES, data);
 		else
@@ -136,6 +143,7 @@ static uint64_t x86_copy_long(uint8_t *dst, const uint8_t *src, size_t len,
 	memcpy(dst + done, room, HASH_BLOCK);
 	memcpy(room, room + HASH_BLOCK - HASH_STRIPE, HASH_STRIPE);
 	memcpy(room + HASH_STRIPE, src + done + HASH_BLOCK, tail);
+	KEEP_MEMORY(room);
 	memcpy(dst + done + HASH_BLOCK, room + HASH_STRIPE, tail);
 	_mm_sfence();
 	return hash_acc_finish(&a, room + HASH_STRIPE, tail, len);
@@ -146,6 +154,7 @@ static uint64_t x86_copy(void *dst, const void *src, size_t len, uint64_t seed)
 	if (len >= HASH_COPY_SMALL)
 		return x86_copy_long(dst, src, len, seed);
 	memcpy(dst, src, len);
+	KEEP_MEMORY(dst);
 	return x86_payload(dst, len, seed);
 }
 

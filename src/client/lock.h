@@ -57,13 +57,4 @@ static inline void lock_drop(struct lock *l)
 		lock_drop_slow(l);
 }
 
-static inline void cpu_relax(void)
-{
-#if defined(__x86_64__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
-
 #endif

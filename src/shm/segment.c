@@ -110,14 +110,14 @@ static int map(struct segment *s, bool writable)
 
 static int open_memfd(const char *name, enum segment_kind kind)
 {
-	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+	unsigned huge = 0;
 	int fd;
 
 	if (kind == SEGMENT_HUGETLB)
-		flags |= MFD_HUGETLB | MFD_HUGE_2MB;
+		huge = MFD_HUGETLB | MFD_HUGE_2MB;
 	if (fault_point(FAULT_MAP))
 		return -ENOMEM;
-	fd = memfd_create(name, flags);
+	fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | huge);
 	return fd < 0 ? -errno : fd;
 }
 

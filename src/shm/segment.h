@@ -25,8 +25,8 @@ enum segment_flags {
 };
 
 struct segment {
-	int fd;	      /* -1: none */
-	void *base;   /* NULL: not mapped */
+	int fd;	    /* -1: none */
+	void *base; /* NULL: not mapped */
 	uint64_t bytes;
 	enum segment_kind kind;
 };

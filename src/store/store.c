@@ -5,11 +5,13 @@
 #include <stdlib.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include <onecopy/onecopy.h>
 #include "store/internal.h"
+#include "tier/tier.h"
 
 #define TICK_BUSY_NS (2 * NS_PER_MS)  /* while grants wait */
 #define TICK_IDLE_NS (20 * NS_PER_MS) /* scrubbing, retiring, draining */
@@ -164,6 +166,20 @@ int store_pool_attach(struct store *s, uint32_t number, struct hold_set *given,
 	s->pool[number] = p;
 	*ret_pool = p;
 	return 0;
+}
+
+void store_pool_serve(struct pool *p)
+{
+	struct pool_header *h = &p->m->header;
+	uint64_t now_ms = clock_ns() / NS_PER_MS;
+
+	if (!shared_load64(&p->m->tier[tier_dram.kind].measured_ms))
+		tier_publish(&tier_dram, p->m, now_ms);
+	shared_store64(&h->server_pid, (uint64_t)getpid());
+	shared_store64(&h->alive_ms, now_ms);
+	shared_store64_release(&h->server_epoch,
+			       shared_load64(&h->server_epoch) + 1);
+	shared_store64_release(&h->state, POOL_SERVING);
 }
 
 struct pool *store_pool(struct store *s, uint32_t number)

@@ -82,6 +82,9 @@ int store_pool_add(struct store *s, const char *tenant, uint64_t quota,
 int store_pool_attach(struct store *s, uint32_t number, struct hold_set *given,
 		      bool (*alive)(void *ctx, uint64_t client), void *ctx,
 		      struct pool **ret_pool);
+/* Its clients may ask now: price, server's number, state. For a pool that was
+ * added or attached. */
+void store_pool_serve(struct pool *p);
 struct pool *store_pool(struct store *s, uint32_t number); /* NULL */
 /* 0, or -ENOENT. */
 int store_pool_by_tenant(struct store *s, const char *tenant,

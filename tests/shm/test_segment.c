@@ -81,7 +81,7 @@ TEST(odd_sizes_are_refused)
 TEST(huge_pages_or_ordinary_ones)
 {
 	struct segment s = make(4ull << 20, SEGMENT_TRY_HUGE), t;
-	int fd = dup(s.fd);
+	int fd = fcntl(s.fd, F_DUPFD_CLOEXEC, 0);
 
 	CHECK(s.kind == SEGMENT_DRAM || s.kind == SEGMENT_HUGETLB);
 	CHECK_OK(segment_attach(fd, 0, true, &t));
@@ -93,7 +93,7 @@ TEST(huge_pages_or_ordinary_ones)
 TEST(attach_shares_the_memory)
 {
 	struct segment s = make(BYTES, 0), t;
-	int fd = dup(s.fd);
+	int fd = fcntl(s.fd, F_DUPFD_CLOEXEC, 0);
 
 	CHECK_OK(segment_attach(fd, BYTES, true, &t));
 	((char *)t.base)[5000] = 7;
@@ -181,7 +181,7 @@ TEST(consumed_map_is_absent_in_a_child)
 {
 	struct segment s = make(BYTES, 0), t;
 	unsigned char there;
-	int fd = dup(s.fd);
+	int fd = fcntl(s.fd, F_DUPFD_CLOEXEC, 0);
 	pid_t pid;
 
 	CHECK_OK(segment_map_consume(fd, BYTES, false, true, &t));
@@ -225,7 +225,7 @@ static void walk(enum step step)
 
 	for (unsigned n = 1; !done; n++) {
 		struct segment s = SEGMENT_NONE;
-		int fd = dup(whole.fd), copy = -1, err;
+		int fd = fcntl(whole.fd, F_DUPFD_CLOEXEC, 0), copy = -1, err;
 
 		CHECK_INT(n, <, 50);
 		fault_arm(FAULT_ALL, n, true);

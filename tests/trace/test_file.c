@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/test.h"
+#include <fcntl.h>
 #include "base/fault.h"
 #include "trace/trace.h"
 
@@ -14,7 +15,7 @@ static void write_file(const char *text, size_t len)
 	int fd;
 
 	snprintf(path, sizeof(path), "/tmp/onecopy-trace-XXXXXX");
-	fd = mkostemp(path, 02000000 /* O_CLOEXEC */);
+	fd = mkostemp(path, O_CLOEXEC);
 	CHECK(fd >= 0);
 	while (len) {
 		ssize_t n = write(fd, text, len);

@@ -50,6 +50,7 @@ static int tenant_pool(struct native *n, const char *tenant, uint32_t uid,
 	const struct native_options *o = &n->options;
 	bool known = !strcmp(tenant, "default"), allowed = own_user(uid);
 	uint64_t quota = 0;
+	int r;
 
 	for (uint32_t i = 0; i < o->n_tenants; i++) {
 		const struct native_tenant *t = &o->tenant[i];
@@ -67,7 +68,10 @@ static int tenant_pool(struct native *n, const char *tenant, uint32_t uid,
 		return -EACCES;
 	if (store_pool_by_tenant(o->store, tenant, ret_pool) == 0)
 		return 0;
-	return store_pool_add(o->store, tenant, quota, ret_pool);
+	r = store_pool_add(o->store, tenant, quota, ret_pool);
+	if (r == 0)
+		store_pool_serve(*ret_pool);
+	return r;
 }
 
 static int make_fds(struct session *s, uint32_t pins, uint32_t overflow)

@@ -381,7 +381,7 @@ static int make_report(struct session *s)
 }
 
 /* A report that is gone (another server, another question) is asked anew by
- * the client: OC_STALE. */
+ * the client: -ESTALE. */
 void report_call(struct session *s, const struct ring_call *call,
 		 struct ring_answer *ret_answer)
 {
@@ -393,9 +393,9 @@ void report_call(struct session *s, const struct ring_call *call,
 		r = make_report(s);
 	else if (!s->report || call->arg2 != s->report_id ||
 		 call->arg > s->report_bytes)
-		r = OC_STALE;
+		r = -ESTALE;
 	ret_answer->result = r;
-	if (r != 0)
+	if (r < 0)
 		return;
 	n = MIN(s->report_bytes - call->arg, RING_BLOB_BYTES);
 	shared_store_bytes(s->client->segment->blob, ALIGN_UP(n, 8),
@@ -410,11 +410,8 @@ void report_ns_open(struct session *s, struct ring_answer *ret_answer)
 	struct ns_spec spec;
 
 	shared_load_bytes(&spec, sizeof(spec), s->client->segment->blob);
+	/* the id, or -errno */
 	*ret_answer = (struct ring_answer){
 		.result = store_ns_open(s->client->pool, &spec),
 	};
-	if (ret_answer->result > 0) {
-		ret_answer->arg = (uint64_t)ret_answer->result;
-		ret_answer->result = 0;
-	}
 }

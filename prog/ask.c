@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ask.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+
+#define ASK_TIMEOUT_NS (5 * NS_PER_S)
+#define ASK_COLUMNS    24u
+
+int ask_connect(const char *socket, oc_client **ret_client)
+{
+	struct oc_client_options options = {
+		.size = sizeof(options),
+		.socket = socket,
+		.name = "onecopy",
+		.read_only = true,
+		.timeout_ns = ASK_TIMEOUT_NS,
+	};
+	char error[256] = "";
+	int r = oc_client_connect(&options, ret_client, error);
+
+	if (r)
+		fprintf(stderr, "onecopy: %s\n",
+			error[0] ? error : oc_strerror(r));
+	return r;
+}
+
+int ask_json(oc_client *c, const char *what, const char *args,
+	     json_t **ret_root)
+{
+	char *text;
+	int r = oc_inspect(c, what, args, ASK_TIMEOUT_NS, &text);
+
+	if (r)
+		return r;
+	*ret_root = json_loads(text, JSON_DECODE_ANY, NULL);
+	free(text);
+	return *ret_root ? 0 : -EPROTO;
+}
+
+uint64_t ask_u64(const json_t *object, const char *name)
+{
+	return (uint64_t)json_integer_value(json_object_get(object, name));
+}
+
+static bool ask_is_size(const char *name)
+{
+	size_t n = strlen(name);
+
+	return n >= 5 && strcmp(name + n - 5, "bytes") == 0;
+}
+
+void ask_value(const char *name, const json_t *value, char *text, size_t cap)
+{
+	char size[32];
+
+	if (json_is_integer(value) && ask_is_size(name))
+		snprintf(text, cap, "%s",
+			 text_size((uint64_t)json_integer_value(value), size));
+	else if (json_is_integer(value))
+		snprintf(text, cap, "%lld",
+			 (long long)json_integer_value(value));
+	else if (json_is_real(value))
+		snprintf(text, cap, "%.3f", json_real_value(value));
+	else if (json_is_string(value))
+		snprintf(text, cap, "%s", json_string_value(value));
+	else if (json_is_boolean(value))
+		snprintf(text, cap, "%s", json_is_true(value) ? "yes" : "no");
+	else
+		snprintf(text, cap, "-");
+}
+
+static size_t ask_columns(const json_t *rows, const char **names)
+{
+	json_t *first = json_array_get(rows, 0), *value;
+	const char *name;
+	size_t n = 0;
+
+	json_object_foreach(first, name, value)
+		if (n < ASK_COLUMNS && !json_is_object(value) &&
+		    !json_is_array(value))
+			names[n++] = name;
+	return n;
+}
+
+static void ask_widths(const json_t *rows, const char **names, size_t n,
+		       int *width)
+{
+	char text[96];
+	json_t *row;
+	size_t i;
+
+	for (size_t k = 0; k < n; k++)
+		width[k] = (int)strlen(names[k]);
+	json_array_foreach(rows, i, row)
+		for (size_t k = 0; k < n; k++) {
+			ask_value(names[k], json_object_get(row, names[k]),
+				  text, sizeof(text));
+			width[k] = MAX(width[k], (int)strlen(text));
+		}
+}
+
+void ask_table(const json_t *rows)
+{
+	const char *names[ASK_COLUMNS];
+	size_t n = ask_columns(rows, names), i;
+	int width[ASK_COLUMNS];
+	char text[96];
+	json_t *row;
+
+	ask_widths(rows, names, n, width);
+	for (size_t k = 0; k < n; k++)
+		printf("  %*s", width[k], names[k]);
+	printf("\n");
+	json_array_foreach(rows, i, row) {
+		for (size_t k = 0; k < n; k++) {
+			ask_value(names[k], json_object_get(row, names[k]),
+				  text, sizeof(text));
+			printf("  %*s", width[k], text);
+		}
+		printf("\n");
+	}
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Asking a node: connect, question, JSON. For stat, where and check. */
+#ifndef ONECOPY_PROG_ASK_H
+#define ONECOPY_PROG_ASK_H
+
+#include <jansson.h>
+
+#include "onecopy/onecopy.h"
+
+/* socket NULL: the default. Says on stderr what is wrong. */
+int ask_connect(const char *socket, oc_client **ret_client);
+/* oc_inspect() and its JSON. Does not say anything: -errno or a positive
+ * answer, -EPROTO for text that is no JSON. */
+int ask_json(oc_client *c, const char *what, const char *args,
+	     json_t **ret_root);
+
+/* A number of an object: 0 where there is none. */
+uint64_t ask_u64(const json_t *object, const char *name);
+
+/* An array of objects as a table: a line each, columns as in the first. Sizes
+ * (names that end in "bytes") are written for people. */
+void ask_table(const json_t *rows);
+/* One value as text: for tables and lists. */
+void ask_value(const char *name, const json_t *value, char *text, size_t cap);
+
+#endif

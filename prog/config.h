@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Configuration of a node: defaults, a YAML file over them, options of the
+ * command line over both. The keys are described in onecopy.yaml(5).
+ *
+ * Plain data without pointers: copied freely, handed to the server process.
+ */
+#ifndef ONECOPY_PROG_CONFIG_H
+#define ONECOPY_PROG_CONFIG_H
+
+#include <stdio.h>
+#include "base/compiler.h"
+#include "base/log.h"
+#include "cli.h"
+
+#define CONFIG_BYTES_MAX   (1u << 20) /* of a file */
+#define CONFIG_PATH	   108	      /* a socket's address, zero included */
+#define CONFIG_NAME	   64
+#define CONFIG_TENANTS_MAX 16
+#define CONFIG_UIDS_MAX	   16
+#define CONFIG_ERROR	   256
+
+enum config_huge { CONFIG_HUGE_AUTO, CONFIG_HUGE_NEVER };
+enum config_backend {
+	CONFIG_BACKEND_AUTO,
+	CONFIG_BACKEND_URING,
+	CONFIG_BACKEND_EPOLL
+};
+
+/* Bytes, or a share of something in hundredths of a percent; 0, 0: not set. */
+struct config_size {
+	uint64_t bytes;
+	uint32_t share;
+	uint32_t zero;
+};
+
+struct config_tenant {
+	char name[CONFIG_NAME];
+	uint32_t n_uids; /* 0: the user that runs the node, no other */
+	uint32_t uids[CONFIG_UIDS_MAX];
+	struct config_size dram; /* quota, a share of the node's; not set: all */
+};
+
+struct node_config {
+	char socket[CONFIG_PATH];   /* "": the default path */
+	struct config_size dram;    /* a share is one of config_memory() */
+	uint64_t slab_bytes;	    /* 0: chosen from dram */
+	uint64_t scrub_bytes_per_s; /* 0: no scrubber */
+	uint32_t huge;		    /* enum config_huge */
+	uint32_t backend;	    /* enum config_backend */
+	uint32_t log_level;	    /* enum log_level */
+	/* quotas of one client */
+	uint32_t max_clients;
+	uint32_t pins, overflow_pins; /* slots of its own, the server's */
+	uint32_t granted_frames;      /* lent for writing at a time */
+	uint32_t slab_percent;	      /* of dram that its slabs may be */
+	uint32_t n_tenants;
+	struct config_tenant tenants[CONFIG_TENANTS_MAX];
+};
+
+/* dram 25 %, one tenant "default", and so on: onecopy.yaml(5). */
+void config_defaults(struct node_config *ret_config);
+
+/* YAML over the defaults. Pure. `name` is the file's name for the errors.
+ * Never fails halfway: *ret_config is written only on success. -EINVAL with
+ * "NAME:LINE: what is wrong and what is expected"; -ENOMEM. */
+int config_parse(const char *text, size_t len, const char *name,
+		 struct node_config *ret_config, char error[CONFIG_ERROR]);
+/* The same from a file. -errno of reading it as well; -EFBIG. */
+int config_load(const char *path, struct node_config *ret_config,
+		char error[CONFIG_ERROR]);
+
+/* YAML that config_parse() reads as the same configuration. */
+void config_print(const struct node_config *config, FILE *out);
+
+/* Options of `onecopy serve` that override the file. */
+extern const struct cli_option config_options[];
+extern const size_t config_n_options;
+#define CONFIG_OPTION_FIRST (CLI_LONG + 64) /* their ids, upwards */
+#define CONFIG_OPTIONS                                                                \
+	{ CONFIG_OPTION_FIRST, "socket", "PATH",                                      \
+	  "$XDG_RUNTIME_DIR/onecopy.sock, or /run/onecopy.sock",                      \
+	  "where clients connect" },                                                  \
+		{ CONFIG_OPTION_FIRST + 1, "dram", "SIZE|N%", "25%",                  \
+		  "hard limit for slabs; a share is one of the machine's memory, or " \
+		  "of the cgroup's limit" },                                          \
+		{ CONFIG_OPTION_FIRST + 2, "slab", "SIZE", "auto",                    \
+		  "bytes of a slab" },                                                \
+		{ CONFIG_OPTION_FIRST + 3, "scrub", "RATE", "64MiB",                  \
+		  "bytes a second that the scrubber verifies; 0: none" },             \
+		{ CONFIG_OPTION_FIRST + 4, "huge", "auto|never", "auto",              \
+		  "pages of 2 MiB" },                                                 \
+		{ CONFIG_OPTION_FIRST + 5, "backend", "auto|uring|epoll",             \
+		  "auto", "the event loop's" },                                       \
+		{ CONFIG_OPTION_FIRST + 6, "log-level", "LEVEL", "info",              \
+		  "error, warn, info or debug" },                                     \
+	{                                                                             \
+		CONFIG_OPTION_FIRST + 7, "max-clients", "N", "512",                   \
+			"clients of a pool at a time"                                 \
+	}
+/* Applies one by its name ("dram"). -ENOENT no such option; -EINVAL with a
+ * text that begins with the value. */
+int config_apply_option(struct node_config *config, const char *name,
+			const char *value, char error[CONFIG_ERROR]);
+
+/* Memory that a share is of: MemTotal, or the limit of a cgroup that this
+ * process is in where that is less. */
+int config_memory(uint64_t *ret_bytes);
+/* Bytes of a size where `whole` is 100 %, rounded down to pages. */
+uint64_t config_size_bytes(struct config_size size, uint64_t whole);
+
+#endif

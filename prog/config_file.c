@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The configuration's file: yaml_check() judges the shape, libcyaml fills the
+ * texts into struct raw_config, the table of config.c reads the values.
+ */
+#include "config.h"
+#include "config_internal.h"
+#include "config_yaml.h"
+#include "base/fault.h"
+#include "base/text.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define TEXT(key_, struct_, member_) \
+	CYAML_FIELD_STRING(key_, CYAML_FLAG_OPTIONAL, struct_, member_, 0)
+
+static const cyaml_schema_value_t uid_schema = { CYAML_VALUE_STRING(
+	CYAML_FLAG_DEFAULT, config_number, 0, sizeof(config_number) - 1) };
+
+static const cyaml_schema_field_t tenant_fields[] = {
+	TEXT("name", struct raw_tenant, name),
+	TEXT("dram", struct raw_tenant, dram),
+	CYAML_FIELD_SEQUENCE("uids", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
+			     struct raw_tenant, uids, &uid_schema, 0,
+			     CONFIG_UIDS_MAX),
+	CYAML_FIELD_END
+};
+
+static const cyaml_schema_value_t tenant_schema = { CYAML_VALUE_MAPPING(
+	CYAML_FLAG_DEFAULT, struct raw_tenant, tenant_fields) };
+
+static const cyaml_schema_field_t clients_fields[] = {
+	TEXT("max", struct raw_clients, max),
+	TEXT("pins", struct raw_clients, pins),
+	TEXT("overflow_pins", struct raw_clients, overflow_pins),
+	TEXT("granted_frames", struct raw_clients, granted_frames),
+	TEXT("slab_share", struct raw_clients, slab_share),
+	CYAML_FIELD_END
+};
+
+static const cyaml_schema_field_t config_fields[] = {
+	TEXT("socket", struct raw_config, socket),
+	TEXT("dram", struct raw_config, dram),
+	TEXT("slab", struct raw_config, slab),
+	TEXT("scrub", struct raw_config, scrub),
+	TEXT("huge_pages", struct raw_config, huge_pages),
+	TEXT("backend", struct raw_config, backend),
+	TEXT("log_level", struct raw_config, log_level),
+	CYAML_FIELD_MAPPING("clients", CYAML_FLAG_OPTIONAL, struct raw_config,
+			    clients, clients_fields),
+	CYAML_FIELD_SEQUENCE("tenants",
+			     CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
+			     struct raw_config, tenants, &tenant_schema, 0,
+			     CONFIG_TENANTS_MAX),
+	CYAML_FIELD_END
+};
+
+static const cyaml_schema_value_t config_schema = { CYAML_VALUE_MAPPING(
+	CYAML_FLAG_POINTER, struct raw_config, config_fields) };
+
+static void *cyaml_memory(void *ctx, void *p, size_t size)
+{
+	(void)ctx;
+	if (size)
+		return mem_grow(p, size, 1);
+	free(p);
+	return NULL;
+}
+
+/* No log: yaml_check() has said everything with its line. */
+static const cyaml_config_t cyaml_options = {
+	.mem_fn = cyaml_memory,
+	.flags = CYAML_CFG_NO_ALIAS,
+};
+
+struct reading {
+	const char *name;
+	char *error;
+	struct yaml_marks marks;
+	struct raw_config *raw;
+	struct node_config config;
+};
+
+/* Puts "NAME:LINE: PATH: " before what is in the error already. */
+static int wrong(struct reading *r, const char *path, const char *text)
+{
+	snprintf(r->error, CONFIG_ERROR, "%.60s:%u: %s: %.110s", r->name,
+		 yaml_line(&r->marks, path), path, text);
+	return -EINVAL;
+}
+
+static bool has_key(const struct reading *r, const char *path)
+{
+	for (unsigned i = 0; i < r->marks.n; i++) {
+		if (strcmp(r->marks.mark[i].path, path) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int read_settings(struct reading *r)
+{
+	for (size_t i = 0; i < config_n_settings; i++) {
+		const struct setting *s = &config_settings[i];
+		const char *text = (const char *)r->raw + s->raw_at;
+		char error[CONFIG_ERROR];
+
+		if (has_key(r, s->key) &&
+		    setting_set(&r->config, s, text, error))
+			return wrong(r, s->key, error);
+	}
+	return 0;
+}
+
+static int read_uids(struct reading *r, unsigned number,
+		     const struct raw_tenant *raw, struct config_tenant *t)
+{
+	for (unsigned i = 0; i < raw->uids_count; i++) {
+		char path[YAML_PATH];
+		uint64_t uid;
+
+		/* the last one means "no user" to the kernel */
+		if (text_parse_u64(raw->uids[i], UINT32_MAX - 1, &uid)) {
+			snprintf(path, sizeof(path), "tenants[%u].uids[%u]",
+				 number, i);
+			return wrong(r, path, "expected a user's number");
+		}
+		t->uids[t->n_uids++] = (uint32_t)uid;
+	}
+	return 0;
+}
+
+static bool name_ok(const char *name)
+{
+	size_t n = 0;
+
+	while (name[n] > 0x20 && name[n] < 0x7f)
+		n++;
+	return n > 0 && n < CONFIG_NAME && !name[n];
+}
+
+static bool name_taken(const struct node_config *c, const char *name)
+{
+	for (uint32_t i = 0; i < c->n_tenants; i++) {
+		if (strcmp(c->tenants[i].name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int read_tenant(struct reading *r, unsigned number)
+{
+	const struct raw_tenant *raw = &r->raw->tenants[number];
+	struct config_tenant t = { .n_uids = 0 };
+	char path[YAML_PATH], error[CONFIG_ERROR];
+
+	snprintf(path, sizeof(path), "tenants[%u]", number);
+	if (!name_ok(raw->name))
+		return wrong(r, path,
+			     "expected a name of 1 to 63 printable ASCII "
+			     "characters without spaces");
+	if (name_taken(&r->config, raw->name))
+		return wrong(r, path, "its name is there twice");
+	text_copy(t.name, sizeof(t.name), raw->name);
+	snprintf(path, sizeof(path), "tenants[%u].dram", number);
+	if (has_key(r, path) && config_quota_set(&t.dram, raw->dram, error))
+		return wrong(r, path, error);
+	if (read_uids(r, number, raw, &t))
+		return -EINVAL;
+	r->config.tenants[r->config.n_tenants++] = t;
+	return 0;
+}
+
+static int read_tenants(struct reading *r)
+{
+	if (!has_key(r, "tenants"))
+		return 0;
+	if (!r->raw->tenants_count)
+		return wrong(r, "tenants", "expected at least one");
+	memset(r->config.tenants, 0, sizeof(r->config.tenants));
+	r->config.n_tenants = 0;
+	for (unsigned i = 0; i < r->raw->tenants_count; i++) {
+		if (read_tenant(r, i))
+			return -EINVAL;
+	}
+	return 0;
+}
+
+static int read_raw(struct reading *r, const char *text, size_t len)
+{
+	cyaml_data_t *data = NULL;
+	cyaml_err_t e = cyaml_load_data((const uint8_t *)text, len,
+					&cyaml_options, &config_schema, &data,
+					NULL);
+	int result;
+
+	if (e != CYAML_OK) {
+		snprintf(r->error, CONFIG_ERROR, "%.100s: %s", r->name,
+			 cyaml_strerror(e));
+		return e == CYAML_ERR_OOM ? -ENOMEM : -EINVAL;
+	}
+	r->raw = data;
+	result = read_settings(r);
+	if (!result)
+		result = read_tenants(r);
+	cyaml_free(&cyaml_options, &config_schema, data, 0);
+	return result;
+}
+
+int config_parse(const char *text, size_t len, const char *name,
+		 struct node_config *ret_config, char error[CONFIG_ERROR])
+{
+	struct reading *r;
+	int result;
+
+	if (len > CONFIG_BYTES_MAX) {
+		snprintf(error, CONFIG_ERROR, "%.100s: larger than 1 MiB",
+			 name);
+		return -EINVAL;
+	}
+	r = mem_alloc(sizeof(*r));
+	if (!r) {
+		snprintf(error, CONFIG_ERROR, "%.100s: no memory", name);
+		return -ENOMEM;
+	}
+	r->name = name;
+	r->error = error;
+	config_defaults(&r->config);
+	result = yaml_check(text, len, name, &config_schema, &r->marks, error,
+			    CONFIG_ERROR);
+	if (!result)
+		result = read_raw(r, text, len);
+	if (result >= 0) /* 1: an empty file is all defaults */
+		*ret_config = r->config;
+	free(r);
+	return MIN(result, 0);
+}
+
+/* Reads at most cap bytes. */
+static int read_file(const char *path, char *buf, size_t cap, size_t *ret_len)
+{
+	CLEANUP(fd_close_at) int fd = -1;
+	size_t len = 0;
+
+	if (fault_point(FAULT_IO))
+		return -EIO;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	while (len < cap) {
+		ssize_t n = read(fd, buf + len, cap - len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		len += (size_t)n;
+	}
+	*ret_len = len;
+	return 0;
+}
+
+int config_load(const char *path, struct node_config *ret_config,
+		char error[CONFIG_ERROR])
+{
+	char *text = mem_alloc(CONFIG_BYTES_MAX + 1);
+	size_t len = 0;
+	int r = -ENOMEM;
+
+	if (text)
+		r = read_file(path, text, CONFIG_BYTES_MAX + 1, &len);
+	if (!r && len > CONFIG_BYTES_MAX)
+		r = -EFBIG;
+	if (r)
+		snprintf(error, CONFIG_ERROR, "%.200s: %s", path, strerror(-r));
+	else
+		r = config_parse(text, len, path, ret_config, error);
+	free(text);
+	return r;
+}

@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The keeper. Small on purpose: it must not die.
+ *
+ * Life: lock and socket; a server is started; descriptors are handed over,
+ * then held or dropped as the server says; a server that dies is replaced at
+ * once. It ends on SIGTERM or SIGINT (the server is told and given five
+ * seconds), or when a server cannot even start.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "exit.h"
+#include "keep.h"
+#include "shm/segment.h"
+
+#define STARTS_MAX 5		     /* failed starts in a row */
+#define SHORT_LIFE_NS (1 * NS_PER_S) /* shorter lives count as crashing */
+#define SHORT_LIVES_MAX 20	     /* then each start waits */
+#define STOP_NS (5 * NS_PER_S)
+
+struct keeper {
+	const struct node_config *config;
+	char path[CONFIG_PATH], lock_path[CONFIG_PATH + 8];
+	char program[4096];
+	int lock, listen, signals, config_fd;
+	struct hold_given *held;
+	size_t n_held, cap_held;
+	/* the server in hand */
+	pid_t server;
+	int control;
+	size_t given; /* held[] handed over so far */
+	bool given_all, ready;
+	uint64_t ready_ns, start_at_ns, stop_at_ns;
+	unsigned failed_starts, short_lives;
+	bool stopping;
+	int status;
+};
+
+static int fail(int status, const char *what, const char *path, int error)
+{
+	fprintf(stderr, "onecopy serve: %s %s: %s\n", what, path,
+		strerror(error));
+	return status;
+}
+
+/* ---- the place: lock and socket ------------------------------------------ */
+
+static int refuse_second(struct keeper *k)
+{
+	char text[32] = "";
+	ssize_t n = pread(k->lock, text, sizeof(text) - 1, 0);
+
+	if (n < 0)
+		n = 0;
+	text[strcspn(text, "\n")] = '\0';
+	fprintf(stderr,
+		"onecopy serve: a node already serves %s (process %s); stop it "
+		"or choose another --socket\n",
+		k->path, text[0] ? text : "unknown");
+	return PROG_REFUSED;
+}
+
+static int take_lock(struct keeper *k)
+{
+	char text[32];
+	int n;
+
+	snprintf(k->lock_path, sizeof(k->lock_path), "%s.lock", k->path);
+	k->lock = open(k->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+		       0600);
+	if (k->lock < 0)
+		return fail(PROG_REFUSED, "cannot open", k->lock_path, errno);
+	if (flock(k->lock, LOCK_EX | LOCK_NB) < 0) {
+		int r = refuse_second(k);
+
+		k->lock = fd_close(k->lock); /* its file is another's */
+		return r;
+	}
+	n = snprintf(text, sizeof(text), "%d\n", (int)getpid());
+	if (ftruncate(k->lock, 0) < 0 ||
+	    pwrite(k->lock, text, (size_t)n, 0) < 0)
+		return fail(PROG_SYSTEM, "cannot write", k->lock_path, errno);
+	return 0;
+}
+
+/* Other users may connect only where a tenant names them. */
+static mode_t socket_mode(const struct node_config *config)
+{
+	for (uint32_t i = 0; i < config->n_tenants; i++)
+		if (config->tenants[i].n_uids)
+			return 0666;
+	return 0600;
+}
+
+static int open_socket(struct keeper *k)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	struct stat st;
+	mode_t old;
+	int r;
+
+	memcpy(addr.sun_path, k->path, MIN(strlen(k->path) + 1,
+					   sizeof(addr.sun_path) - 1));
+	if (lstat(k->path, &st) == 0 && !S_ISSOCK(st.st_mode)) {
+		fprintf(stderr, "onecopy serve: %s is there and is no socket\n",
+			k->path);
+		return PROG_REFUSED;
+	}
+	unlink(k->path); /* a dead node's: the lock is ours */
+	k->listen = socket(AF_UNIX,
+			   SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (k->listen < 0)
+		return fail(PROG_SYSTEM, "socket", k->path, errno);
+	old = umask(0177);
+	r = bind(k->listen, (struct sockaddr *)&addr, sizeof(addr));
+	umask(old);
+	if (r < 0)
+		return fail(PROG_REFUSED, "cannot bind", k->path, errno);
+	if (chmod(k->path, socket_mode(k->config)) < 0 ||
+	    listen(k->listen, 128) < 0)
+		return fail(PROG_SYSTEM, "cannot listen on", k->path, errno);
+	return 0;
+}
+
+static int open_config(struct keeper *k)
+{
+	FILE *out;
+	int fd = memfd_create("onecopy-config", MFD_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	k->config_fd = fd;
+	fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	out = fd < 0 ? NULL : fdopen(fd, "w");
+	if (!out) {
+		fd_close(fd);
+		return -ENOMEM;
+	}
+	config_print(k->config, out);
+	return fclose(out) == 0 ? 0 : -errno;
+}
+
+static int open_signals(struct keeper *k)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	k->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return k->signals < 0 ? -errno : 0;
+}
+
+/* ---- holding --------------------------------------------------------------- */
+
+static int held_add(struct keeper *k, const struct hold_tag *tag, int fd)
+{
+	if (k->n_held == k->cap_held) {
+		size_t cap = MAX(2 * k->cap_held, (size_t)64);
+		struct hold_given *grown =
+			mem_grow(k->held, cap, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		k->held = grown;
+		k->cap_held = cap;
+	}
+	k->held[k->n_held++] = (struct hold_given){ *tag, fd };
+	return 0;
+}
+
+static void held_drop(struct keeper *k, const struct hold_tag *tag)
+{
+	for (size_t i = k->n_held; i-- > 0;) {
+		if (memcmp(&k->held[i].tag, tag, sizeof(*tag)))
+			continue;
+		fd_close(k->held[i].fd);
+		k->held[i] = k->held[--k->n_held];
+		return;
+	}
+}
+
+/* ---- the server process ----------------------------------------------------- */
+
+static _Noreturn void child(struct keeper *k, int control)
+{
+	sigset_t none;
+	/* out of the way of 3 and 4 first; these copies survive exec */
+	int high = fcntl(control, F_DUPFD_CLOEXEC, 10);
+	int config = fcntl(k->config_fd, F_DUPFD_CLOEXEC, 10);
+
+	if (high < 0 || config < 0 || dup2(high, 3) < 0 ||
+	    dup2(config, 4) < 0 || lseek(4, 0, SEEK_SET) < 0)
+		_exit(PROG_SYSTEM);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGINT, SIG_IGN); /* the terminal's is for the keeper */
+	execl(k->program, "onecopy", "server", (char *)NULL);
+	execl("/proc/self/exe", "onecopy", "server", (char *)NULL);
+	_exit(PROG_SYSTEM);
+}
+
+static int start_server(struct keeper *k)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
+		       0, pair) < 0)
+		return -errno;
+	k->server = fork();
+	if (k->server == 0)
+		child(k, pair[1]);
+	fd_close(pair[1]);
+	if (k->server < 0) {
+		fd_close(pair[0]);
+		return -errno;
+	}
+	k->control = pair[0];
+	k->given = 0;
+	k->given_all = k->ready = false;
+	return 0;
+}
+
+/* Hands over without waiting: POLLOUT calls again. */
+static void give(struct keeper *k)
+{
+	while (!k->given_all) {
+		bool more = k->given < k->n_held;
+		struct keep_msg m = { .op = more ? KEEP_GIVE : KEEP_GIVEN };
+		int fd = more ? k->held[k->given].fd : -1, r;
+
+		if (more)
+			m.tag = k->held[k->given].tag;
+		r = segment_send(k->control, &m, sizeof(m), &fd, more);
+		if (r == -EAGAIN)
+			return;
+		if (r < 0) { /* its end will be seen */
+			k->given_all = true;
+			return;
+		}
+		if (more)
+			k->given++;
+		else
+			k->given_all = true;
+	}
+}
+
+static void on_message(struct keeper *k, const struct keep_msg *m, int fd)
+{
+	if (m->op == KEEP_HOLD && fd >= 0) {
+		if (held_add(k, &m->tag, fd) < 0) {
+			log_error("out of memory: a descriptor is not held");
+			fd_close(fd);
+		}
+		return;
+	}
+	fd_close(fd);
+	if (m->op == KEEP_DROP) {
+		held_drop(k, &m->tag);
+	} else if (m->op == KEEP_READY && !k->ready) {
+		k->ready = true;
+		k->ready_ns = clock_ns();
+		k->failed_starts = 0;
+	}
+}
+
+static void read_control(struct keeper *k)
+{
+	struct keep_msg m;
+	int fd, r = 0;
+
+	while (k->control >= 0 && (r = keep_recv(k->control, &m, &fd)) == 0)
+		on_message(k, &m, fd);
+	if (r == -EPIPE)
+		k->control = fd_close(k->control);
+}
+
+static void plan_restart(struct keeper *k, uint64_t now)
+{
+	bool brief = k->ready && now - k->ready_ns < SHORT_LIFE_NS;
+
+	k->start_at_ns = now;
+	if (!k->ready) {
+		k->failed_starts++;
+		k->start_at_ns = now + k->failed_starts * 50 * NS_PER_MS;
+	}
+	k->short_lives = brief ? k->short_lives + 1 : 0;
+	if (k->short_lives > SHORT_LIVES_MAX)
+		k->start_at_ns = now + 200 * NS_PER_MS;
+	if (k->failed_starts >= STARTS_MAX) {
+		log_error("the server failed to start %u times: giving up",
+			  k->failed_starts);
+		k->stopping = true;
+		k->status = PROG_SYSTEM;
+	}
+}
+
+static void on_server_end(struct keeper *k, int status)
+{
+	uint64_t now = clock_ns();
+	int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+
+	read_control(k); /* what it still said counts */
+	k->control = fd_close(k->control);
+	k->server = 0;
+	if (k->stopping)
+		return;
+	if (!k->ready && !k->n_held && code > 0) {
+		k->stopping = true; /* the first start: it said why */
+		k->status = code;
+		return;
+	}
+	if (WIFSIGNALED(status))
+		log_warn("the server was ended by signal %d: starting another",
+			 WTERMSIG(status));
+	else
+		log_warn("the server ended with status %d: starting another",
+			 code);
+	plan_restart(k, now);
+}
+
+static void reap(struct keeper *k)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		if (pid == k->server)
+			on_server_end(k, status);
+}
+
+static void stop(struct keeper *k)
+{
+	struct keep_msg m = { .op = KEEP_STOP };
+
+	if (k->stopping)
+		return;
+	k->stopping = true;
+	k->stop_at_ns = clock_ns() + STOP_NS;
+	if (k->control >= 0)
+		segment_send(k->control, &m, sizeof(m), NULL, 0);
+}
+
+static void read_signals(struct keeper *k)
+{
+	struct signalfd_siginfo info;
+
+	while (read(k->signals, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo == SIGCHLD)
+			reap(k);
+		else
+			stop(k);
+	}
+}
+
+static int wait_ms(const struct keeper *k)
+{
+	uint64_t now = clock_ns();
+	uint64_t until = k->server ? (k->stopping ? k->stop_at_ns : UINT64_MAX) :
+				     k->start_at_ns;
+
+	if (until == UINT64_MAX)
+		return -1;
+	return until <= now ? 0 : (int)((until - now) / NS_PER_MS) + 1;
+}
+
+static void wait_events(struct keeper *k)
+{
+	struct pollfd p[2] = {
+		{ .fd = k->signals, .events = POLLIN },
+		{ .fd = k->control,
+		  .events = (short)(POLLIN | (k->given_all ? 0 : POLLOUT)) },
+	};
+
+	if (poll(p, 2, wait_ms(k)) < 0)
+		return; /* EINTR */
+	if (p[1].revents & (POLLIN | POLLHUP | POLLERR))
+		read_control(k);
+	if (k->control >= 0 && p[1].revents & POLLOUT)
+		give(k);
+	if (p[0].revents)
+		read_signals(k);
+}
+
+static void keep_going(struct keeper *k)
+{
+	while (k->server || !k->stopping) {
+		if (!k->server && !k->stopping && clock_ns() >= k->start_at_ns &&
+		    start_server(k) < 0) {
+			log_error("cannot start a server: %s", strerror(errno));
+			plan_restart(k, clock_ns());
+			continue;
+		}
+		wait_events(k);
+		if (k->server && k->stopping && clock_ns() >= k->stop_at_ns) {
+			log_warn("the server did not stop in time: killed");
+			kill(k->server, SIGKILL);
+			k->stop_at_ns = UINT64_MAX;
+		}
+	}
+}
+
+static void raise_limits(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < l.rlim_max) {
+		l.rlim_cur = l.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &l);
+	}
+}
+
+static int set_up(struct keeper *k)
+{
+	struct hold_tag listen_tag = { HOLD_LISTEN, 0, 0 };
+	ssize_t n = readlink("/proc/self/exe", k->program,
+			     sizeof(k->program) - 1);
+	int r;
+
+	if (n < 0 || keep_socket_path(k->config, k->path, sizeof(k->path)) < 0)
+		return fail(PROG_SYSTEM, "no path for", "the socket",
+			    ENAMETOOLONG);
+	k->program[n] = '\0';
+	raise_limits();
+	r = take_lock(k);
+	if (r == 0)
+		r = open_socket(k);
+	if (r != 0)
+		return r;
+	r = open_config(k);
+	if (r == 0)
+		r = open_signals(k);
+	if (r == 0)
+		r = held_add(k, &listen_tag, k->listen);
+	if (r < 0)
+		return fail(PROG_SYSTEM, "cannot start on", k->path, -r);
+	k->listen = -1; /* among the held now */
+	return 0;
+}
+
+int keeper_run(const struct node_config *config)
+{
+	struct keeper k = { .config = config,
+			    .lock = -1,
+			    .listen = -1,
+			    .signals = -1,
+			    .config_fd = -1,
+			    .control = -1 };
+
+	k.status = set_up(&k);
+	if (k.status == 0) {
+		log_info("serving %s", k.path);
+		keep_going(&k);
+		if (k.status == 0)
+			log_info("stopped");
+	}
+	if (k.lock >= 0) {
+		unlink(k.path);
+		unlink(k.lock_path);
+	}
+	for (size_t i = 0; i < k.n_held; i++)
+		fd_close(k.held[i].fd);
+	free(k.held);
+	fd_close(k.listen);
+	fd_close(k.signals);
+	fd_close(k.config_fd);
+	fd_close(k.lock);
+	return k.status;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A node of one's own: commands that need a node and were given none start one
+ * from their own binary and stop it again.
+ *
+ * Life cycle. node_start() makes a private directory (mode 0700, in
+ * $XDG_RUNTIME_DIR or /tmp), runs `onecopy serve` with its socket there, and
+ * returns when it answers. node_stop() ends it (SIGTERM, after a bounded wait
+ * SIGKILL) and removes the directory. It also runs at exit() if the caller
+ * forgot, and the kernel ends the node when the caller is killed. The node has
+ * a process group of its own: Ctrl-C reaches the caller, who stops it.
+ *
+ * One thread, and only the process that started a node may stop it: in a forked
+ * child node_stop() does nothing to the processes.
+ */
+#ifndef ONECOPY_PROG_NODE_H
+#define ONECOPY_PROG_NODE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "onecopy/onecopy.h"
+
+struct node;
+
+struct node_options {
+	uint64_t dram;	    /* bytes; 0: the server's default */
+	const char *socket; /* NULL: in the private directory */
+	uint64_t wait_ns;   /* until it answers; 0: 30 s */
+};
+
+#define NODE_ERROR 512
+
+/* 0; -ETIMEDOUT, -ECHILD (it ended: `error` has the last line it logged), or
+ * another -errno. `error` has NODE_ERROR bytes. */
+int node_start(const struct node_options *options, struct node **ret_node,
+	       char *error);
+/* Takes NULL. */
+void node_stop(struct node *n);
+
+const char *node_socket(const struct node *n);
+pid_t node_keeper_pid(const struct node *n);
+/* False when its process has ended by itself. */
+bool node_alive(struct node *n);
+
+/* Process id of the server behind a client; 0 or -errno. */
+int node_server_pid(oc_client *c, pid_t *ret_pid);
+
+#endif

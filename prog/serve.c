@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `onecopy serve`, and the server process that the keeper starts. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "commands.h"
+#include "config.h"
+#include "keep.h"
+
+/* Descriptors that the keeper passes (keeper.c). */
+#define SERVER_CONTROL_FD 3
+#define SERVER_CONFIG_FD  4
+
+static const struct cli_option serve_options[] = {
+	CONFIG_OPTIONS,
+	{ 'c', "config", "FILE", NULL, "YAML file, see onecopy.yaml(5)" },
+	{ 'p', "print-config", NULL, NULL,
+	  "print the configuration that would be used, and end" },
+	CLI_END
+};
+
+struct serve_args {
+	const char *file;
+	bool print;
+};
+
+/* The file first, options over it, whatever their order on the line. */
+static int read_options(const struct command *self, int argc, char **argv,
+			struct node_config *config, struct serve_args *args,
+			bool apply)
+{
+	struct cli c;
+	int id;
+
+	cli_begin(&c, self, argc, argv);
+	while ((id = cli_next(&c)) > 0) {
+		char error[CONFIG_ERROR];
+
+		if (id == 'c')
+			args->file = c.value;
+		else if (id == 'p')
+			args->print = true;
+		else if (apply && config_apply_option(config, c.option->name,
+						      c.value, error) < 0)
+			return cli_fail(self, PROG_USAGE, "--%s: %s",
+					c.option->name, error);
+	}
+	return id < 0 ? (c.status ? c.status : -1) : cli_words(&c, 0, 0);
+}
+
+static int check_memory(const struct command *self,
+			const struct node_config *config)
+{
+	uint64_t memory, dram;
+	char a[32], b[32];
+
+	if (config_memory(&memory) < 0)
+		return cli_fail(self, PROG_SYSTEM,
+				"cannot find out how much memory there is");
+	dram = config_size_bytes(config->dram, memory);
+	if (dram > memory)
+		return cli_fail(self, PROG_REFUSED,
+				"--dram %s is more than the memory there is "
+				"(%s)",
+				text_size(dram, a), text_size(memory, b));
+	if (dram < 64 * 1024)
+		return cli_fail(self, PROG_USAGE,
+				"--dram %s is too little: 64 KiB at least",
+				text_size(dram, a));
+	return 0;
+}
+
+static int serve_run(const struct command *self, int argc, char **argv)
+{
+	struct node_config config;
+	struct serve_args args = { 0 };
+	char error[CONFIG_ERROR];
+	int r;
+
+	config_defaults(&config);
+	r = read_options(self, argc, argv, &config, &args, false);
+	if (r != 0)
+		return r < 0 ? 0 : r;
+	if (args.file && config_load(args.file, &config, error) < 0)
+		return cli_fail(self, PROG_BAD_INPUT, "%s", error);
+	r = read_options(self, argc, argv, &config, &args, true);
+	if (r != 0)
+		return r;
+	r = check_memory(self, &config);
+	if (r != 0)
+		return r;
+	if (args.print) {
+		config_print(&config, stdout);
+		return 0;
+	}
+	log_to_stderr((enum log_level)config.log_level, "onecopy");
+	return keeper_run(&config);
+}
+
+const struct command command_serve = {
+	.name = "serve",
+	.summary = "run a node: keeper and server",
+	.usage = "[OPTIONS]",
+	.options = serve_options,
+	.run = serve_run,
+};
+
+/* Not for people: the keeper starts it with its descriptors in place. */
+static int read_config(struct node_config *config, char error[CONFIG_ERROR])
+{
+	CLEANUP(mem_free_at) char *text = mem_alloc(CONFIG_BYTES_MAX);
+	size_t len = 0;
+	ssize_t n;
+
+	if (!text)
+		return -ENOMEM;
+	while (len < CONFIG_BYTES_MAX &&
+	       (n = read(SERVER_CONFIG_FD, text + len,
+			 CONFIG_BYTES_MAX - len)) > 0)
+		len += (size_t)n;
+	if (!len)
+		return -EBADF;
+	return config_parse(text, len, "configuration", config, error);
+}
+
+static int server_command(const struct command *self, int argc, char **argv)
+{
+	char error[CONFIG_ERROR] = "it is started by onecopy serve";
+	struct node_config config;
+
+	(void)argc;
+	(void)argv;
+	if (fcntl(SERVER_CONTROL_FD, F_SETFD, FD_CLOEXEC) < 0 ||
+	    read_config(&config, error) < 0)
+		return cli_fail(self, PROG_USAGE, "%s", error);
+	close(SERVER_CONFIG_FD);
+	log_to_stderr((enum log_level)config.log_level, "onecopy-server");
+	return server_run(&config, SERVER_CONTROL_FD);
+}
+
+const struct command command_server = {
+	.name = "server",
+	.summary = "the server process of a node",
+	.usage = "",
+	.run = server_command,
+	.hidden = true,
+};

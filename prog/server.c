@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The server: one loop over everything. It may die at any instruction; what it
+ * must not lose is in shared memory and in the keeper's hands.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "exit.h"
+#include "front/native/native.h"
+#include "keep.h"
+#include "loop/loop.h"
+#include "store/store.h"
+#include "tier/tier.h"
+
+/* How often descriptors are looked at while rings are busy. */
+#define LOOK_NS (20 * NS_PER_US)
+#define TIER_NS (60 * NS_PER_S)
+
+struct server {
+	const struct node_config *config;
+	int control, listen;
+	struct loop *loop;
+	struct store *store;
+	struct native *native;
+	struct hold_set given;
+	struct hold_ops hold;
+	bool stop, orphaned; /* orphaned: the keeper has died */
+	uint64_t tier_ns; /* when prices are measured next */
+};
+
+static int server_hold(void *ctx, const struct hold_tag *tag, int fd)
+{
+	struct server *v = ctx;
+
+	return keep_send(v->control, KEEP_HOLD, tag, fd);
+}
+
+static void server_drop(void *ctx, const struct hold_tag *tag)
+{
+	struct server *v = ctx;
+
+	keep_send(v->control, KEEP_DROP, tag, -1);
+}
+
+static int receive_given(struct server *v)
+{
+	for (;;) {
+		struct pollfd p = { .fd = v->control, .events = POLLIN };
+		struct keep_msg m;
+		int fd, r = keep_recv(v->control, &m, &fd);
+
+		if (r == -EAGAIN) {
+			poll(&p, 1, -1);
+			continue;
+		}
+		if (r < 0)
+			return r;
+		if (m.op == KEEP_GIVEN)
+			return 0;
+		if (m.op == KEEP_STOP)
+			v->stop = true;
+		if (m.op != KEEP_GIVE || fd < 0) {
+			fd_close(fd);
+			continue;
+		}
+		r = hold_set_add(&v->given, &m.tag, fd);
+		if (r < 0)
+			return r;
+	}
+}
+
+static void on_control(void *ctx, int fd, unsigned events)
+{
+	struct server *v = ctx;
+	struct keep_msg m;
+	int got, r;
+
+	(void)events;
+	while ((r = keep_recv(fd, &m, &got)) == 0) {
+		fd_close(got);
+		if (m.op == KEEP_STOP)
+			v->stop = true;
+	}
+	if (r == -EAGAIN)
+		return;
+	log_error("the keeper has ended: the node ends");
+	v->orphaned = v->stop = true;
+}
+
+static void on_store(void *ctx, int fd, unsigned events)
+{
+	struct server *v = ctx;
+
+	(void)fd;
+	(void)events;
+	store_ready(v->store, clock_ns());
+}
+
+static void answer(void *ctx, struct store_client *c,
+		   const struct ring_call *call, const struct ring_answer *a)
+{
+	struct server *v = ctx;
+
+	native_answer(v->native, c, call, a);
+}
+
+static void announce(void *ctx, struct store_client *c)
+{
+	struct server *v = ctx;
+
+	native_announce(v->native, c);
+}
+
+static void ended(void *ctx, struct store_client *c)
+{
+	struct server *v = ctx;
+
+	native_ended(v->native, c);
+}
+
+static int make_store(struct server *v)
+{
+	const struct node_config *config = v->config;
+	uint64_t memory, dram;
+	struct store_options o = {
+		.slab_bytes = config->slab_bytes,
+		.segment_flags = config->huge == CONFIG_HUGE_AUTO ?
+					 SEGMENT_TRY_HUGE :
+					 0,
+		.grants_per_client = config->granted_frames,
+		.slab_percent = config->slab_percent,
+		.scrub_bytes_per_s = config->scrub_bytes_per_s,
+		.hold = &v->hold,
+		.threaded = true,
+		.answer = answer,
+		.announce = announce,
+		.ended = ended,
+		.ctx = v,
+	};
+	int r = config_memory(&memory);
+
+	if (r < 0)
+		return r;
+	dram = config_size_bytes(config->dram, memory);
+	o.limit_bytes = dram & ~(PAGE_BYTES - 1);
+	return store_create(&o, &v->store);
+}
+
+static void native_tenants(const struct server *v, struct native_options *o)
+{
+	const struct node_config *config = v->config;
+	uint64_t memory = 0, dram;
+
+	config_memory(&memory);
+	dram = config_size_bytes(config->dram, memory);
+	for (uint32_t i = 0; i < config->n_tenants; i++) {
+		const struct config_tenant *t = &config->tenants[i];
+		struct native_tenant *to;
+
+		if (o->n_tenants == NATIVE_TENANTS_MAX)
+			return;
+		to = &o->tenant[o->n_tenants++];
+		text_copy(to->name, sizeof(to->name), t->name);
+		to->n_uids = MIN(t->n_uids, (uint32_t)NATIVE_UIDS_MAX);
+		memcpy(to->uids, t->uids, to->n_uids * sizeof(to->uids[0]));
+		to->quota_bytes = config_size_bytes(t->dram, dram);
+	}
+}
+
+static int make_native(struct server *v)
+{
+	struct native_options o = {
+		.loop = v->loop,
+		.store = v->store,
+		.hold = &v->hold,
+		.listen_fd = v->listen,
+		.max_clients = v->config->max_clients,
+		.pins = v->config->pins,
+		.overflow = v->config->overflow_pins,
+	};
+
+	native_tenants(v, &o);
+	return native_create(&o, &v->native);
+}
+
+struct alive {
+	struct server *v;
+	uint32_t pool;
+};
+
+static bool client_alive(void *ctx, uint64_t client)
+{
+	const struct alive *a = ctx;
+
+	return native_alive(&a->v->given, a->pool, client);
+}
+
+static int take_over(struct server *v)
+{
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
+		struct alive a = { v, n };
+		struct pool *p;
+		int r = store_pool_attach(v->store, n, &v->given, client_alive,
+					  &a, &p);
+
+		if (r == -ENOENT)
+			continue;
+		if (r < 0) {
+			log_error("pool %u cannot be taken over: %s", n,
+				  strerror(-r));
+			return r;
+		}
+		store_pool_serve(p);
+		native_adopt(v->native, p, &v->given);
+	}
+	return 0;
+}
+
+static void measure_tiers(struct server *v, uint64_t now_ns)
+{
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
+		struct pool *p = store_pool(v->store, n);
+
+		if (p)
+			tier_publish(&tier_dram, p->m, now_ns / NS_PER_MS);
+	}
+	v->tier_ns = now_ns + TIER_NS;
+}
+
+static void serve(struct server *v)
+{
+	uint64_t tick = 0, look = 0;
+
+	while (!v->stop) {
+		uint64_t now = clock_ns();
+		bool awake, busy = native_turn(v->native, now, &awake);
+
+		if (busy)
+			store_settle(v->store, now);
+		if (now >= tick)
+			tick = now + store_tick(v->store, now);
+		if (now >= v->tier_ns && !busy)
+			measure_tiers(v, now);
+		if (awake && now < look) {
+			cpu_relax();
+			continue;
+		}
+		loop_run(v->loop, awake ? 0 : tick - now);
+		look = clock_ns() + LOOK_NS;
+	}
+}
+
+static void say_stopped(struct server *v)
+{
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
+		struct pool *p = store_pool(v->store, n);
+
+		if (p)
+			shared_store64_release(&p->m->header.state,
+					       POOL_STOPPED);
+	}
+	native_stop(v->native);
+}
+
+/* The keeper is gone: what it would have cleaned away. */
+static void clean_place(const struct server *v)
+{
+	char path[CONFIG_PATH], lock[CONFIG_PATH + 8];
+
+	if (keep_socket_path(v->config, path, sizeof(path)) < 0)
+		return;
+	snprintf(lock, sizeof(lock), "%s.lock", path);
+	unlink(path);
+	unlink(lock);
+}
+
+static int set_up(struct server *v)
+{
+	static const enum loop_backend backends[] = {
+		[CONFIG_BACKEND_AUTO] = LOOP_AUTO,
+		[CONFIG_BACKEND_URING] = LOOP_URING,
+		[CONFIG_BACKEND_EPOLL] = LOOP_EPOLL,
+	};
+	int r = receive_given(v);
+
+	if (r < 0)
+		return r;
+	v->listen = hold_set_take(&v->given, HOLD_LISTEN, 0, 0);
+	r = loop_create(backends[v->config->backend], &v->loop);
+	if (r == 0)
+		r = make_store(v);
+	if (r == 0)
+		r = make_native(v);
+	if (r == 0)
+		r = take_over(v);
+	if (r == 0)
+		r = loop_add(v->loop, v->control, LOOP_IN, on_control, v);
+	if (r == 0)
+		r = loop_add(v->loop, store_fd(v->store), LOOP_IN, on_store, v);
+	if (r == 0)
+		r = keep_send(v->control, KEEP_READY, NULL, -1);
+	return r;
+}
+
+int server_run(const struct node_config *config, int control)
+{
+	struct server v = { .config = config, .control = control, .listen = -1 };
+	int r;
+
+	v.hold = (struct hold_ops){ server_hold, server_drop, &v };
+	v.tier_ns = clock_ns() + TIER_NS;
+	signal(SIGPIPE, SIG_IGN);
+	prctl(PR_SET_NAME, "onecopy-server");
+	r = set_up(&v);
+	/* what nobody took belongs to nothing that is published */
+	hold_set_fini(&v.given, &v.hold);
+	if (r == 0) {
+		log_debug("ready (%s)", loop_backend_name(v.loop));
+		serve(&v);
+		say_stopped(&v);
+		if (v.orphaned)
+			clean_place(&v);
+	} else {
+		log_error("the server cannot start: %s", strerror(-r));
+	}
+	native_destroy(v.native);
+	store_destroy(v.store);
+	loop_destroy(v.loop);
+	fd_close(v.listen);
+	return r == 0 ? PROG_OK : PROG_SYSTEM;
+}

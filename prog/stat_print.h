@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ONECOPY_PROG_STAT_PRINT_H
+#define ONECOPY_PROG_STAT_PRINT_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+#include "onecopy/onecopy.h"
+
+/* A node's report for people. `last` is an earlier one, `ns` ago, or NULL:
+ * rates are then taken since the pool began, as far as the node says when. */
+void stat_print(const json_t *now, const json_t *last, uint64_t ns);
+
+/* From shared memory alone, when the server does not answer. */
+void stat_print_short(const struct oc_stat *s);
+json_t *stat_short_json(const struct oc_stat *s);
+
+#endif

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/test.h"
+#include <fcntl.h>
+#include "base/fault.h"
+#include "prog/config.h"
+
+static int parse(const char *text, struct node_config *c, char *error)
+{
+	return config_parse(text, strlen(text), "f.yaml", c, error);
+}
+
+static void defaults(struct node_config *c)
+{
+	memset(c, 0, sizeof(*c));
+	config_defaults(c);
+}
+
+/* Prints, reads back, compares. */
+static void check_round_trip(const struct node_config *c)
+{
+	char *text = NULL, error[CONFIG_ERROR] = "";
+	struct node_config back;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+
+	CHECK(out);
+	config_print(c, out);
+	CHECK_OK(fclose(out));
+	memset(&back, 0, sizeof(back));
+	fprintf(stderr, "%s", text);
+	if (config_parse(text, len, "printed", &back, error))
+		FAIL("%s", error);
+	CHECK_MEM(c, &back, sizeof(back));
+	free(text);
+}
+
+TEST(empty_is_all_defaults)
+{
+	static const char *const empty[] = { "",      "\n", "# nothing\n",
+					     "---\n", "{}", "--- {}\n" };
+	struct node_config want, c;
+	char error[CONFIG_ERROR];
+
+	defaults(&want);
+	CHECK_INT(want.dram.share, ==, 2500);
+	CHECK_STR(want.tenants[0].name, "default");
+	for (size_t i = 0; i < ARRAY_LEN(empty); i++) {
+		memset(&c, 0x5a, sizeof(c));
+		CHECK_OK(parse(empty[i], &c, error));
+		CHECK_MEM(&c, &want, sizeof(c));
+	}
+	check_round_trip(&want);
+}
+
+static const char everything[] = "socket: /run/one \"copy\\.sock\n"
+				 "dram: 12.5%\n"
+				 "slab: 1G\n"
+				 "scrub: 128MiB/s\n"
+				 "huge_pages: never\n"
+				 "backend: epoll\n"
+				 "log_level: debug\n"
+				 "clients:\n"
+				 "  max: 7\n"
+				 "  pins: 100\n"
+				 "  overflow_pins: 0\n"
+				 "  granted_frames: 64\n"
+				 "  slab_share: 30%\n"
+				 "tenants:\n"
+				 "  - name: a\n"
+				 "    uids: [0, 1000, 4294967294]\n"
+				 "    dram: 3GiB\n"
+				 "  - {name: \"b:c\", dram: 50%}\n"
+				 "  - name: '#d'\n";
+
+TEST(every_key)
+{
+	char error[CONFIG_ERROR] = "";
+	struct node_config c;
+
+	if (parse(everything, &c, error))
+		FAIL("%s", error);
+	CHECK_STR(c.socket, "/run/one \"copy\\.sock");
+	CHECK_INT(c.dram.share, ==, 1250);
+	CHECK_INT(c.slab_bytes, ==, 1 << 30);
+	CHECK_INT(c.scrub_bytes_per_s, ==, 128 << 20);
+	CHECK_INT(c.huge, ==, CONFIG_HUGE_NEVER);
+	CHECK_INT(c.backend, ==, CONFIG_BACKEND_EPOLL);
+	CHECK_INT(c.log_level, ==, LOG_DEBUG);
+	CHECK_INT(c.max_clients, ==, 7);
+	CHECK_INT(c.pins, ==, 100);
+	CHECK_INT(c.overflow_pins, ==, 0);
+	CHECK_INT(c.granted_frames, ==, 64);
+	CHECK_INT(c.slab_percent, ==, 30);
+	CHECK_INT(c.n_tenants, ==, 3);
+	CHECK_INT(c.tenants[0].n_uids, ==, 3);
+	CHECK_INT(c.tenants[0].uids[2], ==, 4294967294);
+	CHECK_INT(c.tenants[0].dram.bytes, ==, 3ll << 30);
+	CHECK_STR(c.tenants[1].name, "b:c");
+	CHECK_INT(c.tenants[1].dram.share, ==, 5000);
+	CHECK_STR(c.tenants[2].name, "#d");
+	CHECK_INT(c.tenants[2].n_uids, ==, 0);
+	check_round_trip(&c);
+}
+
+TEST(wrong_files_say_where)
+{
+	static const struct {
+		const char *text, *says;
+	} bad[] = {
+		{ "dram: 1G\nsokcet: x\n",
+		  "f.yaml:2: unknown key 'sokcet'; did you mean 'socket'?" },
+		{ "\n\nzzz: 1\n", "f.yaml:3: unknown key 'zzz'" },
+		{ "clients:\n  max: 1\n  pin: 1\n",
+		  "f.yaml:3: unknown key 'pin'; did you mean 'pins'?" },
+		{ "tenants:\n  - name: a\n    uid: [1]\n",
+		  "f.yaml:3: unknown key 'uid'; did you mean 'uids'?" },
+		{ "dram: 1G\ndram: 2G\n",
+		  "f.yaml:2: 'dram' is there twice (first on line 1)" },
+		{ "\ndram: lots\n",
+		  "f.yaml:2: dram: 'lots': expected a size like 8G" },
+		{ "dram:\n", "f.yaml:1: dram: '': expected a size" },
+		{ "dram: 0\n", "expected a size" },
+		{ "dram: 101%\n", "expected a size" },
+		{ "dram: -1G\n", "expected a size" },
+		{ "dram: 99999999999G\n", "expected a size" },
+		{ "slab: 65537\n", "f.yaml:1: slab: '65537': expected auto" },
+		{ "scrub: fast\n", "f.yaml:1: scrub: 'fast': expected a rate" },
+		{ "huge_pages: maybe\n", "expected auto or never" },
+		{ "backend: select\n", "expected auto, uring or epoll" },
+		{ "log_level: 3\n", "expected error, warn, info or debug" },
+		{ "clients:\n  max: 513\n",
+		  "f.yaml:2: clients.max: '513': expected a number" },
+		{ "clients:\n  max: 0\n", "expected a number from 1 to 512" },
+		{ "clients: {slab_share: 30}\n", "expected whole percents" },
+		{ "clients: {slab_share: 0%}\n", "expected whole percents" },
+		{ "clients: 3\n", "f.yaml:1: 'clients': expected a mapping" },
+		{ "clients: []\n", "f.yaml:1: 'clients': expected a mapping" },
+		{ "dram: [1G]\n", "f.yaml:1: 'dram': expected one value" },
+		{ "tenants: a\n", "f.yaml:1: 'tenants': expected a list" },
+		{ "tenants: []\n", "f.yaml:1: tenants: expected at least one" },
+		{ "tenants:\n  - a\n",
+		  "f.yaml:2: 'tenants[0]': expected a mapping" },
+		{ "tenants:\n  - dram: 1G\n",
+		  "f.yaml:2: tenants[0]: expected a name" },
+		{ "tenants: [{name: \"a b\"}]\n", "expected a name" },
+		{ "tenants: [{name: a},\n {name: a}]\n",
+		  "f.yaml:2: tenants[1]: its name is there twice" },
+		{ "tenants:\n - name: a\n   uids:\n   - 1\n   - root\n",
+		  "f.yaml:5: tenants[0].uids[1]: expected a user's number" },
+		{ "tenants: [{name: a, uids: [4294967295]}]\n",
+		  "expected a user's number" },
+		{ "tenants: [{name: a, uids: [0,1,2,3,4,5,6,7,8,9,10,11,12,"
+		  "13,14,15,16]}]",
+		  "'tenants[0].uids' has more than 16 entries" },
+		{ "- a\n", "f.yaml:1: expected a mapping" },
+		{ "word\n", "f.yaml:1: expected a mapping" },
+		{ "dram: 1G\n--- \ndram: 2G\n", "more than one document" },
+		{ "dram: &a 1G\nslab: *a\n", "f.yaml:2: aliases" },
+		{ "{a: [}\n", "f.yaml:1: " },
+		{ "? [a]\n: b\n", "f.yaml:1: a key must be a word" },
+		{ "dram: \"\\0\"\n", "a zero byte" },
+		{ "dram: 'x\n", "not YAML" },
+		{ "dram: \xc3\x28\n", "not YAML" },
+		{ "socket: ''\n", "f.yaml:1: socket: '': expected a path" },
+		{ "socket: \"a\\nb\"\n", "'a?b': expected a path" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		char error[CONFIG_ERROR] = "";
+		struct node_config c, untouched;
+
+		memset(&c, 0x5a, sizeof(c));
+		untouched = c;
+		fprintf(stderr, "%s\n", bad[i].text);
+		CHECK_INT(parse(bad[i].text, &c, error), ==, -EINVAL);
+		if (!strstr(error, bad[i].says))
+			FAIL("\"%s\" does not say \"%s\"", error, bad[i].says);
+		CHECK(!strchr(error, '\n'));
+		CHECK_MEM(&c, &untouched, sizeof(c));
+	}
+}
+
+TEST(hostile_size_and_depth)
+{
+	size_t len = CONFIG_BYTES_MAX;
+	char error[CONFIG_ERROR];
+	char *text = malloc(len + 1);
+	struct node_config c;
+
+	CHECK(text);
+	memset(text, '[', len + 1);
+	CHECK_INT(config_parse(text, len + 1, "f", &c, error), ==, -EINVAL);
+	CHECK_STR(error, "f: larger than 1 MiB");
+	CHECK_INT(config_parse(text, len, "f", &c, error), ==, -EINVAL);
+	memset(text, 'a', len);
+	CHECK_INT(config_parse(text, len, "f", &c, error), ==, -EINVAL);
+	memset(text, '\n', len);
+	CHECK_OK(config_parse(text, len, "f", &c, error));
+	free(text);
+}
+
+TEST(too_many_tenants)
+{
+	char text[4096] = "tenants:\n", error[CONFIG_ERROR] = "";
+	size_t at = strlen(text);
+	struct node_config c;
+
+	for (int i = 0; i < CONFIG_TENANTS_MAX; i++)
+		at += (size_t)snprintf(text + at, sizeof(text) - at,
+				       "- name: t%d\n", i);
+	CHECK_OK(parse(text, &c, error));
+	CHECK_INT(c.n_tenants, ==, CONFIG_TENANTS_MAX);
+	check_round_trip(&c);
+	snprintf(text + at, sizeof(text) - at, "- name: more\n");
+	CHECK_INT(parse(text, &c, error), ==, -EINVAL);
+	CHECK_STR(error, "f.yaml:18: 'tenants' has more than 16 entries");
+}
+
+TEST(every_option)
+{
+	static const char *const values[] = {
+		"/tmp/x.sock", "8G", "64M", "0", "never", "uring", "error", "9",
+	};
+	char error[CONFIG_ERROR] = "";
+	struct node_config c;
+
+	defaults(&c);
+	CHECK_INT(config_n_options, ==, ARRAY_LEN(values));
+	for (size_t i = 0; i < config_n_options; i++) {
+		CHECK_INT(config_options[i].id, ==, CONFIG_OPTION_FIRST + i);
+		CHECK_OK(config_apply_option(&c, config_options[i].name,
+					     values[i], error));
+		CHECK_INT(config_apply_option(&c, config_options[i].name, "",
+					      error),
+			  ==, -EINVAL);
+		CHECK(strncmp(error, "'': expected", 12) == 0);
+	}
+	CHECK_STR(c.socket, "/tmp/x.sock");
+	CHECK(c.dram.bytes == 8ull << 30 && !c.dram.share);
+	CHECK_INT(c.slab_bytes, ==, 64 << 20);
+	CHECK_INT(c.scrub_bytes_per_s, ==, 0);
+	CHECK_INT(c.huge, ==, CONFIG_HUGE_NEVER);
+	CHECK_INT(c.backend, ==, CONFIG_BACKEND_URING);
+	CHECK_INT(c.log_level, ==, LOG_ERROR);
+	CHECK_INT(c.max_clients, ==, 9);
+	check_round_trip(&c);
+	CHECK_INT(config_apply_option(&c, "nothing", "1", error), ==, -ENOENT);
+}
+
+TEST(memory_and_shares)
+{
+	struct config_size quarter = { .share = 2500 };
+	uint64_t bytes = 0;
+
+	CHECK_OK(config_memory(&bytes));
+	CHECK_INT(bytes, >, 1 << 20);
+	CHECK_INT(config_size_bytes(quarter, 16ull << 30), ==, 4ll << 30);
+	CHECK_INT(config_size_bytes(quarter, UINT64_MAX), ==,
+		  (UINT64_MAX / 4) & ~4095ull);
+	quarter = (struct config_size){ .bytes = 10000 };
+	CHECK_INT(config_size_bytes(quarter, 0), ==, 8192);
+}
+
+TEST(files)
+{
+	char path[] = "/tmp/onecopy-config-XXXXXX", error[CONFIG_ERROR] = "";
+	struct node_config c;
+	int fd = mkostemp(path, O_CLOEXEC);
+
+	CHECK(fd >= 0);
+	CHECK_INT(write(fd, everything, sizeof(everything) - 1), ==,
+		  sizeof(everything) - 1);
+	CHECK_OK(config_load(path, &c, error));
+	CHECK_INT(c.max_clients, ==, 7);
+	CHECK_OK(ftruncate(fd, CONFIG_BYTES_MAX + 1));
+	CHECK_INT(config_load(path, &c, error), ==, -EFBIG);
+	close(fd);
+	unlink(path);
+	CHECK_INT(config_load(path, &c, error), ==, -ENOENT);
+	CHECK(strstr(error, "No such file"));
+	CHECK_INT(config_load("/tmp", &c, error), ==, -EISDIR);
+}
+
+TEST(every_fault_is_reported)
+{
+	uint64_t n = 0;
+	int r;
+
+	do {
+		char error[CONFIG_ERROR] = "";
+		struct node_config c;
+
+		fault_arm(FAULT_ALL, ++n, false);
+		r = parse(everything, &c, error);
+		CHECK(r == 0 || r == -ENOMEM);
+		CHECK_INT(r == 0, ==, !fault_fired());
+		CHECK_INT(r != 0, ==, error[0] != 0);
+	} while (r);
+	CHECK_INT(n, >, 5);
+}

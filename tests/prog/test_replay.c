@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Replays of small traces, and of a real one where it is. */
+#include <stdbool.h>
+
+#include "tests/prog/run.h"
+#include "tests/test.h"
+
+static json_int_t number(const json_t *root, const char *name)
+{
+	json_t *value = json_object_get(root, name);
+
+	if (!json_is_number(value))
+		FAIL("no number %s", name);
+	return json_integer_value(value);
+}
+
+static void check_right(const json_t *root)
+{
+	CHECK_INT(number(root, "wrong_bytes"), ==, 0);
+	CHECK_INT(number(root, "bad_blocks"), ==, 0);
+	CHECK_INT(number(root, "died"), ==, 0);
+	CHECK_INT(number(root, "sealed_blocks") + number(root, "exists") +
+			  number(root, "refused") + number(root, "hit_blocks"),
+		  ==, number(root, "blocks"));
+}
+
+/* 8 conversations of 5 turns by 4 blocks, all from one first block: room for
+ * everything, so each block is computed once. */
+TEST(each_block_is_computed_once)
+{
+	const char *trace = run_trace(40, 8, 5, 4);
+	struct run r = RUN("replay", "--json", "--dram", "64M", "--block-bytes",
+			   "16K", trace);
+	json_t *root = run_json(&r);
+
+	CHECK_INT(r.status, ==, 0);
+	check_right(root);
+	CHECK_INT(number(root, "requests"), ==, 40);
+	CHECK_INT(number(root, "blocks"), ==, 8 * (4 + 8 + 12 + 16 + 20));
+	CHECK_INT(number(root, "sealed_blocks"), ==, 8 * 19 + 1);
+	CHECK_INT(number(root, "hit_blocks"), ==, 480 - 153);
+	CHECK_INT(number(root, "evicted"), ==, 0);
+	CHECK_INT(number(root, "verified_bytes"), >=, 2ll * 327 * 16384);
+	CHECK(json_is_real(json_object_get(root, "moves_per_byte")));
+	CHECK(json_is_object(json_object_get(root, "latency_ns")));
+	json_decref(root);
+	run_free(&r);
+	run_clean();
+}
+
+TEST(text_report)
+{
+	const char *trace = run_trace(20, 4, 5, 2);
+	struct run r = RUN("replay", "--dram", "64M", trace);
+
+	CHECK_INT(r.status, ==, 0);
+	CHECK(strstr(r.out, "wrong bytes  0") != NULL);
+	run_free(&r);
+	run_clean();
+}
+
+TEST(several_writers_and_readers)
+{
+	const char *trace = run_trace(200, 10, 5, 4);
+	struct run r = RUN("replay", "--json", "--dram", "64M", "--clients",
+			   "3", "--readers", "2", "--block-bytes", "16K",
+			   trace);
+	json_t *root = run_json(&r);
+
+	CHECK_INT(r.status, ==, 0);
+	check_right(root);
+	CHECK_INT(number(root, "requests"), ==, 200);
+	CHECK_INT(number(root, "clients"), ==, 3);
+	json_decref(root);
+	run_free(&r);
+	run_clean();
+}
+
+/* The pool is full nearly at once: it makes room, and nothing is wrong. */
+TEST(a_small_pool_evicts)
+{
+	const char *trace = run_trace(400, 20, 5, 4);
+	struct run r = RUN("replay", "--json", "--dram", "4M", "--block-bytes",
+			   "64K", trace);
+	json_t *root = run_json(&r);
+
+	CHECK_INT(r.status, ==, 0);
+	check_right(root);
+	CHECK_INT(number(root, "evicted"), >, 0);
+	json_decref(root);
+	run_free(&r);
+	run_clean();
+}
+
+TEST(limit_and_seed_on_a_running_node)
+{
+	const char *trace = run_trace(40, 8, 5, 4);
+	json_t *root;
+	struct run r;
+	char socket[108];
+	pid_t node = run_node("64M", socket);
+
+	for (int i = 0; i < 3; i++) {
+		r = RUN("replay", "--json", "--node", socket, "--limit", "8",
+			"--readers", "0", "--seed", i == 2 ? "7" : "1", trace);
+		CHECK_INT(r.status, ==, 0);
+		root = run_json(&r);
+		check_right(root);
+		CHECK_INT(number(root, "requests"), ==, 8);
+		/* The second finds everything; another seed finds nothing but
+		 * the first block, which all conversations share. */
+		CHECK_INT(number(root, "hit_blocks"), ==, i == 1 ? 32 : 7);
+		json_decref(root);
+		run_free(&r);
+	}
+	CHECK_INT(run_end(node, SIGTERM), ==, 0);
+	run_clean();
+}
+
+static const char *real_trace(char *path, size_t cap)
+{
+	const char *dir = getenv("ONECOPY_TRACES");
+
+	snprintf(path, cap, "%s/conversation.jsonl",
+		 dir ? dir : "../shared/traces");
+	if (access(path, R_OK) != 0)
+		SKIP("%s: not here; ONECOPY_TRACES names its folder", path);
+	return path;
+}
+
+/* What least-recently-used gives with the same order of touches, as counted by
+ * a simulation: 6.534 % at 3,000 blocks and 21.160 % at 10,000. */
+static void check_rate(const char *dram, double percent)
+{
+	char path[256];
+	struct run r;
+	json_t *root;
+	double rate;
+
+	real_trace(path, sizeof(path));
+	r = RUN("replay", "--json", "--block-bytes", "4K", "--dram", dram,
+		"--readers", "1", path);
+	CHECK_INT(r.status, ==, 0);
+	root = run_json(&r);
+	check_right(root);
+	rate = 100 * json_real_value(json_object_get(root, "prefix_hit_rate"));
+	if (rate < percent - 0.5 || rate > percent + 0.5)
+		FAIL("hit rate %.3f %%, not %.3f %%", rate, percent);
+	json_decref(root);
+	run_free(&r);
+}
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SLOW 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SLOW 1
+#endif
+#endif
+
+TEST(real_trace_starts)
+{
+	char path[256];
+	struct run r;
+	json_t *root;
+
+	real_trace(path, sizeof(path));
+	r = RUN("replay", "--json", "--limit", "200", "--dram", "64M",
+		"--block-bytes", "16K", "--clients", "2", path);
+	CHECK_INT(r.status, ==, 0);
+	root = run_json(&r);
+	check_right(root);
+	json_decref(root);
+	run_free(&r);
+}
+
+TEST(real_trace_at_3000_blocks)
+{
+#ifdef SLOW
+	SKIP("too slow with a sanitizer");
+#endif
+	check_rate("12288000", 6.534);
+}
+
+TEST(real_trace_at_10000_blocks)
+{
+#ifdef SLOW
+	SKIP("too slow with a sanitizer");
+#endif
+	check_rate("40960000", 21.160);
+}
