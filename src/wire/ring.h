@@ -37,7 +37,7 @@
 
 #include "base/shared.h"
 
-#define RING_SLOTS 1024 /* requests under way, a power of two */
+#define RING_SLOTS	1024 /* requests under way, a power of two */
 #define RING_BLOB_BYTES 65536ull
 
 enum ring_op {
@@ -62,15 +62,16 @@ enum ring_op {
 
 /* Written by the client. 128 bytes. */
 struct ring_req {
-	shared_u64 seq;	    /* last; 0 = never used; grows by RING_SLOTS.. per slot */
-	shared_u64 op;	    /* enum ring_op */
-	shared_u64 part;    /* frame_part() */
+	shared_u64 seq; /* last; 0 = never used; grows by RING_SLOTS.. per slot */
+	shared_u64 op;	 /* enum ring_op */
+	shared_u64 part; /* frame_part() */
 	shared_u64 key[4];
 	shared_u64 loc;
 	shared_u64 gen;
-	shared_u64 extent;  /* bytes << 32 | tokens */
+	shared_u64 extent; /* bytes << 32 | tokens */
 	shared_u64 checksum;
-	shared_u64 timeout_ns; /* how long the server may keep it; 0: answer at once */
+	shared_u64
+		timeout_ns; /* how long the server may keep it; 0: answer at once */
 	shared_u64 arg;
 	shared_u64 arg2;
 	shared_u32 waiting; /* a thread sleeps on resp.seq */
