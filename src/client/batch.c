@@ -160,14 +160,13 @@ int pin_window(oc_client *c, const struct pin_job *jobs, size_t n,
 static void count_batch(oc_client *c, const struct oc_pin *pins, size_t n,
 			size_t pinned)
 {
-	struct stripe *s = pin_stripe(c);
 	uint64_t bytes = 0;
 
 	for (size_t i = 0; i < n; i++)
 		bytes += pins[i].data ? pins[i].bytes : 0;
-	pin_count(&s->pins, pinned);
-	pin_count(&s->misses, n - pinned);
-	pin_count(&s->read_bytes, bytes);
+	client_add(c, CLIENT_PINS, pinned);
+	client_add(c, CLIENT_MISSES, n - pinned);
+	client_add(c, CLIENT_READ_BYTES, bytes);
 }
 
 int oc_pin_batch(oc_ns *ns, const struct oc_key *keys, size_t n,

@@ -8,7 +8,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include "onecopy/onecopy.h"
+#include <onecopy/onecopy.h>
 #include "base/fault.h"
 #include "base/hash.h"
 

@@ -133,17 +133,24 @@ static int make_family(oc_client *c)
 	return 0;
 }
 
+static void *aligned_zeros(size_t bytes)
+{
+	void *p = fault_point(FAULT_ALLOC)
+			  ? NULL
+			  : aligned_alloc(CACHE_LINE,
+					  ALIGN_UP(bytes, CACHE_LINE));
+
+	return p ? memset(p, 0, bytes) : NULL;
+}
+
 static oc_client *client_alloc(void)
 {
 	static _Atomic(uint64_t) serials;
 	oc_client *c;
 
-	if (fault_point(FAULT_ALLOC))
-		return NULL;
-	c = aligned_alloc(CACHE_LINE, ALIGN_UP(sizeof(*c), CACHE_LINE));
+	c = aligned_zeros(sizeof(*c));
 	if (!c)
 		return NULL;
-	memset(c, 0, sizeof(*c));
 	c->serial = 1 + atomic_fetch_add_explicit(&serials, 1,
 						  memory_order_relaxed);
 	c->socket = c->wake = c->notify = -1;
@@ -168,7 +175,7 @@ static int client_create(const struct oc_client_options *o,
 	c->region = mem_array(LAYOUT_SLABS_MAX, sizeof(*c->region));
 	c->info = mem_array(LAYOUT_SLABS_MAX, sizeof(*c->info));
 	c->call = mem_array(RING_SLOTS, sizeof(*c->call));
-	c->stripe = mem_array(CLIENT_STRIPES, sizeof(*c->stripe));
+	c->stripe = aligned_zeros(CLIENT_STRIPES * sizeof(*c->stripe));
 	r = slots_init(&c->calls, RING_SLOTS);
 	if (r == 0)
 		r = make_family(c);
@@ -417,7 +424,7 @@ int oc_client_connect(const struct oc_client_options *options,
 
 void oc_client_close(oc_client *c)
 {
-	uint64_t sums[4];
+	uint64_t sums[CLIENT_COUNTS];
 
 	if (!c)
 		return;

@@ -67,7 +67,6 @@ static int pin_try(oc_client *c, const struct view *v, const uint64_t key[4],
 	uint64_t entry;
 	int r = OC_MISS;
 
-	/* both buckets at once: half of the entries are in the second */
 	table_prefetch(&v->table, h);
 	while (r == OC_MISS && (entry = table_probe(&v->table, h, &cursor))) {
 		const struct frame_desc *d;
@@ -157,7 +156,7 @@ static void touch(oc_client *c, const uint64_t *words, size_t n)
 	if ((int64_t)(at + n - shared_load64(&seg->header.touch_tail)) > 0)
 		shared_store64_release(&seg->header.touch_tail, at + n);
 	if (unlikely(at / COUNT_EVERY != (at + n) / COUNT_EVERY)) {
-		uint64_t sums[4];
+		uint64_t sums[CLIENT_COUNTS];
 
 		client_count(c, sums);
 	}
@@ -273,7 +272,6 @@ int oc_pin(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	   unsigned flags, struct oc_pin *ret_pin)
 {
 	oc_client *c = ns->c;
-	struct stripe *s;
 	int r;
 
 	if (client_is_child(c))
@@ -282,12 +280,11 @@ int oc_pin(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 		return client_fail(c, -EINVAL, "no part (%u, %u) here",
 				   part.group, part.rank);
 	r = pin_one(c, key, ns_part(ns, part), flags, ret_pin);
-	s = pin_stripe(c);
 	if (likely(r == 0)) {
-		pin_count(&s->pins, 1);
-		pin_count(&s->read_bytes, ret_pin->bytes);
+		client_add(c, CLIENT_PINS, 1);
+		client_add(c, CLIENT_READ_BYTES, ret_pin->bytes);
 	} else if (r > 0) {
-		pin_count(&s->misses, 1);
+		client_add(c, CLIENT_MISSES, 1);
 	}
 	return r;
 }

@@ -17,16 +17,6 @@ void pin_raise_high(oc_client *c, uint32_t slot);
 int pin_verify(oc_client *c, const struct oc_key *key, uint64_t part,
 	       struct oc_pin *pin);
 
-static inline struct stripe *pin_stripe(const oc_client *c)
-{
-	return &c->stripe[slots_thread() % CLIENT_STRIPES];
-}
-
-static inline void pin_count(_Atomic(uint64_t) *counter, uint64_t n)
-{
-	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
-}
-
 static inline void pin_show(oc_client *c, uint32_t slot, uint64_t loc,
 			    uint64_t gen)
 {

@@ -49,11 +49,12 @@ enum ring_op {
 	RING_PIN = 5,	  /* key, part -> overflow slot, loc, gen */
 	RING_UNPIN = 6,	  /* arg = overflow slot */
 	RING_CANCEL = 7,  /* arg = slot, arg2 = its seq */
-	RING_NS_OPEN = 8, /* spec in the blob -> result = namespace id */
+	RING_NS_OPEN = 8, /* spec in the blob -> arg = namespace id */
 	RING_REPORT = 9,  /* question in the blob -> JSON text in the blob,
 			     piece by piece: arg = offset, arg2 = report id
 			     (0: make a new one) -> result = bytes of this
-			     piece, arg = bytes of all, arg2 = report id */
+			     piece, arg = bytes of all, arg2 = report id;
+			     OC_STALE: no such report (any more) */
 	RING_BAD = 10,	  /* loc, gen: the client's verification failed; the
 			     server checks for itself and drops it */
 	RING_OPS

@@ -402,14 +402,19 @@ static void do_blob(struct fake *f, const struct ring_call *q,
 
 		shared_load_bytes(&spec, sizeof(spec), f->client->blob);
 		a->result = ns_spec_check(&spec);
-		a->result = a->result ? a->result : 1;
+		a->arg = 1;
 		return;
 	}
-	/* In two pieces. */
+	/* In two pieces; the first second one comes from another server. */
+	if (q->arg2 == 9 && !f->stale_once) {
+		f->stale_once = true;
+		a->result = OC_STALE;
+		return;
+	}
 	a->arg = strlen(REPORT);
 	a->arg2 = 9;
 	a->result = (int64_t)MIN(a->arg - q->arg, 8ull);
-	shared_store_bytes(f->client->blob, 16, REPORT + q->arg,
+	shared_store_bytes(f->client->blob, 16, &REPORT[q->arg],
 			   (size_t)a->result);
 }
 

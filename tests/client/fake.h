@@ -44,6 +44,7 @@ struct fake {
 	/* Switches of the tests. */
 	_Atomic(bool) mute_ring, mute_socket, refuse_region;
 	_Atomic(uint64_t) done, granted, abandoned, unpinned, bad, cancelled;
+	bool stale_once; /* a report was lost once */
 	void (*spoil)(union msg *welcome, int *fds, unsigned *n_fds);
 };
 
