@@ -211,7 +211,7 @@ static _Noreturn void child(struct keeper *k, int control)
 	int config = fcntl(k->config_fd, F_DUPFD_CLOEXEC, 10);
 
 	if (high < 0 || config < 0 ||
-	    dup2(high, 3) < 0 || /* words: passed on to the server */
+	    dup2(high, 3) < 0 ||   /* words: passed on to the server */
 	    dup2(config, 4) < 0 || /* words: so is this */
 	    lseek(4, 0, SEEK_SET) < 0)
 		_exit(PROG_SYSTEM);

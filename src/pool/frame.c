@@ -67,14 +67,20 @@ struct pool_slab *pool_find(const struct pool *p, const uint64_t key[4],
 	return NULL;
 }
 
-void pool_free_push(struct pool *p, struct pool_slab *s, uint32_t frame)
+void pool_free_link(struct pool *p, struct pool_slab *s, uint32_t frame)
 {
 	struct pool_arena *a = &p->arena[s->arena];
 
 	p->item_next[s->base + frame] = a->free_head;
 	a->free_head = s->base + frame;
+}
+
+void pool_free_push(struct pool *p, struct pool_slab *s, uint32_t frame)
+{
 	s->n_free++;
 	pool_count(p, POOL_C_free_frames, 1);
+	if (!s->draining)
+		pool_free_link(p, s, frame);
 }
 
 void pool_frame_grant(struct pool *p, struct pool_slab *s, uint32_t frame,

@@ -14,6 +14,7 @@ void pool_drop(struct pool *p, enum hold_kind kind, uint64_t id);
 /* pool/frame.c: word by the table; aborts on an illegal event */
 void pool_frame_step(struct pool_slab *s, uint32_t frame,
 		     enum frame_event event);
+void pool_free_link(struct pool *p, struct pool_slab *s, uint32_t frame);
 void pool_free_push(struct pool *p, struct pool_slab *s, uint32_t frame);
 
 /* pool/slab.c */

@@ -43,6 +43,7 @@ struct pool_slab {
 	uint32_t n_free, n_granted, n_sealed, n_doomed;
 	uint64_t touched_sum; /* of the sealed frames' stamps */
 	bool retiring;
+	bool draining; /* nothing is granted here: it is being emptied */
 };
 
 struct pool_arena {
@@ -177,6 +178,10 @@ int pool_slab_reshape(struct pool *p, uint32_t id, uint64_t owner,
 		      uint64_t frame_bytes, uint32_t *ret_id);
 /* An empty slab of a living writer: announced as going. */
 void pool_slab_retire(struct pool *p, uint32_t id);
+/* Keeps its free frames, and those that become free, from being granted; or
+ * gives them out again. */
+void pool_slab_drain(struct pool *p, uint32_t id);
+void pool_slab_undrain(struct pool *p, uint32_t id);
 /* Its memory and id are free again (all have let go). */
 void pool_slab_finish(struct pool *p, uint32_t id);
 /* The writer has ended: its slabs belong to nobody. */

@@ -59,6 +59,20 @@ static int slab_hold(struct pool *p, struct pool_slab *s)
 	return r;
 }
 
+/* Room for all frames that this shape may bring, so that an index of millions
+ * is not rebuilt while it is in use; where that would be extravagant, for what
+ * is there. */
+#define ENTRIES_AHEAD (4ull << 20)
+
+static uint64_t entries_expected(const struct pool *p,
+				 const struct pool_slab *s)
+{
+	uint64_t now = pool_counter(p, POOL_C_frames) + s->frames;
+	uint64_t ahead = p->budget->limit / s->frame_bytes;
+
+	return MAX(now, MIN(ahead, ENTRIES_AHEAD));
+}
+
 /* Everything that can fail, and nothing that others see. On failure the
  * payload is still the caller's. */
 static int slab_prepare(struct pool *p, const struct segment *payload,
@@ -82,7 +96,7 @@ static int slab_prepare(struct pool *p, const struct segment *payload,
 	if (r < 0)
 		goto fail;
 	s->desc = s->desc_segment.base;
-	r = pool_index_reserve(p, pool_counter(p, POOL_C_frames) + s->frames);
+	r = pool_index_reserve(p, entries_expected(p, s));
 	if (r < 0)
 		goto fail;
 	r = pool_arena_get(p, s->owner, s->frame_bytes, &s->arena);
@@ -166,19 +180,42 @@ int pool_slab_add(struct pool *p, struct segment *payload, uint64_t owner,
 	return 0;
 }
 
-/* Takes an empty slab's frames out of service: nothing is granted from it. */
-static void slab_withdraw_frames(struct pool *p, struct pool_slab *s)
+/* Takes a slab's free frames off its arena's list. */
+static void unlink_free(struct pool *p, struct pool_slab *s)
 {
-	struct pool_arena *a = &p->arena[s->arena];
-	uint32_t *link = &a->free_head;
+	uint32_t *link = &p->arena[s->arena].free_head;
 
-	must(pool_slab_empty(s));
 	while (*link != POOL_NO_ITEM) {
 		if (*link - s->base < s->frames)
 			*link = p->item_next[*link];
 		else
 			link = &p->item_next[*link];
 	}
+}
+
+void pool_slab_drain(struct pool *p, uint32_t id)
+{
+	p->slab[id]->draining = true;
+	unlink_free(p, p->slab[id]);
+}
+
+void pool_slab_undrain(struct pool *p, uint32_t id)
+{
+	struct pool_slab *s = p->slab[id];
+
+	s->draining = false;
+	for (uint32_t f = s->frames; f-- > 0;)
+		if (pool_frame_state(s, f) == FRAME_FREE)
+			pool_free_link(p, s, f);
+}
+
+/* Takes an empty slab's frames out of service: nothing is granted from it. */
+static void slab_withdraw_frames(struct pool *p, struct pool_slab *s)
+{
+	struct pool_arena *a = &p->arena[s->arena];
+
+	must(pool_slab_empty(s));
+	unlink_free(p, s);
 	pool_count(p, POOL_C_free_frames, -(uint64_t)s->frames);
 	pool_count(p, POOL_C_frames, -(uint64_t)s->frames);
 	a->slabs--;

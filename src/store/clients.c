@@ -185,12 +185,25 @@ static void hand_in(struct store_client *c)
 	c->store->retry = true;
 }
 
+/* The next client with this index was given nothing. */
+static void forget_given(const struct store_client *c)
+{
+	for (uint32_t id = 1; id < c->pool->slab_end; id++) {
+		shared_u64 *word = &c->pool->m->slab[id].given[c->index / 64];
+		uint64_t bit = 1ull << (c->index % 64);
+
+		if (shared_load64(word) & bit)
+			shared_store64(word, shared_load64(word) & ~bit);
+	}
+}
+
 static void client_gone(struct store_client *c)
 {
 	struct store *s = c->store;
 
 	shared_store64_release(&c->record->id, 0);
 	pool_slabs_orphan(c->pool, c->id);
+	forget_given(c);
 	s->client[c->pool->number][c->index] = NULL;
 	s->retry = true;
 	client_free(c);

@@ -214,6 +214,27 @@ bool evict_slab(struct store *s, struct pool *p, struct pool_slab *slab)
 	return pool_slab_empty(slab);
 }
 
+void evict_slab_hard(struct store *s, struct pool *p, struct pool_slab *slab)
+{
+	evict_begin(s);
+	for (uint32_t f = 0; f < slab->frames; f++)
+		if (pool_frame_state(slab, f) == FRAME_SEALED &&
+		    !evict_add(s, p, slab, f))
+			break;
+	evict_finish(s, p, false);
+	for (uint32_t f = 0; f < slab->frames; f++) {
+		const struct frame_desc *d = &slab->desc[f];
+		uint64_t key[4];
+
+		if (pool_frame_state(slab, f) != FRAME_SEALED)
+			continue;
+		shared_load_words(key, d->key, 4);
+		pool_count(p, POOL_C_evicted,
+			   block_doom(p, key,
+				      frame_part_ns(shared_load64(&d->part))));
+	}
+}
+
 static void collect_doomed(struct store *s, struct pool *p,
 			   struct pool_slab *slab)
 {

@@ -39,6 +39,7 @@ struct store {
 	struct store_client *client[STORE_POOLS_MAX][LAYOUT_CLIENTS_MAX];
 	struct pending_grant *pending;
 	size_t n_pending, pending_cap;
+	uint64_t refused_ns; /* memory for a slab was refused: ask again then */
 	bool retry; /* something changed that may help a pending grant */
 	struct evict_batch batch;
 	struct scrub scrub;
@@ -70,6 +71,9 @@ uint32_t evict_from_arena(struct store *s, struct pool *p, uint32_t arena,
 			  uint32_t want);
 /* Empties a slab if nobody uses any of it. */
 bool evict_slab(struct store *s, struct pool *p, struct pool_slab *slab);
+/* Empties a slab that nobody may stop from leaving: what is pinned is DOOMED
+ * and goes with its last pin. */
+void evict_slab_hard(struct store *s, struct pool *p, struct pool_slab *slab);
 /* Releases DOOMED frames that nobody pins any more. */
 void evict_drain(struct store *s, struct pool *p);
 
@@ -79,6 +83,8 @@ int room_find(struct store_client *c, uint64_t frame_bytes, uint32_t want,
 	      uint32_t *ret_item);
 void room_slab_ready(struct store *s, struct maker_job *job);
 void room_retire_tick(struct store *s);
+/* Slabs that were drained for a grant which no longer waits. */
+void room_drain_tick(struct store *s);
 
 /* store/grant.c */
 enum store_result grant_call(struct store_client *c,

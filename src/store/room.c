@@ -22,6 +22,8 @@
 
 /* Evictions in an arena between two looks at the other slabs. */
 #define LOOK_AROUND 64
+/* After memory for a slab was refused: how long to do with what there is. */
+#define REFUSED_NS 200000000ull
 /* Slabs asked for at once by one arena. */
 #define MAKING_MAX 1
 
@@ -48,6 +50,8 @@ static uint64_t room_for_slab(const struct store_client *c)
 	uint64_t pool = pool_counter(p, POOL_C_slab_bytes);
 	uint64_t room = s->budget.limit - MIN(s->budget.used, s->budget.limit);
 
+	if (s->now_ns < s->refused_ns)
+		return 0;
 	if (s->options.slab_percent >= 100)
 		share = s->options.limit_bytes;
 	room = MIN(room, share - MIN(mine, share));
@@ -103,6 +107,7 @@ void room_slab_ready(struct store *s, struct maker_job *job)
 		log_warn("a slab of %llu bytes was refused: %s",
 			 (unsigned long long)job->bytes,
 			 strerror(-job->result));
+		s->refused_ns = s->now_ns + REFUSED_NS;
 		r = job->result;
 	}
 	if (r == 0 && !owner_lives(s, job->pool, job->owner))
@@ -121,15 +126,22 @@ static uint64_t slab_mean(const struct pool_slab *s)
 	return s->n_sealed ? s->touched_sum / s->n_sealed : 0;
 }
 
-static bool slab_takeable(const struct pool_slab *s, const struct pool_arena *a,
-			  const struct store_client *c)
+/* Would it help this arena, if it were empty? */
+static bool slab_helps(const struct pool_slab *s, const struct pool_arena *a,
+		       const struct store_client *c)
 {
-	if (!s || s->retiring || s->n_granted || s->n_doomed)
+	if (!s || s->retiring)
 		return false;
 	if (s->owner == c->id && s->frame_bytes == a->frame_bytes)
 		return false;
 	return s->payload.bytes >= a->frame_bytes ||
 	       (s->owner && s->owner != c->id);
+}
+
+static bool slab_takeable(const struct pool_slab *s, const struct pool_arena *a,
+			  const struct store_client *c)
+{
+	return slab_helps(s, a, c) && !s->n_granted && !s->n_doomed;
 }
 
 /* Is this slab cold enough beside the next victim's stamp? */
@@ -215,6 +227,53 @@ static int take_slab(struct store_client *c, uint32_t arena, uint64_t victim)
 	return -ENOSPC;
 }
 
+static bool drains_better(const struct pool_slab *s,
+			  const struct pool_slab *best)
+{
+	if (!best || s->n_granted != best->n_granted)
+		return !best || s->n_granted < best->n_granted;
+	return slab_mean(s) < slab_mean(best);
+}
+
+/* Somebody without any slab, and each slab has a frame in use: one of them is
+ * closed to new grants and emptied, pins or not. One at a time. */
+static void drain_slab(struct store_client *c, uint32_t arena)
+{
+	struct pool *p = c->pool;
+	struct pool_slab *best = NULL;
+
+	for (uint32_t id = 1; id < p->slab_end; id++) {
+		struct pool_slab *s = p->slab[id];
+
+		if (s && s->draining)
+			return;
+		if (slab_helps(s, &p->arena[arena], c) &&
+		    drains_better(s, best))
+			best = s;
+	}
+	if (!best)
+		return;
+	pool_slab_drain(p, best->id);
+	evict_slab_hard(c->store, p, best);
+}
+
+void room_drain_tick(struct store *s)
+{
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
+		struct pool *p = s->pool[n];
+
+		for (uint32_t id = 1; p && id < p->slab_end; id++)
+			struct pool_slab *slab = p->slab[id];
+
+		if (!slab || !slab->draining || slab->retiring)
+			continue;
+		if (!s->n_pending)
+			pool_slab_undrain(p, id);
+		else if (slab->n_sealed) /* sealed meanwhile */
+			evict_slab_hard(s, p, slab);
+	}
+}
+
 static uint64_t next_victim(const struct pool *p, uint32_t arena)
 {
 	uint32_t item = p->policy_ops->victim(p->policy, arena, POLICY_NONE);
@@ -259,6 +318,8 @@ static int make_room(struct store_client *c, uint32_t arena, uint32_t want)
 	}
 	if (r < 0 && victim != UINT64_MAX)
 		r = take_slab(c, arena, UINT64_MAX);
+	if (r < 0 && !p->arena[arena].slabs && !c->store->retiring)
+		drain_slab(c, arena);
 	return r == 0 ? 0 : 1;
 }
 

@@ -97,6 +97,7 @@ uint64_t store_tick(struct store *s, uint64_t now_ns)
 		evict_drain(s, p);
 	}
 	room_retire_tick(s);
+	room_drain_tick(s);
 	clients_tick(s);
 	scrub_step(s);
 	grant_retry(s, true);

@@ -131,11 +131,13 @@ static json_t *stat_shapes(const struct pool *p)
 static uint64_t pins_now(const struct store_client *c)
 {
 	uint64_t high = shared_load64(&c->segment->header.pin_high), n = 0;
+	uint64_t over = shared_load64(&c->segment->header.overflow_high);
 
 	high = MIN(high, (uint64_t)c->n_pins);
+	over = MIN(over, (uint64_t)c->n_overflow);
 	for (uint64_t i = 0; i < high; i++)
 		n += shared_load64(&c->segment->slots[i]) != 0;
-	for (uint64_t i = 0; i < c->n_overflow; i++)
+	for (uint64_t i = 0; i < over; i++)
 		n += shared_load64(&c->segment->slots[c->n_pins + i]) != 0;
 	return n;
 }
