@@ -21,8 +21,14 @@
 #include "config.h"
 #include "pool/hold.h"
 
-enum keep_op { KEEP_GIVE = 1, KEEP_GIVEN, KEEP_STOP, KEEP_HOLD, KEEP_DROP,
-	       KEEP_READY };
+enum keep_op {
+	KEEP_GIVE = 1,
+	KEEP_GIVEN,
+	KEEP_STOP,
+	KEEP_HOLD,
+	KEEP_DROP,
+	KEEP_READY
+};
 
 struct keep_msg {
 	uint32_t op; /* enum keep_op */

@@ -30,10 +30,10 @@
 #include "keep.h"
 #include "shm/segment.h"
 
-#define STARTS_MAX 5		     /* failed starts in a row */
-#define SHORT_LIFE_NS (1 * NS_PER_S) /* shorter lives count as crashing */
-#define SHORT_LIVES_MAX 20	     /* then each start waits */
-#define STOP_NS (5 * NS_PER_S)
+#define STARTS_MAX	5	       /* failed starts in a row */
+#define SHORT_LIFE_NS	(1 * NS_PER_S) /* shorter lives count as crashing */
+#define SHORT_LIVES_MAX 20	       /* then each start waits */
+#define STOP_NS		(5 * NS_PER_S)
 
 struct keeper {
 	const struct node_config *config;
@@ -116,8 +116,8 @@ static int open_socket(struct keeper *k)
 	mode_t old;
 	int r;
 
-	memcpy(addr.sun_path, k->path, MIN(strlen(k->path) + 1,
-					   sizeof(addr.sun_path) - 1));
+	memcpy(addr.sun_path, k->path,
+	       MIN(strlen(k->path) + 1, sizeof(addr.sun_path) - 1));
 	if (lstat(k->path, &st) == 0 && !S_ISSOCK(st.st_mode)) {
 		fprintf(stderr, "onecopy serve: %s is there and is no socket\n",
 			k->path);
@@ -210,8 +210,10 @@ static _Noreturn void child(struct keeper *k, int control)
 	int high = fcntl(control, F_DUPFD_CLOEXEC, 10);
 	int config = fcntl(k->config_fd, F_DUPFD_CLOEXEC, 10);
 
-	if (high < 0 || config < 0 || dup2(high, 3) < 0 ||
-	    dup2(config, 4) < 0 || lseek(4, 0, SEEK_SET) < 0)
+	if (high < 0 || config < 0 ||
+	    dup2(high, 3) < 0 || /* words: passed on to the server */
+	    dup2(config, 4) < 0 || /* words: so is this */
+	    lseek(4, 0, SEEK_SET) < 0)
 		_exit(PROG_SYSTEM);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -377,8 +379,8 @@ static void read_signals(struct keeper *k)
 static int wait_ms(const struct keeper *k)
 {
 	uint64_t now = clock_ns();
-	uint64_t until = k->server ? (k->stopping ? k->stop_at_ns : UINT64_MAX) :
-				     k->start_at_ns;
+	uint64_t until = k->server ? (k->stopping ? k->stop_at_ns : UINT64_MAX)
+				   : k->start_at_ns;
 
 	if (until == UINT64_MAX)
 		return -1;
@@ -406,8 +408,8 @@ static void wait_events(struct keeper *k)
 static void keep_going(struct keeper *k)
 {
 	while (k->server || !k->stopping) {
-		if (!k->server && !k->stopping && clock_ns() >= k->start_at_ns &&
-		    start_server(k) < 0) {
+		if (!k->server && !k->stopping &&
+		    clock_ns() >= k->start_at_ns && start_server(k) < 0) {
 			log_error("cannot start a server: %s", strerror(errno));
 			plan_restart(k, clock_ns());
 			continue;
@@ -434,8 +436,8 @@ static void raise_limits(void)
 static int set_up(struct keeper *k)
 {
 	struct hold_tag listen_tag = { HOLD_LISTEN, 0, 0 };
-	ssize_t n = readlink("/proc/self/exe", k->program,
-			     sizeof(k->program) - 1);
+	ssize_t n =
+		readlink("/proc/self/exe", k->program, sizeof(k->program) - 1);
 	int r;
 
 	if (n < 0 || keep_socket_path(k->config, k->path, sizeof(k->path)) < 0)

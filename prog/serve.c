@@ -119,9 +119,8 @@ static int read_config(struct node_config *config, char error[CONFIG_ERROR])
 
 	if (!text)
 		return -ENOMEM;
-	while (len < CONFIG_BYTES_MAX &&
-	       (n = read(SERVER_CONFIG_FD, text + len,
-			 CONFIG_BYTES_MAX - len)) > 0)
+	while (len < CONFIG_BYTES_MAX && (n = read(SERVER_CONFIG_FD, text + len,
+						   CONFIG_BYTES_MAX - len)) > 0)
 		len += (size_t)n;
 	if (!len)
 		return -EBADF;

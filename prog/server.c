@@ -35,7 +35,7 @@ struct server {
 	struct hold_set given;
 	struct hold_ops hold;
 	bool stop, orphaned; /* orphaned: the keeper has died */
-	uint64_t tier_ns; /* when prices are measured next */
+	uint64_t tier_ns;    /* when prices are measured next */
 };
 
 static int server_hold(void *ctx, const struct hold_tag *tag, int fd)
@@ -134,9 +134,8 @@ static int make_store(struct server *v)
 	uint64_t memory, dram;
 	struct store_options o = {
 		.slab_bytes = config->slab_bytes,
-		.segment_flags = config->huge == CONFIG_HUGE_AUTO ?
-					 SEGMENT_TRY_HUGE :
-					 0,
+		.segment_flags =
+			config->huge == CONFIG_HUGE_AUTO ? SEGMENT_TRY_HUGE : 0,
 		.grants_per_client = config->granted_frames,
 		.slab_percent = config->slab_percent,
 		.scrub_bytes_per_s = config->scrub_bytes_per_s,
@@ -314,7 +313,9 @@ static int set_up(struct server *v)
 
 int server_run(const struct node_config *config, int control)
 {
-	struct server v = { .config = config, .control = control, .listen = -1 };
+	struct server v = { .config = config,
+			    .control = control,
+			    .listen = -1 };
 	int r;
 
 	v.hold = (struct hold_ops){ server_hold, server_drop, &v };

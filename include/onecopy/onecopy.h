@@ -59,7 +59,7 @@ enum oc_answer {
 /* Text for a negative errno or a positive answer; static. */
 const char *oc_strerror(int result);
 
-#define OC_NOWAIT UINT64_MAX
+#define OC_NOWAIT    UINT64_MAX
 #define OC_KEY_BYTES 32
 
 struct oc_key {
@@ -71,17 +71,17 @@ struct oc_key {
 /* One multimodal item inside a block: its identifier and token offset. */
 struct oc_chain_item {
 	const char *id;
-	uint32_t block;	 /* index, in this call's tokens, of the block it is in */
+	uint32_t block; /* index, in this call's tokens, of the block it is in */
 	int64_t offset; /* as the engine hashes it; may be negative */
 };
 
 struct oc_chain_options {
 	size_t size;
-	uint32_t block_tokens;	    /* tokens of a full block; required */
-	const char *seed;	    /* root = SHA-256(CBOR text); NULL: "0" */
+	uint32_t block_tokens;	     /* tokens of a full block; required */
+	const char *seed;	     /* root = SHA-256(CBOR text); NULL: "0" */
 	const struct oc_key *parent; /* go on after this key; NULL: the root */
-	const char *lora;	    /* LoRA name, NULL: none; every block */
-	const char *salt;	    /* cache salt, NULL: none; first block of a
+	const char *lora;	     /* LoRA name, NULL: none; every block */
+	const char *salt;	     /* cache salt, NULL: none; first block of a
 				       chain only (no parent given) */
 	const struct oc_chain_item *items; /* ascending by block */
 	size_t n_items;
@@ -115,11 +115,11 @@ typedef void (*oc_region_fn)(void *ctx, int event,
 
 struct oc_client_options {
 	size_t size;
-	const char *socket; /* NULL: $ONECOPY_SOCKET, else the default path */
-	const char *tenant; /* NULL: "default" */
-	const char *name;   /* shown by `onecopy stat`; NULL: program name */
-	bool read_only;	    /* never grants; owns no slabs */
-	uint32_t pins;	    /* pins held at once without a system call;
+	const char *socket;  /* NULL: $ONECOPY_SOCKET, else the default path */
+	const char *tenant;  /* NULL: "default" */
+	const char *name;    /* shown by `onecopy stat`; NULL: program name */
+	bool read_only;	     /* never grants; owns no slabs */
+	uint32_t pins;	     /* pins held at once without a system call;
 			       0: 16,384; the node's quota is the limit */
 	uint64_t timeout_ns; /* default for all calls; 0: 5 s */
 	oc_region_fn on_region; /* NULL: regions are managed silently */
@@ -149,7 +149,7 @@ int oc_default_socket(char *buf, size_t cap);
 typedef struct oc_ns oc_ns;
 
 #define OC_GROUPS_MAX 8
-#define OC_RANKS_MAX 64 /* groups x ranks is at most this as well */
+#define OC_RANKS_MAX  64 /* groups x ranks is at most this as well */
 
 enum oc_rule {
 	OC_RULE_FULL = 0,   /* full attention: needs all blocks of a prefix */
@@ -173,7 +173,7 @@ struct oc_ns_options {
 	uint8_t weights[32]; /* digest of the model's weights */
 	uint8_t layout[32];  /* digest of dtype, layers, heads, ... */
 	uint32_t block_tokens;
-	uint16_t ranks; /* parallel ranks; 0: 1 */
+	uint16_t ranks;	   /* parallel ranks; 0: 1 */
 	uint16_t n_groups; /* 1 .. OC_GROUPS_MAX */
 	struct oc_group groups[OC_GROUPS_MAX];
 	const char *label; /* for people; not part of the identity */
@@ -198,8 +198,14 @@ struct oc_part {
 	uint16_t rank;
 };
 
-enum oc_tier { OC_TIER_NONE, OC_TIER_VRAM, OC_TIER_DRAM, OC_TIER_CXL,
-	       OC_TIER_NVME, OC_TIER_NODE };
+enum oc_tier {
+	OC_TIER_NONE,
+	OC_TIER_VRAM,
+	OC_TIER_DRAM,
+	OC_TIER_CXL,
+	OC_TIER_NVME,
+	OC_TIER_NODE
+};
 const char *oc_tier_name(enum oc_tier tier);
 
 /* A pinned part. Everything here stays true until oc_unpin(). */
@@ -215,7 +221,7 @@ struct oc_pin {
 };
 
 enum oc_pin_flags {
-	OC_PIN_VERIFY = 1, /* hash the bytes before returning them; OC_BAD and
+	OC_PIN_VERIFY = 1,   /* hash the bytes before returning them; OC_BAD and
 			      the block is dropped when they are wrong */
 	OC_PIN_NO_TOUCH = 2, /* do not count as a use */
 	OC_PIN_BY_RING = 4,  /* take a slot of the server's side (slow) */
@@ -254,7 +260,10 @@ struct oc_match_options {
 			 there; else only this one */
 	unsigned pin_flags;
 };
-#define OC_MATCH_INIT { sizeof(struct oc_match_options), -1, 0 }
+#define OC_MATCH_INIT                                  \
+	{                                              \
+		sizeof(struct oc_match_options), -1, 0 \
+	}
 
 /* Longest usable prefix of keys[0..n): the joint hit rule over all groups of
  * the namespace. options NULL: OC_MATCH_INIT. ret_info may be NULL, else n
@@ -277,8 +286,8 @@ int oc_exists(oc_ns *ns, const struct oc_key *key, struct oc_part part);
 
 /* The four questions for one part, from the metadata. OC_MISS. */
 struct oc_where {
-	enum oc_tier tier; /* resident where */
-	uint64_t owner;	   /* client that wrote it; 0 when it is gone */
+	enum oc_tier tier;    /* resident where */
+	uint64_t owner;	      /* client that wrote it; 0 when it is gone */
 	uint64_t expected_ns; /* how fast to reach: time to read all bytes */
 	uint32_t replicas;    /* how many copies on this node */
 	uint32_t region;
@@ -395,10 +404,10 @@ struct oc_op {
 	oc_ns *ns;
 	uint64_t user_data;
 	uint64_t timeout_ns;
-	struct oc_key key;   /* GRANT, REMOVE */
-	struct oc_part part; /* GRANT */
-	uint64_t bytes;	     /* GRANT */
-	uint32_t tokens;     /* GRANT */
+	struct oc_key key;	/* GRANT, REMOVE */
+	struct oc_part part;	/* GRANT */
+	uint64_t bytes;		/* GRANT */
+	uint32_t tokens;	/* GRANT */
 	struct oc_grant *grant; /* SEAL, ABANDON: in; GRANT: out, written when
 				   its completion is taken; stays the
 				   caller's, untouched until then */
@@ -437,10 +446,10 @@ struct oc_stat {
 	uint64_t granted;	/* frames lent */
 	uint64_t free_frames;
 	uint64_t clients;
-	uint64_t evicted;	/* parts, since the pool began */
-	uint64_t server_epoch;	/* number of server starts */
-	uint64_t pins_held;	/* by this client, now */
-	uint64_t hits, misses;	/* of this client: parts pinned, not found */
+	uint64_t evicted;      /* parts, since the pool began */
+	uint64_t server_epoch; /* number of server starts */
+	uint64_t pins_held;    /* by this client, now */
+	uint64_t hits, misses; /* of this client: parts pinned, not found */
 };
 int oc_stat(oc_client *c, struct oc_stat *ret_stat);
 

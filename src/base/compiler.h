@@ -10,14 +10,14 @@
 #include <stdint.h>
 #include <string.h>
 
-#define likely(x) __builtin_expect(!!(x), 1)
+#define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+#define ARRAY_LEN(a)   (sizeof(a) / sizeof((a)[0]))
 #define ALIGN_UP(x, a) (((x) + ((a)-1)) & ~((uint64_t)(a)-1))
-#define DIV_UP(x, y) (((x) + (y)-1) / (y))
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#define DIV_UP(x, y)   (((x) + (y)-1) / (y))
+#define MIN(a, b)      ((a) < (b) ? (a) : (b))
+#define MAX(a, b)      ((a) > (b) ? (a) : (b))
 
 #define container_of(ptr, type, member) \
 	((type *)(void *)((char *)(ptr)-offsetof(type, member)))
@@ -25,9 +25,9 @@
 #define CACHE_LINE 64
 #define PAGE_BYTES 4096ull /* smallest page; frames are aligned to it */
 
-#define NOINLINE __attribute__((noinline))
+#define NOINLINE	  __attribute__((noinline))
 #define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
-#define CLEANUP(fn) __attribute__((cleanup(fn)))
+#define CLEANUP(fn)	  __attribute__((cleanup(fn)))
 
 /* For the body of a short spin. */
 static inline void cpu_relax(void)

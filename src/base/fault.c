@@ -51,8 +51,8 @@ void *mem_alloc(size_t bytes)
 
 void *mem_array(size_t n, size_t each)
 {
-	return fault_point(FAULT_ALLOC) ? NULL :
-					  calloc(n ? n : 1, each ? each : 1);
+	return fault_point(FAULT_ALLOC) ? NULL
+					: calloc(n ? n : 1, each ? each : 1);
 }
 
 void *mem_grow(void *p, size_t n, size_t each)

@@ -30,8 +30,8 @@ bool fault_fired(void);
 bool fault_point(enum fault_kind kind);
 
 /* Heap through the point; NULL on failure. Freed with free(). */
-void *mem_alloc(size_t bytes);		      /* zeroed */
-void *mem_array(size_t n, size_t each);	      /* zeroed, overflow checked */
+void *mem_alloc(size_t bytes);			/* zeroed */
+void *mem_array(size_t n, size_t each);		/* zeroed, overflow checked */
 void *mem_grow(void *p, size_t n, size_t each); /* as realloc; new part is not
 						   zeroed; p stays on failure */
 char *mem_dup(const char *text);

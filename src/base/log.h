@@ -21,15 +21,15 @@ void log_to_stderr(enum log_level most, const char *who);
 void log_line(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 #define log_error(...) log_line(LOG_ERROR, __VA_ARGS__)
-#define log_warn(...) log_line(LOG_WARN, __VA_ARGS__)
-#define log_info(...) log_line(LOG_INFO, __VA_ARGS__)
+#define log_warn(...)  log_line(LOG_WARN, __VA_ARGS__)
+#define log_info(...)  log_line(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) log_line(LOG_DEBUG, __VA_ARGS__)
 
 /* Always-on assertion for cheap checks of shared state: says what is wrong and
  * aborts, because going on would spread the damage. */
-#define must(cond)                                             \
-	do {                                                   \
-		if (unlikely(!(cond)))                         \
+#define must(cond)                                              \
+	do {                                                    \
+		if (unlikely(!(cond)))                          \
 			must_failed(#cond, __FILE__, __LINE__); \
 	} while (0)
 _Noreturn void must_failed(const char *cond, const char *file, int line);

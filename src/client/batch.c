@@ -68,7 +68,7 @@ static void window_publish(oc_client *c, struct window *w)
 		bits &= bits - 1;
 		want--;
 		pin_show(c, w->slot[i], table_word_loc(w->entry[i]),
-			frame_word_gen(w->word[i]));
+			 frame_word_gen(w->word[i]));
 	}
 }
 
@@ -87,8 +87,8 @@ static void window_check(oc_client *c, struct window *w)
 		gen = frame_word_gen(w->word[i]);
 		if (likely(pin_holds(w->desc[i], gen) &&
 			   frame_is(w->desc[i], key, job->part) &&
-			   pin_fill(c, w->desc[i], table_word_loc(w->entry[i]), gen,
-				SLOT_OWN | w->slot[i], job->pin))) {
+			   pin_fill(c, w->desc[i], table_word_loc(w->entry[i]),
+				    gen, SLOT_OWN | w->slot[i], job->pin))) {
 			w->pinned++;
 			continue;
 		}
@@ -160,14 +160,13 @@ int pin_window(oc_client *c, const struct pin_job *jobs, size_t n,
 static void count_batch(oc_client *c, const struct oc_pin *pins, size_t n,
 			size_t pinned)
 {
-	struct stripe *s = pin_stripe(c);
 	uint64_t bytes = 0;
 
 	for (size_t i = 0; i < n; i++)
 		bytes += pins[i].data ? pins[i].bytes : 0;
-	pin_count(&s->pins, pinned);
-	pin_count(&s->misses, n - pinned);
-	pin_count(&s->read_bytes, bytes);
+	client_add(c, CLIENT_PINS, pinned);
+	client_add(c, CLIENT_MISSES, n - pinned);
+	client_add(c, CLIENT_READ_BYTES, bytes);
 }
 
 int oc_pin_batch(oc_ns *ns, const struct oc_key *keys, size_t n,

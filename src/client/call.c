@@ -17,7 +17,7 @@
 #include <sched.h>
 #include <unistd.h>
 
-#define SPINS 200 /* a few microseconds; the usual answer comes within */
+#define SPINS	     200 /* a few microseconds; the usual answer comes within */
 #define FULL_WAIT_NS (50 * NS_PER_US)
 
 static const futex_word *resp_word(const struct ring_resp *resp)
@@ -36,9 +36,10 @@ static bool call_seize(struct call *k, enum call_state from)
 {
 	uint32_t expected = from;
 
-	return atomic_compare_exchange_strong_explicit(
-		&k->state, &expected, CALL_TAKING, memory_order_acquire,
-		memory_order_relaxed);
+	return atomic_compare_exchange_strong_explicit(&k->state, &expected,
+						       CALL_TAKING,
+						       memory_order_acquire,
+						       memory_order_relaxed);
 }
 
 void call_free(oc_client *c, uint32_t slot)
@@ -222,8 +223,8 @@ int call_wait(oc_client *c, uint32_t slot, uint64_t deadline,
 	      struct ring_answer *ret_answer)
 {
 	const struct ring_resp *resp = &c->seg->resp[slot];
-	uint64_t seq = atomic_load_explicit(&c->call[slot].seq,
-					    memory_order_relaxed);
+	uint64_t seq =
+		atomic_load_explicit(&c->call[slot].seq, memory_order_relaxed);
 	uint64_t until = deadline + CLIENT_GRACE_NS;
 	bool done = spin(resp, seq, ret_answer);
 	int r = 0;

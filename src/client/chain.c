@@ -8,12 +8,12 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include "onecopy/onecopy.h"
+#include <onecopy/onecopy.h>
 #include "base/fault.h"
 #include "base/hash.h"
 
 #define STACK_BYTES 8192
-#define HEAD_MOST 9 /* bytes of the longest CBOR head */
+#define HEAD_MOST   9 /* bytes of the longest CBOR head */
 
 enum cbor_major {
 	CBOR_UINT = 0,

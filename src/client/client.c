@@ -35,8 +35,8 @@ const char *oc_strerror(int result)
 	const char *text;
 
 	if (result >= 0)
-		return (size_t)result < ARRAY_LEN(answers) ? answers[result] :
-							     "unknown answer";
+		return (size_t)result < ARRAY_LEN(answers) ? answers[result]
+							   : "unknown answer";
 	text = result < -4095 ? NULL : strerrordesc_np(-result);
 	return text ? text : "unknown error";
 }
@@ -115,21 +115,13 @@ int oc_client_fd(const oc_client *c)
 	return client_is_child(c) ? client_child(c) : c->notify;
 }
 
-void client_count(oc_client *c, uint64_t ret_sums[4])
+void client_count(oc_client *c, uint64_t ret_sums[CLIENT_COUNTS])
 {
-	memset(ret_sums, 0, 4 * sizeof(*ret_sums));
-	for (int i = 0; i < CLIENT_STRIPES; i++) {
-		struct stripe *s = &c->stripe[i];
-
-		ret_sums[0] += atomic_load_explicit(&s->pins,
-						    memory_order_relaxed);
-		ret_sums[1] += atomic_load_explicit(&s->misses,
-						    memory_order_relaxed);
-		ret_sums[2] += atomic_load_explicit(&s->read_bytes,
-						    memory_order_relaxed);
-		ret_sums[3] += atomic_load_explicit(&s->copied_bytes,
-						    memory_order_relaxed);
-	}
-	for (int i = 0; i < 4; i++)
+	memset(ret_sums, 0, CLIENT_COUNTS * sizeof(*ret_sums));
+	for (int i = 0; i < CLIENT_STRIPES; i++)
+		for (int k = 0; k < CLIENT_COUNTS; k++)
+			ret_sums[k] += atomic_load_explicit(
+				&c->stripe[i].count[k], memory_order_relaxed);
+	for (int i = 0; i < CLIENT_COUNTS; i++)
 		shared_store64(&c->seg->header.counter[i], ret_sums[i]);
 }

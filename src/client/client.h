@@ -24,7 +24,7 @@
 #define ONECOPY_CLIENT_CLIENT_H
 
 #include <errno.h>
-#include "onecopy/onecopy.h"
+#include <onecopy/onecopy.h>
 #include "base/clock.h"
 #include "base/fault.h"
 #include "client/lock.h"
@@ -40,7 +40,7 @@
 #define CLIENT_GRACE_NS (50 * NS_PER_MS)
 /* How often a waiting thread looks whether the node is still there. */
 #define CLIENT_SLICE_NS (100 * NS_PER_MS)
-#define CLIENT_STRIPES 16
+#define CLIENT_STRIPES	16
 
 /* Addresses that stay reserved; what is mapped there changes. */
 struct place {
@@ -58,7 +58,7 @@ struct region {
 
 /* The part of a slab that only the slow path reads. */
 struct region_info {
-	uint64_t word; /* the record's, when it was mapped; 0: not mapped */
+	uint64_t word;	/* the record's, when it was mapped; 0: not mapped */
 	bool told_gone; /* GOES was called, its pages are still there */
 	uint64_t bytes;
 	uint32_t kind;
@@ -101,11 +101,18 @@ struct call {
 	struct oc_grant asked; /* what a GRANT fills in */
 };
 
-struct stripe {
-	_Atomic(uint64_t) pins, misses, read_bytes, copied_bytes;
-	char pad[32];
+/* In the order of the segment's counters. */
+enum client_counter {
+	CLIENT_PINS,
+	CLIENT_MISSES,
+	CLIENT_READ_BYTES,
+	CLIENT_COPIED_BYTES,
+	CLIENT_COUNTS
 };
-_Static_assert(sizeof(struct stripe) == 64, "one line");
+
+struct stripe {
+	_Alignas(CACHE_LINE) _Atomic(uint64_t) count[CLIENT_COUNTS];
+};
 
 struct oc_client {
 	/* Written once. */
@@ -136,7 +143,7 @@ struct oc_client {
 
 	_Alignas(CACHE_LINE) struct lock slow;
 	uint64_t msg_seq;
-	uint32_t regions_met; /* ids below this may be mapped */
+	uint32_t regions_met;		  /* ids below this may be mapped */
 	_Atomic(uint64_t) index_retry_ns; /* do not ask again before */
 	struct leftover *leftovers;
 
@@ -160,8 +167,8 @@ struct oc_ns {
 
 static inline bool client_is_child(const oc_client *c)
 {
-	return unlikely(atomic_load_explicit(c->family,
-					     memory_order_relaxed) == 0);
+	return unlikely(atomic_load_explicit(c->family, memory_order_relaxed) ==
+			0);
 }
 
 /* True when the part is one of the namespace's. */
@@ -194,7 +201,24 @@ int client_child(const oc_client *c);
 int client_gone(const oc_client *c);
 
 /* Sums the stripes; stores them where the server reports them from. */
-void client_count(oc_client *c, uint64_t ret_sums[4]);
+void client_count(oc_client *c, uint64_t ret_sums[CLIENT_COUNTS]);
+
+/* A thread with a stripe of its own needs no locked instruction. */
+static inline void client_add(oc_client *c, enum client_counter k, uint64_t n)
+{
+	uint32_t thread = slots_thread();
+	_Atomic(uint64_t) *p;
+
+	if (likely(thread < CLIENT_STRIPES - 1)) {
+		p = &c->stripe[thread].count[k];
+		atomic_store_explicit(
+			p, atomic_load_explicit(p, memory_order_relaxed) + n,
+			memory_order_relaxed);
+	} else {
+		p = &c->stripe[CLIENT_STRIPES - 1].count[k];
+		atomic_fetch_add_explicit(p, n, memory_order_relaxed);
+	}
+}
 
 /* ---- talk.c: questions over the socket; `slow` is held ---- */
 
@@ -243,8 +267,9 @@ int region_first_view(oc_client *c, int fd, uint64_t bytes, uint64_t epoch);
 void region_close_all(oc_client *c);
 
 /* Reserves, fills and empties addresses. fill takes the segment's mapping. */
+enum place_pages { PLACE_LATER, PLACE_READ, PLACE_WRITE };
 int place_reserve(struct place *p, uint64_t bytes);
-int place_fill(struct place *p, struct segment *s);
+int place_fill(struct place *p, struct segment *s, enum place_pages pages);
 int place_empty(const struct place *p);
 void place_close(struct place *p);
 
@@ -261,8 +286,8 @@ static inline const struct frame_desc *region_desc(const oc_client *c,
 	r = &c->region[slab];
 	/* The count first: pairs with publish() in region.c. What is reserved
 	 * behind desc only ever grows, so a late desc is large enough. */
-	if (unlikely(frame >= atomic_load_explicit(&r->frames,
-						   memory_order_acquire)))
+	if (unlikely(frame >=
+		     atomic_load_explicit(&r->frames, memory_order_acquire)))
 		return NULL;
 	desc = atomic_load_explicit(&r->desc, memory_order_acquire);
 	return desc + frame;
@@ -337,14 +362,15 @@ bool footing_moved(oc_client *c, const struct footing *f);
 
 /* A part seen without a pin: as of one moment, or a miss. */
 struct seen {
-	uint64_t loc, gen, extent, checksum, owner, sealed_ms;
+	uint64_t loc, gen, extent, checksum;
 };
 /* 0, OC_MISS or -errno from mapping a slab. */
 int pin_look(oc_client *c, const uint64_t key[4], uint64_t part,
 	     struct seen *ret_seen);
-/* Looks at the same part of n <= 32 keys; bit i of the result: there. extents
+#define LOOK_MOST 64
+/* Looks at the same part of n <= LOOK_MOST keys; bit i of the result: there. extents
  * may be NULL. */
-uint32_t pin_look_some(oc_client *c, const struct oc_key *keys, size_t n,
+uint64_t pin_look_some(oc_client *c, const struct oc_key *keys, size_t n,
 		       uint64_t part, uint64_t *ret_extents);
 /* Expected time to read so many bytes of this tier. */
 uint64_t tier_expect(const oc_client *c, enum oc_tier tier, uint64_t bytes);

@@ -18,8 +18,8 @@
 #include <unistd.h>
 #include "base/text.h"
 
-#define RETRY_MS 10
-#define PINS_MOST (1u << 20)
+#define RETRY_MS    10
+#define PINS_MOST   (1u << 20)
 #define ERROR_BYTES 256
 
 struct attempt {
@@ -133,17 +133,24 @@ static int make_family(oc_client *c)
 	return 0;
 }
 
+static void *aligned_zeros(size_t bytes)
+{
+	void *p = fault_point(FAULT_ALLOC)
+			  ? NULL
+			  : aligned_alloc(CACHE_LINE,
+					  ALIGN_UP(bytes, CACHE_LINE));
+
+	return p ? memset(p, 0, bytes) : NULL;
+}
+
 static oc_client *client_alloc(void)
 {
 	static _Atomic(uint64_t) serials;
 	oc_client *c;
 
-	if (fault_point(FAULT_ALLOC))
-		return NULL;
-	c = aligned_alloc(CACHE_LINE, ALIGN_UP(sizeof(*c), CACHE_LINE));
+	c = aligned_zeros(sizeof(*c));
 	if (!c)
 		return NULL;
-	memset(c, 0, sizeof(*c));
 	c->serial = 1 + atomic_fetch_add_explicit(&serials, 1,
 						  memory_order_relaxed);
 	c->socket = c->wake = c->notify = -1;
@@ -159,16 +166,16 @@ static int client_create(const struct oc_client_options *o,
 
 	if (!c)
 		return -ENOMEM;
-	c->timeout_ns = o->timeout_ns && o->timeout_ns != OC_NOWAIT ?
-				o->timeout_ns :
-				CLIENT_TIMEOUT_NS;
+	c->timeout_ns = o->timeout_ns && o->timeout_ns != OC_NOWAIT
+				? o->timeout_ns
+				: CLIENT_TIMEOUT_NS;
 	c->read_only = o->read_only;
 	c->on_region = o->on_region;
 	c->region_ctx = o->region_ctx;
 	c->region = mem_array(LAYOUT_SLABS_MAX, sizeof(*c->region));
 	c->info = mem_array(LAYOUT_SLABS_MAX, sizeof(*c->info));
 	c->call = mem_array(RING_SLOTS, sizeof(*c->call));
-	c->stripe = mem_array(CLIENT_STRIPES, sizeof(*c->stripe));
+	c->stripe = aligned_zeros(CLIENT_STRIPES * sizeof(*c->stripe));
 	r = slots_init(&c->calls, RING_SLOTS);
 	if (r == 0)
 		r = make_family(c);
@@ -217,11 +224,12 @@ static int connect_socket(const struct attempt *a)
 	if (r == 0)
 		return 0;
 	if (r == -ENOENT || r == -ECONNREFUSED)
-		return fail(a, r, "no node at %s (%s): start one with "
-				  "`onecopy serve` or set ONECOPY_SOCKET",
+		return fail(a, r,
+			    "no node at %s (%s): start one with "
+			    "`onecopy serve` or set ONECOPY_SOCKET",
 			    a->path, oc_strerror(r));
-	return fail(a, r == -EAGAIN ? -ETIMEDOUT : r, "cannot connect to %s: %s",
-		    a->path, oc_strerror(r));
+	return fail(a, r == -EAGAIN ? -ETIMEDOUT : r,
+		    "cannot connect to %s: %s", a->path, oc_strerror(r));
 }
 
 static int say_hello(const struct attempt *a, struct answer *ret_answer)
@@ -243,8 +251,9 @@ static int say_hello(const struct attempt *a, struct answer *ret_answer)
 	if (r == 0)
 		r = talk_receive(a->c->socket, a->deadline, ret_answer);
 	if (r == -EPROTO || r == -EPROTONOSUPPORT)
-		return fail(a, -EPROTO, "%s speaks another version: use the "
-					"library and the node of one release",
+		return fail(a, -EPROTO,
+			    "%s speaks another version: use the "
+			    "library and the node of one release",
 			    a->path);
 	if (r)
 		return fail(a, r, "no welcome from %s: %s", a->path,
@@ -400,9 +409,10 @@ int oc_client_connect(const struct oc_client_options *options,
 	r = client_create(&o, &a.c);
 	if (r)
 		return fail(&a, r, "no memory for a client");
-	a.deadline = clock_ns() + (o.timeout_ns == OC_NOWAIT ?
-					   CLIENT_GRACE_NS :
-					   MIN(a.c->timeout_ns, UINT64_MAX / 4));
+	a.deadline =
+		clock_ns() + (o.timeout_ns == OC_NOWAIT
+				      ? CLIENT_GRACE_NS
+				      : MIN(a.c->timeout_ns, UINT64_MAX / 4));
 	r = enter(&a);
 	if (r) {
 		client_destroy(a.c);
@@ -414,7 +424,7 @@ int oc_client_connect(const struct oc_client_options *options,
 
 void oc_client_close(oc_client *c)
 {
-	uint64_t sums[4];
+	uint64_t sums[CLIENT_COUNTS];
 
 	if (!c)
 		return;

@@ -49,7 +49,6 @@ int oc_put(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 int oc_get(oc_ns *ns, const struct oc_key *key, struct oc_part part, void *buf,
 	   uint64_t cap, uint64_t *ret_bytes)
 {
-	struct stripe *s;
 	struct oc_pin pin;
 	int r = oc_pin(ns, key, part, OC_PIN_VERIFY, &pin);
 
@@ -62,9 +61,7 @@ int oc_get(oc_ns *ns, const struct oc_key *key, struct oc_part part, void *buf,
 				(unsigned long long)cap);
 	} else {
 		memcpy(buf, pin.data, pin.bytes);
-		s = &ns->c->stripe[slots_thread() % CLIENT_STRIPES];
-		atomic_fetch_add_explicit(&s->copied_bytes, pin.bytes,
-					  memory_order_relaxed);
+		client_add(ns->c, CLIENT_COPIED_BYTES, pin.bytes);
 	}
 	oc_unpin(ns, &pin);
 	return r;

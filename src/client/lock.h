@@ -32,9 +32,9 @@ static inline bool lock_try(struct lock *l)
 {
 	uint32_t expected = 0;
 
-	return atomic_compare_exchange_strong_explicit(
-		&l->word, &expected, 1, memory_order_acquire,
-		memory_order_relaxed);
+	return atomic_compare_exchange_strong_explicit(&l->word, &expected, 1,
+						       memory_order_acquire,
+						       memory_order_relaxed);
 }
 
 static inline int lock_take(struct lock *l, uint64_t deadline)

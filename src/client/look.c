@@ -27,8 +27,6 @@ static bool look_at(const struct frame_desc *d, uint64_t entry,
 	ret_seen->gen = frame_word_gen(word);
 	ret_seen->extent = shared_load64(&d->extent);
 	ret_seen->checksum = shared_load64(&d->checksum);
-	ret_seen->owner = shared_load64(&d->owner);
-	ret_seen->sealed_ms = shared_load64(&d->sealed_ms);
 	look_fence();
 	return shared_load64_acquire(&d->word) == word;
 }
@@ -72,33 +70,56 @@ int pin_look(oc_client *c, const uint64_t key[4], uint64_t part,
 	return r;
 }
 
-uint32_t pin_look_some(oc_client *c, const struct oc_key *keys, size_t n,
+/* What a pipeline of looks keeps for each key. */
+struct ahead {
+	struct table_hash h;
+	uint64_t key[4], entry;
+	const struct frame_desc *desc;
+};
+
+/* Asks the memory for the buckets of all, then for their descriptors. */
+static void look_ahead(oc_client *c, const struct view *v,
+		       const struct oc_key *keys, size_t n, uint64_t part,
+		       struct ahead *ret_ahead)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct ahead *a = &ret_ahead[i];
+
+		key_words(&keys[i], a->key);
+		a->h = table_hash(a->key, part);
+		table_prefetch(&v->table, a->h);
+	}
+	for (size_t i = 0; i < n; i++) {
+		struct ahead *a = &ret_ahead[i];
+		unsigned cursor = 0;
+
+		a->entry = table_probe(&v->table, a->h, &cursor);
+		a->desc = a->entry ? region_desc(c, table_word_loc(a->entry))
+				   : NULL;
+		__builtin_prefetch(a->desc);
+	}
+}
+
+uint64_t pin_look_some(oc_client *c, const struct oc_key *keys, size_t n,
 		       uint64_t part, uint64_t *ret_extents)
 {
 	const struct view *v = footing_get(c).view;
-	struct table_hash h[32];
-	uint64_t words[32][4];
-	uint32_t there = 0;
+	struct ahead ahead[LOOK_MOST];
+	uint64_t there = 0;
 
+	look_ahead(c, v, keys, n, part, ahead);
 	for (size_t i = 0; i < n; i++) {
-		key_words(&keys[i], words[i]);
-		h[i] = table_hash(words[i], part);
-		table_prefetch(&v->table, h[i]);
-	}
-	for (size_t i = 0; i < n; i++) {
-		unsigned cursor = 0;
-		uint64_t entry = table_probe(&v->table, h[i], &cursor);
-
-		if (entry)
-			__builtin_prefetch(
-				region_desc(c, table_word_loc(entry)));
-	}
-	for (size_t i = 0; i < n; i++) {
+		const struct ahead *a = &ahead[i];
 		struct seen seen;
 
-		if (look(c, v, h[i], words[i], part, &seen))
+		if (!a->entry)
 			continue;
-		there |= 1u << i;
+		/* The short way, or all candidates and unmet slabs. */
+		if (!(a->desc &&
+		      look_at(a->desc, a->entry, a->key, part, &seen)) &&
+		    look(c, v, a->h, a->key, part, &seen))
+			continue;
+		there |= 1ull << i;
 		if (ret_extents)
 			ret_extents[i] = seen.extent;
 	}
@@ -116,8 +137,8 @@ uint64_t tier_expect(const oc_client *c, enum oc_tier tier, uint64_t bytes)
 			continue;
 		rate = shared_load64(&t->bytes_per_s);
 		return shared_load64(&t->latency_ns) +
-		       (rate ? (uint64_t)((double)bytes * 1e9 / (double)rate) :
-			       0);
+		       (rate ? (uint64_t)((double)bytes * 1e9 / (double)rate)
+			     : 0);
 	}
 	return 0; /* not measured yet */
 }
@@ -143,9 +164,9 @@ static uint64_t living(const oc_client *c, uint64_t owner)
 
 	if (owner == 0 || index >= LAYOUT_CLIENTS_MAX)
 		return 0;
-	return shared_load64_acquire(&c->meta->client[index].id) == owner ?
-		       owner :
-		       0;
+	return shared_load64_acquire(&c->meta->client[index].id) == owner
+		       ? owner
+		       : 0;
 }
 
 int oc_where(oc_ns *ns, const struct oc_key *key, struct oc_part part,
@@ -154,6 +175,8 @@ int oc_where(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	oc_client *c = ns->c;
 	uint64_t words[4], now_ms = clock_ns() / NS_PER_MS;
 	struct oc_where w = { .tier = OC_TIER_DRAM, .replicas = 1 };
+	uint64_t owner, sealed_ms;
+	const struct frame_desc *d;
 	struct seen s;
 	int r;
 
@@ -166,7 +189,16 @@ int oc_where(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	r = pin_look(c, words, ns_part(ns, part), &s);
 	if (r)
 		return r;
-	w.owner = living(c, s.owner);
+	d = region_desc(c, s.loc);
+	if (!d)
+		return OC_MISS;
+	/* The server's line: read apart, so that looks touch one line. */
+	owner = shared_load64(&d->owner);
+	sealed_ms = shared_load64(&d->sealed_ms);
+	look_fence();
+	if (shared_load64_acquire(&d->word) != frame_word(s.gen, FRAME_SEALED))
+		return OC_MISS;
+	w.owner = living(c, owner);
 	w.bytes = frame_extent_bytes(s.extent);
 	w.tokens = frame_extent_tokens(s.extent);
 	w.expected_ns = tier_expect(c, w.tier, w.bytes);
@@ -176,7 +208,7 @@ int oc_where(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 					memory_order_relaxed);
 	w.generation = s.gen;
 	w.checksum = s.checksum;
-	w.age_ms = now_ms > s.sealed_ms ? now_ms - s.sealed_ms : 0;
+	w.age_ms = now_ms > sealed_ms ? now_ms - sealed_ms : 0;
 	*ret_where = w;
 	return 0;
 }
@@ -184,7 +216,7 @@ int oc_where(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 int oc_stat(oc_client *c, struct oc_stat *ret_stat)
 {
 	const shared_u64 *counter;
-	uint64_t sums[4], held = 0;
+	uint64_t sums[CLIENT_COUNTS], held = 0;
 
 	if (client_is_child(c))
 		return client_child(c);

@@ -2,15 +2,15 @@
 /*
  * Matching: the joint hit rule (index/match.h) over what is resident.
  *
- * Presence is looked up 32 blocks at a time, so that the misses of the cache
+ * Presence is looked up 64 blocks at a time, so that the misses of the cache
  * overlap. What is looked up beyond the first gap costs at most one chunk.
  */
 #include "client/client.h"
 #include <stdlib.h>
 
-#define CHUNK 32
+#define CHUNK	      LOOK_MOST
 #define SCRATCH_BYTES 4096
-#define ROUNDS 4 /* of matching and pinning before only pins count */
+#define ROUNDS	      4 /* of matching and pinning before only pins count */
 /* In oc_pin.slot of an entry with no data: could not be pinned. */
 #define SLOT_FAILED 1
 
@@ -23,7 +23,7 @@ struct matching {
 	unsigned parts; /* groups x ranks */
 	struct {
 		size_t at; /* first block of the chunk; SIZE_MAX: none */
-		uint32_t there;
+		uint64_t there;
 	} chunk[MATCH_GROUPS_MAX];
 	/* When pinning: [block][group][rank]. */
 	struct oc_pin *pins;
@@ -72,7 +72,7 @@ static uint64_t part_of(const struct matching *m, unsigned group, unsigned rank)
 static void chunk_load(struct matching *m, unsigned group, size_t block)
 {
 	size_t at = block / CHUNK * CHUNK, n = MIN(m->n - at, (size_t)CHUNK);
-	uint32_t there = UINT32_MAX;
+	uint64_t there = UINT64_MAX;
 
 	for (unsigned rank = 0; rank < m->ranks && there; rank++)
 		there &= pin_look_some(m->ns->c, m->keys + at, n,
@@ -149,7 +149,7 @@ static void chunk_bytes(struct matching *m, unsigned group, unsigned rank,
 {
 	const struct match_group *rule = &m->ns->rule[group];
 	uint64_t extents[CHUNK];
-	uint32_t there = pin_look_some(m->ns->c, m->keys + at, n,
+	uint64_t there = pin_look_some(m->ns->c, m->keys + at, n,
 				       part_of(m, group, rank), extents);
 
 	for (size_t i = 0; i < n; i++) {
@@ -157,8 +157,8 @@ static void chunk_bytes(struct matching *m, unsigned group, unsigned rank,
 			continue;
 		/* What left meanwhile counts as a whole part. */
 		ret_info[at + i].bytes +=
-			there >> i & 1 ? frame_extent_bytes(extents[i]) :
-					 m->ns->part_bytes[group];
+			there >> i & 1 ? frame_extent_bytes(extents[i])
+				       : m->ns->part_bytes[group];
 	}
 }
 
@@ -177,10 +177,9 @@ static void inform(struct matching *m, size_t usable,
 	for (size_t i = 0; i < usable; i++) {
 		ret_info[i].tier = OC_TIER_DRAM;
 		ret_info[i].expected_ns =
-			ret_info[i].bytes ?
-				tier_expect(m->ns->c, OC_TIER_DRAM,
-					    ret_info[i].bytes) :
-				0;
+			ret_info[i].bytes ? tier_expect(m->ns->c, OC_TIER_DRAM,
+							ret_info[i].bytes)
+					  : 0;
 	}
 }
 
@@ -299,8 +298,6 @@ static int match_and_pin(struct matching *m, unsigned flags, size_t *ret_usable)
 
 static void count_pins(struct matching *m, size_t usable)
 {
-	struct stripe *s =
-		&m->ns->c->stripe[slots_thread() % CLIENT_STRIPES];
 	uint64_t pins = 0, bytes = 0;
 
 	for (size_t i = 0; i < usable * m->parts; i++) {
@@ -309,10 +306,9 @@ static void count_pins(struct matching *m, size_t usable)
 		pins++;
 		bytes += m->pins[i].bytes;
 	}
-	atomic_fetch_add_explicit(&s->pins, pins, memory_order_relaxed);
-	atomic_fetch_add_explicit(&s->read_bytes, bytes, memory_order_relaxed);
-	atomic_fetch_add_explicit(&s->misses, usable < m->n,
-				  memory_order_relaxed);
+	client_add(m->ns->c, CLIENT_PINS, pins);
+	client_add(m->ns->c, CLIENT_READ_BYTES, bytes);
+	client_add(m->ns->c, CLIENT_MISSES, usable < m->n);
 }
 
 int oc_match_pin(oc_ns *ns, const struct oc_key *keys, size_t n,

@@ -18,8 +18,9 @@ static int blob_take(oc_client *c, uint64_t deadline)
 	int r = lock_take(&c->blob, deadline);
 
 	if (r)
-		return client_fail(c, r, "other threads wait for the server's "
-					 "answers");
+		return client_fail(c, r,
+				   "other threads wait for the server's "
+				   "answers");
 	while (c->blob_seq &&
 	       !ring_resp_load(&c->seg->resp[c->blob_slot], c->blob_seq, &a)) {
 		/* A later answer there means that ours came before it. */
@@ -53,8 +54,8 @@ static int blob_round(oc_client *c, struct ring_call *q, uint64_t deadline,
 	if (r)
 		return r == -EAGAIN ? -ETIMEDOUT : r;
 	c->blob_slot = slot;
-	c->blob_seq = atomic_load_explicit(&c->call[slot].seq,
-					   memory_order_relaxed);
+	c->blob_seq =
+		atomic_load_explicit(&c->call[slot].seq, memory_order_relaxed);
 	call_wake(c);
 	r = call_wait(c, slot, deadline, ret_answer);
 	if (r == 0)
@@ -109,11 +110,11 @@ static int ask_open(oc_client *c, const struct ns_spec *spec,
 	lock_drop(&c->blob);
 	if (r == 0)
 		r = write_result(c, RING_NS_OPEN, a.result);
-	if (r < 0)
+	if (r)
 		return r;
-	if (r == 0 || r > LAYOUT_NS_MAX)
+	if (a.arg == 0 || a.arg > LAYOUT_NS_MAX)
 		return client_fail(c, -EPROTO, "a namespace that cannot be");
-	*ret_id = (uint32_t)r;
+	*ret_id = (uint32_t)a.arg;
 	return 0;
 }
 
@@ -161,6 +162,8 @@ uint64_t oc_ns_part_bytes(const oc_ns *ns, uint16_t group)
 
 /* ---- reports ---- */
 
+#define QUESTION_MAX 256
+
 /* The text so far. */
 struct report {
 	char *text;
@@ -181,7 +184,8 @@ static int report_piece(oc_client *c, struct report *p, uint64_t deadline)
 
 	if (r)
 		return r;
-	if (a.result < 0)
+	/* OC_STALE: another server, which does not know this report. */
+	if (a.result < 0 || (p->id && a.result == OC_STALE))
 		return write_result(c, RING_REPORT, a.result);
 	bytes = (uint64_t)a.result;
 	if (bytes > RING_BLOB_BYTES || a.arg > SIZE_MAX / 2 ||
@@ -199,12 +203,31 @@ static int report_piece(oc_client *c, struct report *p, uint64_t deadline)
 	return 0;
 }
 
+/* From the question to the end. OC_STALE: begin again, unless it is too late.
+ */
+static int report_all(oc_client *c, const char question[QUESTION_MAX],
+		      struct report *p, uint64_t deadline)
+{
+	int r;
+
+	p->got = p->id = 0;
+	shared_store_bytes(c->seg->blob, QUESTION_MAX, question,
+			   strlen(question) + 1);
+	do
+		r = report_piece(c, p, deadline);
+	while (r == 0 && p->got < p->total);
+	if (r == OC_STALE && clock_ns() >= deadline)
+		return client_fail(c, -ETIMEDOUT,
+				   "no server lived long enough to report");
+	return r;
+}
+
 int oc_inspect(oc_client *c, const char *what, const char *args,
 	       uint64_t timeout_ns, char **ret_json)
 {
 	uint64_t deadline;
 	struct report p = { 0 };
-	char question[1024];
+	char question[QUESTION_MAX];
 	int n, r;
 
 	if (client_is_child(c))
@@ -217,11 +240,9 @@ int oc_inspect(oc_client *c, const char *what, const char *args,
 	r = blob_take(c, deadline);
 	if (r)
 		return r;
-	shared_store_bytes(c->seg->blob, sizeof(question), question,
-			   (size_t)n + 1);
 	do
-		r = report_piece(c, &p, deadline);
-	while (r == 0 && p.got < p.total);
+		r = report_all(c, question, &p, deadline);
+	while (r == OC_STALE);
 	lock_drop(&c->blob);
 	if (r) {
 		free(p.text);

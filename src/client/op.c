@@ -93,8 +93,8 @@ static int op_finish(oc_client *c, struct call *k, const struct ring_answer *a)
 	int r;
 
 	if (k->kind == OC_OP_GRANT)
-		return write_granted(k->ns, &k->asked, a,
-				     client_deadline(c, 0), k->grant);
+		return write_granted(k->ns, &k->asked, a, client_deadline(c, 0),
+				     k->grant);
 	r = write_result(c, (enum ring_op)k->op, a->result);
 	if ((k->kind == OC_OP_SEAL || k->kind == OC_OP_ABANDON) &&
 	    r != -ETIMEDOUT)
@@ -108,8 +108,8 @@ static bool op_poll(oc_client *c, uint32_t slot, uint64_t now, int gone,
 {
 	struct call *k = &c->call[slot];
 	uint64_t seq = atomic_load_explicit(&k->seq, memory_order_relaxed);
-	uint64_t deadline = atomic_load_explicit(&k->deadline,
-						 memory_order_relaxed);
+	uint64_t deadline =
+		atomic_load_explicit(&k->deadline, memory_order_relaxed);
 	uint32_t expected = CALL_OP;
 	struct ring_answer a;
 	bool answered;
@@ -133,8 +133,9 @@ static bool op_poll(oc_client *c, uint32_t slot, uint64_t now, int gone,
 	}
 	ret_done->user_data = k->user_data;
 	ret_done->kind = k->kind;
-	ret_done->result = answered ? op_finish(c, k, &a) :
-				      gone ? gone : -ETIMEDOUT;
+	ret_done->result = answered ? op_finish(c, k, &a)
+			   : gone   ? gone
+				    : -ETIMEDOUT;
 	atomic_fetch_sub_explicit(&c->ops, 1, memory_order_relaxed);
 	if (answered)
 		call_free(c, slot);
@@ -143,8 +144,8 @@ static bool op_poll(oc_client *c, uint32_t slot, uint64_t now, int gone,
 	return true;
 }
 
-static size_t op_collect(oc_client *c, struct oc_completion *ret_done,
-			 size_t n, int gone)
+static size_t op_collect(oc_client *c, struct oc_completion *ret_done, size_t n,
+			 int gone)
 {
 	uint64_t now = clock_ns();
 	size_t got = 0;

@@ -10,7 +10,7 @@
 #include "client/pin_inline.h"
 #include "base/hash.h"
 
-#define HIGH_STEP 64
+#define HIGH_STEP   64
 #define TOUCH_CHUNK 64
 #define COUNT_EVERY 1024 /* touches between two publications of counters */
 
@@ -67,6 +67,7 @@ static int pin_try(oc_client *c, const struct view *v, const uint64_t key[4],
 	uint64_t entry;
 	int r = OC_MISS;
 
+	table_prefetch(&v->table, h);
 	while (r == OC_MISS && (entry = table_probe(&v->table, h, &cursor))) {
 		const struct frame_desc *d;
 		uint64_t loc = table_word_loc(entry), word;
@@ -88,7 +89,7 @@ static int pin_try(oc_client *c, const struct view *v, const uint64_t key[4],
 		if (likely(pin_holds(d, frame_word_gen(word)) &&
 			   frame_is(d, key, part) &&
 			   pin_fill(c, d, loc, frame_word_gen(word),
-				SLOT_OWN | slot, ret_pin)))
+				    SLOT_OWN | slot, ret_pin)))
 			return 0;
 		pin_clear(&c->seg->slots[slot]);
 	}
@@ -121,17 +122,18 @@ static NOINLINE int pin_by_ring(oc_client *c, const uint64_t key[4],
 	if (r == 0)
 		r = (int)a.result;
 	if (r == -EDQUOT)
-		return client_fail(c, r, "all %u pins and the server's %u are "
-					 "in use",
+		return client_fail(c, r,
+				   "all %u pins and the server's %u are "
+				   "in use",
 				   c->n_pins, c->n_overflow);
 	if (r)
 		return r;
 	if (a.arg >= c->n_overflow)
 		return client_fail(c, -EPROTO, "a pin slot that is not there");
 	r = candidate(c, a.loc, &d);
-	if (r == 0 && !(pin_holds(d, a.gen) &&
-			pin_fill(c, d, a.loc, a.gen, SLOT_OVERFLOW | a.arg,
-			     ret_pin)))
+	if (r == 0 &&
+	    !(pin_holds(d, a.gen) &&
+	      pin_fill(c, d, a.loc, a.gen, SLOT_OVERFLOW | a.arg, ret_pin)))
 		r = OC_MISS;
 	if (r)
 		unpin_by_ring(c, (uint32_t)a.arg);
@@ -154,7 +156,7 @@ static void touch(oc_client *c, const uint64_t *words, size_t n)
 	if ((int64_t)(at + n - shared_load64(&seg->header.touch_tail)) > 0)
 		shared_store64_release(&seg->header.touch_tail, at + n);
 	if (unlikely(at / COUNT_EVERY != (at + n) / COUNT_EVERY)) {
-		uint64_t sums[4];
+		uint64_t sums[CLIENT_COUNTS];
 
 		client_count(c, sums);
 	}
@@ -217,7 +219,7 @@ void pin_drop(oc_client *c, struct oc_pin *pins, size_t n, bool count_use)
 
 /* OC_BAD: the pin is given back and the server told. */
 int pin_verify(oc_client *c, const struct oc_key *key, uint64_t part,
-		  struct oc_pin *pin)
+	       struct oc_pin *pin)
 {
 	uint64_t seed = hash_part_seed(key->bytes, frame_part_group(part),
 				       frame_part_rank(part));
@@ -270,7 +272,6 @@ int oc_pin(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	   unsigned flags, struct oc_pin *ret_pin)
 {
 	oc_client *c = ns->c;
-	struct stripe *s;
 	int r;
 
 	if (client_is_child(c))
@@ -279,12 +280,11 @@ int oc_pin(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 		return client_fail(c, -EINVAL, "no part (%u, %u) here",
 				   part.group, part.rank);
 	r = pin_one(c, key, ns_part(ns, part), flags, ret_pin);
-	s = pin_stripe(c);
 	if (likely(r == 0)) {
-		pin_count(&s->pins, 1);
-		pin_count(&s->read_bytes, ret_pin->bytes);
+		client_add(c, CLIENT_PINS, 1);
+		client_add(c, CLIENT_READ_BYTES, ret_pin->bytes);
 	} else if (r > 0) {
-		pin_count(&s->misses, 1);
+		client_add(c, CLIENT_MISSES, 1);
 	}
 	return r;
 }

@@ -7,7 +7,7 @@
 #include "coherence/pin.h"
 
 /* oc_pin.slot: which page of slots, and what unpin shall do. */
-#define SLOT_OWN (1ull << 32)
+#define SLOT_OWN      (1ull << 32)
 #define SLOT_OVERFLOW (1ull << 33)
 #define SLOT_NO_TOUCH (1ull << 34)
 
@@ -17,21 +17,11 @@ void pin_raise_high(oc_client *c, uint32_t slot);
 int pin_verify(oc_client *c, const struct oc_key *key, uint64_t part,
 	       struct oc_pin *pin);
 
-static inline struct stripe *pin_stripe(const oc_client *c)
-{
-	return &c->stripe[slots_thread() % CLIENT_STRIPES];
-}
-
-static inline void pin_count(_Atomic(uint64_t) *counter, uint64_t n)
-{
-	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
-}
-
 static inline void pin_show(oc_client *c, uint32_t slot, uint64_t loc,
 			    uint64_t gen)
 {
-	if (unlikely(slot >= atomic_load_explicit(&c->pin_high,
-						  memory_order_acquire)))
+	if (unlikely(slot >=
+		     atomic_load_explicit(&c->pin_high, memory_order_acquire)))
 		pin_raise_high(c, slot);
 	pin_publish(&c->seg->slots[slot], loc, gen);
 }
@@ -51,8 +41,8 @@ static inline bool pin_fill(const oc_client *c, const struct frame_desc *d,
 	const struct region *r = &c->region[frame_loc_slab(loc)];
 	uint64_t extent = shared_load64(&d->extent);
 	/* After the acquire of the word: the shape that belongs to it. */
-	uint64_t each = atomic_load_explicit(&r->frame_bytes,
-					     memory_order_relaxed);
+	uint64_t each =
+		atomic_load_explicit(&r->frame_bytes, memory_order_relaxed);
 	uint64_t offset = frame_loc_frame(loc) * each;
 
 	if (unlikely(frame_extent_bytes(extent) > each))
@@ -75,7 +65,8 @@ static inline int pin_finish(oc_client *c, const struct oc_key *key,
 {
 	if (unlikely(flags & OC_PIN_NO_TOUCH))
 		pin->slot |= SLOT_NO_TOUCH;
-	return unlikely(flags & OC_PIN_VERIFY) ? pin_verify(c, key, part, pin) : 0;
+	return unlikely(flags & OC_PIN_VERIFY) ? pin_verify(c, key, part, pin)
+					       : 0;
 }
 
 #endif

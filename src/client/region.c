@@ -16,7 +16,7 @@
 #include <sys/mman.h>
 
 /* A pin may wait this long for a grown index before it reports a miss. */
-#define INDEX_WAIT_NS (250 * NS_PER_MS)
+#define INDEX_WAIT_NS  (250 * NS_PER_MS)
 #define INDEX_RETRY_NS NS_PER_S
 
 static uint64_t record_word(const oc_client *c, uint32_t slab)
@@ -102,7 +102,8 @@ static int publish(oc_client *c, uint32_t slab, uint64_t word,
 	if (rc == 0)
 		rc = make_room(c, &info->data, data->bytes);
 	if (rc == 0)
-		rc = place_fill(&info->data, data);
+		rc = place_fill(&info->data, data,
+				info->writable ? PLACE_WRITE : PLACE_LATER);
 	if (rc)
 		return rc;
 	info->bytes = data->bytes;
@@ -111,7 +112,8 @@ static int publish(oc_client *c, uint32_t slab, uint64_t word,
 			      memory_order_relaxed);
 	atomic_store_explicit(&r->data, info->data.base, memory_order_relaxed);
 	tell(c, slab, OC_REGION_COMES);
-	rc = place_fill(&info->desc, desc);
+	/* Present at once: a hit does not fault. */
+	rc = place_fill(&info->desc, desc, PLACE_READ);
 	if (rc) {
 		tell(c, slab, OC_REGION_GOES);
 		place_empty(&info->data);
@@ -145,15 +147,15 @@ static int map_answer(oc_client *c, uint32_t slab, uint64_t word,
 	const struct slab_record *rec = &c->meta->slab[slab];
 	const struct msg_region *m = &a->msg.region;
 	struct segment data = SEGMENT_NONE, desc = SEGMENT_NONE;
-	bool own = m->writable &&
-		   shared_load64(&rec->owner) == c->id && !c->read_only;
+	bool own = m->writable && shared_load64(&rec->owner) == c->id &&
+		   !c->read_only;
 	int r = -EPROTO;
 
 	if (a->n_fds != 2 || m->region != slab ||
 	    m->generation != slab_word_gen(word))
 		return client_fail(c, r, "a malformed answer about region %u",
 				   slab);
-	r = segment_map_consume(a->fds[0], m->bytes, own, own, &data);
+	r = segment_map_consume(a->fds[0], m->bytes, own, false, &data);
 	if (r == 0) {
 		a->fds[0] = -1;
 		r = segment_map_consume(a->fds[1], m->desc_bytes, false, false,
@@ -210,8 +212,8 @@ static int take_slow(oc_client *c, uint64_t deadline)
 	int r = lock_take(&c->slow, deadline);
 
 	return r ? client_fail(c, r,
-			       "other threads wait for the server's answers") :
-		   0;
+			       "other threads wait for the server's answers")
+		 : 0;
 }
 
 int region_need(oc_client *c, uint32_t slab, uint64_t deadline)
@@ -236,8 +238,8 @@ static void follow_slabs(oc_client *c)
 {
 	uint64_t epoch = shared_load64_acquire(&c->meta->header.region_epoch);
 
-	if (epoch == atomic_load_explicit(&c->seen_region,
-					  memory_order_relaxed))
+	if (epoch ==
+	    atomic_load_explicit(&c->seen_region, memory_order_relaxed))
 		return;
 	for (uint32_t i = 1; i < c->regions_met; i++)
 		if (c->info[i].word && c->info[i].word != record_word(c, i) &&
@@ -248,24 +250,40 @@ static void follow_slabs(oc_client *c)
 	atomic_store_explicit(&c->seen_region, epoch, memory_order_relaxed);
 }
 
-/* Takes the mapping into a view that readers find. */
-static int show_view(oc_client *c, struct segment *s, uint64_t epoch)
+/* A view of its own on a mapped segment. */
+static int make_view(struct segment *s, struct view **ret_view)
 {
-	struct view *old = atomic_load_explicit(&c->view, memory_order_relaxed);
+	uint64_t bytes = s->bytes;
 	struct view *view = mem_alloc(sizeof(*view));
 	int r;
 
 	if (!view)
 		return -ENOMEM;
-	r = table_attach(&view->table, s->base, s->bytes);
+	r = place_reserve(&view->place, bytes);
+	if (r == 0)
+		r = place_fill(&view->place, s, PLACE_READ);
+	if (r == 0)
+		r = table_attach(&view->table, view->place.base, bytes);
 	if (r) {
+		place_close(&view->place);
 		free(view);
 		return r;
 	}
-	view->place = (struct place){ s->base, s->bytes };
+	*ret_view = view;
+	return 0;
+}
+
+/* Takes the mapping into a view that readers find. */
+static int show_view(oc_client *c, struct segment *s, uint64_t epoch)
+{
+	struct view *old = atomic_load_explicit(&c->view, memory_order_relaxed);
+	struct view *view;
+	int r = make_view(s, &view);
+
+	if (r)
+		return r;
 	view->next = old;
-	s->base = NULL;
-	/* Release: pairs with the acquire in pin.c. */
+	/* Release: pairs with the acquire in footing_get(). */
 	atomic_store_explicit(&c->view, view, memory_order_release);
 	atomic_store_explicit(&c->seen_index, epoch, memory_order_relaxed);
 	/* Gives the memory back; a failure only delays that. */
@@ -316,8 +334,8 @@ static void follow_index(oc_client *c, uint64_t deadline)
 	if (shared_load64_acquire(&c->meta->header.index_epoch) ==
 	    atomic_load_explicit(&c->seen_index, memory_order_relaxed))
 		return;
-	if (now < atomic_load_explicit(&c->index_retry_ns,
-				       memory_order_relaxed))
+	if (now <
+	    atomic_load_explicit(&c->index_retry_ns, memory_order_relaxed))
 		return;
 	if (fetch_index(c, MIN(deadline, now + INDEX_WAIT_NS)) == 0)
 		return;

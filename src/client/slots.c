@@ -15,8 +15,8 @@ int slots_init(struct slots *s, uint32_t n)
 	s->words = MAX(words, 1u);
 	s->n = n;
 	if (n % 64 || n == 0)
-		atomic_store_explicit(&s->taken[s->words - 1],
-				      ~0ull << n % 64, memory_order_relaxed);
+		atomic_store_explicit(&s->taken[s->words - 1], ~0ull << n % 64,
+				      memory_order_relaxed);
 	return 0;
 }
 
@@ -37,6 +37,18 @@ uint32_t slots_thread(void)
 	return mine - 1;
 }
 
+/* The lowest bits of `free`, at most `want` of them. */
+static uint64_t lowest(uint64_t free, uint32_t want)
+{
+	uint64_t bits = 0;
+
+	if (want >= 64)
+		return free;
+	for (; free && want; want--, free &= free - 1)
+		bits |= free & -free;
+	return bits;
+}
+
 uint64_t slots_claim_some(struct slots *s, uint32_t *word, uint32_t want,
 			  uint32_t *ret_word)
 {
@@ -46,10 +58,8 @@ uint64_t slots_claim_some(struct slots *s, uint32_t *word, uint32_t want,
 		uint64_t seen = atomic_load_explicit(w, memory_order_relaxed);
 
 		while (seen != UINT64_MAX) {
-			uint64_t bits = ~seen;
+			uint64_t bits = lowest(~seen, want);
 
-			while ((uint32_t)__builtin_popcountll(bits) > want)
-				bits &= ~(1ull << (63 - __builtin_clzll(bits)));
 			if (atomic_compare_exchange_weak_explicit(
 				    w, &seen, seen | bits, memory_order_acquire,
 				    memory_order_relaxed)) {

@@ -21,9 +21,8 @@ int talk_wait(int socket, short events, uint64_t deadline)
 
 	for (;;) {
 		uint64_t now = clock_ns();
-		uint64_t ms = now >= deadline ?
-				      0 :
-				      DIV_UP(deadline - now, NS_PER_MS);
+		uint64_t ms =
+			now >= deadline ? 0 : DIV_UP(deadline - now, NS_PER_MS);
 		int n = poll(&p, 1, (int)MIN(ms, (uint64_t)60000));
 
 		if (n < 0 && errno != EINTR)

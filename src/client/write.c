@@ -28,8 +28,9 @@ int write_result(const oc_client *c, enum ring_op op, int64_t result)
 		return r;
 	switch (r) {
 	case -ENOBUFS:
-		return client_fail(c, r, "the pool is full and all of it is in "
-					 "use: raise the limit or unpin");
+		return client_fail(c, r,
+				   "the pool is full and all of it is in "
+				   "use: raise the limit or unpin");
 	case -EDQUOT:
 		return client_fail(c, r, "this client's quota is used up");
 	default:
@@ -48,8 +49,9 @@ int write_grant_call(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	oc_client *c = ns->c;
 
 	if (c->read_only)
-		return client_fail(c, -EPERM, "a read-only client writes "
-					      "nothing");
+		return client_fail(c, -EPERM,
+				   "a read-only client writes "
+				   "nothing");
 	if (!ns_has(ns, part) || tokens >= ns->spec.block_tokens)
 		return client_fail(c, -EINVAL,
 				   "no part (%u, %u) of %u tokens here",
@@ -192,10 +194,11 @@ int write_granted(oc_ns *ns, const struct oc_grant *asked,
 	if (r)
 		give_back(c, a, deadline);
 	/* A slab cannot go while it holds a grant: this answer is too old. */
-	return r == OC_MISS || r == OC_STALE ?
-		       client_fail(c, -ETIMEDOUT, "the grant was taken away "
-						  "before it could be used") :
-		       r;
+	return r == OC_MISS || r == OC_STALE
+		       ? client_fail(c, -ETIMEDOUT,
+				     "the grant was taken away "
+				     "before it could be used")
+		       : r;
 }
 
 /* ---- the calls ---- */
@@ -250,10 +253,9 @@ int oc_seal(oc_ns *ns, struct oc_grant *grant, const uint64_t *checksum,
 		return client_child(ns->c);
 	r = grant_check(ns, grant);
 	if (r == 0)
-		r = write_seal_call(ns, grant,
-				    checksum ? *checksum :
-					       grant_checksum(grant),
-				    &q);
+		r = write_seal_call(
+			ns, grant, checksum ? *checksum : grant_checksum(grant),
+			&q);
 	return r ? r : write_round(ns->c, &q, timeout_ns, grant);
 }
 
@@ -363,9 +365,9 @@ static void grant_done(struct batch *b, size_t i, int r,
 {
 	struct oc_grant asked = b->grants[i];
 
-	b->results[i] = r ? r :
-			    write_granted(b->ns, &asked, a, b->deadline,
-					  &b->grants[i]);
+	b->results[i] =
+		r ? r
+		  : write_granted(b->ns, &asked, a, b->deadline, &b->grants[i]);
 }
 
 int oc_grant_batch(oc_ns *ns, const struct oc_key *keys, size_t n,
@@ -396,10 +398,10 @@ static int seal_make(struct batch *b, size_t i, struct ring_call *ret_q)
 	const struct oc_grant *g = &b->grants[i];
 	int r = grant_check(b->ns, g);
 
-	return r ? r :
-		   write_seal_call(b->ns, g,
-				   b->checksums ? b->checksums[i] :
-						  grant_checksum(g),
+	return r ? r
+		 : write_seal_call(b->ns, g,
+				   b->checksums ? b->checksums[i]
+						: grant_checksum(g),
 				   ret_q);
 }
 

@@ -26,7 +26,7 @@ struct attach {
 	struct recency {
 		uint64_t stamp;
 		uint32_t item;
-	} *order;
+	} * order;
 	size_t n_order;
 };
 
@@ -170,9 +170,9 @@ static int slabs_attach(struct attach *a)
 static void gauges_clear(struct pool *p)
 {
 	static const enum pool_counter gauges[] = {
-		POOL_C_slab_bytes,   POOL_C_slabs,	 POOL_C_frames,
-		POOL_C_free_frames,  POOL_C_granted,	 POOL_C_sealed,
-		POOL_C_sealed_bytes, POOL_C_leaving,	 POOL_C_retiring_bytes,
+		POOL_C_slab_bytes,   POOL_C_slabs,   POOL_C_frames,
+		POOL_C_free_frames,  POOL_C_granted, POOL_C_sealed,
+		POOL_C_sealed_bytes, POOL_C_leaving, POOL_C_retiring_bytes,
 		POOL_C_clients,
 	};
 
@@ -271,8 +271,7 @@ static void order_attach(struct attach *a)
 	qsort(a->order, a->n_order, sizeof(*a->order), by_stamp);
 	for (size_t i = 0; i < a->n_order; i++) {
 		uint32_t frame;
-		struct pool_slab *s =
-			pool_item(p, a->order[i].item, &frame);
+		struct pool_slab *s = pool_item(p, a->order[i].item, &frame);
 
 		p->policy_ops->insert(p->policy, s->arena, a->order[i].item,
 				      a->order[i].stamp);

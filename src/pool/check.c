@@ -46,8 +46,9 @@ static void check_sealed(struct check *c, struct pool_slab *s, uint32_t f)
 		say(c, "slab %u frame %u: sealed but not in the index", s->id,
 		    f);
 	else if (found != s || at != f)
-		say(c, "slab %u frame %u: its key is sealed twice (slab %u "
-		       "frame %u)",
+		say(c,
+		    "slab %u frame %u: its key is sealed twice (slab %u "
+		    "frame %u)",
 		    s->id, f, found->id, at);
 	if (!c->p->policy_ops->stamp(c->p->policy, s->base + f))
 		say(c, "slab %u frame %u: sealed but in no order", s->id, f);
@@ -60,8 +61,9 @@ static void check_counts(struct check *c, const struct pool_slab *s,
 	    count[FRAME_GRANTED] != s->n_granted ||
 	    count[FRAME_SEALED] != s->n_sealed ||
 	    count[FRAME_DOOMED] != s->n_doomed || count[FRAME_LEAVING])
-		say(c, "slab %u: counts are off (free %u/%u granted %u/%u "
-		       "sealed %u/%u doomed %u/%u leaving %u)",
+		say(c,
+		    "slab %u: counts are off (free %u/%u granted %u/%u "
+		    "sealed %u/%u doomed %u/%u leaving %u)",
 		    s->id, count[FRAME_FREE], s->n_free, count[FRAME_GRANTED],
 		    s->n_granted, count[FRAME_SEALED], s->n_sealed,
 		    count[FRAME_DOOMED], s->n_doomed, count[FRAME_LEAVING]);
@@ -124,8 +126,9 @@ static void check_arena(struct check *c, uint32_t i)
 		item = c->p->item_next[item];
 	}
 	if (listed != expected || slabs != a->slabs)
-		say(c, "arena %u: %llu free listed, %llu counted; %u slabs, "
-		       "%u counted",
+		say(c,
+		    "arena %u: %llu free listed, %llu counted; %u slabs, "
+		    "%u counted",
 		    i, ULL(listed), ULL(expected), a->slabs, slabs);
 }
 

@@ -13,11 +13,11 @@
 
 enum hold_kind {
 	HOLD_LISTEN = 1,
-	HOLD_META,	   /* id 0 */
-	HOLD_INDEX,	   /* id = index epoch */
-	HOLD_PAYLOAD,	   /* id = hold_slab_id() */
-	HOLD_DESC,	   /* id = hold_slab_id() */
-	HOLD_CLIENT_SOCK,  /* id = client id; also the next four */
+	HOLD_META,	  /* id 0 */
+	HOLD_INDEX,	  /* id = index epoch */
+	HOLD_PAYLOAD,	  /* id = hold_slab_id() */
+	HOLD_DESC,	  /* id = hold_slab_id() */
+	HOLD_CLIENT_SOCK, /* id = client id; also the next four */
 	HOLD_CLIENT_SEG,
 	HOLD_CLIENT_WAKE,
 	HOLD_CLIENT_NOTIFY,

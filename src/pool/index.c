@@ -83,8 +83,8 @@ int pool_index_create(struct pool *p, uint64_t entries)
 	struct table old_table = p->table;
 	uint64_t epoch = shared_load64(&p->m->header.index_epoch);
 	int r = segment_create("onecopy-index",
-			       ALIGN_UP(table_bytes(entries), PAGE_BYTES), 0,
-			       &fresh);
+			       ALIGN_UP(table_bytes(entries), PAGE_BYTES),
+			       p->segment_flags, &fresh);
 
 	if (r < 0)
 		return r;

@@ -86,9 +86,9 @@ static int maker_start(struct maker *m)
 	/* signals are the loop's business */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = fault_point(FAULT_ALLOC) ?
-		    ENOMEM :
-		    pthread_create(&m->thread, NULL, maker_main, m);
+	r = fault_point(FAULT_ALLOC)
+		    ? ENOMEM
+		    : pthread_create(&m->thread, NULL, maker_main, m);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return -r;
 }
@@ -104,8 +104,8 @@ int maker_create(bool threaded, struct maker **ret_maker)
 	pthread_cond_init(&m->more, NULL);
 	m->asked_end = &m->asked;
 	m->done_end = &m->done;
-	m->fd = fault_point(FAULT_IO) ? -1 :
-					eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	m->fd = fault_point(FAULT_IO) ? -1
+				      : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (m->fd < 0)
 		goto fail;
 	if (threaded) {

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include "base/fault.h"
 #include "pool/internal.h"
-#include "pool/shape.h"
 
 /* Room at the start; grows by doubling as slabs come. */
 #define INDEX_FIRST 4096
@@ -48,9 +47,7 @@ int pool_alloc(const struct pool_options *options, struct pool **ret_pool)
 	p->number = options->number;
 	p->budget = options->budget;
 	p->quota = options->quota;
-	p->slab_bytes = options->slab_bytes ?
-				options->slab_bytes :
-				shape_slab_bytes(options->budget->limit);
+	p->slab_bytes = options->slab_bytes;
 	p->segment_flags = options->segment_flags;
 	p->hold = options->hold;
 	p->policy_ops = options->policy ? options->policy : &policy_lru;

@@ -26,7 +26,7 @@
 #include "shm/segment.h"
 
 #define POOL_NO_ARENA UINT32_MAX
-#define POOL_NO_ITEM UINT32_MAX
+#define POOL_NO_ITEM  UINT32_MAX
 
 /* The node's limit, shared by its pools. */
 struct pool_budget {
@@ -60,8 +60,8 @@ struct pool {
 	struct segment meta_segment, index_segment;
 	struct table table;
 	struct pool_budget *budget;
-	uint64_t quota;	    /* bytes of slabs this pool may have */
-	uint64_t slab_bytes;
+	uint64_t quota;	     /* bytes of slabs this pool may have */
+	uint64_t slab_bytes; /* 0: by pool/shape.h */
 	unsigned segment_flags;
 	struct pool_slab *slab[LAYOUT_SLABS_MAX];
 	uint32_t slab_end; /* ids >= this are unused */

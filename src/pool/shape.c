@@ -15,11 +15,16 @@ uint64_t shape_class(uint64_t bytes)
 	return step <= PAGE_BYTES ? exact : ALIGN_UP(exact, step);
 }
 
-uint64_t shape_slab_bytes(uint64_t limit)
-{
-	uint64_t bytes = round_down_pow2(limit / 256);
+#define SLAB_FRAMES 16384ull
+#define SLAB_LEAST  (64ull << 10)
+#define SLAB_MOST   (256ull << 20)
 
-	return MIN(MAX(bytes, 64ull << 10), 256ull << 20);
+uint64_t shape_slab_bytes(uint64_t limit, uint64_t frame_bytes)
+{
+	uint64_t bytes = MIN(SLAB_FRAMES * frame_bytes, limit / 64);
+
+	bytes = round_down_pow2(MAX(bytes, limit / 256));
+	return MIN(MAX(bytes, SLAB_LEAST), SLAB_MOST);
 }
 
 uint32_t shape_frames(uint64_t frame_bytes, uint64_t slab_bytes, uint64_t room)

@@ -15,11 +15,11 @@
 uint64_t shape_exact(uint64_t bytes);
 uint64_t shape_class(uint64_t bytes);
 
-/* Payload bytes of a slab by default: limit / 256 as a power of two, between
- * 64 KiB and 256 MiB. */
-uint64_t shape_slab_bytes(uint64_t limit);
+/* Payload bytes of a slab by default: 16,384 frames (their descriptors fill a
+ * page of 2 MiB), but between 1/256 and 1/64 of the limit, so that there are
+ * slabs enough to share, and between 64 KiB and 256 MiB. A power of two. */
+uint64_t shape_slab_bytes(uint64_t limit, uint64_t frame_bytes);
 /* Frames for a slab of this shape that may take `room` bytes; 0: none fits. */
-uint32_t shape_frames(uint64_t frame_bytes, uint64_t slab_bytes,
-		      uint64_t room);
+uint32_t shape_frames(uint64_t frame_bytes, uint64_t slab_bytes, uint64_t room);
 
 #endif

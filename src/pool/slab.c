@@ -77,8 +77,8 @@ static int slab_prepare(struct pool *p, const struct segment *payload,
 	if (s->id == LAYOUT_SLABS_MAX)
 		goto fail;
 	s->gen = slab_word_gen(shared_load64(&record(p, s->id)->word)) + 1;
-	r = segment_create("onecopy-frames", pool_desc_bytes(s->frames), 0,
-			   &s->desc_segment);
+	r = segment_create("onecopy-frames", pool_desc_bytes(s->frames),
+			   p->segment_flags, &s->desc_segment);
 	if (r < 0)
 		goto fail;
 	s->desc = s->desc_segment.base;
@@ -221,9 +221,9 @@ int pool_slab_reshape(struct pool *p, uint32_t id, uint64_t owner,
 		return -E2BIG;
 	want.frames = (uint32_t)MIN(frames, (uint64_t)FRAME_IN_SLAB_MAX);
 	payload.base = NULL;
-	payload.fd = fault_point(FAULT_IO) ?
-			     -1 :
-			     fcntl(old->payload.fd, F_DUPFD_CLOEXEC, 3);
+	payload.fd = fault_point(FAULT_IO)
+			     ? -1
+			     : fcntl(old->payload.fd, F_DUPFD_CLOEXEC, 3);
 	if (payload.fd < 0)
 		return -EMFILE;
 	r = slab_prepare(p, &payload, &want, &s);
@@ -287,10 +287,10 @@ const uint8_t *pool_payload(struct pool *p, struct pool_slab *s, uint32_t frame)
 {
 	(void)p;
 	if (!s->payload.base) {
-		void *base = fault_point(FAULT_MAP) ?
-				     MAP_FAILED :
-				     mmap(NULL, s->payload.bytes, PROT_READ,
-					  MAP_SHARED, s->payload.fd, 0);
+		void *base = fault_point(FAULT_MAP)
+				     ? MAP_FAILED
+				     : mmap(NULL, s->payload.bytes, PROT_READ,
+					    MAP_SHARED, s->payload.fd, 0);
 
 		if (base == MAP_FAILED)
 			return NULL;

@@ -27,18 +27,18 @@
 #include "index/match.h"
 #include "wire/ring.h"
 
-#define LAYOUT_MAGIC 0x4c4f4f5059504f43ull
-#define LAYOUT_MAJOR 1u
-#define LAYOUT_MINOR 0u
+#define LAYOUT_MAGIC	      0x4c4f4f5059504f43ull
+#define LAYOUT_MAJOR	      1u
+#define LAYOUT_MINOR	      0u
 #define LAYOUT_INCOMPAT_KNOWN 0ull
 
-#define LAYOUT_NAME 64 /* bytes of a name, zero padded */
-#define LAYOUT_NS_MAX 256
-#define LAYOUT_CLIENTS_MAX 512
-#define LAYOUT_SLABS_MAX 4096
-#define LAYOUT_COUNTERS 64
-#define LAYOUT_TIERS 8
-#define LAYOUT_RANKS_MAX 64 /* groups x ranks as well */
+#define LAYOUT_NAME		64 /* bytes of a name, zero padded */
+#define LAYOUT_NS_MAX		256
+#define LAYOUT_CLIENTS_MAX	512
+#define LAYOUT_SLABS_MAX	4096
+#define LAYOUT_COUNTERS		64
+#define LAYOUT_TIERS		8
+#define LAYOUT_RANKS_MAX	64 /* groups x ranks as well */
 #define LAYOUT_BLOCK_TOKENS_MAX (1u << 20)
 /* Bytes of the largest part: an extent keeps them in 32 bits, and a frame is
  * whole pages. */
@@ -141,7 +141,7 @@ struct ns_group {
 	shared_u64 stride;
 };
 struct ns_record {
-	shared_u64 id; /* 0: unused; stored last, release */
+	shared_u64 id;	      /* 0: unused; stored last, release */
 	shared_u64 digest[4]; /* SHA-256 of the identity, docs/formats/pool.md */
 	shared_u64 weights[4];
 	shared_u64 layout[4];
@@ -203,12 +203,13 @@ struct client_record {
 	shared_u64 id; /* 0: unused; stored last when made, first when gone */
 	shared_u64 pid_uid; /* pid << 32 | uid */
 	shared_u64 flags;
-	shared_u64 pins; /* slots in its segment << 32 | overflow slots */
+	shared_u64 pins;     /* slots in its segment << 32 | overflow slots */
 	shared_u64 since_ms; /* CLOCK_MONOTONIC */
 	shared_u64 slab_bytes;
 	shared_u64 granted;
 	shared_u64 seals, seal_bytes;
-	shared_u64 pins_taken, misses, read_bytes, copied_bytes; /* last report */
+	shared_u64 pins_taken, misses, read_bytes,
+		copied_bytes; /* last report */
 	shared_u64 reserved[3];
 	shared_u64 name[LAYOUT_NAME / 8];
 };
@@ -223,14 +224,14 @@ enum slab_state {
 /* A slab (region). Its id is its index; 0 is never used. A record that changes
  * gets a new generation (word) and the pool a new region_epoch. */
 struct slab_record {
-	shared_u64 word;	/* generation << 8 | enum slab_state */
+	shared_u64 word; /* generation << 8 | enum slab_state */
 	shared_u64 frame_bytes;
-	shared_u64 frames_kind; /* frames << 32 | enum segment_kind */
-	shared_u64 bytes;	/* of the payload segment */
-	shared_u64 desc_bytes;	/* of the descriptor segment */
-	shared_u64 owner;	/* client id; 0: only the server writes, or
+	shared_u64 frames_kind;	 /* frames << 32 | enum segment_kind */
+	shared_u64 bytes;	 /* of the payload segment */
+	shared_u64 desc_bytes;	 /* of the descriptor segment */
+	shared_u64 owner;	 /* client id; 0: only the server writes, or
 				   its owner has ended */
-	shared_u64 payload_id;	/* identity of the memory: equal ids are the
+	shared_u64 payload_id;	 /* identity of the memory: equal ids are the
 				   same pages under another shape */
 	shared_u64 retire_epoch; /* region_epoch at which RETIRING began */
 	/* Which clients were given its descriptors: bit = index. */

@@ -12,6 +12,9 @@
 #include "base/fault.h"
 #include "base/log.h"
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ  22
 #define MADV_POPULATE_WRITE 23
@@ -94,14 +97,60 @@ static int populate(void *base, uint64_t bytes, bool writable)
 	return err ? map_error(err) : 0;
 }
 
+/* Pages of 2 MiB where the kernel can make them now, whatever its policy for
+ * ordinary faults on shared memory is: one page of each is touched, so that
+ * there is something to collapse. Best effort: populate() does the rest. It is
+ * also the quicker way to fresh memory (one clear for 512 faults). */
+static void collapse(void *base, uint64_t bytes)
+{
+	uint64_t whole = bytes & ~(HUGE_BYTES - 1);
+
+	for (uint64_t at = 0; at < whole; at += HUGE_BYTES)
+		if (madvise((char *)base + at, PAGE_BYTES,
+			    MADV_POPULATE_WRITE) < 0)
+			return;
+	if (whole)
+		madvise(base, whole, MADV_COLLAPSE);
+}
+
+/* An address at which 2 MiB of a large segment can be one entry of the page
+ * table; NULL: wherever the kernel likes. */
+static void *aligned_place(uint64_t bytes)
+{
+	uint64_t whole = bytes + HUGE_BYTES - PAGE_BYTES, head;
+	char *base;
+
+	if (bytes < HUGE_BYTES)
+		return NULL;
+	base = mmap(NULL, whole, PROT_NONE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (base == MAP_FAILED)
+		return NULL;
+	head = ALIGN_UP((uintptr_t)base, HUGE_BYTES) - (uintptr_t)base;
+	if (head)
+		munmap(base, head);
+	if (whole - head > bytes)
+		munmap(base + head + bytes, whole - head - bytes);
+	return base + head;
+}
+
 static int map(struct segment *s, bool writable)
 {
-	void *base = MAP_FAILED;
+	void *base = MAP_FAILED, *at;
 	int prot = PROT_READ | (writable ? PROT_WRITE : 0);
 
 	errno = ENOMEM;
-	if (!fault_point(FAULT_MAP))
-		base = mmap(NULL, s->bytes, prot, MAP_SHARED, s->fd, 0);
+	if (!fault_point(FAULT_MAP)) {
+		at = aligned_place(s->bytes);
+		base = mmap(at, s->bytes, prot,
+			    MAP_SHARED | (at ? MAP_FIXED : 0), s->fd, 0);
+		if (base == MAP_FAILED && at) {
+			int err = errno;
+
+			munmap(at, s->bytes);
+			errno = err;
+		}
+	}
 	if (base == MAP_FAILED)
 		return map_error(errno);
 	s->base = base;
@@ -122,7 +171,7 @@ static int open_memfd(const char *name, enum segment_kind kind)
 }
 
 /* Mode, size, mapping, pages, seals: of a descriptor that nobody else has. */
-static int fill_segment(struct segment *s)
+static int fill_segment(struct segment *s, bool huge)
 {
 	int err;
 
@@ -137,8 +186,10 @@ static int fill_segment(struct segment *s)
 	err = map(s, true);
 	if (err < 0)
 		return err;
-	if (s->kind == SEGMENT_DRAM && s->bytes >= HUGE_BYTES)
+	if (huge && s->kind == SEGMENT_DRAM && s->bytes >= HUGE_BYTES) {
 		madvise(s->base, s->bytes, MADV_HUGEPAGE); /* a wish */
+		collapse(s->base, s->bytes);
+	}
 	err = populate(s->base, s->bytes, true);
 	if (err < 0)
 		return err;
@@ -148,7 +199,7 @@ static int fill_segment(struct segment *s)
 }
 
 static int create_kind(const char *name, uint64_t bytes, enum segment_kind kind,
-		       struct segment *ret_segment)
+		       bool huge, struct segment *ret_segment)
 {
 	struct segment s = { .bytes = bytes, .kind = kind };
 	int err;
@@ -156,7 +207,7 @@ static int create_kind(const char *name, uint64_t bytes, enum segment_kind kind,
 	s.fd = open_memfd(name, kind);
 	if (s.fd < 0)
 		return s.fd;
-	err = fill_segment(&s);
+	err = fill_segment(&s, huge);
 	if (err < 0) {
 		segment_close(&s);
 		return err;
@@ -172,9 +223,10 @@ int segment_create(const char *name, uint64_t bytes, unsigned flags,
 		return -EINVAL;
 	if ((flags & SEGMENT_TRY_HUGE) && bytes % HUGE_BYTES == 0 &&
 	    huge_pages_free() >= bytes / HUGE_BYTES &&
-	    create_kind(name, bytes, SEGMENT_HUGETLB, ret_segment) == 0)
+	    create_kind(name, bytes, SEGMENT_HUGETLB, true, ret_segment) == 0)
 		return 0;
-	return create_kind(name, bytes, SEGMENT_DRAM, ret_segment);
+	return create_kind(name, bytes, SEGMENT_DRAM, flags & SEGMENT_TRY_HUGE,
+			   ret_segment);
 }
 
 /* What a descriptor of a peer must be before it is mapped. */

@@ -19,9 +19,10 @@
 enum segment_kind { SEGMENT_DRAM = 1, SEGMENT_HUGETLB = 2 };
 
 enum segment_flags {
-	SEGMENT_TRY_HUGE = 1, /* 2 MiB pages if bytes is a multiple and they
-				 are there; else ordinary pages with
-				 MADV_HUGEPAGE */
+	SEGMENT_TRY_HUGE = 1, /* 2 MiB pages: of hugetlb if bytes is a multiple
+				 and they are there; else what the kernel can
+				 collapse now (MADV_COLLAPSE), the rest in
+				 ordinary pages */
 };
 
 struct segment {

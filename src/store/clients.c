@@ -66,8 +66,7 @@ int store_client_add(struct store *s, struct pool *p,
 	c->read_only = info->read_only;
 	shared_store64(&rec->pid_uid, (uint64_t)info->pid << 32 | info->uid);
 	shared_store64(&rec->flags, info->read_only ? CLIENT_READ_ONLY : 0);
-	shared_store64(&rec->pins,
-		       (uint64_t)info->pins << 32 | info->overflow);
+	shared_store64(&rec->pins, (uint64_t)info->pins << 32 | info->overflow);
 	shared_store64(&rec->since_ms, s->now_ns / NS_PER_MS);
 	for (shared_u64 *w = &rec->slab_bytes; w <= &rec->copied_bytes; w++)
 		shared_store64(w, 0);
@@ -282,8 +281,7 @@ void store_touches(struct store_client *c)
 		uint64_t pin = shared_load64(
 			&c->segment->touch[at & (TOUCH_RING - 1)]);
 		uint32_t frame;
-		struct pool_slab *s =
-			pool_locate(p, pin_word_loc(pin), &frame);
+		struct pool_slab *s = pool_locate(p, pin_word_loc(pin), &frame);
 
 		if (s && pool_frame_state(s, frame) == FRAME_SEALED &&
 		    (pool_frame_gen(s, frame) & 0xffffff) == pin_word_gen(pin))

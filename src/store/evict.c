@@ -160,7 +160,8 @@ uint32_t evict_finish(struct store *s, struct pool *p, bool all)
 	none = all && any_pinned(b);
 	for (uint32_t i = 0; i < b->n; i++) {
 		struct evict_entry *e = &b->entry[i];
-		uint64_t extent = shared_load64(&e->slab->desc[e->frame].extent);
+		uint64_t extent =
+			shared_load64(&e->slab->desc[e->frame].extent);
 
 		if (none || b->pinned[e->block]) {
 			pool_frame_spare(p, e->slab, e->frame);

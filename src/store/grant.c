@@ -90,9 +90,9 @@ static bool pending_push(struct store_client *c, const struct ring_call *call)
 	s->pending[s->n_pending++] = (struct pending_grant){
 		.client = c,
 		.call = *call,
-		.deadline_ns = call->timeout_ns > UINT64_MAX - s->now_ns ?
-				       UINT64_MAX :
-				       s->now_ns + call->timeout_ns,
+		.deadline_ns = call->timeout_ns > UINT64_MAX - s->now_ns
+				       ? UINT64_MAX
+				       : s->now_ns + call->timeout_ns,
 	};
 	c->waiting++;
 	return true;

@@ -42,7 +42,7 @@ struct store {
 	bool retry; /* something changed that may help a pending grant */
 	struct evict_batch batch;
 	struct scrub scrub;
-	uint64_t now_ns; /* as told by the caller */
+	uint64_t now_ns;   /* as told by the caller */
 	uint32_t retiring; /* slabs */
 	bool slab_gone;	   /* a closed client may have lost its last one */
 };
@@ -101,8 +101,8 @@ void bad_call(struct store_client *c, const struct ring_call *call,
 uint32_t block_doom(struct pool *p, const uint64_t key[4], uint32_t ns);
 
 /* store/pins.c */
-void pin_call(struct store_client *c, const struct ring_call *call,
-	      bool repeat, struct ring_answer *ret_answer);
+void pin_call(struct store_client *c, const struct ring_call *call, bool repeat,
+	      struct ring_answer *ret_answer);
 void unpin_call(struct store_client *c, const struct ring_call *call,
 		struct ring_answer *ret_answer);
 

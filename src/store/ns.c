@@ -64,9 +64,9 @@ int ns_part_check(const struct pool *p, uint64_t part, uint64_t extent,
 	if (bytes > whole || bytes > shared_load64(&p->m->header.max_frame))
 		return -E2BIG;
 	*ret_extent = frame_extent((uint32_t)bytes, tokens);
-	*ret_frame_bytes = bytes == whole && spec.group[g].slices ?
-				   shape_exact(bytes) :
-				   shape_class(bytes);
+	*ret_frame_bytes = bytes == whole && spec.group[g].slices
+				   ? shape_exact(bytes)
+				   : shape_class(bytes);
 	if (*ret_frame_bytes > shared_load64(&p->m->header.max_frame))
 		*ret_frame_bytes = shape_exact(bytes);
 	return 0;

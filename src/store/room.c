@@ -59,8 +59,11 @@ static int ask_for_slab(struct store_client *c, uint32_t arena)
 	struct pool *p = c->pool;
 	struct pool_arena *a = &p->arena[arena];
 	struct maker_job *job;
-	uint32_t frames = shape_frames(a->frame_bytes, p->slab_bytes,
-				       room_for_slab(c));
+	uint64_t bytes =
+		p->slab_bytes ? p->slab_bytes
+			      : shape_slab_bytes(c->store->options.limit_bytes,
+						 a->frame_bytes);
+	uint32_t frames = shape_frames(a->frame_bytes, bytes, room_for_slab(c));
 
 	if (!frames)
 		return -ENOSPC;
@@ -183,8 +186,8 @@ static int slab_take(struct store_client *c, const struct pool_arena *a,
 
 			if (o && !o->closed &&
 			    (o->id == owner ||
-				  shared_load64(&rec->given[i / 64]) >>
-					  (i % 64) & 1))
+			     shared_load64(&rec->given[i / 64]) >> (i % 64) &
+				     1))
 				c->store->options.announce(
 					c->store->options.ctx, o);
 		}
@@ -203,8 +206,8 @@ static int take_slab(struct store_client *c, uint32_t arena, uint64_t victim)
 
 	for (unsigned tries = 0; tries < 8; tries++) {
 		slab = coldest(c, &a, slab);
-		if (!slab || (victim != UINT64_MAX &&
-			      !colder(p, c, slab, victim)))
+		if (!slab ||
+		    (victim != UINT64_MAX && !colder(p, c, slab, victim)))
 			return -ENOSPC;
 		if (pool_slab_empty(slab) || evict_slab(c->store, p, slab))
 			return slab_take(c, &a, slab);
@@ -216,8 +219,8 @@ static uint64_t next_victim(const struct pool *p, uint32_t arena)
 {
 	uint32_t item = p->policy_ops->victim(p->policy, arena, POLICY_NONE);
 
-	return item == POLICY_NONE ? UINT64_MAX :
-				     p->policy_ops->stamp(p->policy, item);
+	return item == POLICY_NONE ? UINT64_MAX
+				   : p->policy_ops->stamp(p->policy, item);
 }
 
 /* Growing batches until something leaves: frames at the cold end may all be

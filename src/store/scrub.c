@@ -90,8 +90,8 @@ static void verdict(struct pool *p, struct pool_slab *slab, uint32_t frame,
 	shared_load_words(key, slab->desc[frame].key, 4);
 	pool_count(p, POOL_C_bad,
 		   block_doom(p, key,
-			      frame_part_ns(shared_load64(
-				      &slab->desc[frame].part))));
+			      frame_part_ns(
+				      shared_load64(&slab->desc[frame].part))));
 }
 
 /* Hashes a piece of the frame in hand; 0 when nothing could be hashed. */

@@ -96,10 +96,10 @@ void seal_call(struct store_client *c, const struct ring_call *call,
 	else if (sealed_before(c, call))
 		answer_set(ret_answer, 0);
 	else
-		answer_set(ret_answer, pool_find(c->pool, call->key,
-						 call->part, &frame) ?
-					       OC_EXISTS :
-					       OC_STALE);
+		answer_set(ret_answer,
+			   pool_find(c->pool, call->key, call->part, &frame)
+				   ? OC_EXISTS
+				   : OC_STALE);
 	ret_answer->loc = call->loc;
 	ret_answer->gen = call->gen;
 }
@@ -124,11 +124,11 @@ uint32_t block_doom(struct pool *p, const uint64_t key[4], uint32_t ns)
 
 	for (unsigned i = 0; i < ranks * groups; i++) {
 		uint32_t frame;
-		struct pool_slab *s = pool_find(
-			p, key,
-			frame_part(ns, (uint16_t)(i / ranks),
-				   (uint16_t)(i % ranks)),
-			&frame);
+		struct pool_slab *s =
+			pool_find(p, key,
+				  frame_part(ns, (uint16_t)(i / ranks),
+					     (uint16_t)(i % ranks)),
+				  &frame);
 
 		if (!s)
 			continue;
@@ -171,9 +171,9 @@ void bad_call(struct store_client *c, const struct ring_call *call,
 	if (scrub_verify(p, s, frame))
 		return;
 	shared_load_words(key, s->desc[frame].key, 4);
-	pool_count(p, POOL_C_bad,
-		   block_doom(p, key,
-			      frame_part_ns(shared_load64(
-				      &s->desc[frame].part))));
+	pool_count(
+		p, POOL_C_bad,
+		block_doom(p, key,
+			   frame_part_ns(shared_load64(&s->desc[frame].part))));
 	ret_answer->arg = 1;
 }

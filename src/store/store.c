@@ -234,9 +234,9 @@ enum store_result store_call(struct store_client *c,
 		break;
 	case RING_CANCEL:
 		answer_set(ret_answer,
-			   grant_cancel(c, (uint32_t)call->arg, call->arg2) ?
-				   0 :
-				   OC_STALE);
+			   grant_cancel(c, (uint32_t)call->arg, call->arg2)
+				   ? 0
+				   : OC_STALE);
 		break;
 	case RING_BAD:
 		bad_call(c, call, ret_answer);

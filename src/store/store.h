@@ -40,7 +40,7 @@ struct store_client {
 	/* from before a restart: grants whose answer may be missing */
 	struct store_repeat {
 		uint64_t seq, loc;
-	} *repeat;
+	} * repeat;
 	uint32_t n_repeat;
 	void *door; /* the door's own */
 };
@@ -50,7 +50,7 @@ struct store_options {
 	uint64_t slab_bytes;  /* 0: from the limit */
 	unsigned segment_flags;
 	uint64_t grants_per_client; /* frames lent at once */
-	uint32_t slab_percent;	    /* of the limit that one client's slabs may be */
+	uint32_t slab_percent; /* of the limit that one client's slabs may be */
 	uint64_t scrub_bytes_per_s; /* 0: no scrubber */
 	const struct hold_ops *hold;
 	bool threaded; /* slabs are made in a thread */

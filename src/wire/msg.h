@@ -16,11 +16,11 @@
 
 #include "base/compiler.h"
 
-#define MSG_MAGIC 0x504f434eu /* "NCOP" */
+#define MSG_MAGIC	  0x504f434eu /* "NCOP" */
 #define MSG_VERSION_MAJOR 1
 #define MSG_VERSION_MINOR 0
-#define MSG_MAX 512
-#define MSG_NAME 64
+#define MSG_MAX		  512
+#define MSG_NAME	  64
 
 enum msg_type {
 	MSG_HELLO = 1,
@@ -28,7 +28,7 @@ enum msg_type {
 			    wake eventfd, notify eventfd */
 	MSG_REGION = 3,	 /* question; answer fds: payload (rw for the owner,
 			    else ro), descriptors (ro) */
-	MSG_INDEX = 4,	 /* question; answer fd: the newest index segment (ro) */
+	MSG_INDEX = 4, /* question; answer fd: the newest index segment (ro) */
 	MSG_ERROR = 5,
 	MSG_TYPES
 };
@@ -44,9 +44,9 @@ struct msg_head {
 
 struct msg_hello {
 	struct msg_head head;
-	uint64_t stamp; /* layout_stamp() */
-	uint32_t flags; /* MSG_HELLO_READ_ONLY */
-	uint32_t pins;	/* slots wanted, 0 = default */
+	uint64_t stamp;	       /* layout_stamp() */
+	uint32_t flags;	       /* MSG_HELLO_READ_ONLY */
+	uint32_t pins;	       /* slots wanted, 0 = default */
 	char tenant[MSG_NAME]; /* zero-terminated */
 	char name[MSG_NAME];
 };

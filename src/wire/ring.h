@@ -37,7 +37,7 @@
 
 #include "base/shared.h"
 
-#define RING_SLOTS 1024 /* requests under way, a power of two */
+#define RING_SLOTS	1024 /* requests under way, a power of two */
 #define RING_BLOB_BYTES 65536ull
 
 enum ring_op {
@@ -49,11 +49,12 @@ enum ring_op {
 	RING_PIN = 5,	  /* key, part -> overflow slot, loc, gen */
 	RING_UNPIN = 6,	  /* arg = overflow slot */
 	RING_CANCEL = 7,  /* arg = slot, arg2 = its seq */
-	RING_NS_OPEN = 8, /* spec in the blob -> result = namespace id */
+	RING_NS_OPEN = 8, /* spec in the blob -> arg = namespace id */
 	RING_REPORT = 9,  /* question in the blob -> JSON text in the blob,
 			     piece by piece: arg = offset, arg2 = report id
 			     (0: make a new one) -> result = bytes of this
-			     piece, arg = bytes of all, arg2 = report id */
+			     piece, arg = bytes of all, arg2 = report id;
+			     OC_STALE: no such report (any more) */
 	RING_BAD = 10,	  /* loc, gen: the client's verification failed; the
 			     server checks for itself and drops it */
 	RING_OPS
@@ -61,15 +62,16 @@ enum ring_op {
 
 /* Written by the client. 128 bytes. */
 struct ring_req {
-	shared_u64 seq;	    /* last; 0 = never used; grows by RING_SLOTS.. per slot */
-	shared_u64 op;	    /* enum ring_op */
-	shared_u64 part;    /* frame_part() */
+	shared_u64 seq; /* last; 0 = never used; grows by RING_SLOTS.. per slot */
+	shared_u64 op;	 /* enum ring_op */
+	shared_u64 part; /* frame_part() */
 	shared_u64 key[4];
 	shared_u64 loc;
 	shared_u64 gen;
-	shared_u64 extent;  /* bytes << 32 | tokens */
+	shared_u64 extent; /* bytes << 32 | tokens */
 	shared_u64 checksum;
-	shared_u64 timeout_ns; /* how long the server may keep it; 0: answer at once */
+	shared_u64
+		timeout_ns; /* how long the server may keep it; 0: answer at once */
 	shared_u64 arg;
 	shared_u64 arg2;
 	shared_u32 waiting; /* a thread sleeps on resp.seq */

@@ -14,7 +14,7 @@
 #include "base/text.h"
 
 #define CLIENT_ID (1ull << 16 | 3)
-#define REPORT "{\"pool\":\"fake\"}"
+#define REPORT	  "{\"pool\":\"fake\"}"
 
 struct frame_desc *fake_desc(struct fake *f, uint32_t slab, uint32_t frame)
 {
@@ -42,9 +42,9 @@ uint64_t fake_payload(uint64_t n, uint8_t buf[FAKE_FRAME_BYTES])
 
 static void index_make(struct fake *f, uint64_t entries)
 {
-	CHECK_OK(segment_create("fake-index", ALIGN_UP(table_bytes(entries),
-						       PAGE_BYTES),
-				0, &f->index_segment));
+	CHECK_OK(segment_create("fake-index",
+				ALIGN_UP(table_bytes(entries), PAGE_BYTES), 0,
+				&f->index_segment));
 	CHECK_OK(table_init(&f->table, f->index_segment.base,
 			    f->index_segment.bytes));
 }
@@ -58,9 +58,8 @@ void fake_slab_make(struct fake *f, uint32_t slab, uint32_t frames,
 
 	segment_close(&s->data);
 	segment_close(&s->desc);
-	CHECK_OK(segment_create("fake-data",
-				(uint64_t)frames * FAKE_FRAME_BYTES, 0,
-				&s->data));
+	CHECK_OK(segment_create(
+		"fake-data", (uint64_t)frames * FAKE_FRAME_BYTES, 0, &s->data));
 	CHECK_OK(segment_create("fake-desc",
 				ALIGN_UP(frames * sizeof(struct frame_desc),
 					 PAGE_BYTES),
@@ -90,9 +89,9 @@ void fake_slab_retire(struct fake *f, uint32_t slab)
 					   1,
 				   FRAME_FREE));
 	shared_store64(&r->retire_epoch, epoch);
-	shared_store64_release(
-		&r->word, slab_word(slab_word_gen(shared_load64(&r->word)),
-				    SLAB_RETIRING));
+	shared_store64_release(&r->word,
+			       slab_word(slab_word_gen(shared_load64(&r->word)),
+					 SLAB_RETIRING));
 	shared_store64_release(&f->meta->header.region_epoch, epoch);
 }
 
@@ -223,9 +222,9 @@ static void tell_region(struct fake *f, const union msg *q)
 	m.region.writable = shared_load64(&r->owner) == CLIENT_ID;
 	m.region.bytes = f->slab[id].data.bytes;
 	m.region.desc_bytes = f->slab[id].desc.bytes;
-	fds[0] = m.region.writable ?
-			 fcntl(f->slab[id].data.fd, F_DUPFD_CLOEXEC, 0) :
-			 reopen(f->slab[id].data.fd);
+	fds[0] = m.region.writable
+			 ? fcntl(f->slab[id].data.fd, F_DUPFD_CLOEXEC, 0)
+			 : reopen(f->slab[id].data.fd);
 	fds[1] = reopen(f->slab[id].desc.fd);
 	reply(f, &m, fds, 2);
 }
@@ -354,8 +353,7 @@ static void do_pin(struct fake *f, const struct ring_call *q,
 			continue;
 		a->loc = loc;
 		a->gen = frame_word_gen(shared_load64(
-			&fake_desc(f, frame_loc_slab(loc),
-				   frame_loc_frame(loc))
+			&fake_desc(f, frame_loc_slab(loc), frame_loc_frame(loc))
 				 ->word));
 		a->arg = i;
 		shared_store64(&slots[i],
@@ -378,8 +376,7 @@ static void respond(struct fake *f, const struct ring_call *q,
 		syscall(SYS_futex, (uint32_t *)(uintptr_t)&resp->seq,
 			FUTEX_WAKE, 1, NULL, NULL, 0);
 	if (shared_load32(&req->notify))
-		CHECK_INT(write(f->notify, &one, sizeof(one)), ==,
-			  sizeof(one));
+		CHECK_INT(write(f->notify, &one, sizeof(one)), ==, sizeof(one));
 	f->done++;
 }
 
@@ -393,7 +390,8 @@ static void do_cancel(struct fake *f, const struct ring_call *q)
 	    ring_req_load(&f->client->req[slot], &f->client->resp[slot], slot,
 			  &target) &&
 	    target.seq == q->arg2)
-		respond(f, &target, &(struct ring_answer){ .result = -ECANCELED });
+		respond(f, &target,
+			&(struct ring_answer){ .result = -ECANCELED });
 }
 
 static void do_blob(struct fake *f, const struct ring_call *q,
@@ -404,14 +402,19 @@ static void do_blob(struct fake *f, const struct ring_call *q,
 
 		shared_load_bytes(&spec, sizeof(spec), f->client->blob);
 		a->result = ns_spec_check(&spec);
-		a->result = a->result ? a->result : 1;
+		a->arg = 1;
 		return;
 	}
-	/* In two pieces. */
+	/* In two pieces; the first second one comes from another server. */
+	if (q->arg2 == 9 && !f->stale_once) {
+		f->stale_once = true;
+		a->result = OC_STALE;
+		return;
+	}
 	a->arg = strlen(REPORT);
 	a->arg2 = 9;
 	a->result = (int64_t)MIN(a->arg - q->arg, 8ull);
-	shared_store_bytes(f->client->blob, 16, REPORT + q->arg,
+	shared_store_bytes(f->client->blob, 16, &REPORT[q->arg],
 			   (size_t)a->result);
 }
 
@@ -462,8 +465,8 @@ static bool on_ring(struct fake *f)
 	if (tail == f->head)
 		return false;
 	for (; f->head != tail; f->head++) {
-		uint32_t slot = shared_load32(
-			&f->client->ring[f->head % RING_SLOTS]);
+		uint32_t slot =
+			shared_load32(&f->client->ring[f->head % RING_SLOTS]);
 		struct ring_call q;
 
 		if (ring_req_load(&f->client->req[slot], &f->client->resp[slot],

@@ -17,13 +17,13 @@
 #include "shm/segment.h"
 #include "wire/msg.h"
 
-#define FAKE_PINS 256
-#define FAKE_OVERFLOW 8
-#define FAKE_FRAMES 64
+#define FAKE_PINS	 256
+#define FAKE_OVERFLOW	 8
+#define FAKE_FRAMES	 64
 #define FAKE_FRAME_BYTES 4096
-#define FAKE_SLABS 4
-#define FAKE_OWN 1   /* slab of the client */
-#define FAKE_OTHER 2 /* slab of the server */
+#define FAKE_SLABS	 4
+#define FAKE_OWN	 1 /* slab of the client */
+#define FAKE_OTHER	 2 /* slab of the server */
 
 struct fake_slab {
 	struct segment data, desc;
@@ -44,6 +44,7 @@ struct fake {
 	/* Switches of the tests. */
 	_Atomic(bool) mute_ring, mute_socket, refuse_region;
 	_Atomic(uint64_t) done, granted, abandoned, unpinned, bad, cancelled;
+	bool stale_once; /* a report was lost once */
 	void (*spoil)(union msg *welcome, int *fds, unsigned *n_fds);
 };
 

@@ -126,11 +126,11 @@ TEST(extra_is_lora_items_salt_in_this_order)
 	size_t n;
 
 	CHECK_OK(oc_chain_root(NULL, &root));
-	CHECK_OK(hash_sha256(
-		(struct hash_piece[]){ { head, sizeof(head) },
-				       { root.bytes, 32 },
-				       { middle, sizeof(middle) } },
-		3, expected));
+	CHECK_OK(
+		hash_sha256((struct hash_piece[]){ { head, sizeof(head) },
+						   { root.bytes, 32 },
+						   { middle, sizeof(middle) } },
+			    3, expected));
 	o.lora = "lo";
 	o.salt = "s";
 	o.items = items;

@@ -139,8 +139,8 @@ static void pins_more(union msg *m, int *fds, unsigned *n)
 {
 	(void)fds, (void)n;
 	m->welcome.pins += PAGE_BYTES;
-	m->welcome.client_bytes = client_segment_bytes(m->welcome.pins,
-						       m->welcome.overflow);
+	m->welcome.client_bytes =
+		client_segment_bytes(m->welcome.pins, m->welcome.overflow);
 }
 
 static void index_bytes(union msg *m, int *fds, unsigned *n)
@@ -193,9 +193,9 @@ static void another_magic(union msg *m, int *fds, unsigned *n)
 TEST(fake_hostile_welcomes_are_refused)
 {
 	static void (*const spoils[])(union msg *, int *, unsigned *) = {
-		no_fds,	   too_many,	  swapped,	  other_files,
-		meta_small, pins_huge,	  pins_more,	  index_bytes,
-		nobody,	   read_only_pins, another_type, another_magic,
+		no_fds,	       too_many,       swapped,	     other_files,
+		meta_small,    pins_huge,      pins_more,    index_bytes,
+		nobody,	       read_only_pins, another_type, another_magic,
 		a_wrong_error,
 	};
 

@@ -240,8 +240,7 @@ TEST(fake_match_pin_needs_only_the_window)
 	pthread_mutex_lock(&r.f->lock);
 	for (unsigned i = 0; i < 8; i++) {
 		keys[i] = fake_key(i);
-		fake_seal(r.f, FAKE_OTHER, i, 2, &keys[i],
-			  frame_part(1, 0, 0));
+		fake_seal(r.f, FAKE_OTHER, i, 2, &keys[i], frame_part(1, 0, 0));
 		if (i == 3 || i == 4 || i == 5)
 			fake_seal(r.f, FAKE_OTHER, 20 + i, 2, &keys[i],
 				  frame_part(1, 1, 0));
@@ -346,10 +345,10 @@ static void leave_all(struct rig *r, uint32_t slab)
 	for (unsigned i = 0; i < 32; i++) {
 		struct frame_desc *d = fake_desc(r->f, slab, i);
 
-		shared_store64(&d->word,
-			       frame_word(frame_word_gen(shared_load64(
-						  &d->word)),
-					  FRAME_LEAVING));
+		shared_store64(
+			&d->word,
+			frame_word(frame_word_gen(shared_load64(&d->word)),
+				   FRAME_LEAVING));
 	}
 	shared_fence();
 	wait_unpinned(r, slab);

@@ -125,7 +125,8 @@ static void send_welcome(struct session *s, uint64_t seq)
 		m.welcome.meta_bytes = p->meta_segment.bytes;
 		m.welcome.index_bytes = p->index_segment.bytes;
 		m.welcome.client_bytes = s->segment.bytes;
-		m.welcome.index_epoch = shared_load64(&p->m->header.index_epoch);
+		m.welcome.index_epoch =
+			shared_load64(&p->m->header.index_epoch);
 		m.welcome.pins = s->client->n_pins;
 		m.welcome.overflow = s->client->n_overflow;
 		session_send(s, &m, fds, 5);
@@ -172,9 +173,10 @@ static void refuse_hello(struct session *s, const struct msg_hello *hello,
 
 	switch (r) {
 	case -ENOENT:
-		snprintf(text, sizeof(text),
-			 "no tenant \"%s\": name it in the node's configuration",
-			 hello->tenant);
+		snprintf(
+			text, sizeof(text),
+			"no tenant \"%s\": name it in the node's configuration",
+			hello->tenant);
 		break;
 	case -EACCES:
 		snprintf(text, sizeof(text),
@@ -192,8 +194,8 @@ static void refuse_hello(struct session *s, const struct msg_hello *hello,
 			 "library of this node's version");
 		break;
 	default:
-		snprintf(text, sizeof(text), "the node cannot take a client: %s",
-			 strerror(-r));
+		snprintf(text, sizeof(text),
+			 "the node cannot take a client: %s", strerror(-r));
 	}
 	session_refuse(s, hello->head.seq, r, text);
 }

@@ -24,7 +24,7 @@
 struct native;
 
 #define NATIVE_TENANTS_MAX 15
-#define NATIVE_UIDS_MAX 16
+#define NATIVE_UIDS_MAX	   16
 
 struct native_tenant {
 	char name[LAYOUT_NAME];

@@ -16,9 +16,9 @@ static int payload_fd(const struct pool_slab *slab, bool writable, int *ret_fd)
 
 	if (!writable)
 		return segment_reopen_readonly(slab->payload.fd, ret_fd);
-	fd = fault_point(FAULT_IO) ?
-		     -1 :
-		     fcntl(slab->payload.fd, F_DUPFD_CLOEXEC, 3);
+	fd = fault_point(FAULT_IO)
+		     ? -1
+		     : fcntl(slab->payload.fd, F_DUPFD_CLOEXEC, 3);
 	if (fd < 0)
 		return -EMFILE;
 	*ret_fd = fd;

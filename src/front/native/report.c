@@ -41,7 +41,8 @@ static json_t *stat_node(const struct session *s)
 	json_t *o = json_object();
 
 	json_object_set_new(o, "tenant", shared_text(h->tenant));
-	json_object_set_new(o, "server_pid", num(shared_load64(&h->server_pid)));
+	json_object_set_new(o, "server_pid",
+			    num(shared_load64(&h->server_pid)));
 	json_object_set_new(o, "server_epoch",
 			    num(shared_load64(&h->server_epoch)));
 	json_object_set_new(o, "limit_bytes",
@@ -49,9 +50,9 @@ static json_t *stat_node(const struct session *s)
 	json_object_set_new(o, "max_frame", num(shared_load64(&h->max_frame)));
 	json_object_set_new(o, "born_ms", num(shared_load64(&h->born_ms)));
 	json_object_set_new(o, "used_bytes", num(p->budget->used));
-	json_object_set_new(o, "loop",
-			    json_string(loop_backend_name(
-				    s->native->options.loop)));
+	json_object_set_new(
+		o, "loop",
+		json_string(loop_backend_name(s->native->options.loop)));
 	return o;
 }
 
@@ -89,8 +90,8 @@ static json_t *shape_entry(json_t *list, uint64_t frame_bytes)
 	size_t i;
 
 	json_array_foreach(list, i, o) {
-		if ((uint64_t)json_integer_value(json_object_get(
-			    o, "frame_bytes")) == frame_bytes)
+		if ((uint64_t)json_integer_value(
+			    json_object_get(o, "frame_bytes")) == frame_bytes)
 			return o;
 	}
 	o = json_pack("{s:I,s:i,s:i,s:i,s:i,s:i}", "frame_bytes",
@@ -258,17 +259,18 @@ static json_t *where_part(struct session *s, const struct pool_slab *slab,
 
 	store_each_client(s->native->options.store, p, count_pins, &pins);
 	json_object_set_new(o, "ns", num(frame_part_ns(part)));
-	json_object_set_new(o, "ns_label",
-			    shared_text(p->m->ns[frame_part_ns(part) - 1].label));
+	json_object_set_new(
+		o, "ns_label",
+		shared_text(p->m->ns[frame_part_ns(part) - 1].label));
 	json_object_set_new(o, "group", num(frame_part_group(part)));
 	json_object_set_new(o, "rank", num(frame_part_rank(part)));
 	json_object_set_new(o, "tier", json_string("dram"));
 	json_object_set_new(o, "owner", num(shared_load64(&d->owner)));
 	json_object_set_new(o, "slab_owner", num(slab->owner));
-	json_object_set_new(o, "expected_ns",
-			    num(shared_load64(&t->latency_ns) +
-				(uint64_t)((double)bytes * 1e9 /
-					   (double)rate)));
+	json_object_set_new(
+		o, "expected_ns",
+		num(shared_load64(&t->latency_ns) +
+		    (uint64_t)((double)bytes * 1e9 / (double)rate)));
 	json_object_set_new(o, "replicas", num(1));
 	json_object_set_new(o, "region", num(slab->id));
 	json_object_set_new(o, "offset", num(frame * slab->frame_bytes));
@@ -310,8 +312,8 @@ static json_t *report_where(struct session *s, const char *hex)
 					  &frame);
 
 			if (slab)
-				json_array_append_new(
-					list, where_part(s, slab, frame));
+				json_array_append_new(list, where_part(s, slab,
+								       frame));
 		}
 	}
 	return list;
@@ -370,8 +372,8 @@ static int make_report(struct session *s)
 	if (!o)
 		return -EINVAL;
 	free(s->report);
-	s->report = fault_point(FAULT_ALLOC) ? NULL :
-					       json_dumps(o, JSON_COMPACT);
+	s->report = fault_point(FAULT_ALLOC) ? NULL
+					     : json_dumps(o, JSON_COMPACT);
 	json_decref(o);
 	if (!s->report)
 		return -ENOMEM;

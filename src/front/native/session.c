@@ -207,9 +207,9 @@ static void on_sock(void *ctx, int fd, unsigned events)
 		r = msg_check(raw, len, &m);
 	if (r < 0)
 		session_refuse(s, 0, r,
-			       r == -EPROTONOSUPPORT ?
-				       "another version of the protocol" :
-				       "not a message of this protocol");
+			       r == -EPROTONOSUPPORT
+				       ? "another version of the protocol"
+				       : "not a message of this protocol");
 	else
 		handle(s, &m);
 }

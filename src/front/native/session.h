@@ -12,8 +12,8 @@ struct session {
 	struct store_client *client; /* NULL before HELLO */
 	struct segment segment;
 	int sock, wake, notify, pidfd; /* -1: none */
-	uint64_t head;	  /* requests taken from the ring */
-	uint64_t busy_ns; /* last time that it had a request */
+	uint64_t head;		       /* requests taken from the ring */
+	uint64_t busy_ns;	       /* last time that it had a request */
 	uint64_t born_ns; /* for dropping those that never say HELLO */
 	bool awake;
 	bool notify_due; /* write the notify eventfd at the end of the turn */

@@ -127,9 +127,10 @@ static uint32_t session_turn(struct session *s)
 	store_touches(s->client);
 	n = MIN(n, (uint64_t)TURN_REQUESTS);
 	for (uint64_t i = 0; i < n; i++, s->head++)
-		serve_slot(s,
-			   shared_load32(&seg->ring[s->head & (RING_SLOTS - 1)]),
-			   (uint32_t)(tail - s->head - 1), false);
+		serve_slot(
+			s,
+			shared_load32(&seg->ring[s->head & (RING_SLOTS - 1)]),
+			(uint32_t)(tail - s->head - 1), false);
 	turn_flush(s);
 	return (uint32_t)n;
 }

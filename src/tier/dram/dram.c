@@ -14,8 +14,8 @@
 #include "tier/tier.h"
 
 #define BUFFER_BYTES (8ull << 20)
-#define LINES (BUFFER_BYTES / CACHE_LINE)
-#define CHASES 20000
+#define LINES	     (BUFFER_BYTES / CACHE_LINE)
+#define CHASES	     20000
 
 /* One random cycle through all lines (Sattolo). */
 static void chain_make(uint64_t *words)
