@@ -43,6 +43,9 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#if defined(__GNUC__)
+#pragma GCC visibility push(default) /* the rest of the library is hidden */
+#endif
 
 #define OC_VERSION_MAJOR 0
 #define OC_VERSION_MINOR 1
@@ -459,6 +462,9 @@ int oc_stat(oc_client *c, struct oc_stat *ret_stat);
 int oc_inspect(oc_client *c, const char *what, const char *args,
 	       uint64_t timeout_ns, char **ret_json);
 
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif

@@ -185,9 +185,9 @@ static int report_piece(oc_client *c, struct report *p, uint64_t deadline)
 	if (r)
 		return r;
 	/* OC_STALE: another server, which does not know this report. */
-	if (a.result < 0 || (p->id && a.result == OC_STALE))
+	if (a.result)
 		return write_result(c, RING_REPORT, a.result);
-	bytes = (uint64_t)a.result;
+	bytes = a.loc;
 	if (bytes > RING_BLOB_BYTES || a.arg > SIZE_MAX / 2 ||
 	    p->got + bytes > a.arg || (bytes == 0 && p->got < a.arg))
 		return client_fail(c, -EPROTO, "a malformed report");

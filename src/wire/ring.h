@@ -52,7 +52,7 @@ enum ring_op {
 	RING_NS_OPEN = 8, /* spec in the blob -> arg = namespace id */
 	RING_REPORT = 9,  /* question in the blob -> JSON text in the blob,
 			     piece by piece: arg = offset, arg2 = report id
-			     (0: make a new one) -> result = bytes of this
+			     (0: make a new one) -> loc = bytes of this
 			     piece, arg = bytes of all, arg2 = report id;
 			     OC_STALE: no such report (any more) */
 	RING_BAD = 10,	  /* loc, gen: the client's verification failed; the

@@ -413,9 +413,9 @@ static void do_blob(struct fake *f, const struct ring_call *q,
 	}
 	a->arg = strlen(REPORT);
 	a->arg2 = 9;
-	a->result = (int64_t)MIN(a->arg - q->arg, 8ull);
+	a->loc = MIN(a->arg - q->arg, 8ull);
 	shared_store_bytes(f->client->blob, 16, &REPORT[q->arg],
-			   (size_t)a->result);
+			   (size_t)a->loc);
 }
 
 static void serve(struct fake *f, const struct ring_call *q)

@@ -383,7 +383,7 @@ static int make_report(struct session *s)
 }
 
 /* A report that is gone (another server, another question) is asked anew by
- * the client: -ESTALE. */
+ * the client: OC_STALE. */
 void report_call(struct session *s, const struct ring_call *call,
 		 struct ring_answer *ret_answer)
 {
@@ -395,14 +395,14 @@ void report_call(struct session *s, const struct ring_call *call,
 		r = make_report(s);
 	else if (!s->report || call->arg2 != s->report_id ||
 		 call->arg > s->report_bytes)
-		r = -ESTALE;
+		r = OC_STALE;
 	ret_answer->result = r;
-	if (r < 0)
+	if (r != 0)
 		return;
 	n = MIN(s->report_bytes - call->arg, RING_BLOB_BYTES);
 	shared_store_bytes(s->client->segment->blob, ALIGN_UP(n, 8),
 			   s->report + call->arg, n);
-	ret_answer->result = (int64_t)n;
+	ret_answer->loc = n;
 	ret_answer->arg = s->report_bytes;
 	ret_answer->arg2 = s->report_id;
 }
@@ -410,10 +410,10 @@ void report_call(struct session *s, const struct ring_call *call,
 void report_ns_open(struct session *s, struct ring_answer *ret_answer)
 {
 	struct ns_spec spec;
+	int64_t id;
 
 	shared_load_bytes(&spec, sizeof(spec), s->client->segment->blob);
-	/* the id, or -errno */
-	*ret_answer = (struct ring_answer){
-		.result = store_ns_open(s->client->pool, &spec),
-	};
+	id = store_ns_open(s->client->pool, &spec);
+	*ret_answer = (struct ring_answer){ .result = MIN(id, 0),
+					    .arg = (uint64_t)MAX(id, 0) };
 }
