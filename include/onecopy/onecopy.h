@@ -44,6 +44,11 @@
 extern "C" {
 #endif
 
+/* The library is built with hidden symbols; what is declared here is not. */
+#ifdef __GNUC__
+#pragma GCC visibility push(default)
+#endif
+
 #define OC_VERSION_MAJOR 0
 #define OC_VERSION_MINOR 1
 const char *oc_version(void); /* "0.1.0" */
@@ -458,6 +463,10 @@ int oc_stat(oc_client *c, struct oc_stat *ret_stat);
  * -EPERM for "check" from another user. */
 int oc_inspect(oc_client *c, const char *what, const char *args,
 	       uint64_t timeout_ns, char **ret_json);
+
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
 
 #ifdef __cplusplus
 }
