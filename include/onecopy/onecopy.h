@@ -43,9 +43,6 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
-#if defined(__GNUC__)
-#pragma GCC visibility push(default) /* the rest of the library is hidden */
-#endif
 
 /* The library is built with hidden symbols; what is declared here is not. */
 #ifdef __GNUC__
@@ -467,16 +464,9 @@ int oc_stat(oc_client *c, struct oc_stat *ret_stat);
 int oc_inspect(oc_client *c, const char *what, const char *args,
 	       uint64_t timeout_ns, char **ret_json);
 
-<<<<<<< HEAD
-#if defined(__GNUC__)
-#pragma GCC visibility pop
-#endif
-=======
 #ifdef __GNUC__
 #pragma GCC visibility pop
 #endif
-
->>>>>>> client
 #ifdef __cplusplus
 }
 #endif

@@ -273,131 +273,123 @@ void room_drain_tick(struct store *s)
 				evict_slab_hard(s, p, slab);
 		}
 	}
+}
 
-	static uint64_t next_victim(const struct pool *p, uint32_t arena)
-	{
-		uint32_t item =
-			p->policy_ops->victim(p->policy, arena, POLICY_NONE);
+static uint64_t next_victim(const struct pool *p, uint32_t arena)
+{
+	uint32_t item = p->policy_ops->victim(p->policy, arena, POLICY_NONE);
 
-		return item == POLICY_NONE
-			       ? UINT64_MAX
-			       : p->policy_ops->stamp(p->policy, item);
-	}
+	return item == POLICY_NONE ? UINT64_MAX
+				   : p->policy_ops->stamp(p->policy, item);
+}
 
-	/* Growing batches until something leaves: frames at the cold end may all be
+/* Growing batches until something leaves: frames at the cold end may all be
  * pinned. */
-	static uint32_t evict_some(struct store_client * c, uint32_t arena,
-				   uint32_t want)
-	{
-		struct pool *p = c->pool;
+static uint32_t evict_some(struct store_client *c, uint32_t arena,
+			   uint32_t want)
+{
+	struct pool *p = c->pool;
 
-		for (uint32_t n = want; n < 4 * FRAME_IN_SLAB_MAX; n *= 8) {
-			evict_from_arena(c->store, p, arena, n);
-			if (pool_arena_free(p, arena) != POOL_NO_ITEM)
-				return n;
-			if (next_victim(p, arena) == UINT64_MAX)
-				break;
-		}
+	for (uint32_t n = want; n < 4 * FRAME_IN_SLAB_MAX; n *= 8) {
+		evict_from_arena(c->store, p, arena, n);
+		if (pool_arena_free(p, arena) != POOL_NO_ITEM)
+			return n;
+		if (next_victim(p, arena) == UINT64_MAX)
+			break;
+	}
+	return 0;
+}
+
+/* The limits are reached: somebody must leave. */
+static int make_room(struct store_client *c, uint32_t arena, uint32_t want)
+{
+	struct pool *p = c->pool;
+	uint64_t victim = next_victim(p, arena);
+	int r = -ENOSPC;
+
+	if (victim == UINT64_MAX || p->arena[arena].evictions >= LOOK_AROUND) {
+		p->arena[arena].evictions = 0;
+		r = take_slab(c, arena, victim);
+		if (r == 0)
+			return 0;
+	}
+	if (victim != UINT64_MAX && evict_some(c, arena, want)) {
+		p->arena[arena].evictions += want;
 		return 0;
 	}
+	if (r < 0 && victim != UINT64_MAX)
+		r = take_slab(c, arena, UINT64_MAX);
+	if (r < 0 && !p->arena[arena].slabs && !c->store->retiring)
+		drain_slab(c, arena);
+	return r == 0 ? 0 : 1;
+}
 
-	/* The limits are reached: somebody must leave. */
-	static int make_room(struct store_client * c, uint32_t arena,
-			     uint32_t want)
-	{
-		struct pool *p = c->pool;
-		uint64_t victim = next_victim(p, arena);
-		int r = -ENOSPC;
+int room_find(struct store_client *c, uint64_t frame_bytes, uint32_t want,
+	      uint32_t *ret_item)
+{
+	struct pool *p = c->pool;
+	uint32_t arena, item;
+	int r = pool_arena_get(p, c->id, frame_bytes, &arena);
 
-		if (victim == UINT64_MAX ||
-		    p->arena[arena].evictions >= LOOK_AROUND) {
-			p->arena[arena].evictions = 0;
-			r = take_slab(c, arena, victim);
-			if (r == 0)
-				return 0;
-		}
-		if (victim != UINT64_MAX && evict_some(c, arena, want)) {
-			p->arena[arena].evictions += want;
-			return 0;
-		}
-		if (r < 0 && victim != UINT64_MAX)
-			r = take_slab(c, arena, UINT64_MAX);
-		if (r < 0 && !p->arena[arena].slabs && !c->store->retiring)
-			drain_slab(c, arena);
-		return r == 0 ? 0 : 1;
-	}
-
-	int room_find(struct store_client * c, uint64_t frame_bytes,
-		      uint32_t want, uint32_t * ret_item)
-	{
-		struct pool *p = c->pool;
-		uint32_t arena, item;
-		int r = pool_arena_get(p, c->id, frame_bytes, &arena);
-
-		if (r < 0)
+	if (r < 0)
+		return r;
+	item = pool_arena_free(p, arena);
+	if (item == POOL_NO_ITEM) {
+		if (p->arena[arena].making >= MAKING_MAX)
+			return 1;
+		if (room_for_slab(c) >= frame_bytes)
+			return ask_for_slab(c, arena) == 0 ? 1 : -ENOMEM;
+		r = make_room(c, arena, want);
+		/* a reshaped slab may have brought a new arena number */
+		if (r == 0)
+			r = pool_arena_get(p, c->id, frame_bytes, &arena);
+		if (r != 0)
 			return r;
 		item = pool_arena_free(p, arena);
-		if (item == POOL_NO_ITEM) {
-			if (p->arena[arena].making >= MAKING_MAX)
-				return 1;
-			if (room_for_slab(c) >= frame_bytes)
-				return ask_for_slab(c, arena) == 0 ? 1
-								   : -ENOMEM;
-			r = make_room(c, arena, want);
-			/* a reshaped slab may have brought a new arena number */
-			if (r == 0)
-				r = pool_arena_get(p, c->id, frame_bytes,
-						   &arena);
-			if (r != 0)
-				return r;
-			item = pool_arena_free(p, arena);
-		}
-		if (item == POOL_NO_ITEM)
-			return 1;
-		*ret_item = item;
-		return 0;
 	}
+	if (item == POOL_NO_ITEM)
+		return 1;
+	*ret_item = item;
+	return 0;
+}
 
-	/* Everybody who was given the slab and still lives has let go of it? */
-	static bool let_go(struct store * s, struct pool * p, uint32_t id)
-	{
-		const struct slab_record *rec = &p->m->slab[id];
-		uint64_t epoch = shared_load64(&rec->retire_epoch);
+/* Everybody who was given the slab and still lives has let go of it? */
+static bool let_go(struct store *s, struct pool *p, uint32_t id)
+{
+	const struct slab_record *rec = &p->m->slab[id];
+	uint64_t epoch = shared_load64(&rec->retire_epoch);
 
-		for (uint32_t i = 0; i < LAYOUT_CLIENTS_MAX; i++) {
-			const struct store_client *c = s->client[p->number][i];
+	for (uint32_t i = 0; i < LAYOUT_CLIENTS_MAX; i++) {
+		const struct store_client *c = s->client[p->number][i];
 
-			if (!c ||
-			    !(shared_load64(&rec->given[i / 64]) >> (i % 64) &
-			      1))
-				continue;
-			if (c->closed) {
-				if (!(shared_load64(&c->record->flags) &
-				      CLIENT_LET_GO))
-					return false;
-				continue;
-			}
-			/* acquire: pairs with the client's release after unmapping */
-			if (shared_load64_acquire(
-				    &c->segment->header.let_go_epoch) < epoch)
+		if (!c || !(shared_load64(&rec->given[i / 64]) >> (i % 64) & 1))
+			continue;
+		if (c->closed) {
+			if (!(shared_load64(&c->record->flags) & CLIENT_LET_GO))
 				return false;
+			continue;
 		}
-		return true;
+		/* acquire: pairs with the client's release after unmapping */
+		if (shared_load64_acquire(&c->segment->header.let_go_epoch) <
+		    epoch)
+			return false;
 	}
+	return true;
+}
 
-	void room_retire_tick(struct store * s)
-	{
-		for (uint32_t n = 0; n < STORE_POOLS_MAX && s->retiring; n++) {
-			struct pool *p = s->pool[n];
+void room_retire_tick(struct store *s)
+{
+	for (uint32_t n = 0; n < STORE_POOLS_MAX && s->retiring; n++) {
+		struct pool *p = s->pool[n];
 
-			for (uint32_t id = 1; p && id < p->slab_end; id++) {
-				if (!p->slab[id] || !p->slab[id]->retiring ||
-				    !let_go(s, p, id))
-					continue;
-				pool_slab_finish(p, id);
-				s->retiring--;
-				s->retry = true;
-				s->slab_gone = true;
-			}
+		for (uint32_t id = 1; p && id < p->slab_end; id++) {
+			if (!p->slab[id] || !p->slab[id]->retiring ||
+			    !let_go(s, p, id))
+				continue;
+			pool_slab_finish(p, id);
+			s->retiring--;
+			s->retry = true;
+			s->slab_gone = true;
 		}
 	}
+}
