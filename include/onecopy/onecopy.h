@@ -43,8 +43,10 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
-#if defined(__GNUC__)
-#pragma GCC visibility push(default) /* the rest of the library is hidden */
+
+/* The library is built with hidden symbols; what is declared here is not. */
+#ifdef __GNUC__
+#pragma GCC visibility push(default)
 #endif
 
 #define OC_VERSION_MAJOR 0
@@ -462,7 +464,7 @@ int oc_stat(oc_client *c, struct oc_stat *ret_stat);
 int oc_inspect(oc_client *c, const char *what, const char *args,
 	       uint64_t timeout_ns, char **ret_json);
 
-#if defined(__GNUC__)
+#ifdef __GNUC__
 #pragma GCC visibility pop
 #endif
 #ifdef __cplusplus

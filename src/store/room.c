@@ -262,15 +262,16 @@ void room_drain_tick(struct store *s)
 	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
 		struct pool *p = s->pool[n];
 
-		for (uint32_t id = 1; p && id < p->slab_end; id++)
+		for (uint32_t id = 1; p && id < p->slab_end; id++) {
 			struct pool_slab *slab = p->slab[id];
 
-		if (!slab || !slab->draining || slab->retiring)
-			continue;
-		if (!s->n_pending)
-			pool_slab_undrain(p, id);
-		else if (slab->n_sealed) /* sealed meanwhile */
-			evict_slab_hard(s, p, slab);
+			if (!slab || !slab->draining || slab->retiring)
+				continue;
+			if (!s->n_pending)
+				pool_slab_undrain(p, id);
+			else if (slab->n_sealed) /* sealed meanwhile */
+				evict_slab_hard(s, p, slab);
+		}
 	}
 }
 
