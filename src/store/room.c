@@ -291,7 +291,7 @@ static uint32_t evict_some(struct store_client *c, uint32_t arena,
 	struct pool *p = c->pool;
 
 	for (uint32_t n = want; n < 4 * FRAME_IN_SLAB_MAX; n *= 8) {
-		evict_from_arena(c->store, p, arena, n);
+		evict_from_arena(c->store, p, arena, n, want);
 		if (pool_arena_free(p, arena) != POOL_NO_ITEM)
 			return n;
 		if (next_victim(p, arena) == UINT64_MAX)

@@ -37,6 +37,8 @@ struct store_client {
 	uint32_t overflow_hint;
 	uint64_t granted; /* frames lent to it now */
 	uint32_t waiting; /* its grants that wait for room */
+	uint32_t fruitless; /* of these, tried in vain in this pass */
+	uint64_t pass;	    /* of the store over waiting grants */
 	/* from before a restart: grants whose answer may be missing */
 	struct store_repeat {
 		uint64_t seq, loc;
