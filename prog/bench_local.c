@@ -112,44 +112,68 @@ static int local_single(struct bench *b, struct bench_pool *p)
 	return 0;
 }
 
-/* ---- 8,192 with one fence --------------------------------------------------- */
+/* ---- 8,192 in one call ------------------------------------------------------ */
 
+static int local_batch_pass(struct bench_pool *p, struct oc_pin *pin,
+			    double *ret_us)
+{
+	double each[128];
+	uint32_t rounds =
+		(uint32_t)MIN(p->blocks / LOCAL_BATCH, ARRAY_LEN(each));
+
+	for (uint32_t k = 0; k < rounds; k++) {
+		uint64_t start = clock_ns();
+		size_t got = 0;
+		int r = oc_pin_batch(p->ns, p->key + k * LOCAL_BATCH,
+				     LOCAL_BATCH, local_part, 0, pin, &got);
+
+		each[k] = (double)(clock_ns() - start) / NS_PER_US;
+		if (r)
+			return r;
+		oc_unpin_batch(p->ns, pin, LOCAL_BATCH);
+		if (got != LOCAL_BATCH)
+			return -ENOENT;
+	}
+	*ret_us = rounds ? bench_median(each, rounds) : 0;
+	return rounds ? 0 : -ENODEV;
+}
+
+/* A batch is what an engine pins of a long session: a chain, sealed in order,
+ * so its descriptors lie together and its index entries do not. The second
+ * figure takes 8,192 blocks from anywhere among the million. */
 static int local_batch(struct bench *b, struct bench_pool *p)
 {
-	static const struct bench_figure f = {
+	static const struct bench_figure chain = {
 		.name = "batch_pin_us",
 		.unit = "us",
 		.sense = BENCH_AT_MOST,
 		.wanted = 300,
-		.against = "a limit: 300 us for 8,192 pins",
+		.against = "a limit: 300 us for a chain of 8,192 pins, cold",
+		.reference = 300,
+	}, anywhere = {
+		.name = "batch_pin_scattered_us",
+		.unit = "us",
+		.sense = BENCH_AT_MOST,
+		.wanted = 300,
+		.against = "a limit: 300 us for 8,192 pins in random order",
 		.reference = 300,
 	};
-	double values[BENCH_RUNS_MAX], each[128];
-	uint32_t rounds =
-		(uint32_t)MIN(p->blocks / LOCAL_BATCH, ARRAY_LEN(each));
+	double chains[BENCH_RUNS_MAX], any[BENCH_RUNS_MAX];
 	struct oc_pin *pin = calloc(LOCAL_BATCH, sizeof(*pin));
-	int r = pin && rounds ? 0 : -ENOMEM;
+	int r = pin ? 0 : -ENOMEM;
 
+	for (uint32_t i = 0; r == 0 && i < b->runs; i++)
+		r = local_batch_pass(p, pin, &chains[i]);
 	for (uint32_t i = 0; r == 0 && i < b->runs; i++) {
 		local_shuffle(p->key, p->blocks, 100 + i);
-		for (uint32_t k = 0; r == 0 && k < rounds; k++) {
-			uint64_t start = clock_ns();
-			size_t got = 0;
-
-			r = oc_pin_batch(p->ns, p->key + k * LOCAL_BATCH,
-					 LOCAL_BATCH, local_part, 0, pin, &got);
-			each[k] = (double)(clock_ns() - start) / NS_PER_US;
-			if (r == 0)
-				oc_unpin_batch(p->ns, pin, LOCAL_BATCH);
-			if (r == 0 && got != LOCAL_BATCH)
-				r = -ENOENT;
-		}
-		values[i] = r ? 0 : bench_median(each, rounds);
+		r = local_batch_pass(p, pin, &any[i]);
 	}
 	free(pin);
-	if (r == 0)
-		bench_report(b, &f, values, b->runs);
-	return r;
+	if (r)
+		return r;
+	bench_report(b, &chain, chains, b->runs);
+	bench_report(b, &anywhere, any, b->runs);
+	return 0;
 }
 
 /* ---- system calls ------------------------------------------------------------ */
@@ -260,10 +284,10 @@ int bench_local(struct bench *b)
 	struct bench_pool *p = bench_large(b);
 	int r = p ? 0 : -ENODEV;
 
+	if (r == 0) /* first: it wants the keys in the order of sealing */
+		r = local_batch(b, p);
 	if (r == 0)
 		r = local_single(b, p);
-	if (r == 0)
-		r = local_batch(b, p);
 	if (r == 0)
 		r = local_syscalls(b, p);
 	return r;

@@ -23,7 +23,7 @@
 #include "tier/tier.h"
 
 /* How often descriptors are looked at while rings are busy. */
-#define LOOK_NS (20 * NS_PER_US)
+#define LOOK_NS (50 * NS_PER_US)
 #define TIER_NS (60 * NS_PER_S)
 
 struct server {

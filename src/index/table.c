@@ -282,11 +282,14 @@ static NOINLINE int insert_full(struct table *t, struct table_hash h,
 int table_insert(struct table *t, struct table_hash h, uint64_t word,
 		 table_home home, void *ctx)
 {
-	uint64_t a = table_bucket_a(t, h), b = table_bucket_b(t, h);
-	unsigned free_a = count_free(t, a), free_b = count_free(t, b);
-	uint64_t bucket = free_b > free_a ? b : a;
+	uint64_t bucket = table_bucket_a(t, h);
 
-	if (unlikely(!free_a && !free_b))
+	/* the first bucket while it has room: a reader then finds all but a
+	 * few entries with one miss of its cache; the emptier of both would
+	 * balance better and cost every second reader another */
+	if (!count_free(t, bucket))
+		bucket = table_bucket_b(t, h);
+	if (unlikely(!count_free(t, bucket)))
 		return insert_full(t, h, word, home, ctx);
 	put(t, bucket, find_way(t, bucket, 0), word);
 	return 0;

@@ -97,7 +97,6 @@ static inline uint64_t table_bucket_b(const struct table *t,
 static inline void table_prefetch(const struct table *t, struct table_hash h)
 {
 	__builtin_prefetch(&t->bucket[table_bucket_a(t, h)]);
-	__builtin_prefetch(&t->bucket[table_bucket_b(t, h)]);
 }
 
 /* One bit for each way of the bucket whose tag fits. Without branches: where an

@@ -113,6 +113,6 @@ int pool_index_reserve(struct pool *p, uint64_t entries)
 	if (entries <= table_room(&p->table))
 		return 0;
 	log_debug("index of pool %u grows to %llu entries", p->number,
-		  (unsigned long long)entries * 2);
-	return pool_index_create(p, entries * 2);
+		  (unsigned long long)entries);
+	return pool_index_create(p, entries);
 }

@@ -70,7 +70,7 @@ static uint64_t entries_expected(const struct pool *p,
 	uint64_t now = pool_counter(p, POOL_C_frames) + s->frames;
 	uint64_t ahead = p->budget->limit / s->frame_bytes;
 
-	return MAX(now, MIN(ahead, ENTRIES_AHEAD));
+	return MAX(now + now / 4, MIN(ahead, ENTRIES_AHEAD));
 }
 
 /* Everything that can fail, and nothing that others see. On failure the
