@@ -135,28 +135,31 @@ static void pending_answer(struct store *s, size_t i,
 	s->options.answer(s->options.ctx, p.client, &p.call, answer);
 }
 
-/* Tries of waiting grants in one pass: when this many in a row found no room,
- * the rest waits for the next pass. */
+/* Tries of one client's waiting grants in one pass: when this many found no
+ * room, its rest waits for the next pass; other clients' grants do not. */
 #define FRUITLESS_MAX 16
 
 void grant_retry(struct store *s, bool force)
 {
-	unsigned fruitless = 0;
-
 	if (!s->retry && !force)
 		return;
 	s->retry = false;
+	s->pass++;
 	for (size_t i = 0; i < s->n_pending;) {
 		struct pending_grant *p = &s->pending[i];
 		uint32_t want = MIN(p->client->waiting, 256u);
 		struct ring_answer answer;
 
-		if (fruitless < FRUITLESS_MAX &&
+		if (p->client->pass != s->pass) {
+			p->client->pass = s->pass;
+			p->client->fruitless = 0;
+		}
+		if (p->client->fruitless < FRUITLESS_MAX &&
 		    grant_try(p->client, &p->call, want, &answer) == 0) {
 			pending_answer(s, i, &answer);
 			continue;
 		}
-		fruitless++;
+		p->client->fruitless++;
 		if (p->deadline_ns <= s->now_ns) {
 			pool_count(p->client->pool, POOL_C_refused, 1);
 			answer_set(&answer, -ENOBUFS);
