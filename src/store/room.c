@@ -11,7 +11,8 @@
  *     the same memory;
  *   - a slab of another living client must be clearly colder (its age a
  *     quarter more), because it costs a retirement that others take part in.
- * A client without any slab of the shape takes the coldest there is.
+ * A client without any slab of the shape takes the coldest there is. Slabs too
+ * small for one frame of it are retired, until a new one has room.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -126,22 +127,30 @@ static uint64_t slab_mean(const struct pool_slab *s)
 	return s->n_sealed ? s->touched_sum / s->n_sealed : 0;
 }
 
-/* Would it help this arena, if it were empty? */
+/* A frame larger than whole slabs: is more on its way out needed for it? */
+static bool small_helps(const struct store_client *c,
+			const struct pool_arena *a)
+{
+	return room_for_slab(c) + pool_counter(c->pool, POOL_C_retiring_bytes) <
+	       a->frame_bytes;
+}
+
+/* Would it help this arena, if it were empty? small: as small_helps(). */
 static bool slab_helps(const struct pool_slab *s, const struct pool_arena *a,
-		       const struct store_client *c)
+		       const struct store_client *c, bool small)
 {
 	if (!s || s->retiring)
 		return false;
 	if (s->owner == c->id && s->frame_bytes == a->frame_bytes)
 		return false;
-	return s->payload.bytes >= a->frame_bytes ||
+	return s->payload.bytes >= a->frame_bytes || small ||
 	       (s->owner && s->owner != c->id);
 }
 
 static bool slab_takeable(const struct pool_slab *s, const struct pool_arena *a,
-			  const struct store_client *c)
+			  const struct store_client *c, bool small)
 {
-	return slab_helps(s, a, c) && !s->n_granted && !s->n_doomed;
+	return slab_helps(s, a, c, small) && !s->n_granted && !s->n_doomed;
 }
 
 /* Is this slab cold enough beside the next victim's stamp? */
@@ -163,12 +172,13 @@ static struct pool_slab *coldest(const struct store_client *c,
 				 const struct pool_slab *not_before)
 {
 	const struct pool *p = c->pool;
+	bool small = small_helps(c, a);
 	struct pool_slab *best = NULL;
 
 	for (uint32_t id = 1; id < p->slab_end; id++) {
 		struct pool_slab *s = p->slab[id];
 
-		if (!slab_takeable(s, a, c))
+		if (!slab_takeable(s, a, c, small))
 			continue;
 		if (not_before && (slab_mean(s) < slab_mean(not_before) ||
 				   (slab_mean(s) == slab_mean(not_before) &&
@@ -187,7 +197,8 @@ static int slab_take(struct store_client *c, const struct pool_arena *a,
 	struct pool *p = c->pool;
 	uint32_t id = slab->id, fresh;
 
-	if (slab->owner && slab->owner != c->id) {
+	if ((slab->owner && slab->owner != c->id) ||
+	    slab->payload.bytes < a->frame_bytes) {
 		struct slab_record *rec = &p->m->slab[id];
 		uint64_t owner = slab->owner;
 
@@ -241,13 +252,14 @@ static void drain_slab(struct store_client *c, uint32_t arena)
 {
 	struct pool *p = c->pool;
 	struct pool_slab *best = NULL;
+	bool small = small_helps(c, &p->arena[arena]);
 
 	for (uint32_t id = 1; id < p->slab_end; id++) {
 		struct pool_slab *s = p->slab[id];
 
 		if (s && s->draining)
 			return;
-		if (slab_helps(s, &p->arena[arena], c) &&
+		if (slab_helps(s, &p->arena[arena], c, small) &&
 		    drains_better(s, best))
 			best = s;
 	}
