@@ -77,6 +77,9 @@ static bool pending_push(struct store_client *c, const struct ring_call *call)
 {
 	struct store *s = c->store;
 
+	/* an honest client has no more slots to wait in */
+	if (c->waiting >= RING_SLOTS)
+		return false;
 	if (s->n_pending == s->pending_cap) {
 		size_t cap = MAX(2 * s->pending_cap, (size_t)64);
 		struct pending_grant *grown =

@@ -11,7 +11,8 @@
  *     the same memory;
  *   - a slab of another living client must be clearly colder (its age a
  *     quarter more), because it costs a retirement that others take part in.
- * A client without any slab of the shape takes the coldest there is.
+ * A client without any slab of the shape takes the coldest there is. A slab too
+ * small for one frame is retired, one after the other, until a new one fits.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -333,7 +334,6 @@ static uint32_t evict_some(struct store_client *c, uint32_t arena,
 	return 0;
 }
 
-/* The limits are reached: somebody must leave. */
 /* A slab is retiring for this arena, and there is hope that those who have it
  * let go: no second one meanwhile. */
 static bool awaits_slab(const struct store_client *c, uint32_t arena)
@@ -345,6 +345,7 @@ static bool awaits_slab(const struct store_client *c, uint32_t arena)
 	       c->store->now_ns - a->awaited_ns < AWAIT_NS;
 }
 
+/* The limits are reached: somebody must leave. */
 static int make_room(struct store_client *c, uint32_t arena, uint32_t want)
 {
 	struct pool *p = c->pool;
