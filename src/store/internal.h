@@ -40,7 +40,7 @@ struct store {
 	struct store_client *client[STORE_POOLS_MAX][LAYOUT_CLIENTS_MAX];
 	struct pending_grant *pending;
 	size_t n_pending, pending_cap;
-	uint64_t pass; /* over the waiting grants */
+	uint64_t pass;	     /* over the waiting grants */
 	uint64_t refused_ns; /* memory for a slab was refused: ask again then */
 	bool retry; /* something changed that may help a pending grant */
 	struct evict_batch batch;
