@@ -22,6 +22,7 @@ enum exit_status exit_of(int error)
 	case -ENOENT:
 	case -ECONNREFUSED:
 	case -ECONNRESET:
+	case -ENOTCONN:
 	case -ETIMEDOUT:
 		return PROG_NO_NODE;
 	case -EACCES:

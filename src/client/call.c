@@ -241,6 +241,9 @@ int call_wait(oc_client *c, uint32_t slot, uint64_t deadline,
 					"the server did not answer in time");
 		else if (clock_ns() >= slice)
 			r = client_gone(c);
+		/* What this very call waits for may be a slab of ours. */
+		if (r == 0 && client_behind(c))
+			region_follow(c);
 	}
 	if (done)
 		call_free(c, slot);

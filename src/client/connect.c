@@ -21,6 +21,8 @@
 #define RETRY_MS    10
 #define PINS_MOST   (1u << 20)
 #define ERROR_BYTES 256
+/* A welcome can be lost with the server that sent it. */
+#define HELLO_WAIT_NS NS_PER_S
 
 struct attempt {
 	oc_client *c;
@@ -232,9 +234,12 @@ static int connect_socket(const struct attempt *a)
 		    "cannot connect to %s: %s", a->path, oc_strerror(r));
 }
 
+/* -EAGAIN: that server is gone, or the next one does not know of us; connect
+ * again. */
 static int say_hello(const struct attempt *a, struct answer *ret_answer)
 {
 	const struct oc_client_options *o = a->o;
+	uint64_t until = clock_ns() + HELLO_WAIT_NS;
 	union msg m;
 	int r;
 
@@ -247,9 +252,12 @@ static int say_hello(const struct attempt *a, struct answer *ret_answer)
 		return fail(a, -EINVAL, "the tenant's name is too long");
 	text_copy(m.hello.name, sizeof(m.hello.name),
 		  o->name ? o->name : program_invocation_short_name);
-	r = talk_send(a->c->socket, &m, a->deadline);
+	r = talk_send(a->c->socket, &m, MIN(until, a->deadline));
 	if (r == 0)
-		r = talk_receive(a->c->socket, a->deadline, ret_answer);
+		r = talk_receive(a->c->socket, MIN(until, a->deadline),
+				 ret_answer);
+	if ((r == -ENOTCONN || r == -ETIMEDOUT) && clock_ns() < a->deadline)
+		return -EAGAIN;
 	if (r == -EPROTO || r == -EPROTONOSUPPORT)
 		return fail(a, -EPROTO,
 			    "%s speaks another version: use the "
@@ -357,10 +365,14 @@ static int enter(const struct attempt *a)
 	oc_client *c = a->c;
 	struct answer w = { .n_fds = 0 };
 	uint64_t epoch;
-	int r = connect_socket(a);
+	int r;
 
-	if (r == 0)
-		r = say_hello(a, &w);
+	do {
+		c->socket = fd_close(c->socket);
+		r = connect_socket(a);
+		if (r == 0)
+			r = say_hello(a, &w);
+	} while (r == -EAGAIN);
 	if (r == 0 && w.msg.head.type == MSG_ERROR)
 		r = refused(a, &w.msg.error);
 	else if (r == 0 && !welcome_fits(&w))

@@ -107,6 +107,7 @@ static inline unsigned table_fits(const struct table_bucket *bucket,
 {
 	unsigned fits = 0;
 
+#pragma GCC unroll 8
 	for (unsigned way = 0; way < TABLE_WAYS; way++) {
 		uint64_t word = shared_load64(&bucket->entry[way]);
 

@@ -53,6 +53,9 @@ struct pool_arena {
 	uint32_t slabs;
 	uint32_t making;    /* slabs asked for and not yet here */
 	uint32_t evictions; /* since the last look at other arenas */
+	/* store/'s: the slab that is retiring for it, and since when */
+	uint32_t awaited;
+	uint64_t awaited_gen, awaited_ns;
 };
 
 struct pool {
@@ -75,6 +78,7 @@ struct pool {
 	struct policy *policy;
 	uint64_t touch_clock;
 	uint64_t meta_bytes;
+	uint64_t making_bytes; /* store/'s: of slabs on their way */
 	const struct hold_ops *hold;
 };
 

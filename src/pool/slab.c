@@ -315,6 +315,7 @@ void pool_slabs_orphan(struct pool *p, uint64_t owner)
 
 		if (a->used && a->owner == owner) {
 			a->owner = 0;
+			a->making = 0; /* what arrives is not for it */
 			pool_arena_put(p, i);
 		}
 	}

@@ -143,10 +143,6 @@ int store_client_adopt(struct store *s, struct pool *p, uint32_t index,
 	return 0;
 }
 
-void store_client_forget(struct pool *p, uint32_t index)
-{
-	shared_store64_release(&p->m->client[index].id, 0);
-}
 
 /* What it counted itself goes into the pool's counters. */
 static void fold_counters(struct store_client *c)
@@ -160,14 +156,12 @@ static void fold_counters(struct store_client *c)
 			   shared_load64(&c->segment->header.counter[i]));
 }
 
-static void take_grants_back(struct store_client *c)
+static void take_grants_back(struct pool *p, uint64_t owner)
 {
-	struct pool *p = c->pool;
-
 	for (uint32_t id = 1; id < p->slab_end; id++) {
 		struct pool_slab *s = p->slab[id];
 
-		if (!s || s->owner != c->id || !s->n_granted)
+		if (!s || s->owner != owner || !s->n_granted)
 			continue;
 		for (uint32_t f = 0; f < s->frames; f++)
 			if (pool_frame_state(s, f) == FRAME_GRANTED)
@@ -175,10 +169,18 @@ static void take_grants_back(struct store_client *c)
 	}
 }
 
+void store_client_forget(struct pool *p, uint32_t index)
+{
+	shared_u64 *id = &p->m->client[index].id;
+
+	take_grants_back(p, shared_load64(id));
+	shared_store64_release(id, 0);
+}
+
 static void hand_in(struct store_client *c)
 {
 	grant_forget_client(c);
-	take_grants_back(c);
+	take_grants_back(c->pool, c->id);
 	c->granted = 0;
 	fold_counters(c);
 	pool_count(c->pool, POOL_C_clients, -1ull);

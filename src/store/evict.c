@@ -14,10 +14,15 @@
 #include <onecopy/onecopy.h>
 #include "store/internal.h"
 
+/* values of evict_batch.pinned */
+#define PINNED	1
+#define SURPLUS 2
+
 void evict_begin(struct store *s)
 {
 	s->batch.n = 0;
 	s->batch.blocks = 0;
+	s->batch.most = UINT32_MAX;
 }
 
 static bool batch_room(struct evict_batch *b, uint32_t more)
@@ -110,7 +115,7 @@ static void judge_slot(struct evict_batch *b, const struct pool *p,
 	if (at < b->n && b->entry[at].slab == slab &&
 	    b->entry[at].frame == frame &&
 	    (pool_frame_gen(slab, frame) & 0xffffff) == pin_word_gen(pin))
-		b->pinned[b->entry[at].block] = 1;
+		b->pinned[b->entry[at].block] = PINNED;
 }
 
 static void judge_client(struct evict_batch *b, const struct pool *p,
@@ -148,6 +153,17 @@ static bool any_pinned(const struct evict_batch *b)
 	return false;
 }
 
+/* Keeps all but the first `most` of the blocks that nobody pins: their marks
+ * were for finding these. */
+static void spare_surplus(struct evict_batch *b)
+{
+	uint32_t leaving = 0;
+
+	for (uint32_t i = 0; i < b->blocks; i++)
+		if (!b->pinned[i] && leaving++ >= b->most)
+			b->pinned[i] = SURPLUS;
+}
+
 uint32_t evict_finish(struct store *s, struct pool *p, bool all)
 {
 	struct evict_batch *b = &s->batch;
@@ -158,6 +174,7 @@ uint32_t evict_finish(struct store *s, struct pool *p, bool all)
 		return 0;
 	judge(s, p);
 	none = all && any_pinned(b);
+	spare_surplus(b);
 	for (uint32_t i = 0; i < b->n; i++) {
 		struct evict_entry *e = &b->entry[i];
 		uint64_t extent =
@@ -166,7 +183,7 @@ uint32_t evict_finish(struct store *s, struct pool *p, bool all)
 		if (none || b->pinned[e->block]) {
 			pool_frame_spare(p, e->slab, e->frame);
 			/* in use: no victim for a while */
-			if (b->pinned[e->block])
+			if (b->pinned[e->block] == PINNED)
 				pool_frame_touch(p, e->slab, e->frame);
 			continue;
 		}
@@ -182,12 +199,13 @@ uint32_t evict_finish(struct store *s, struct pool *p, bool all)
 }
 
 uint32_t evict_from_arena(struct store *s, struct pool *p, uint32_t arena,
-			  uint32_t want)
+			  uint32_t mark, uint32_t want)
 {
 	uint32_t item = p->policy_ops->victim(p->policy, arena, POLICY_NONE);
 
 	evict_begin(s);
-	while (item != POLICY_NONE && s->batch.blocks < want) {
+	s->batch.most = want;
+	while (item != POLICY_NONE && s->batch.blocks < mark) {
 		uint32_t next = p->policy_ops->victim(p->policy, arena, item);
 		uint32_t frame;
 		struct pool_slab *slab = pool_item(p, item, &frame);

@@ -77,6 +77,9 @@ static bool pending_push(struct store_client *c, const struct ring_call *call)
 {
 	struct store *s = c->store;
 
+	/* an honest client has no more slots to wait in */
+	if (c->waiting >= RING_SLOTS)
+		return false;
 	if (s->n_pending == s->pending_cap) {
 		size_t cap = MAX(2 * s->pending_cap, (size_t)64);
 		struct pending_grant *grown =
@@ -135,28 +138,31 @@ static void pending_answer(struct store *s, size_t i,
 	s->options.answer(s->options.ctx, p.client, &p.call, answer);
 }
 
-/* Tries of waiting grants in one pass: when this many in a row found no room,
- * the rest waits for the next pass. */
+/* Tries of one client's waiting grants in one pass: when this many found no
+ * room, its rest waits for the next pass; other clients' grants do not. */
 #define FRUITLESS_MAX 16
 
 void grant_retry(struct store *s, bool force)
 {
-	unsigned fruitless = 0;
-
 	if (!s->retry && !force)
 		return;
 	s->retry = false;
+	s->pass++;
 	for (size_t i = 0; i < s->n_pending;) {
 		struct pending_grant *p = &s->pending[i];
 		uint32_t want = MIN(p->client->waiting, 256u);
 		struct ring_answer answer;
 
-		if (fruitless < FRUITLESS_MAX &&
+		if (p->client->pass != s->pass) {
+			p->client->pass = s->pass;
+			p->client->fruitless = 0;
+		}
+		if (p->client->fruitless < FRUITLESS_MAX &&
 		    grant_try(p->client, &p->call, want, &answer) == 0) {
 			pending_answer(s, i, &answer);
 			continue;
 		}
-		fruitless++;
+		p->client->fruitless++;
 		if (p->deadline_ns <= s->now_ns) {
 			pool_count(p->client->pool, POOL_C_refused, 1);
 			answer_set(&answer, -ENOBUFS);

@@ -15,6 +15,7 @@ struct evict_batch {
 	uint32_t n, cap;
 	uint8_t *pinned; /* for each block */
 	uint32_t blocks, blocks_cap;
+	uint32_t most; /* blocks that shall leave; the others are spared */
 };
 
 struct pending_grant {
@@ -39,6 +40,7 @@ struct store {
 	struct store_client *client[STORE_POOLS_MAX][LAYOUT_CLIENTS_MAX];
 	struct pending_grant *pending;
 	size_t n_pending, pending_cap;
+	uint64_t pass; /* over the waiting grants */
 	uint64_t refused_ns; /* memory for a slab was refused: ask again then */
 	bool retry; /* something changed that may help a pending grant */
 	struct evict_batch batch;
@@ -65,10 +67,10 @@ bool evict_add(struct store *s, struct pool *p, struct pool_slab *slab,
 /* Fence, look at all pins, release or spare. all: everything or nothing.
  * Number of frames released. */
 uint32_t evict_finish(struct store *s, struct pool *p, bool all);
-/* Up to `want` victims of an arena's order; frames freed in that arena may be
+/* Up to `want` victims among the first `mark` of an arena's order; frames freed in that arena may be
  * more or fewer. */
 uint32_t evict_from_arena(struct store *s, struct pool *p, uint32_t arena,
-			  uint32_t want);
+			  uint32_t mark, uint32_t want);
 /* Empties a slab if nobody uses any of it. */
 bool evict_slab(struct store *s, struct pool *p, struct pool_slab *slab);
 /* Empties a slab that nobody may stop from leaving: what is pinned is DOOMED

@@ -14,12 +14,31 @@ static shared_u64 *overflow(struct store_client *c, uint64_t slot)
 	return &c->segment->slots[c->n_pins + slot];
 }
 
-static int64_t overflow_unused(struct store_client *c)
+/* Is the slot noted for another request that was not answered? A predecessor
+ * died over it; pinned_before() will look there. */
+static bool noted(struct store_client *c, const struct ring_call *call,
+		  uint32_t slot)
+{
+	for (uint32_t i = 0; i < RING_SLOTS; i++) {
+		const struct ring_resp *resp = &c->segment->resp[i];
+		uint64_t seq = shared_load64(&c->segment->req[i].seq);
+
+		if (i != call->slot && seq && seq != shared_load64(&resp->seq) &&
+		    seq == shared_load64(&resp->arg2) &&
+		    shared_load64(&resp->arg) == slot)
+			return true;
+	}
+	return false;
+}
+
+static int64_t overflow_unused(struct store_client *c,
+			       const struct ring_call *call, bool repeat)
 {
 	for (uint32_t i = 0; i < c->n_overflow; i++) {
 		uint32_t slot = (c->overflow_hint + i) % c->n_overflow;
 
-		if (!shared_load64(overflow(c, slot))) {
+		if (!shared_load64(overflow(c, slot)) &&
+		    !(repeat && noted(c, call, slot))) {
 			c->overflow_hint = slot + 1;
 			return slot;
 		}
@@ -41,7 +60,8 @@ static bool pinned_before(struct store_client *c, const struct ring_call *call,
 		return false;
 	pin = shared_load64(overflow(c, slot));
 	slab = pool_locate(c->pool, pin_word_loc(pin), &frame);
-	if (!pin || !slab)
+	/* noted, and then it was another's or nobody's */
+	if (!pin || !slab || !frame_is(&slab->desc[frame], call->key, call->part))
 		return false;
 	answer_set(answer, 0);
 	answer->loc = pin_word_loc(pin);
@@ -77,7 +97,7 @@ void pin_call(struct store_client *c, const struct ring_call *call, bool repeat,
 	answer_set(ret_answer, OC_MISS);
 	if (!s)
 		return;
-	slot = overflow_unused(c);
+	slot = overflow_unused(c, call, repeat);
 	answer_set(ret_answer, MIN(slot, 0));
 	if (slot < 0)
 		return;

@@ -11,7 +11,8 @@
  *     the same memory;
  *   - a slab of another living client must be clearly colder (its age a
  *     quarter more), because it costs a retirement that others take part in.
- * A client without any slab of the shape takes the coldest there is.
+ * A client without any slab of the shape takes the coldest there is. A slab too
+ * small for one frame is retired, one after the other, until a new one fits.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -24,6 +25,9 @@
 #define LOOK_AROUND 64
 /* After memory for a slab was refused: how long to do with what there is. */
 #define REFUSED_NS 200000000ull
+/* How long a grant waits for one slab to be let go before it tries for another:
+ * living clients answer in less, and the dead are buried by then. */
+#define AWAIT_NS 100000000ull
 /* Slabs asked for at once by one arena. */
 #define MAKING_MAX 1
 
@@ -40,21 +44,29 @@ static uint64_t client_slab_bytes(const struct store_client *c)
 	return bytes;
 }
 
+/* Bytes of slabs that the client may have beside those it has. */
+static uint64_t share_left(const struct store_client *c)
+{
+	const struct store_options *o = &c->store->options;
+	uint64_t share = o->limit_bytes / 100 * o->slab_percent;
+	uint64_t mine = client_slab_bytes(c) + c->making_bytes;
+
+	if (o->slab_percent >= 100)
+		share = o->limit_bytes;
+	return share - MIN(mine, share);
+}
+
 /* Bytes that a new slab of this client may have at most. */
 static uint64_t room_for_slab(const struct store_client *c)
 {
 	const struct store *s = c->store;
 	const struct pool *p = c->pool;
-	uint64_t share = s->options.limit_bytes / 100 * s->options.slab_percent;
-	uint64_t mine = client_slab_bytes(c);
-	uint64_t pool = pool_counter(p, POOL_C_slab_bytes);
+	uint64_t pool = pool_counter(p, POOL_C_slab_bytes) + p->making_bytes;
 	uint64_t room = s->budget.limit - MIN(s->budget.used, s->budget.limit);
 
 	if (s->now_ns < s->refused_ns)
 		return 0;
-	if (s->options.slab_percent >= 100)
-		share = s->options.limit_bytes;
-	room = MIN(room, share - MIN(mine, share));
+	room = MIN(room, share_left(c));
 	return MIN(room, p->quota - MIN(pool, p->quota));
 }
 
@@ -82,43 +94,60 @@ static int ask_for_slab(struct store_client *c, uint32_t arena)
 	job->frame_bytes = a->frame_bytes;
 	c->store->budget.used += job->bytes;
 	a->making++;
+	p->making_bytes += job->bytes;
+	c->making_bytes += job->bytes;
 	maker_ask(c->store->maker, job);
 	return 0;
 }
 
-static bool owner_lives(const struct store *s, uint32_t pool, uint64_t owner)
+/* Who asked for a slab; NULL: it has closed or ended. */
+static struct store_client *asker(const struct store *s,
+				  const struct maker_job *job)
 {
-	const struct store_client *c =
-		s->client[pool][owner % LAYOUT_CLIENTS_MAX];
+	struct store_client *c =
+		s->client[job->pool][job->owner % LAYOUT_CLIENTS_MAX];
 
-	return c && c->id == owner;
+	return c && c->id == job->owner && !c->closed ? c : NULL;
+}
+
+static int slab_enter(struct store *s, struct maker_job *job)
+{
+	struct pool *p = s->pool[job->pool];
+	struct store_client *c = asker(s, job);
+	uint32_t arena, id;
+	int r;
+
+	if (!c)
+		return -ESTALE;
+	c->making_bytes -= job->bytes;
+	r = pool_arena_get(p, job->owner, job->frame_bytes, &arena);
+	if (r < 0)
+		return r;
+	p->arena[arena].making -= p->arena[arena].making != 0;
+	r = job->result;
+	if (r == 0)
+		r = pool_slab_add(p, &job->segment, job->owner,
+				  job->frame_bytes, job->frames, &id);
+	if (r < 0)
+		pool_arena_put(p, arena);
+	return r;
 }
 
 void room_slab_ready(struct store *s, struct maker_job *job)
 {
-	struct pool *p = s->pool[job->pool];
-	uint32_t arena, id;
-	int r = pool_arena_get(p, job->owner, job->frame_bytes, &arena);
+	int r = slab_enter(s, job);
 
 	s->retry = true;
-	if (r == 0 && p->arena[arena].making)
-		p->arena[arena].making--;
-	if (r == 0 && job->result < 0) {
-		log_warn("a slab of %llu bytes was refused: %s",
-			 (unsigned long long)job->bytes,
-			 strerror(-job->result));
-		s->refused_ns = s->now_ns + REFUSED_NS;
-		r = job->result;
-	}
-	if (r == 0 && !owner_lives(s, job->pool, job->owner))
-		r = -ESTALE;
+	s->pool[job->pool]->making_bytes -= job->bytes;
 	if (r == 0)
-		r = pool_slab_add(p, &job->segment, job->owner,
-				  job->frame_bytes, job->frames, &id);
-	if (r < 0) {
-		s->budget.used -= job->bytes;
-		segment_close(&job->segment);
+		return;
+	if (r != -ESTALE) {
+		log_warn("a slab of %llu bytes was refused: %s",
+			 (unsigned long long)job->bytes, strerror(-r));
+		s->refused_ns = s->now_ns + REFUSED_NS;
 	}
+	s->budget.used -= job->bytes;
+	segment_close(&job->segment);
 }
 
 static uint64_t slab_mean(const struct pool_slab *s)
@@ -134,8 +163,9 @@ static bool slab_helps(const struct pool_slab *s, const struct pool_arena *a,
 		return false;
 	if (s->owner == c->id && s->frame_bytes == a->frame_bytes)
 		return false;
-	return s->payload.bytes >= a->frame_bytes ||
-	       (s->owner && s->owner != c->id);
+	/* more than its share is none the nearer for others' slabs */
+	return s->owner == c->id ||
+	       c->share_left >= (s->owner ? a->frame_bytes : s->payload.bytes);
 }
 
 static bool slab_takeable(const struct pool_slab *s, const struct pool_arena *a,
@@ -181,16 +211,20 @@ static struct pool_slab *coldest(const struct store_client *c,
 }
 
 /* 0: its memory serves this arena now; 1: it is on its way out. */
-static int slab_take(struct store_client *c, const struct pool_arena *a,
+static int slab_take(struct store_client *c, struct pool_arena *a,
 		     struct pool_slab *slab)
 {
 	struct pool *p = c->pool;
 	uint32_t id = slab->id, fresh;
 
-	if (slab->owner && slab->owner != c->id) {
+	if ((slab->owner && slab->owner != c->id) ||
+	    slab->payload.bytes < a->frame_bytes) {
 		struct slab_record *rec = &p->m->slab[id];
 		uint64_t owner = slab->owner;
 
+		a->awaited = id;
+		a->awaited_gen = slab->gen;
+		a->awaited_ns = c->store->now_ns;
 		pool_slab_retire(p, id);
 		c->store->retiring++;
 		for (uint32_t i = 0; i < LAYOUT_CLIENTS_MAX; i++) {
@@ -213,16 +247,16 @@ static int slab_take(struct store_client *c, const struct pool_arena *a,
 static int take_slab(struct store_client *c, uint32_t arena, uint64_t victim)
 {
 	struct pool *p = c->pool;
-	struct pool_arena a = p->arena[arena];
+	struct pool_arena *a = &p->arena[arena];
 	struct pool_slab *slab = NULL;
 
 	for (unsigned tries = 0; tries < 8; tries++) {
-		slab = coldest(c, &a, slab);
+		slab = coldest(c, a, slab);
 		if (!slab ||
 		    (victim != UINT64_MAX && !colder(p, c, slab, victim)))
 			return -ENOSPC;
 		if (pool_slab_empty(slab) || evict_slab(c->store, p, slab))
-			return slab_take(c, &a, slab);
+			return slab_take(c, a, slab);
 	}
 	return -ENOSPC;
 }
@@ -291,7 +325,7 @@ static uint32_t evict_some(struct store_client *c, uint32_t arena,
 	struct pool *p = c->pool;
 
 	for (uint32_t n = want; n < 4 * FRAME_IN_SLAB_MAX; n *= 8) {
-		evict_from_arena(c->store, p, arena, n);
+		evict_from_arena(c->store, p, arena, n, want);
 		if (pool_arena_free(p, arena) != POOL_NO_ITEM)
 			return n;
 		if (next_victim(p, arena) == UINT64_MAX)
@@ -300,14 +334,28 @@ static uint32_t evict_some(struct store_client *c, uint32_t arena,
 	return 0;
 }
 
+/* A slab is retiring for this arena, and there is hope that those who have it
+ * let go: no second one meanwhile. */
+static bool awaits_slab(const struct store_client *c, uint32_t arena)
+{
+	const struct pool_arena *a = &c->pool->arena[arena];
+	const struct pool_slab *s = pool_slab_at(c->pool, a->awaited);
+
+	return s && s->gen == a->awaited_gen && s->retiring &&
+	       c->store->now_ns - a->awaited_ns < AWAIT_NS;
+}
+
 /* The limits are reached: somebody must leave. */
 static int make_room(struct store_client *c, uint32_t arena, uint32_t want)
 {
 	struct pool *p = c->pool;
 	uint64_t victim = next_victim(p, arena);
+	bool awaits = awaits_slab(c, arena);
 	int r = -ENOSPC;
 
-	if (victim == UINT64_MAX || p->arena[arena].evictions >= LOOK_AROUND) {
+	c->share_left = share_left(c);
+	if (!awaits && (victim == UINT64_MAX ||
+			p->arena[arena].evictions >= LOOK_AROUND)) {
 		p->arena[arena].evictions = 0;
 		r = take_slab(c, arena, victim);
 		if (r == 0)
@@ -317,6 +365,8 @@ static int make_room(struct store_client *c, uint32_t arena, uint32_t want)
 		p->arena[arena].evictions += want;
 		return 0;
 	}
+	if (awaits)
+		return 1;
 	if (r < 0 && victim != UINT64_MAX)
 		r = take_slab(c, arena, UINT64_MAX);
 	if (r < 0 && !p->arena[arena].slabs && !c->store->retiring)

@@ -46,23 +46,26 @@ static void give_back(struct store_client *c, struct pool_slab *s,
 	c->store->retry = true;
 }
 
-/* Granted, but asked for with another key or size. */
-static int seal_mismatch(const struct pool_slab *s, uint32_t frame,
-			 const struct ring_call *call)
+/* Granted, but asked for with another key, or a size that cannot be. */
+static int seal_mismatch(const struct pool *p, const struct pool_slab *s,
+			 uint32_t frame, const struct ring_call *call)
 {
 	const struct frame_desc *d = &s->desc[frame];
-	uint32_t bytes = frame_extent_bytes(call->extent);
+	uint64_t extent, frame_bytes;
 
 	if (!frame_is(d, call->key, call->part))
 		return -EINVAL;
-	return bytes > s->frame_bytes ? -E2BIG : 0;
+	if (frame_extent_bytes(call->extent) > s->frame_bytes)
+		return -E2BIG;
+	return ns_part_check(p, call->part, call->extent, &extent,
+			     &frame_bytes);
 }
 
 static int64_t seal_frame(struct store_client *c, const struct ring_call *call,
 			  struct pool_slab *s, uint32_t frame)
 {
 	uint32_t other;
-	int r = seal_mismatch(s, frame, call);
+	int r = seal_mismatch(c->pool, s, frame, call);
 
 	if (r < 0)
 		return r;

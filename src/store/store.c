@@ -183,6 +183,11 @@ void store_pool_serve(struct pool *p)
 	shared_store64_release(&h->state, POOL_SERVING);
 }
 
+void store_pool_quota(struct pool *p, uint64_t quota)
+{
+	p->quota = quota ? quota : p->budget->limit;
+}
+
 struct pool *store_pool(struct store *s, uint32_t number)
 {
 	return number < STORE_POOLS_MAX ? s->pool[number] : NULL;

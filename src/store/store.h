@@ -36,7 +36,11 @@ struct store_client {
 	uint64_t touch_head;
 	uint32_t overflow_hint;
 	uint64_t granted; /* frames lent to it now */
+	uint64_t share_left; /* room_find()'s, for the slabs it looks at */
+	uint64_t making_bytes; /* of slabs on their way to it */
 	uint32_t waiting; /* its grants that wait for room */
+	uint32_t fruitless; /* of these, tried in vain in this pass */
+	uint64_t pass;	    /* of the store over waiting grants */
 	/* from before a restart: grants whose answer may be missing */
 	struct store_repeat {
 		uint64_t seq, loc;
@@ -85,6 +89,8 @@ int store_pool_attach(struct store *s, uint32_t number, struct hold_set *given,
 /* Its clients may ask now: price, server's number, state. For a pool that was
  * added or attached. */
 void store_pool_serve(struct pool *p);
+/* What a pool may have, from now on (0: all); a successor is not told. */
+void store_pool_quota(struct pool *p, uint64_t quota);
 struct pool *store_pool(struct store *s, uint32_t number); /* NULL */
 /* 0, or -ENOENT. */
 int store_pool_by_tenant(struct store *s, const char *tenant,

@@ -66,8 +66,11 @@ static int tenant_pool(struct native *n, const char *tenant, uint32_t uid,
 		return -ENOENT;
 	if (!allowed)
 		return -EACCES;
-	if (store_pool_by_tenant(o->store, tenant, ret_pool) == 0)
+	if (store_pool_by_tenant(o->store, tenant, ret_pool) == 0) {
+		/* of a predecessor, perhaps */
+		store_pool_quota(*ret_pool, quota);
 		return 0;
+	}
 	r = store_pool_add(o->store, tenant, quota, ret_pool);
 	if (r == 0)
 		store_pool_serve(*ret_pool);

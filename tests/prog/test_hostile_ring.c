@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Clients whose rings, slots and requests are nonsense. */
+#include "base/rng.h"
+#include "prog/payload.h"
+#include "tests/prog/hostile.h"
+
+#define BYTES (64 * KIB)
+
+struct scene {
+	struct live n;
+	struct hostile h;
+	oc_client *c; /* a good one */
+	oc_ns *ns;
+	pid_t server;
+	uint64_t next;
+};
+
+static void scene_begin(struct scene *s)
+{
+	memset(s, 0, sizeof(*s));
+	live_start(&s->n, "--dram", "64M", "--log-level", "error");
+	s->c = live_connect_as(&s->n,
+			       (struct live_as){ .timeout_ns = 20 * NS_PER_S });
+	s->ns = live_ns(s->c, BYTES);
+	s->server = live_server(s->c);
+	live_write_some(s->ns, 0, 20, BYTES);
+	s->next = 1000;
+	hostile_join(&s->n, &s->h);
+}
+
+/* The good one still gets its work done. */
+static void scene_goes_on(struct scene *s)
+{
+	CHECK_OK(live_write(s->ns, ++s->next, BYTES));
+	CHECK_OK(live_read(s->ns, s->next, BYTES));
+	CHECK_INT(live_read_some(s->ns, 0, 20, BYTES), ==, 20);
+}
+
+static void scene_end(struct scene *s)
+{
+	scene_goes_on(s);
+	CHECK_INT(live_server(s->c), ==, s->server);
+	live_check(s->c);
+	hostile_leave(&s->h);
+	LIVE_WAIT(&s->n, live_stat(s->c).granted == 0);
+	live_check(s->c);
+	oc_ns_close(s->ns);
+	oc_client_close(s->c);
+	live_stop(&s->n);
+}
+
+static struct ring_call grant_call_for(struct scene *s, uint64_t i)
+{
+	struct oc_key key = live_key(i);
+	struct ring_call q = {
+		.op = RING_GRANT,
+		.part = frame_part(oc_ns_id(s->ns), 0, 0),
+		.timeout_ns = NS_PER_S,
+	};
+
+	memcpy(q.key, key.bytes, sizeof(q.key));
+	return q;
+}
+
+TEST(rings_that_jump)
+{
+	static const uint64_t tails[] = { UINT64_MAX, 1ull << 63, 1,
+					  0,	      UINT32_MAX, 77777 };
+	struct scene s;
+	uint64_t one = 1;
+
+	scene_begin(&s);
+	for (uint32_t i = 0; i < RING_SLOTS; i++) {
+		shared_store32(&s.h.seg->ring[i], i * 0x9e3779b9u);
+		shared_store64(&s.h.seg->req[i].seq, i + 1);
+		shared_store64(&s.h.seg->req[i].op, i);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(tails); i++) {
+		shared_store64_release(&s.h.seg->header.tail, tails[i]);
+		shared_store64(&s.h.seg->header.touch_tail, tails[i]);
+		shared_store64(&s.h.seg->header.pin_high, tails[i]);
+		CHECK_INT(write(s.h.wake, &one, 8), ==, 8);
+		scene_goes_on(&s);
+	}
+	for (uint64_t t = 0; t < 200000; t += 700)
+		shared_store64_release(&s.h.seg->header.tail, t);
+	scene_end(&s);
+}
+
+TEST(unknown_operations_and_wrong_numbers)
+{
+	struct rng rng = { 5 };
+	struct scene s;
+
+	scene_begin(&s);
+	for (int i = 0; i < LIVE_N(20000); i++) {
+		struct ring_call q = {
+			.op = rng_below(&rng, RING_OPS + 3),
+			.part = frame_part((uint32_t)rng_below(&rng, 3),
+					   (uint16_t)rng_below(&rng, 3),
+					   (uint16_t)rng_below(&rng, 3)),
+			.key = { rng_below(&rng, 20) },
+			.loc = frame_loc((uint32_t)rng_below(&rng, 6),
+					 (uint32_t)rng_below(&rng, 40)),
+			.gen = rng_below(&rng, 4),
+			.extent = rng_below(&rng, 2) ? rng_next(&rng)
+						     : frame_extent(BYTES, 0),
+			.arg = rng_below(&rng, 2048),
+			.arg2 = rng_below(&rng, 4) ? rng_below(&rng, 4096)
+						   : rng_next(&rng),
+			.timeout_ns = NS_PER_MS,
+		};
+
+		if (rng_below(&rng, 50) == 0)
+			q.loc = q.gen = q.part = q.op = rng_next(&rng);
+		hostile_push(&s.h, (uint32_t)rng_below(&rng, RING_SLOTS), q);
+		if (i % 2000 == 0)
+			scene_goes_on(&s);
+	}
+	scene_end(&s);
+}
+
+/* Another client's frame is not sealed, abandoned or cancelled. */
+TEST(frames_of_others_are_left_alone)
+{
+	struct oc_part part = { 0, 0 };
+	struct oc_key key = live_key(50);
+	struct oc_grant g;
+	struct scene s;
+	uint64_t seq;
+
+	scene_begin(&s);
+	CHECK_OK(oc_grant(s.ns, &key, part, 0, 0, 0, &g));
+	for (int op = RING_SEAL; op <= RING_ABANDON; op++) {
+		struct ring_call q = grant_call_for(&s, 50);
+
+		q.op = (uint64_t)op;
+		q.loc = g.frame;
+		q.gen = g.generation;
+		q.extent = frame_extent(BYTES, 0);
+		CHECK_INT(hostile_ask(&s.n, &s.h, 3, q).result, !=, 0);
+	}
+	for (seq = 0; seq < 3 * RING_SLOTS; seq += 11) {
+		struct ring_call q = { .op = RING_CANCEL,
+				       .arg = seq % RING_SLOTS,
+				       .arg2 = seq };
+
+		hostile_ask(&s.n, &s.h, 3, q);
+	}
+	payload_make(&key, g.data, BYTES);
+	CHECK_OK(oc_seal(s.ns, &g, NULL, 0));
+	CHECK_OK(live_read(s.ns, 50, BYTES));
+	/* a report of wrong bytes where they are right changes nothing */
+	for (uint32_t f = 0; f < 20; f++) {
+		struct ring_call q = { .op = RING_BAD,
+				       .loc = frame_loc(1, f),
+				       .gen = f };
+
+		hostile_ask(&s.n, &s.h, 3, q);
+	}
+	CHECK_INT(live_counter(s.c, "bad"), ==, 0);
+	scene_end(&s);
+}
+
+TEST(grants_of_impossible_parts)
+{
+	static const struct {
+		uint32_t group, rank, ns;
+		uint64_t extent;
+	} wrong[] = {
+		{ 1, 0, 0, 0 },
+		{ 0, 1, 0, 0 },
+		{ 0xffff, 0xffff, 0, 0 },
+		{ 0, 0, 200, 0 },
+		{ 0, 0, UINT32_MAX - 1, 0 },
+		{ 0, 0, 0, (uint64_t)UINT32_MAX << 32 },
+		{ 0, 0, 0, (uint64_t)(BYTES + 1) << 32 },
+		{ 0, 0, 0, 16 }, /* tokens of a full block */
+		{ 0, 0, 0, UINT32_MAX },
+	};
+	struct ring_answer a;
+	struct ring_call q;
+	struct scene s;
+
+	scene_begin(&s);
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+		q = grant_call_for(&s, 70 + i);
+		q.part = frame_part(oc_ns_id(s.ns) + wrong[i].ns,
+				    (uint16_t)wrong[i].group,
+				    (uint16_t)wrong[i].rank);
+		q.extent = wrong[i].extent;
+		CHECK_INT(hostile_ask(&s.n, &s.h, 9, q).result, <, 0);
+	}
+	/* granted with one size, sealed with another */
+	q = grant_call_for(&s, 80);
+	a = hostile_ask(&s.n, &s.h, 9, q);
+	CHECK_INT(a.result, ==, 0);
+	q.op = RING_SEAL;
+	q.loc = a.loc;
+	q.gen = a.gen;
+	q.extent = frame_extent(UINT32_MAX, 0);
+	CHECK_INT(hostile_ask(&s.n, &s.h, 9, q).result, <, 0);
+	q.extent = frame_extent(BYTES, UINT32_MAX); /* tokens */
+	CHECK_INT(hostile_ask(&s.n, &s.h, 9, q).result, <, 0);
+	q.extent = frame_extent(BYTES, 0);
+	q.key[0] ^= 1; /* another key than granted */
+	CHECK_INT(hostile_ask(&s.n, &s.h, 9, q).result, <, 0);
+	scene_end(&s);
+}
+
+TEST(blobs_and_reports_of_nonsense)
+{
+	static const char *const words[] = { "",	 "stat ",   "where",
+					     "where zz", "check x", "\xff\xfe",
+					     "where " };
+	struct scene s;
+	struct ring_call q = { .op = RING_REPORT };
+
+	scene_begin(&s);
+	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+		shared_store_bytes(s.h.seg->blob, 64, words[i],
+				   strlen(words[i]) + 1);
+		hostile_ask(&s.n, &s.h, 2, q);
+	}
+	memset(s.h.seg->blob, 'w', RING_BLOB_BYTES);
+	CHECK_INT(hostile_ask(&s.n, &s.h, 2, q).result, <, 0);
+	shared_store_bytes(s.h.seg->blob, 8, "stat", 5);
+	CHECK_INT(hostile_ask(&s.n, &s.h, 2, q).result, >=, 0);
+	for (uint64_t i = 0; i < 100; i++) {
+		struct ring_call piece = { .op = RING_REPORT,
+					   .arg = i * 0x123456789abcdefull,
+					   .arg2 = i % 3 + 1 };
+
+		hostile_ask(&s.n, &s.h, 2, piece);
+	}
+	memset(s.h.seg->blob, 0xff, RING_BLOB_BYTES);
+	CHECK_INT(hostile_ask(&s.n, &s.h, 2,
+			      (struct ring_call){ .op = RING_NS_OPEN })
+			  .result,
+		  <, 0);
+	scene_end(&s);
+}
+
+/* The same slot asks again and again for what has to wait: the node remembers
+ * no more of it than a ring can hold. */
+TEST(waiting_grants_have_a_bound)
+{
+	struct ring_answer a;
+	uint64_t before, refused;
+	struct scene s;
+	struct ring_call q;
+
+	scene_begin(&s);
+	for (uint64_t i = 0;; i++) { /* all memory lent to the good one */
+		struct oc_part part = { 0, 0 };
+		struct oc_key key = live_key(5000 + i);
+		struct oc_grant g;
+
+		if (oc_grant(s.ns, &key, part, 0, 0, NS_PER_S / 4, &g) ==
+		    -ENOBUFS)
+			break;
+	}
+	refused = live_counter(s.c, "refused");
+	for (int i = 0; i < 8; i++) {
+		before = s.h.seq;
+		for (int k = 0; k < 1000; k++) {
+			q = grant_call_for(&s, 10000);
+			q.timeout_ns = UINT64_MAX;
+			hostile_push(&s.h, 0, q);
+		}
+		CHECK_INT(s.h.seq, ==, before + 1000);
+		a = hostile_ask(&s.n, &s.h, 1,
+				(struct ring_call){ .op = RING_NOP });
+		CHECK_INT(a.result, ==, 0);
+	}
+	CHECK_INT(live_counter(s.c, "refused"), >, refused);
+	CHECK_INT(live_read_some(s.ns, 0, 20, BYTES), >=, 0);
+	CHECK_INT(live_server(s.c), ==, s.server);
+	live_check(s.c);
+	hostile_leave(&s.h);
+	oc_ns_close(s.ns);
+	oc_client_close(s.c);
+	live_stop(&s.n);
+}
