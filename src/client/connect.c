@@ -103,6 +103,10 @@ static void client_destroy(oc_client *c)
 		return;
 	}
 	region_close_all(c);
+	/* Its slabs may go although this process lives on. */
+	if (c->seg)
+		shared_store64_release(&c->seg->header.let_go_epoch,
+				       UINT64_MAX);
 	segment_close(&c->meta_segment);
 	segment_close(&c->own_segment);
 	if (c->family)
