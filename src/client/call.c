@@ -14,6 +14,7 @@
  * that giving it back cannot fail.
  */
 #include "client/client.h"
+#include <sys/socket.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -77,14 +78,12 @@ uint64_t call_push(oc_client *c, uint32_t slot, const struct ring_call *q,
 
 void call_wake(oc_client *c)
 {
-	uint64_t one = 1;
-
 	/* C4: the tail before `asleep`; the server does the reverse. */
 	shared_fence();
 	if (shared_load64(&c->seg->header.asleep) != 1)
 		return;
-	/* A full eventfd is readable, which is all that is wanted. */
-	if (write(c->wake, &one, sizeof(one)) < 0)
+	/* A full queue is readable, which is all that is wanted. */
+	if (send(c->bell, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		return;
 }
 

@@ -126,7 +126,10 @@ struct oc_client {
 	struct slots pins, calls;
 	uint32_t n_pins, n_overflow;
 	uint64_t id, serial, timeout_ns;
-	int socket, wake, notify;
+	int socket;
+	int bell;   /* wakes the server; readable when it has news */
+	int self;   /* eventfd: one thread passes an event on to others */
+	int notify; /* epoll of both: oc_client_fd() */
 	bool read_only;
 	oc_region_fn on_region;
 	void *region_ctx;

@@ -12,6 +12,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -112,8 +114,9 @@ static void client_destroy(oc_client *c)
 	if (c->family)
 		munmap((void *)(uintptr_t)c->family, PAGE_BYTES);
 	fd_close(c->socket);
-	fd_close(c->wake);
 	fd_close(c->notify);
+	fd_close(c->self);
+	fd_close(c->bell);
 	client_free(c);
 }
 
@@ -159,7 +162,7 @@ static oc_client *client_alloc(void)
 		return NULL;
 	c->serial = 1 + atomic_fetch_add_explicit(&serials, 1,
 						  memory_order_relaxed);
-	c->socket = c->wake = c->notify = -1;
+	c->socket = c->bell = c->self = c->notify = -1;
 	c->meta_segment = c->own_segment = SEGMENT_NONE;
 	return c;
 }
@@ -288,7 +291,7 @@ static bool welcome_fits(const struct answer *a)
 {
 	const struct msg_welcome *w = &a->msg.welcome;
 
-	return w->head.type == MSG_WELCOME && a->n_fds == 5 &&
+	return w->head.type == MSG_WELCOME && a->n_fds == 4 &&
 	       w->client_id != 0 && w->pins > 0 && w->pins <= PINS_MOST &&
 	       w->overflow <= PINS_MOST && w->meta_bytes == POOL_META_BYTES &&
 	       w->client_bytes == client_segment_bytes(w->pins, w->overflow);
@@ -306,14 +309,18 @@ static int map_segment(int *fd, uint64_t bytes, bool writable,
 	return r;
 }
 
-/* A write to a full eventfd must not block the pusher. */
-static int take_event(int *fd, int *ret_fd)
+static int make_notify(oc_client *c)
 {
-	int flags = fcntl(*fd, F_GETFL);
+	struct epoll_event e = { .events = EPOLLIN };
 
-	if (flags < 0 || fcntl(*fd, F_SETFL, flags | O_NONBLOCK))
+	if (fault_point(FAULT_IO))
+		return -EIO;
+	c->self = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	c->notify = epoll_create1(EPOLL_CLOEXEC);
+	if (c->self < 0 || c->notify < 0 ||
+	    epoll_ctl(c->notify, EPOLL_CTL_ADD, c->self, &e) ||
+	    epoll_ctl(c->notify, EPOLL_CTL_ADD, c->bell, &e))
 		return -errno;
-	*ret_fd = fd_take(fd);
 	return 0;
 }
 
@@ -350,10 +357,9 @@ static int map_all(const struct attempt *a, struct answer *w)
 				      m->index_epoch);
 	if (r == 0) {
 		w->fds[1] = -1;
-		r = take_event(&w->fds[3], &c->wake);
+		c->bell = fd_take(&w->fds[3]);
+		r = make_notify(c);
 	}
-	if (r == 0)
-		r = take_event(&w->fds[4], &c->notify);
 	if (r)
 		return fail(a, r, "cannot map what %s shares: %s", a->path,
 			    oc_strerror(r));

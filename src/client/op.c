@@ -7,6 +7,7 @@
  * something is left for others.
  */
 #include "client/client.h"
+#include <sys/socket.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -175,10 +176,14 @@ static bool op_left(oc_client *c)
 
 static void event_drain(const oc_client *c)
 {
+	uint8_t rings[256];
 	uint64_t n;
 
 	/* -EAGAIN: somebody else was faster. */
-	if (read(c->notify, &n, sizeof(n)) < 0)
+	while (recv(c->bell, rings, sizeof(rings), MSG_DONTWAIT) ==
+	       (ssize_t)sizeof(rings))
+		;
+	if (read(c->self, &n, sizeof(n)) < 0)
 		return;
 }
 
@@ -186,7 +191,7 @@ static void event_pass_on(oc_client *c)
 {
 	uint64_t one = 1;
 
-	if (op_left(c) && write(c->notify, &one, sizeof(one)) < 0)
+	if (op_left(c) && write(c->self, &one, sizeof(one)) < 0)
 		return;
 }
 

@@ -117,6 +117,7 @@ static int slab_attach(struct attach *a, uint32_t id)
 		.frames = (uint32_t)(shared_load64(&rec->frames_kind) >> 32),
 		.frame_bytes = shared_load64(&rec->frame_bytes),
 		.owner = shared_load64(&rec->owner),
+		.writer_uid = (uint32_t)shared_load64(&rec->writer_uid),
 		.retiring = slab_word_state(word) == SLAB_RETIRING,
 		.payload = SEGMENT_NONE,
 		.desc_segment = SEGMENT_NONE,

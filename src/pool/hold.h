@@ -19,8 +19,8 @@ enum hold_kind {
 	HOLD_DESC,	  /* id = hold_slab_id() */
 	HOLD_CLIENT_SOCK, /* id = client id; also the next four */
 	HOLD_CLIENT_SEG,
-	HOLD_CLIENT_WAKE,
-	HOLD_CLIENT_NOTIFY,
+	HOLD_CLIENT_BELL,
+	HOLD_CLIENT_BELL_PEER,
 	HOLD_CLIENT_PIDFD,
 	HOLD_KINDS
 };

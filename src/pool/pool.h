@@ -36,6 +36,7 @@ struct pool_budget {
 
 struct pool_slab {
 	uint32_t id, frames, base, arena;
+	uint32_t writer_uid; /* shm/layout.h */
 	uint64_t gen, frame_bytes, owner;
 	struct segment payload; /* mapped lazily: base may be NULL */
 	struct segment desc_segment;

@@ -73,6 +73,14 @@ static uint64_t entries_expected(const struct pool *p,
 	return MAX(now + now / 4, MIN(ahead, ENTRIES_AHEAD));
 }
 
+static uint32_t owner_uid(const struct pool *p, uint64_t owner)
+{
+	const struct client_record *rec =
+		&p->m->client[owner % LAYOUT_CLIENTS_MAX];
+
+	return (uint32_t)shared_load64(&rec->pid_uid);
+}
+
 /* Everything that can fail, and nothing that others see. On failure the
  * payload is still the caller's. */
 static int slab_prepare(struct pool *p, const struct segment *payload,
@@ -90,6 +98,7 @@ static int slab_prepare(struct pool *p, const struct segment *payload,
 	s->id = unused_id(p);
 	if (s->id == LAYOUT_SLABS_MAX)
 		goto fail;
+	s->writer_uid = owner_uid(p, s->owner);
 	s->gen = slab_word_gen(shared_load64(&record(p, s->id)->word)) + 1;
 	r = segment_create("onecopy-frames", pool_desc_bytes(s->frames),
 			   p->segment_flags, &s->desc_segment);
@@ -126,17 +135,13 @@ fail:
 static void record_store(struct pool *p, const struct pool_slab *s)
 {
 	struct slab_record *rec = record(p, s->id);
-	uint64_t identity = 0;
-
-	if (segment_identity(s->payload.fd, &identity) < 0)
-		identity = 0; /* unknown: shared with nobody */
 	shared_store64(&rec->frame_bytes, s->frame_bytes);
 	shared_store64(&rec->frames_kind,
 		       (uint64_t)s->frames << 32 | (uint64_t)s->payload.kind);
 	shared_store64(&rec->bytes, s->payload.bytes);
 	shared_store64(&rec->desc_bytes, s->desc_segment.bytes);
 	shared_store64(&rec->owner, s->owner);
-	shared_store64(&rec->payload_id, identity);
+	shared_store64(&rec->writer_uid, s->writer_uid);
 	shared_store64(&rec->retire_epoch, 0);
 	for (size_t i = 0; i < ARRAY_LEN(rec->given); i++)
 		shared_store64(&rec->given[i], 0);

@@ -226,13 +226,13 @@ enum slab_state {
 struct slab_record {
 	shared_u64 word; /* generation << 8 | enum slab_state */
 	shared_u64 frame_bytes;
-	shared_u64 frames_kind;	 /* frames << 32 | enum segment_kind */
-	shared_u64 bytes;	 /* of the payload segment */
-	shared_u64 desc_bytes;	 /* of the descriptor segment */
-	shared_u64 owner;	 /* client id; 0: only the server writes, or
+	shared_u64 frames_kind; /* frames << 32 | enum segment_kind */
+	shared_u64 bytes;	/* of the payload segment */
+	shared_u64 desc_bytes;	/* of the descriptor segment */
+	shared_u64 owner;	/* client id; 0: only the server writes, or
 				   its owner has ended */
-	shared_u64 payload_id;	 /* identity of the memory: equal ids are the
-				   same pages under another shape */
+	shared_u64 writer_uid;	/* user id that could write this memory last: it
+				   is given to no other user */
 	shared_u64 retire_epoch; /* region_epoch at which RETIRING began */
 	/* Which clients were given its descriptors: bit = index. */
 	shared_u64 given[LAYOUT_CLIENTS_MAX / 64];
@@ -306,7 +306,7 @@ struct client_header {
 	/* line 1: client */
 	shared_u64 counter[8]; /* pins, misses, read_bytes, copied_bytes */
 	/* line 2: server */
-	shared_u64 asleep; /* 1: push must write the wake eventfd */
+	shared_u64 asleep; /* 1: push must ring the bell */
 	shared_u64 reserved2[7];
 	/* line 3: server */
 	shared_u64 overflow_high;

@@ -19,9 +19,6 @@
 #define MADV_POPULATE_READ  22
 #define MADV_POPULATE_WRITE 23
 #endif
-#ifndef MFD_HUGE_2MB
-#define MFD_HUGE_2MB (21u << 26)
-#endif
 
 #define HUGE_BYTES (2ull << 20)
 #define SIZE_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
@@ -38,31 +35,6 @@ static int map_error(int err)
 	default:
 		return -err;
 	}
-}
-
-/* Free 2 MiB pages that nobody has reserved; 0 when that cannot be known. */
-static uint64_t huge_pages_free(void)
-{
-	static const char *const names[] = { "free_hugepages",
-					     "resv_hugepages" };
-	uint64_t counts[2] = { 0, 0 };
-
-	for (unsigned i = 0; i < 2; i++) {
-		char path[96];
-		unsigned long long n;
-		FILE *f;
-
-		snprintf(path, sizeof(path),
-			 "/sys/kernel/mm/hugepages/hugepages-2048kB/%s",
-			 names[i]);
-		f = fault_point(FAULT_IO) ? NULL : fopen(path, "re");
-		if (!f)
-			return 0;
-		if (fscanf(f, "%llu", &n) == 1)
-			counts[i] = n;
-		fclose(f);
-	}
-	return counts[0] > counts[1] ? counts[0] - counts[1] : 0;
 }
 
 /* Touches each page, for kernels before 5.14. Where memory is refused this
@@ -157,16 +129,13 @@ static int map(struct segment *s, bool writable)
 	return 0;
 }
 
-static int open_memfd(const char *name, enum segment_kind kind)
+static int open_memfd(const char *name)
 {
-	unsigned huge = 0;
 	int fd;
 
-	if (kind == SEGMENT_HUGETLB)
-		huge = MFD_HUGETLB | MFD_HUGE_2MB;
 	if (fault_point(FAULT_MAP))
 		return -ENOMEM;
-	fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | huge);
+	fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	return fd < 0 ? -errno : fd;
 }
 
@@ -186,7 +155,7 @@ static int fill_segment(struct segment *s, bool huge)
 	err = map(s, true);
 	if (err < 0)
 		return err;
-	if (huge && s->kind == SEGMENT_DRAM && s->bytes >= HUGE_BYTES) {
+	if (huge && s->bytes >= HUGE_BYTES) {
 		madvise(s->base, s->bytes, MADV_HUGEPAGE); /* a wish */
 		collapse(s->base, s->bytes);
 	}
@@ -198,35 +167,24 @@ static int fill_segment(struct segment *s, bool huge)
 	return fcntl(s->fd, F_ADD_SEALS, SIZE_SEALS) < 0 ? -errno : 0;
 }
 
-static int create_kind(const char *name, uint64_t bytes, enum segment_kind kind,
-		       bool huge, struct segment *ret_segment)
+int segment_create(const char *name, uint64_t bytes, unsigned flags,
+		   struct segment *ret_segment)
 {
-	struct segment s = { .bytes = bytes, .kind = kind };
+	struct segment s = { .bytes = bytes, .kind = SEGMENT_DRAM };
 	int err;
 
-	s.fd = open_memfd(name, kind);
+	if (bytes == 0 || bytes % PAGE_BYTES || bytes > INT64_MAX)
+		return -EINVAL;
+	s.fd = open_memfd(name);
 	if (s.fd < 0)
 		return s.fd;
-	err = fill_segment(&s, huge);
+	err = fill_segment(&s, flags & SEGMENT_TRY_HUGE);
 	if (err < 0) {
 		segment_close(&s);
 		return err;
 	}
 	*ret_segment = s;
 	return 0;
-}
-
-int segment_create(const char *name, uint64_t bytes, unsigned flags,
-		   struct segment *ret_segment)
-{
-	if (bytes == 0 || bytes % PAGE_BYTES || bytes > INT64_MAX)
-		return -EINVAL;
-	if ((flags & SEGMENT_TRY_HUGE) && bytes % HUGE_BYTES == 0 &&
-	    huge_pages_free() >= bytes / HUGE_BYTES &&
-	    create_kind(name, bytes, SEGMENT_HUGETLB, true, ret_segment) == 0)
-		return 0;
-	return create_kind(name, bytes, SEGMENT_DRAM, flags & SEGMENT_TRY_HUGE,
-			   ret_segment);
 }
 
 /* What a descriptor of a peer must be before it is mapped. */
@@ -250,9 +208,7 @@ static int examine(int fd, uint64_t bytes, struct segment *ret)
 	*ret = (struct segment){
 		.fd = fd,
 		.bytes = (uint64_t)info.st_size,
-		.kind = (uint64_t)info.st_blksize >= HUGE_BYTES
-				? SEGMENT_HUGETLB
-				: SEGMENT_DRAM,
+		.kind = SEGMENT_DRAM,
 	};
 	return 0;
 }
@@ -280,7 +236,8 @@ int segment_reopen_readonly(int fd, int *ret_fd)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	if (fault_point(FAULT_IO))
 		return -EIO;
-	copy = open(path, O_RDONLY | O_CLOEXEC);
+	/* O_NONBLOCK: a lease on the file must not hold us up */
+	copy = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (copy < 0)
 		return -errno;
 	*ret_fd = copy;

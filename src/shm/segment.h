@@ -16,13 +16,14 @@
 
 #include "base/compiler.h"
 
-enum segment_kind { SEGMENT_DRAM = 1, SEGMENT_HUGETLB = 2 };
+enum segment_kind { SEGMENT_DRAM = 1 };
 
 enum segment_flags {
-	SEGMENT_TRY_HUGE = 1, /* 2 MiB pages: of hugetlb if bytes is a multiple
-				 and they are there; else what the kernel can
-				 collapse now (MADV_COLLAPSE), the rest in
-				 ordinary pages */
+	SEGMENT_TRY_HUGE = 1, /* 2 MiB pages as far as the kernel can make them
+				 now (MADV_COLLAPSE); the rest is ordinary.
+				 Not hugetlb: who may write it can punch holes,
+				 and a reader of a hole gets SIGBUS when no
+				 page is left */
 };
 
 struct segment {

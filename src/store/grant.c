@@ -101,6 +101,23 @@ static bool pending_push(struct store_client *c, const struct ring_call *call)
 	return true;
 }
 
+/* A new server looks at every slot, and may find one again in the ring whose
+ * push its client had not finished: one grant for one request. */
+static bool is_waiting(const struct store_client *c,
+		       const struct ring_call *call)
+{
+	const struct store *s = c->store;
+
+	for (size_t i = 0; c->waiting && i < s->n_pending; i++) {
+		const struct pending_grant *p = &s->pending[i];
+
+		if (p->client == c && p->call.slot == call->slot &&
+		    p->call.seq == call->seq)
+			return true;
+	}
+	return false;
+}
+
 enum store_result grant_call(struct store_client *c,
 			     const struct ring_call *call, uint32_t backlog,
 			     bool repeat, struct ring_answer *ret_answer)
@@ -111,6 +128,8 @@ enum store_result grant_call(struct store_client *c,
 	}
 	if (repeat && repeated(c, call, ret_answer))
 		return STORE_ANSWERED;
+	if (is_waiting(c, call))
+		return STORE_LATER;
 	if (grant_try(c, call, MIN(backlog, 255u) + 1, ret_answer) == 0)
 		return STORE_ANSWERED;
 	/* waiting takes a timeout, and memory to remember it */

@@ -210,7 +210,14 @@ static struct pool_slab *coldest(const struct store_client *c,
 	return best;
 }
 
-/* 0: its memory serves this arena now; 1: it is on its way out. */
+static uint32_t client_uid(const struct store_client *c)
+{
+	return (uint32_t)shared_load64(&c->record->pid_uid);
+}
+
+/* 0: its memory serves this arena now; 1: it is on its way out: it belongs to
+ * somebody alive, is too small, or a process of another user may still hold a
+ * writable descriptor of it. */
 static int slab_take(struct store_client *c, struct pool_arena *a,
 		     struct pool_slab *slab)
 {
@@ -218,7 +225,8 @@ static int slab_take(struct store_client *c, struct pool_arena *a,
 	uint32_t id = slab->id, fresh;
 
 	if ((slab->owner && slab->owner != c->id) ||
-	    slab->payload.bytes < a->frame_bytes) {
+	    slab->payload.bytes < a->frame_bytes ||
+	    slab->writer_uid != client_uid(c)) {
 		struct slab_record *rec = &p->m->slab[id];
 		uint64_t owner = slab->owner;
 

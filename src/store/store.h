@@ -18,7 +18,7 @@
 #include "pool/pool.h"
 #include "wire/ring.h"
 
-#define STORE_POOLS_MAX 16
+#define STORE_POOLS_MAX 17 /* "default" and those that are configured */
 
 struct store;
 

@@ -25,7 +25,7 @@
 enum msg_type {
 	MSG_HELLO = 1,
 	MSG_WELCOME = 2, /* fds: meta (ro), index (ro), client segment (rw),
-			    wake eventfd, notify eventfd */
+			    bell (wire/ring.h) */
 	MSG_REGION = 3,	 /* question; answer fds: payload (rw for the owner,
 			    else ro), descriptors (ro) */
 	MSG_INDEX = 4, /* question; answer fd: the newest index segment (ro) */

@@ -2,6 +2,9 @@
 /*
  * Requests between a client and the server through the client's segment.
  *
+ * The bell is a socket pair: a byte of the client wakes the server, a byte of
+ * the server makes the client's end readable.
+ *
  * Slots, not a queue: a request lives in a slot until its answer was taken, so
  * answers come in any order and a new server finds what its predecessor had
  * not answered.
@@ -11,13 +14,13 @@
  *   C2 req.seq = s        (release)
  *   C3 ring[tail % N] = i; tail++ (release)
  *   C4 full fence; read `asleep`; if set,
- *      write the wake eventfd
+ *      ring the bell
  *                                         S1 read tail (acquire), ring, req
  *                                         S2 do it
  *                                         S3 fill answer, resp.seq = s (release)
  *                                         S4 full fence; if req.waiting: futex
  *                                            wake on resp.seq; if req.notify:
- *                                            write the notify eventfd
+ *                                            ring the bell
  *   C5 wait for resp.seq == s (acquire)
  *
  * A slot is under way when req.seq != resp.seq. A new server looks at every
@@ -75,7 +78,7 @@ struct ring_req {
 	shared_u64 arg;
 	shared_u64 arg2;
 	shared_u32 waiting; /* a thread sleeps on resp.seq */
-	shared_u32 notify;  /* tell the notify eventfd */
+	shared_u32 notify;  /* ring the bell */
 	shared_u64 reserved;
 };
 _Static_assert(sizeof(struct ring_req) == 128, "two lines");

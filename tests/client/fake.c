@@ -172,7 +172,7 @@ static void reply(struct fake *f, union msg *m, int *fds, unsigned n_fds)
 static void welcome(struct fake *f, const union msg *hello)
 {
 	int fds[SEGMENT_FDS_MAX];
-	unsigned n = 5;
+	unsigned n = 4;
 	union msg m;
 
 	segment_close(&f->client_segment);
@@ -193,8 +193,7 @@ static void welcome(struct fake *f, const union msg *hello)
 	fds[0] = reopen(f->meta_segment.fd);
 	fds[1] = reopen(f->index_segment.fd);
 	fds[2] = fcntl(f->client_segment.fd, F_DUPFD_CLOEXEC, 0);
-	fds[3] = fcntl(f->wake, F_DUPFD_CLOEXEC, 0);
-	fds[4] = fcntl(f->notify, F_DUPFD_CLOEXEC, 0);
+	fds[3] = fcntl(f->bell_peer, F_DUPFD_CLOEXEC, 0);
 	if (f->spoil)
 		f->spoil(&m, fds, &n);
 	reply(f, &m, fds, n);
@@ -368,7 +367,6 @@ static void respond(struct fake *f, const struct ring_call *q,
 {
 	struct ring_resp *resp = &f->client->resp[q->slot];
 	struct ring_req *req = &f->client->req[q->slot];
-	uint64_t one = 1;
 
 	ring_resp_store(resp, q->seq, a);
 	shared_fence();
@@ -376,7 +374,8 @@ static void respond(struct fake *f, const struct ring_call *q,
 		syscall(SYS_futex, (uint32_t *)(uintptr_t)&resp->seq,
 			FUTEX_WAKE, 1, NULL, NULL, 0);
 	if (shared_load32(&req->notify))
-		CHECK_INT(write(f->notify, &one, sizeof(one)), ==, sizeof(one));
+		CHECK(send(f->bell, "", 1, MSG_DONTWAIT) == 1 ||
+		      errno == EAGAIN);
 	f->done++;
 }
 
@@ -491,12 +490,12 @@ static void *run(void *ctx)
 	for (;;) {
 		struct pollfd p[] = {
 			{ .fd = f->stop, .events = POLLIN },
-			{ .fd = f->wake, .events = POLLIN },
+			{ .fd = f->bell, .events = POLLIN },
 			{ .fd = f->sock, .events = POLLIN },
 			{ .fd = f->sock < 0 ? f->listener : -1,
 			  .events = POLLIN },
 		};
-		uint64_t n;
+		char rings[256];
 		bool busy;
 
 		pthread_mutex_lock(&f->lock);
@@ -508,8 +507,8 @@ static void *run(void *ctx)
 		if (p[0].revents)
 			return NULL;
 		pthread_mutex_lock(&f->lock);
-		if (p[1].revents && read(f->wake, &n, sizeof(n)) < 0)
-			FAIL("read: %s", strerror(errno));
+		if (p[1].revents && recv(f->bell, rings, sizeof(rings), 0) < 0)
+			FAIL("recv: %s", strerror(errno));
 		if (p[2].revents)
 			on_socket(f);
 		if (p[3].revents)
@@ -521,11 +520,9 @@ static void *run(void *ctx)
 
 void fake_serve_again(struct fake *f)
 {
-	uint64_t one = 1;
-
 	f->mute_ring = false;
 	f->mute_socket = false;
-	CHECK_INT(write(f->wake, &one, sizeof(one)), ==, sizeof(one));
+	CHECK_INT(send(f->bell_peer, "", 1, MSG_DONTWAIT), ==, 1);
 }
 
 /* ---- life ---- */
@@ -544,6 +541,7 @@ static void listen_at(struct fake *f)
 
 struct fake *fake_start(void)
 {
+	int pair[2];
 	struct fake *f = calloc(1, sizeof(*f));
 
 	CHECK(f != NULL);
@@ -567,8 +565,10 @@ struct fake *fake_start(void)
 	index_make(f, 256);
 	fake_slab_make(f, FAKE_OWN, FAKE_FRAMES, CLIENT_ID);
 	fake_slab_make(f, FAKE_OTHER, FAKE_FRAMES, 0);
-	f->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	f->notify = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+			    0, pair));
+	f->bell = pair[0];
+	f->bell_peer = pair[1];
 	f->stop = eventfd(0, EFD_CLOEXEC);
 	listen_at(f);
 	CHECK_OK(pthread_create(&f->thread, NULL, run, f));
@@ -583,8 +583,8 @@ void fake_stop(struct fake *f)
 	pthread_join(f->thread, NULL);
 	fd_close(f->listener);
 	fd_close(f->sock);
-	fd_close(f->wake);
-	fd_close(f->notify);
+	fd_close(f->bell);
+	fd_close(f->bell_peer);
 	fd_close(f->stop);
 	unlink(f->path);
 	for (int i = 0; i < FAKE_SLABS; i++) {

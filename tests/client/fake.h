@@ -33,7 +33,7 @@ struct fake {
 	char path[108];
 	pthread_t thread;
 	pthread_mutex_t lock;
-	int listener, sock, wake, notify, stop;
+	int listener, sock, bell, bell_peer, stop;
 	struct segment meta_segment, index_segment, client_segment;
 	struct pool_meta *meta;
 	struct client_segment *client;

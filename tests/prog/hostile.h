@@ -12,7 +12,7 @@
 #include "wire/msg.h"
 
 struct hostile {
-	int sock, wake, notify;
+	int sock, bell;
 	uint64_t id;
 	uint64_t client_bytes;
 	struct client_segment *seg;

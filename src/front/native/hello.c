@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -43,35 +42,40 @@ static bool own_user(uint32_t uid)
 	return uid == 0 || uid == geteuid();
 }
 
+static const struct native_tenant *tenant_find(const struct native *n,
+					       const char *tenant)
+{
+	for (uint32_t i = 0; i < n->options.n_tenants; i++)
+		if (!strcmp(n->options.tenant[i].name, tenant))
+			return &n->options.tenant[i];
+	return NULL;
+}
+
+uint64_t native_quota(const struct native *n, const char *tenant)
+{
+	const struct native_tenant *t = tenant_find(n, tenant);
+
+	return t ? t->quota_bytes : 0;
+}
+
 /* The tenant's pool, made when it is used first. */
 static int tenant_pool(struct native *n, const char *tenant, uint32_t uid,
 		       struct pool **ret_pool)
 {
 	const struct native_options *o = &n->options;
-	bool known = !strcmp(tenant, "default"), allowed = own_user(uid);
-	uint64_t quota = 0;
+	const struct native_tenant *t = tenant_find(n, tenant);
+	bool allowed = own_user(uid);
 	int r;
 
-	for (uint32_t i = 0; i < o->n_tenants; i++) {
-		const struct native_tenant *t = &o->tenant[i];
-
-		if (strcmp(t->name, tenant))
-			continue;
-		known = true;
-		quota = t->quota_bytes;
-		for (uint32_t u = 0; u < t->n_uids; u++)
-			allowed = allowed || t->uids[u] == uid;
-	}
-	if (!known)
+	if (!t && strcmp(tenant, "default"))
 		return -ENOENT;
+	for (uint32_t u = 0; t && u < t->n_uids; u++)
+		allowed = allowed || t->uids[u] == uid;
 	if (!allowed)
 		return -EACCES;
-	if (store_pool_by_tenant(o->store, tenant, ret_pool) == 0) {
-		/* of a predecessor, perhaps */
-		store_pool_quota(*ret_pool, quota);
+	if (store_pool_by_tenant(o->store, tenant, ret_pool) == 0)
 		return 0;
-	}
-	r = store_pool_add(o->store, tenant, quota, ret_pool);
+	r = store_pool_add(o->store, tenant, native_quota(n, tenant), ret_pool);
 	if (r == 0)
 		store_pool_serve(*ret_pool);
 	return r;
@@ -79,25 +83,26 @@ static int tenant_pool(struct native *n, const char *tenant, uint32_t uid,
 
 static int make_fds(struct session *s, uint32_t pins, uint32_t overflow)
 {
-	int r = segment_create("onecopy-client",
-			       client_segment_bytes(pins, overflow), 0,
-			       &s->segment);
+	int pair[2], r = segment_create("onecopy-client",
+					client_segment_bytes(pins, overflow), 0,
+					&s->segment);
 
 	if (r < 0)
 		return r;
 	if (fault_point(FAULT_IO))
 		return -EIO;
-	s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	s->notify = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (s->wake < 0 || s->notify < 0)
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+		       pair) < 0)
 		return -errno;
+	s->bell = pair[0];
+	s->bell_peer = pair[1];
 	return 0;
 }
 
 static int hold_all(struct session *s)
 {
 	const struct hold_ops *hold = s->native->options.hold;
-	const int fds[] = { s->sock, s->segment.fd, s->wake, s->notify,
+	const int fds[] = { s->sock, s->segment.fd, s->bell, s->bell_peer,
 			    s->pidfd };
 
 	for (uint32_t i = 0; i < ARRAY_LEN(fds); i++) {
@@ -116,7 +121,7 @@ static void send_welcome(struct session *s, uint64_t seq)
 {
 	struct pool *p = s->client->pool;
 	union msg m;
-	int fds[5] = { -1, -1, s->segment.fd, s->wake, s->notify };
+	int fds[4] = { -1, -1, s->segment.fd, s->bell_peer };
 
 	if (segment_reopen_readonly(p->meta_segment.fd, &fds[0]) < 0 ||
 	    segment_reopen_readonly(p->index_segment.fd, &fds[1]) < 0) {
@@ -132,7 +137,7 @@ static void send_welcome(struct session *s, uint64_t seq)
 			shared_load64(&p->m->header.index_epoch);
 		m.welcome.pins = s->client->n_pins;
 		m.welcome.overflow = s->client->n_overflow;
-		session_send(s, &m, fds, 5);
+		session_send(s, &m, fds, 4);
 	}
 	fd_close(fds[0]);
 	fd_close(fds[1]);

@@ -4,11 +4,11 @@
  * segments. Sockets carry only what needs descriptors (wire/msg.h); all else
  * goes through the ring (wire/ring.h).
  *
- *   accept -> session (no client yet) -> HELLO -> client: segment, two
- *   eventfds, pidfd, all held by the keeper before the record is published
+ *   accept -> session (no client yet) -> HELLO -> client: segment, bell,
+ *   pidfd, all held by the keeper before the record is published
  *
  * A session is *awake* while its ring is looked at in every turn, and asleep
- * (its client must write the wake eventfd) when nothing came for a while.
+ * (its client must ring the bell) when nothing came for a while.
  * Each turn serves a bounded number of requests of each awake session, so no
  * client keeps another waiting.
  *
@@ -23,7 +23,7 @@
 
 struct native;
 
-#define NATIVE_TENANTS_MAX 15
+#define NATIVE_TENANTS_MAX 16
 #define NATIVE_UIDS_MAX	   16
 
 struct native_tenant {

@@ -41,7 +41,7 @@ int session_open(struct native *n, int sock, struct session **ret_session)
 		return -ENOMEM;
 	s->native = n;
 	s->sock = sock;
-	s->wake = s->notify = s->pidfd = -1;
+	s->bell = s->bell_peer = s->pidfd = -1;
 	s->segment = SEGMENT_NONE;
 	s->born_ns = n->now_ns;
 	n->session[n->n_sessions++] = s;
@@ -71,8 +71,8 @@ static void close_half(struct session *s)
 {
 	unlist_awake(s);
 	unwatch(s, &s->sock);
-	unwatch(s, &s->wake);
-	s->notify = fd_close(s->notify);
+	unwatch(s, &s->bell);
+	s->bell_peer = fd_close(s->bell_peer);
 	segment_close(&s->segment);
 	free(s->report);
 	s->report = NULL;
@@ -214,14 +214,18 @@ static void on_sock(void *ctx, int fd, unsigned events)
 		handle(s, &m);
 }
 
-static void on_wake(void *ctx, int fd, unsigned events)
+static void on_bell(void *ctx, int fd, unsigned events)
 {
 	struct session *s = ctx;
-	uint64_t count;
+	uint8_t rings[256];
+	ssize_t n = recv(fd, rings, sizeof(rings), MSG_DONTWAIT);
 
-	(void)events;
-	if (read(fd, &count, sizeof(count)) < 0 && errno == EAGAIN)
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+		/* it has shut its end down: only its own ring goes unheard */
+		loop_remove(s->native->options.loop, fd);
 		return;
+	}
+	(void)events;
 	if (s->client && !s->client->closed)
 		turn_wake(s);
 }
@@ -242,8 +246,8 @@ int session_watch(struct session *s)
 		r = loop_add(l, s->sock, LOOP_IN, on_sock, s);
 	if (r == -EEXIST) /* since it was accepted */
 		r = 0;
-	if (r == 0 && s->wake >= 0)
-		r = loop_add(l, s->wake, LOOP_IN, on_wake, s);
+	if (r == 0 && s->bell >= 0)
+		r = loop_add(l, s->bell, LOOP_IN, on_bell, s);
 	if (r == 0 && s->pidfd >= 0)
 		r = loop_add(l, s->pidfd, LOOP_IN, on_pidfd, s);
 	return r;
@@ -312,16 +316,13 @@ void native_destroy(struct native *n)
 
 void native_stop(struct native *n)
 {
-	uint64_t one = 1;
-
 	for (uint32_t i = 0; i < n->n_sessions; i++) {
 		struct session *s = n->session[i];
 
 		/* wakes sleepers: they look at the pool's state */
 		if (s->client && !s->client->closed) {
 			turn_repeat(s);
-			if (write(s->notify, &one, sizeof(one)) < 0)
-				continue;
+			turn_ring(s);
 		}
 	}
 }
@@ -376,12 +377,13 @@ static int adopt_client(struct native *n, struct pool *p, uint32_t index,
 		return r;
 	s->pidfd = hold_set_take(given, HOLD_CLIENT_PIDFD, p->number, id);
 	s->sock = hold_set_take(given, HOLD_CLIENT_SOCK, p->number, id);
-	s->wake = hold_set_take(given, HOLD_CLIENT_WAKE, p->number, id);
-	s->notify = hold_set_take(given, HOLD_CLIENT_NOTIFY, p->number, id);
+	s->bell = hold_set_take(given, HOLD_CLIENT_BELL, p->number, id);
+	s->bell_peer =
+		hold_set_take(given, HOLD_CLIENT_BELL_PEER, p->number, id);
 	seg = hold_set_take(given, HOLD_CLIENT_SEG, p->number, id);
 	r = -ENOENT;
 	if (s->pidfd < 0 ||
-	    (!closed && (s->sock < 0 || s->wake < 0 || s->notify < 0)))
+	    (!closed && (s->sock < 0 || s->bell < 0 || s->bell_peer < 0)))
 		goto fail;
 	if (!closed) {
 		r = seg < 0 ? -ENOENT : adopt_segment(s, rec, seg);
@@ -409,6 +411,10 @@ fail:
 
 int native_adopt(struct native *n, struct pool *p, struct hold_set *given)
 {
+	char tenant[LAYOUT_NAME + 1] = "";
+
+	shared_load_bytes(tenant, LAYOUT_NAME, p->m->header.tenant);
+	store_pool_quota(p, native_quota(n, tenant));
 	for (uint32_t i = 0; i < LAYOUT_CLIENTS_MAX; i++) {
 		uint64_t id = shared_load64(&p->m->client[i].id);
 		int r;

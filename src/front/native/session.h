@@ -11,12 +11,17 @@ struct session {
 	struct session *next_awake;
 	struct store_client *client; /* NULL before HELLO */
 	struct segment segment;
-	int sock, wake, notify, pidfd; /* -1: none */
-	uint64_t head;		       /* requests taken from the ring */
-	uint64_t busy_ns;	       /* last time that it had a request */
+	int sock, pidfd; /* -1: none */
+	/* A stream pair: the client's bytes wake the server, the server's tell
+	 * the client. Not eventfds: both sides of those share one open file,
+	 * and a client that makes it blocking could stop the server. The
+	 * client's end is kept for a repeated WELCOME. */
+	int bell, bell_peer;
+	uint64_t head;	  /* requests taken from the ring */
+	uint64_t busy_ns; /* last time that it had a request */
 	uint64_t born_ns; /* for dropping those that never say HELLO */
 	bool awake;
-	bool notify_due; /* write the notify eventfd at the end of the turn */
+	bool notify_due;       /* ring the bell at the end of the turn */
 	uint32_t answered[64]; /* slots answered in this turn */
 	uint32_t n_answered;
 	char *report; /* JSON that the client fetches in pieces */
@@ -49,6 +54,7 @@ void session_drop_holds(struct session *s, uint64_t id, uint32_t pool,
 			bool keep_pidfd);
 
 /* hello.c */
+uint64_t native_quota(const struct native *n, const char *tenant);
 void hello_handle(struct session *s, const struct msg_hello *hello);
 
 /* region.c */
@@ -60,6 +66,7 @@ void turn_wake(struct session *s);
 void turn_answer(struct session *s, const struct ring_call *call,
 		 const struct ring_answer *answer);
 void turn_flush(struct session *s);
+void turn_ring(struct session *s);   /* the client's bell */
 void turn_repeat(struct session *s); /* after adopting: every slot once */
 
 /* report.c */
