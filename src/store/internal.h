@@ -40,14 +40,15 @@ struct store {
 	struct store_client *client[STORE_POOLS_MAX][LAYOUT_CLIENTS_MAX];
 	struct pending_grant *pending;
 	size_t n_pending, pending_cap;
-	uint64_t pass; /* over the waiting grants */
+	uint64_t pass;	     /* over the waiting grants */
 	uint64_t refused_ns; /* memory for a slab was refused: ask again then */
 	bool retry; /* something changed that may help a pending grant */
 	struct evict_batch batch;
 	struct scrub scrub;
-	uint64_t now_ns;   /* as told by the caller */
-	uint32_t retiring; /* slabs */
-	bool slab_gone;	   /* a closed client may have lost its last one */
+	uint64_t bad_after_ns; /* no report of wrong bytes is looked at before */
+	uint64_t now_ns;       /* as told by the caller */
+	uint32_t retiring;     /* slabs */
+	bool slab_gone;	       /* a closed client may have lost its last one */
 };
 
 /* store/store.c */
