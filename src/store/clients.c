@@ -143,7 +143,6 @@ int store_client_adopt(struct store *s, struct pool *p, uint32_t index,
 	return 0;
 }
 
-
 /* What it counted itself goes into the pool's counters. */
 static void fold_counters(struct store_client *c)
 {

@@ -23,7 +23,8 @@ static bool noted(struct store_client *c, const struct ring_call *call,
 		const struct ring_resp *resp = &c->segment->resp[i];
 		uint64_t seq = shared_load64(&c->segment->req[i].seq);
 
-		if (i != call->slot && seq && seq != shared_load64(&resp->seq) &&
+		if (i != call->slot && seq &&
+		    seq != shared_load64(&resp->seq) &&
 		    seq == shared_load64(&resp->arg2) &&
 		    shared_load64(&resp->arg) == slot)
 			return true;
@@ -61,7 +62,8 @@ static bool pinned_before(struct store_client *c, const struct ring_call *call,
 	pin = shared_load64(overflow(c, slot));
 	slab = pool_locate(c->pool, pin_word_loc(pin), &frame);
 	/* noted, and then it was another's or nobody's */
-	if (!pin || !slab || !frame_is(&slab->desc[frame], call->key, call->part))
+	if (!pin || !slab ||
+	    !frame_is(&slab->desc[frame], call->key, call->part))
 		return false;
 	answer_set(answer, 0);
 	answer->loc = pin_word_loc(pin);

@@ -35,12 +35,12 @@ struct store_client {
 	bool closed; /* said good bye; its process lives and owns slabs */
 	uint64_t touch_head;
 	uint32_t overflow_hint;
-	uint64_t granted; /* frames lent to it now */
-	uint64_t share_left; /* room_find()'s, for the slabs it looks at */
+	uint64_t granted;      /* frames lent to it now */
+	uint64_t share_left;   /* room_find()'s, for the slabs it looks at */
 	uint64_t making_bytes; /* of slabs on their way to it */
-	uint32_t waiting; /* its grants that wait for room */
-	uint32_t fruitless; /* of these, tried in vain in this pass */
-	uint64_t pass;	    /* of the store over waiting grants */
+	uint32_t waiting;      /* its grants that wait for room */
+	uint32_t fruitless;    /* of these, tried in vain in this pass */
+	uint64_t pass;	       /* of the store over waiting grants */
 	/* from before a restart: grants whose answer may be missing */
 	struct store_repeat {
 		uint64_t seq, loc;

@@ -56,10 +56,10 @@ TEST(what_is_pinned_stays)
 		/* far away slots too: the high mark follows */
 		slot = slot < 10 ? slot : SIM_PINS - 20 + slot;
 		sim_unpin(b, slot);
-		pinned[slot] = sim_pin(b, slot, n - rng_below(&r, MIN(n, 30)),
-				       PART)
-				       ? n
-				       : 0;
+		pinned[slot] =
+			sim_pin(b, slot, n - rng_below(&r, MIN(n, 30)), PART)
+				? n
+				: 0;
 		for (slot = 0; slot < SIM_PINS; slot++) {
 			uint64_t pin = shared_load64(&b->cs->slots[slot]);
 			struct pool_slab *s;
@@ -200,9 +200,9 @@ TEST(touch_tails_that_jump)
 		sim_put(a, n, PART);
 	for (unsigned i = 0; i < TOUCH_RING; i++)
 		shared_store64(&a->cs->touch[i],
-			       rng_below(&r, 2) ? rng_next(&r)
-						: pin_word(frame_loc(1, i % 99),
-							   0));
+			       rng_below(&r, 2)
+				       ? rng_next(&r)
+				       : pin_word(frame_loc(1, i % 99), 0));
 	for (unsigned i = 0; i < 200; i++) {
 		shared_store64(&a->cs->header.touch_tail,
 			       rng_next(&r) >> rng_below(&r, 64));

@@ -6,7 +6,7 @@
 
 /* A client's own stores are not the server's: they are never cut. */
 #ifdef ONECOPY_RECORD
-#define CLIENT_STORES                             \
+#define CLIENT_STORES                           \
 	shared_hook hook_ = shared_record_hook; \
 	shared_record_hook = NULL
 #define CLIENT_STORES_END shared_record_hook = hook_
@@ -193,8 +193,7 @@ struct pool_checked world_check(struct world *w)
 	CHECK_INT(w->s->budget.used, >=, slabs);
 	CHECK_INT(w->s->budget.used, <=, w->s->budget.limit);
 	check_held(w, HOLD_META, 0, w->p->meta_segment.fd);
-	check_held(w, HOLD_INDEX,
-		   shared_load64(&w->p->m->header.index_epoch),
+	check_held(w, HOLD_INDEX, shared_load64(&w->p->m->header.index_epoch),
 		   w->p->index_segment.fd);
 	CHECK_INT(fake_hold_count(&w->k, HOLD_INDEX), ==, 1);
 	CHECK_INT(fake_hold_count(&w->k, HOLD_META), ==, 1);
@@ -233,9 +232,8 @@ struct sim *sim_add(struct world *w, unsigned i)
 
 	segment_close(&c->seg);
 	*c = (struct sim){ .w = w };
-	CHECK_OK(segment_create("sim",
-				client_segment_bytes(SIM_PINS, SIM_OVER), 0,
-				&c->seg));
+	CHECK_OK(segment_create("sim", client_segment_bytes(SIM_PINS, SIM_OVER),
+				0, &c->seg));
 	c->cs = c->seg.base;
 	c->seq = RING_SLOTS;
 	c->alive = true;

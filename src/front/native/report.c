@@ -32,6 +32,13 @@ static json_t *shared_text(const shared_u64 *words)
 	return json_string(text);
 }
 
+static bool runs_node(const struct session *s)
+{
+	uint32_t uid = (uint32_t)shared_load64(&s->client->record->pid_uid);
+
+	return uid == 0 || uid == geteuid();
+}
+
 /* ---- stat ------------------------------------------------------------------ */
 
 static json_t *stat_node(const struct session *s)
@@ -79,6 +86,35 @@ static json_t *stat_tiers(const struct session *s)
 				    num(pool_counter(p, POOL_C_slab_bytes)));
 		json_object_set_new(o, "sealed_bytes",
 				    num(pool_counter(p, POOL_C_sealed_bytes)));
+		json_array_append_new(list, o);
+	}
+	return list;
+}
+
+static const enum pool_counter tenant_gauges[] = {
+	POOL_C_clients, POOL_C_slabs,	     POOL_C_slab_bytes,
+	POOL_C_sealed,	POOL_C_sealed_bytes, POOL_C_meta_bytes,
+};
+
+/* Whoever runs the node sees all tenants, others their own. */
+static json_t *stat_tenants(const struct session *s)
+{
+	json_t *list = json_array();
+
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
+		const struct pool *p = store_pool(s->native->options.store, n);
+		json_t *o;
+
+		if (!p || (p != s->client->pool && !runs_node(s)))
+			continue;
+		o = json_object();
+		json_object_set_new(o, "tenant",
+				    shared_text(p->m->header.tenant));
+		json_object_set_new(o, "quota_bytes", num(p->quota));
+		for (size_t i = 0; i < ARRAY_LEN(tenant_gauges); i++)
+			json_object_set_new(
+				o, pool_counter_names[tenant_gauges[i]],
+				num(pool_counter(p, tenant_gauges[i])));
 		json_array_append_new(list, o);
 	}
 	return list;
@@ -205,6 +241,18 @@ static json_t *stat_namespaces(const struct pool *p)
 	return list;
 }
 
+/* The four counters that clients keep themselves: those of the living too. */
+static void add_live(void *ctx, struct store_client *c)
+{
+	static const enum pool_counter of[] = { POOL_C_pins, POOL_C_misses,
+						POOL_C_read_bytes,
+						POOL_C_copied_bytes };
+
+	for (size_t i = 0; !c->closed && i < ARRAY_LEN(of); i++)
+		add(ctx, pool_counter_names[of[i]],
+		    shared_load64(&c->segment->header.counter[i]));
+}
+
 static json_t *report_stat(struct session *s)
 {
 	struct pool *p = s->client->pool;
@@ -215,8 +263,10 @@ static json_t *report_stat(struct session *s)
 	for (unsigned i = 0; i < POOL_COUNTERS_USED; i++)
 		json_object_set_new(counters, pool_counter_names[i],
 				    num(pool_counter(p, (enum pool_counter)i)));
+	store_each_client(s->native->options.store, p, add_live, counters);
 	json_object_set_new(o, "node", stat_node(s));
 	json_object_set_new(o, "tiers", stat_tiers(s));
+	json_object_set_new(o, "tenants", stat_tenants(s));
 	json_object_set_new(o, "shapes", stat_shapes(p));
 	json_object_set_new(o, "namespaces", stat_namespaces(p));
 	json_object_set_new(o, "clients", clients);
@@ -347,13 +397,6 @@ static json_t *report_check(struct session *s)
 
 /* ---- fetching ---------------------------------------------------------------- */
 
-static bool may_check(const struct session *s)
-{
-	uint32_t uid = (uint32_t)shared_load64(&s->client->record->pid_uid);
-
-	return uid == 0 || uid == geteuid();
-}
-
 static int make_report(struct session *s)
 {
 	char question[QUESTION_MAX + 1] = "", *args;
@@ -367,7 +410,7 @@ static int make_report(struct session *s)
 		o = report_stat(s);
 	else if (!strcmp(question, "where"))
 		o = report_where(s, args ? args : "");
-	else if (!strcmp(question, "check") && !may_check(s))
+	else if (!strcmp(question, "check") && !runs_node(s))
 		return -EPERM;
 	else if (!strcmp(question, "check"))
 		o = report_check(s);
