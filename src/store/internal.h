@@ -45,9 +45,10 @@ struct store {
 	bool retry; /* something changed that may help a pending grant */
 	struct evict_batch batch;
 	struct scrub scrub;
-	uint64_t now_ns;   /* as told by the caller */
-	uint32_t retiring; /* slabs */
-	bool slab_gone;	   /* a closed client may have lost its last one */
+	uint64_t bad_after_ns; /* no report of wrong bytes is looked at before */
+	uint64_t now_ns;       /* as told by the caller */
+	uint32_t retiring;     /* slabs */
+	bool slab_gone;	       /* a closed client may have lost its last one */
 };
 
 /* store/store.c */

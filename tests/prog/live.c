@@ -222,6 +222,38 @@ oc_ns *live_ns_any(oc_client *c, uint64_t bytes)
 
 /* ---- blocks */
 
+/* What orders one thread's writing before another's reading passes through the
+ * server, where the thread sanitizer sees nothing: payload is left out. */
+#ifdef LIVE_TSAN
+void AnnotateIgnoreReadsBegin(const char *file, int line);
+void AnnotateIgnoreReadsEnd(const char *file, int line);
+void AnnotateIgnoreWritesBegin(const char *file, int line);
+void AnnotateIgnoreWritesEnd(const char *file, int line);
+#define PAYLOAD_BEGIN                                          \
+	do {                                                   \
+		AnnotateIgnoreReadsBegin(__FILE__, __LINE__);  \
+		AnnotateIgnoreWritesBegin(__FILE__, __LINE__); \
+	} while (0)
+#define PAYLOAD_END                                          \
+	do {                                                 \
+		AnnotateIgnoreWritesEnd(__FILE__, __LINE__); \
+		AnnotateIgnoreReadsEnd(__FILE__, __LINE__);  \
+	} while (0)
+#else
+#define PAYLOAD_BEGIN (void)0
+#define PAYLOAD_END   (void)0
+#endif
+
+bool live_wrong(const struct oc_key *key, const void *data, uint64_t bytes)
+{
+	bool wrong;
+
+	PAYLOAD_BEGIN;
+	wrong = payload_wrong(key, data, bytes) != 0;
+	PAYLOAD_END;
+	return wrong;
+}
+
 struct oc_key live_key(uint64_t i)
 {
 	struct oc_key key;
@@ -235,12 +267,16 @@ int live_write(oc_ns *ns, uint64_t i, uint64_t bytes)
 	struct oc_key key = live_key(i);
 	struct oc_part part = { 0, 0 };
 	struct oc_grant g;
+	uint64_t sum;
 	int r = oc_grant(ns, &key, part, bytes, 0, 0, &g);
 
 	if (r)
 		return r;
+	PAYLOAD_BEGIN;
 	payload_make(&key, g.data, bytes);
-	return oc_seal(ns, &g, NULL, 0);
+	sum = oc_checksum(&key, part, g.data, bytes);
+	PAYLOAD_END;
+	return oc_seal(ns, &g, &sum, 0);
 }
 
 void live_write_some(oc_ns *ns, uint64_t first, uint64_t n, uint64_t bytes)
@@ -259,7 +295,7 @@ int live_read(oc_ns *ns, uint64_t i, uint64_t bytes)
 	if (r)
 		return r;
 	CHECK_INT(pin.bytes, ==, bytes);
-	if (payload_wrong(&key, pin.data, bytes))
+	if (live_wrong(&key, pin.data, bytes))
 		FAIL("block %llu: wrong bytes", (unsigned long long)i);
 	oc_unpin(ns, &pin);
 	return 0;

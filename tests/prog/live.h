@@ -77,6 +77,8 @@ int live_write(oc_ns *ns, uint64_t i, uint64_t bytes);
 void live_write_some(oc_ns *ns, uint64_t first, uint64_t n, uint64_t bytes);
 /* Pin, compare each byte, unpin: 0, OC_MISS. Wrong bytes fail the test. */
 int live_read(oc_ns *ns, uint64_t i, uint64_t bytes);
+/* Does it differ from what live_write() wrote? */
+bool live_wrong(const struct oc_key *key, const void *data, uint64_t bytes);
 /* How many of these blocks are there, and right. */
 uint64_t live_read_some(oc_ns *ns, uint64_t first, uint64_t n, uint64_t bytes);
 

@@ -73,7 +73,7 @@ TEST(writers_that_come_and_go_leave_nothing)
 
 	live_start(&n, "--dram", "4M", "--log-level", "error");
 	c = live_connect(&n);
-	for (unsigned i = 0; i < LIVE_N(400); i++) {
+	for (unsigned i = 0; i < 300; i++) {
 		oc_client *d = live_connect(&n);
 		oc_ns *nd = live_ns(d, BYTES);
 
@@ -82,7 +82,7 @@ TEST(writers_that_come_and_go_leave_nothing)
 		oc_ns_close(nd);
 		oc_client_close(d);
 		CHECK_INT(live_stat(c).slab_bytes, <=, 4 * MIB);
-		if (i == LIVE_N(400) / 2) {
+		if (i == 300 / 2) {
 			LIVE_WAIT(&n, live_stat(c).clients == 1);
 			was = size_of(&n, c);
 		}
@@ -159,7 +159,7 @@ static void work_once(struct worker *w, uint64_t i)
 	memset(pins, 0, sizeof(pins));
 	CHECK_OK(oc_match_pin(w->ns, keys, 4, NULL, pins, &usable));
 	for (size_t k = 0; k < usable; k++)
-		CHECK_INT(payload_wrong(&keys[k], pins[k].data, BYTES), ==, 0);
+		CHECK(!live_wrong(&keys[k], pins[k].data, BYTES));
 	oc_unpin_batch(w->ns, pins, 4);
 	if (i % 16 == 0)
 		CHECK_INT(oc_remove(w->ns, &keys[0], 0), >=, 0);

@@ -229,3 +229,23 @@ TEST(a_client_that_never_reads_its_answers)
 	hostile_leave(&h);
 	good_end(&g);
 }
+
+TEST(newcomers_get_in_beside_silent_connections)
+{
+	struct live n;
+	oc_client *c;
+	int s[300];
+
+	live_start(&n, "--dram", "8M", "--max-clients", "32", "--log-level",
+		   "error");
+	for (int i = 0; i < 300; i++) {
+		s[i] = hostile_socket(&n);
+		CHECK_INT(s[i], >=, 0);
+	}
+	c = live_connect(&n);
+	live_check(c);
+	oc_client_close(c);
+	for (int i = 0; i < 300; i++)
+		close(s[i]);
+	live_stop(&n);
+}

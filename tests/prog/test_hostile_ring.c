@@ -282,3 +282,43 @@ TEST(waiting_grants_have_a_bound)
 	oc_client_close(s.c);
 	live_stop(&s.n);
 }
+
+/* False reports of wrong bytes in a large block: each look takes long. */
+TEST(false_reports_do_not_stall_the_node)
+{
+	struct oc_part part = { 0, 0 };
+	struct oc_key key = live_key(777);
+	struct ring_answer a;
+	struct oc_pin pin;
+	struct scene s;
+	uint64_t begin, one;
+	oc_ns *large;
+
+	scene_begin(&s);
+	large = live_ns(s.c, 32 * MIB);
+	CHECK_OK(live_write(large, 777, 32 * MIB));
+	CHECK_OK(oc_pin(large, &key, part, 0, &pin));
+	begin = clock_ns();
+	oc_checksum(&key, part, pin.data, pin.bytes);
+	one = clock_ns() - begin; /* what one look takes */
+	begin = clock_ns();
+	for (uint32_t i = 0; i < 1000; i++) {
+		struct ring_call q = {
+			.op = RING_BAD,
+			.loc = frame_loc(pin.region,
+					 (uint32_t)(pin.offset / (32 * MIB))),
+			.gen = pin.generation,
+		};
+
+		hostile_push(&s.h, i, q);
+	}
+	scene_goes_on(&s);
+	a = hostile_ask(&s.n, &s.h, 1001, (struct ring_call){ .op = RING_NOP });
+	CHECK_INT(a.result, ==, 0);
+	/* all of them are answered; if each were looked at: 1000 times one */
+	CHECK_INT(clock_ns() - begin, <, 300 * one);
+	CHECK_INT(live_counter(s.c, "bad"), ==, 0);
+	oc_unpin(large, &pin);
+	oc_ns_close(large);
+	scene_end(&s);
+}

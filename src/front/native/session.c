@@ -263,6 +263,21 @@ static void drop_silent(struct native *n)
 	}
 }
 
+/* Room for a newcomer: the oldest connection that has said nothing goes. */
+static void drop_oldest_silent(struct native *n)
+{
+	struct session *oldest = NULL;
+
+	for (uint32_t i = 0; i < n->n_sessions; i++) {
+		struct session *s = n->session[i];
+
+		if (!s->client && (!oldest || s->born_ns < oldest->born_ns))
+			oldest = s;
+	}
+	if (oldest)
+		session_close(oldest);
+}
+
 static void on_listen(void *ctx, int fd, unsigned events)
 {
 	struct native *n = ctx;
@@ -274,6 +289,8 @@ static void on_listen(void *ctx, int fd, unsigned events)
 	drop_silent(n);
 	if (sock < 0)
 		return;
+	if (n->n_sessions >= 2 * n->options.max_clients + 64)
+		drop_oldest_silent(n);
 	if (n->n_sessions >= 2 * n->options.max_clients + 64 ||
 	    session_open(n, sock, &s) < 0) {
 		log_warn("a connection was refused: too many, or no memory");
