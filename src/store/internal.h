@@ -45,9 +45,12 @@ struct store {
 	bool retry; /* something changed that may help a pending grant */
 	struct evict_batch batch;
 	struct scrub scrub;
-	uint64_t now_ns;   /* as told by the caller */
-	uint32_t retiring; /* slabs */
-	bool slab_gone;	   /* a closed client may have lost its last one */
+	/* pools of a predecessor, some of whose clients are not adopted yet */
+	bool pins_unknown[STORE_POOLS_MAX];
+	uint64_t now_ns;     /* as told by the caller */
+	uint32_t retiring;   /* slabs */
+	bool announce_again; /* a predecessor may have died before it told */
+	bool slab_gone;	     /* a closed client may have lost its last one */
 };
 
 /* store/store.c */
