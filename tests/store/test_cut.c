@@ -216,10 +216,11 @@ static void go_on(struct world *w)
 /* In a child. Exit status 0: it was cut; 3: it ran through; else it failed. */
 static int one_cut(const struct cut_case *t, uint64_t stores, uint64_t again)
 {
-	struct world *volatile w = world_create(t->config);
-	struct before b = { .n = 0 };
-	volatile bool was_cut;
+	static struct world *w; /* static: longjmp */
+	static struct before b;
+	static bool was_cut;
 
+	w = world_create(t->config);
 	t->prepare(w);
 	stores_left = stores;
 	shared_record_hook = count_down;
@@ -543,7 +544,7 @@ static int create_cut(uint64_t stores)
 {
 	struct world *w = calloc(1, sizeof(*w));
 	struct store_options *o = &w->options;
-	volatile bool was_cut;
+	static bool was_cut;
 
 	o->limit_bytes = 2 * SLAB;
 	o->slab_percent = 100;
