@@ -37,8 +37,11 @@ static int meta_attach(struct attach *a)
 	int fd = hold_set_take(a->given, HOLD_META, p->number, 0);
 	int r;
 
-	if (fd < 0)
+	if (fd < 0) {
+		/* one that was never finished leaves nothing to the next */
+		hold_set_drop_pool(a->given, p->hold, p->number);
 		return -ENOENT;
+	}
 	r = segment_attach(fd, POOL_META_BYTES, true, &p->meta_segment);
 	if (r < 0) {
 		fd_close(fd);
@@ -218,6 +221,7 @@ static int frame_attach(struct attach *a, struct pool_slab *s, uint32_t frame)
 		pool_count(p, POOL_C_granted, 1);
 		return 0;
 	case FRAME_DOOMED:
+		pool_index_remove(p, s, frame); /* the word went first */
 		s->n_doomed++;
 		pool_count(p, POOL_C_leaving, 1);
 		return 0;
@@ -303,6 +307,7 @@ static int attach_all(struct attach *a)
 	r = index_attach(a);
 	if (r < 0 && r != -ENOENT)
 		return r;
+	hold_set_drop_pool(a->given, p->hold, p->number);
 	if (r == -ENOENT)
 		r = pool_index_create(p, p->items.end + 1024);
 	if (r < 0)
@@ -316,6 +321,9 @@ static int attach_all(struct attach *a)
 		return r;
 	order_attach(a);
 	orphans_attach(a);
+	/* a slab may have been marked RETIRING just before the number grew */
+	if (pool_counter(p, POOL_C_retiring_bytes))
+		pool_region_changed(p);
 	pool_set(p, POOL_C_meta_bytes, p->meta_bytes);
 	return 0;
 }

@@ -33,6 +33,20 @@ int hold_set_take(struct hold_set *s, enum hold_kind kind, uint32_t pool,
 	return -1;
 }
 
+void hold_set_drop_pool(struct hold_set *s, const struct hold_ops *ops,
+			uint32_t pool)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		struct hold_given *g = &s->given[i];
+
+		if (g->fd < 0 || g->tag.pool != pool ||
+		    g->tag.kind < HOLD_META || g->tag.kind > HOLD_DESC)
+			continue;
+		ops->drop(ops->ctx, &g->tag);
+		g->fd = fd_close(g->fd);
+	}
+}
+
 void hold_set_fini(struct hold_set *s, const struct hold_ops *ops)
 {
 	for (size_t i = 0; i < s->n; i++) {

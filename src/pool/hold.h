@@ -56,6 +56,11 @@ struct hold_set {
 int hold_set_add(struct hold_set *s, const struct hold_tag *tag, int fd);
 int hold_set_take(struct hold_set *s, enum hold_kind kind, uint32_t pool,
 		  uint64_t id);
+/* Drops (and closes) what nobody took of a pool's own descriptors (its clients'
+ * are left): what its metadata does not name. Before the pool holds anything
+ * new, because the tags of what was half made are used again. */
+void hold_set_drop_pool(struct hold_set *s, const struct hold_ops *ops,
+			uint32_t pool);
 /* Drops (and closes) all that nobody took. */
 void hold_set_fini(struct hold_set *s, const struct hold_ops *ops);
 

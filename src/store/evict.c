@@ -134,8 +134,23 @@ static void judge_client(struct evict_batch *b, const struct pool *p,
 		judge_slot(b, p, &seg->slots[c->n_pins + i]);
 }
 
+/* A predecessor's client whose slots cannot be read yet may pin anything. */
+static bool pins_unknown(struct store *s, const struct pool *p)
+{
+	for (uint32_t i = 0; i < LAYOUT_CLIENTS_MAX; i++)
+		if (shared_load64(&p->m->client[i].id) &&
+		    !s->client[p->number][i])
+			return true;
+	s->pins_unknown[p->number] = false;
+	return false;
+}
+
 static void judge(struct store *s, struct pool *p)
 {
+	if (s->pins_unknown[p->number] && pins_unknown(s, p)) {
+		memset(s->batch.pinned, PINNED, s->batch.blocks);
+		return;
+	}
 	shared_fence(); /* S2 of coherence/pin.h */
 	for (uint32_t i = 0; i < LAYOUT_CLIENTS_MAX; i++) {
 		struct store_client *c = s->client[p->number][i];

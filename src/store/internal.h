@@ -46,9 +46,12 @@ struct store {
 	struct evict_batch batch;
 	struct scrub scrub;
 	uint64_t bad_after_ns; /* no report of wrong bytes is looked at before */
-	uint64_t now_ns;       /* as told by the caller */
-	uint32_t retiring;     /* slabs */
-	bool slab_gone;	       /* a closed client may have lost its last one */
+	/* pools of a predecessor, some of whose clients are not adopted yet */
+	bool pins_unknown[STORE_POOLS_MAX];
+	uint64_t now_ns;     /* as told by the caller */
+	uint32_t retiring;   /* slabs */
+	bool announce_again; /* a predecessor may have died before it told */
+	bool slab_gone;	     /* a closed client may have lost its last one */
 };
 
 /* store/store.c */

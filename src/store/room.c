@@ -210,6 +210,21 @@ static struct pool_slab *coldest(const struct store_client *c,
 	return best;
 }
 
+/* Tells the owner of a retiring slab, and everybody who was given it. */
+static void announce(struct store *s, struct pool *p, uint32_t id)
+{
+	const struct slab_record *rec = &p->m->slab[id];
+
+	for (uint32_t i = 0; i < LAYOUT_CLIENTS_MAX; i++) {
+		struct store_client *o = s->client[p->number][i];
+
+		if (o && !o->closed &&
+		    (o->id == p->slab[id]->owner ||
+		     shared_load64(&rec->given[i / 64]) >> (i % 64) & 1))
+			s->options.announce(s->options.ctx, o);
+	}
+}
+
 static uint32_t client_uid(const struct store_client *c)
 {
 	return (uint32_t)shared_load64(&c->record->pid_uid);
@@ -227,24 +242,12 @@ static int slab_take(struct store_client *c, struct pool_arena *a,
 	if ((slab->owner && slab->owner != c->id) ||
 	    slab->payload.bytes < a->frame_bytes ||
 	    slab->writer_uid != client_uid(c)) {
-		struct slab_record *rec = &p->m->slab[id];
-		uint64_t owner = slab->owner;
-
 		a->awaited = id;
 		a->awaited_gen = slab->gen;
 		a->awaited_ns = c->store->now_ns;
 		pool_slab_retire(p, id);
 		c->store->retiring++;
-		for (uint32_t i = 0; i < LAYOUT_CLIENTS_MAX; i++) {
-			struct store_client *o = c->store->client[p->number][i];
-
-			if (o && !o->closed &&
-			    (o->id == owner ||
-			     shared_load64(&rec->given[i / 64]) >> (i % 64) &
-				     1))
-				c->store->options.announce(
-					c->store->options.ctx, o);
-		}
+		announce(c->store, p, id);
 		return 1;
 	}
 	return pool_slab_reshape(p, id, c->id, a->frame_bytes, &fresh);
@@ -441,8 +444,11 @@ void room_retire_tick(struct store *s)
 		struct pool *p = s->pool[n];
 
 		for (uint32_t id = 1; p && id < p->slab_end; id++) {
-			if (!p->slab[id] || !p->slab[id]->retiring ||
-			    !let_go(s, p, id))
+			if (!p->slab[id] || !p->slab[id]->retiring)
+				continue;
+			if (s->announce_again)
+				announce(s, p, id);
+			if (!let_go(s, p, id))
 				continue;
 			pool_slab_finish(p, id);
 			s->retiring--;
@@ -450,4 +456,5 @@ void room_retire_tick(struct store *s)
 			s->slab_gone = true;
 		}
 	}
+	s->announce_again = false;
 }

@@ -165,6 +165,8 @@ int store_pool_attach(struct store *s, uint32_t number, struct hold_set *given,
 		if (p->slab[id] && p->slab[id]->retiring)
 			s->retiring++;
 	s->pool[number] = p;
+	s->pins_unknown[number] = true;
+	s->announce_again = true;
 	*ret_pool = p;
 	return 0;
 }

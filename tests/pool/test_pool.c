@@ -156,11 +156,11 @@ static void step(struct walk *w)
 	uint64_t dice = rng_below(&w->r, 200);
 	uint32_t frame;
 
-	if (dice < 8)
+	if (dice < 20)
 		step_slab(w);
-	else if (dice == 8)
+	else if (dice == 20)
 		step_orphan(w);
-	else if (dice == 9)
+	else if (dice == 21)
 		CHECK_OK(rig_attach(&w->g));
 	else if (dice < 90)
 		for (unsigned i = 0; i < 8; i++)

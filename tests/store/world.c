@@ -329,7 +329,9 @@ int64_t sim_answer(struct sim *c, uint32_t slot)
 	if (!ring_resp_load(&c->cs->resp[slot], shared_load64(&req->seq),
 			    &c->w->last))
 		return SIM_LATER;
-	remember(c, req, &c->w->last);
+	if (c->taken[slot] != shared_load64(&req->seq))
+		remember(c, req, &c->w->last);
+	c->taken[slot] = shared_load64(&req->seq);
 	return c->w->last.result;
 }
 
@@ -539,6 +541,7 @@ int world_attach(struct world *w)
 
 	w->given = fake_hold_give(&w->k);
 	CHECK_OK(store_create(&w->options, &w->s));
+	w->s->now_ns = w->now; /* deadlines count from the world's time */
 	r = store_pool_attach(w->s, 0, &w->given, is_alive, w, &w->p);
 	if (r == 0)
 		store_pool_serve(w->p);

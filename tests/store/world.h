@@ -29,7 +29,8 @@ struct sim {
 	uint64_t id, seq;
 	bool alive, closed;
 	unsigned announced;
-	uint32_t slot; /* of the last request */
+	uint32_t slot;		    /* of the last request */
+	uint64_t taken[RING_SLOTS]; /* the last answer that it took */
 	/* grants that it was told of and has not given back */
 	struct ring_answer grant[SIM_GRANTS];
 	uint32_t n_grants;

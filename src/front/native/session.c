@@ -412,18 +412,21 @@ static int adopt_client(struct native *n, struct pool *p, uint32_t index,
 	if (r < 0)
 		goto fail;
 	s->client->door = s;
-	r = session_watch(s);
-	if (r < 0)
-		return r; /* watched in part: its process's end is not seen */
-	if (!closed) {
-		turn_repeat(s);
-		turn_wake(s);
-	}
-	return 0;
+	return session_watch(s); /* in part: its process's end is not seen */
 fail:
 	session_drop_holds(s, id, p->number, false);
 	session_close(s);
 	return r;
+}
+
+/* Not before the pins of all clients are known: repeated grants evict. */
+static void repeat_client(void *ctx, struct store_client *c)
+{
+	(void)ctx;
+	if (c->closed || !c->door || !shared_load64(&c->record->id))
+		return;
+	turn_repeat(c->door);
+	turn_wake(c->door);
 }
 
 int native_adopt(struct native *n, struct pool *p, struct hold_set *given)
@@ -446,5 +449,6 @@ int native_adopt(struct native *n, struct pool *p, struct hold_set *given)
 			pool_slabs_orphan(p, id);
 		}
 	}
+	store_each_client(n->options.store, p, repeat_client, NULL);
 	return 0;
 }
