@@ -220,7 +220,9 @@ static int take_over(struct server *v)
 			return r;
 		}
 		store_pool_serve(p);
-		native_adopt(v->native, p, &v->given);
+		r = native_adopt(v->native, p, &v->given);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }
@@ -323,8 +325,9 @@ int server_run(const struct node_config *config, int control)
 	signal(SIGPIPE, SIG_IGN);
 	prctl(PR_SET_NAME, "onecopy-server");
 	r = set_up(&v);
-	/* what nobody took belongs to nothing that is published */
-	hold_set_fini(&v.given, &v.hold);
+	/* what nobody took belongs to nothing that is published; a server that
+	 * could not take over leaves everything to the next */
+	hold_set_fini(&v.given, r == 0 ? &v.hold : NULL);
 	if (r == 0) {
 		log_debug("ready (%s)", loop_backend_name(v.loop));
 		serve(&v);

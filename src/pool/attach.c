@@ -70,8 +70,14 @@ static int index_attach(struct attach *a)
 		return r;
 	}
 	p->meta_bytes += p->index_segment.bytes;
-	return table_attach(&p->table, p->index_segment.base,
-			    p->index_segment.bytes);
+	r = table_attach(&p->table, p->index_segment.base,
+			 p->index_segment.bytes);
+	if (r < 0) { /* it can be made anew from the descriptors */
+		log_error("the index of pool %u is damaged: made anew",
+			  p->number);
+		return -ENOENT;
+	}
+	return 0;
 }
 
 static int slab_segments(struct attach *a, struct pool_slab *s,

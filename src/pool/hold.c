@@ -54,7 +54,8 @@ void hold_set_fini(struct hold_set *s, const struct hold_ops *ops)
 
 		if (g->fd < 0)
 			continue;
-		ops->drop(ops->ctx, &g->tag);
+		if (ops)
+			ops->drop(ops->ctx, &g->tag);
 		g->fd = fd_close(g->fd);
 	}
 	free(s->given);

@@ -61,7 +61,7 @@ int hold_set_take(struct hold_set *s, enum hold_kind kind, uint32_t pool,
  * new, because the tags of what was half made are used again. */
 void hold_set_drop_pool(struct hold_set *s, const struct hold_ops *ops,
 			uint32_t pool);
-/* Drops (and closes) all that nobody took. */
+/* Drops and closes all that nobody took; ops NULL: only closes. */
 void hold_set_fini(struct hold_set *s, const struct hold_ops *ops);
 
 #endif

@@ -55,7 +55,7 @@ struct pool_arena {
 	uint32_t making;    /* slabs asked for and not yet here */
 	uint32_t evictions; /* since the last look at other arenas */
 	/* store/'s: the slab that is retiring for it, and since when */
-	uint32_t awaited;
+	uint32_t awaited, awaited_pool;
 	uint64_t awaited_gen, awaited_ns;
 };
 

@@ -202,9 +202,9 @@ static void client_gone(struct store_client *c)
 {
 	struct store *s = c->store;
 
+	forget_given(c);
 	shared_store64_release(&c->record->id, 0);
 	pool_slabs_orphan(c->pool, c->id);
-	forget_given(c);
 	s->client[c->pool->number][c->index] = NULL;
 	s->retry = true;
 	client_free(c);

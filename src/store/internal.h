@@ -26,7 +26,8 @@ struct pending_grant {
 
 struct scrub {
 	uint32_t pool, slab, frame;
-	uint64_t gen, done; /* bytes hashed of the frame in hand */
+	uint64_t slab_gen, gen; /* of the frame in hand */
+	uint64_t done;		/* its bytes that are hashed */
 	struct hash_stream *stream;
 	uint64_t credit; /* bytes that may be hashed now */
 	uint64_t last_ns;

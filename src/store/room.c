@@ -171,7 +171,9 @@ static bool slab_helps(const struct pool_slab *s, const struct pool_arena *a,
 static bool slab_takeable(const struct pool_slab *s, const struct pool_arena *a,
 			  const struct store_client *c)
 {
-	return slab_helps(s, a, c) && !s->n_granted && !s->n_doomed;
+	if (c ? !slab_helps(s, a, c) : !s || s->retiring)
+		return false;
+	return !s->n_granted && !s->n_doomed;
 }
 
 /* Is this slab cold enough beside the next victim's stamp? */
@@ -188,11 +190,12 @@ static bool colder(const struct pool *p, const struct store_client *c,
 	return age > own;
 }
 
-static struct pool_slab *coldest(const struct store_client *c,
+/* c and a NULL: any slab that could leave. */
+static struct pool_slab *coldest(const struct pool *p,
+				 const struct store_client *c,
 				 const struct pool_arena *a,
 				 const struct pool_slab *not_before)
 {
-	const struct pool *p = c->pool;
 	struct pool_slab *best = NULL;
 
 	for (uint32_t id = 1; id < p->slab_end; id++) {
@@ -225,6 +228,19 @@ static void announce(struct store *s, struct pool *p, uint32_t id)
 	}
 }
 
+/* A slab of pool p, empty, makes room for this arena. */
+static void retire_for(struct store_client *c, struct pool_arena *a,
+		       struct pool *p, struct pool_slab *slab)
+{
+	a->awaited = slab->id;
+	a->awaited_pool = p->number;
+	a->awaited_gen = slab->gen;
+	a->awaited_ns = c->store->now_ns;
+	pool_slab_retire(p, slab->id);
+	c->store->retiring++;
+	announce(c->store, p, slab->id);
+}
+
 static uint32_t client_uid(const struct store_client *c)
 {
 	return (uint32_t)shared_load64(&c->record->pid_uid);
@@ -242,12 +258,7 @@ static int slab_take(struct store_client *c, struct pool_arena *a,
 	if ((slab->owner && slab->owner != c->id) ||
 	    slab->payload.bytes < a->frame_bytes ||
 	    slab->writer_uid != client_uid(c)) {
-		a->awaited = id;
-		a->awaited_gen = slab->gen;
-		a->awaited_ns = c->store->now_ns;
-		pool_slab_retire(p, id);
-		c->store->retiring++;
-		announce(c->store, p, id);
+		retire_for(c, a, p, slab);
 		return 1;
 	}
 	return pool_slab_reshape(p, id, c->id, a->frame_bytes, &fresh);
@@ -262,7 +273,7 @@ static int take_slab(struct store_client *c, uint32_t arena, uint64_t victim)
 	struct pool_slab *slab = NULL;
 
 	for (unsigned tries = 0; tries < 8; tries++) {
-		slab = coldest(c, a, slab);
+		slab = coldest(p, c, a, slab);
 		if (!slab ||
 		    (victim != UINT64_MAX && !colder(p, c, slab, victim)))
 			return -ENOSPC;
@@ -345,12 +356,68 @@ static uint32_t evict_some(struct store_client *c, uint32_t arena,
 	return 0;
 }
 
+/* The pool that has most of the node's memory, and more than this one. */
+static struct pool *largest_pool(const struct store *s, const struct pool *p,
+				 uint64_t frame_bytes)
+{
+	uint64_t most = pool_counter(p, POOL_C_slab_bytes) + frame_bytes;
+	struct pool *best = NULL;
+
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
+		struct pool *q = s->pool[n];
+
+		if (!q || q == p || pool_counter(q, POOL_C_slab_bytes) <= most)
+			continue;
+		most = pool_counter(q, POOL_C_slab_bytes);
+		best = q;
+	}
+	return best;
+}
+
+/* Tenants without quotas share the node: who has less may take from who has
+ * most. 1: a slab is on its way out. */
+static int take_from_tenant(struct store_client *c, uint32_t arena)
+{
+	struct pool_arena *a = &c->pool->arena[arena];
+	struct pool *q = largest_pool(c->store, c->pool, a->frame_bytes);
+	struct pool_slab *slab = NULL;
+
+	if (!q || c->share_left < a->frame_bytes ||
+	    c->pool->quota - MIN(pool_counter(c->pool, POOL_C_slab_bytes),
+				 c->pool->quota) <
+		    a->frame_bytes)
+		return -ENOSPC;
+	for (unsigned tries = 0; tries < 8; tries++) {
+		slab = coldest(q, NULL, NULL, slab);
+		if (!slab)
+			return -ENOSPC;
+		if (pool_slab_empty(slab) || evict_slab(c->store, q, slab)) {
+			retire_for(c, a, q, slab);
+			return 1;
+		}
+	}
+	return -ENOSPC;
+}
+
+/* Evictions in an arena after which the other slabs are worth a look: a round
+ * of its own frames, where it has few. */
+static uint32_t look_after(const struct store_client *c,
+			   const struct pool_arena *a)
+{
+	uint64_t bytes =
+		shape_slab_bytes(c->store->options.limit_bytes, a->frame_bytes);
+	uint64_t frames = a->slabs * MAX(bytes / a->frame_bytes, 1ull);
+
+	return (uint32_t)MIN(frames, (uint64_t)LOOK_AROUND);
+}
+
 /* A slab is retiring for this arena, and there is hope that those who have it
  * let go: no second one meanwhile. */
 static bool awaits_slab(const struct store_client *c, uint32_t arena)
 {
 	const struct pool_arena *a = &c->pool->arena[arena];
-	const struct pool_slab *s = pool_slab_at(c->pool, a->awaited);
+	const struct pool *p = c->store->pool[a->awaited_pool];
+	const struct pool_slab *s = p ? pool_slab_at(p, a->awaited) : NULL;
 
 	return s && s->gen == a->awaited_gen && s->retiring &&
 	       c->store->now_ns - a->awaited_ns < AWAIT_NS;
@@ -365,8 +432,9 @@ static int make_room(struct store_client *c, uint32_t arena, uint32_t want)
 	int r = -ENOSPC;
 
 	c->share_left = share_left(c);
-	if (!awaits && (victim == UINT64_MAX ||
-			p->arena[arena].evictions >= LOOK_AROUND)) {
+	if (!awaits &&
+	    (victim == UINT64_MAX ||
+	     p->arena[arena].evictions >= look_after(c, &p->arena[arena]))) {
 		p->arena[arena].evictions = 0;
 		r = take_slab(c, arena, victim);
 		if (r == 0)
@@ -380,6 +448,8 @@ static int make_room(struct store_client *c, uint32_t arena, uint32_t want)
 		return 1;
 	if (r < 0 && victim != UINT64_MAX)
 		r = take_slab(c, arena, UINT64_MAX);
+	if (r < 0 && victim == UINT64_MAX)
+		r = take_from_tenant(c, arena);
 	if (r < 0 && !p->arena[arena].slabs && !c->store->retiring)
 		drain_slab(c, arena);
 	return r == 0 ? 0 : 1;

@@ -60,9 +60,10 @@ static bool next_frame(struct store *s, struct pool **ret_pool,
 
 		if (pool_frame_state(slab, at->frame) != FRAME_SEALED)
 			continue;
-		if (at->done && at->gen != gen)
+		if (at->done && (at->gen != gen || at->slab_gen != slab->gen))
 			continue;
 		at->gen = gen;
+		at->slab_gen = slab->gen;
 		*ret_pool = p;
 		*ret_slab = slab;
 		return true;

@@ -414,7 +414,8 @@ static int adopt_client(struct native *n, struct pool *p, uint32_t index,
 	s->client->door = s;
 	return session_watch(s); /* in part: its process's end is not seen */
 fail:
-	session_drop_holds(s, id, p->number, false);
+	if (r == -ENOENT)
+		session_drop_holds(s, id, p->number, false);
 	session_close(s);
 	return r;
 }
@@ -442,6 +443,8 @@ int native_adopt(struct native *n, struct pool *p, struct hold_set *given)
 		if (!id)
 			continue;
 		r = adopt_client(n, p, i, given);
+		if (r < 0 && r != -ENOENT)
+			return r; /* it lives: another server may do better */
 		if (r < 0) {
 			log_warn("client %llu cannot be taken over: %s",
 				 (unsigned long long)id, strerror(-r));
