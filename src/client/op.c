@@ -174,17 +174,20 @@ static bool op_left(oc_client *c)
 	return false;
 }
 
-static void event_drain(const oc_client *c)
+/* False: the node has closed its end of the bell. */
+static bool event_drain(const oc_client *c)
 {
 	uint8_t rings[256];
-	uint64_t n;
+	uint64_t count;
+	ssize_t n;
 
-	/* -EAGAIN: somebody else was faster. */
-	while (recv(c->bell, rings, sizeof(rings), MSG_DONTWAIT) ==
-	       (ssize_t)sizeof(rings))
-		;
-	if (read(c->self, &n, sizeof(n)) < 0)
-		return;
+	/* -EAGAIN: nothing, or somebody else was faster. */
+	do
+		n = recv(c->bell, rings, sizeof(rings), MSG_DONTWAIT);
+	while (n == (ssize_t)sizeof(rings));
+	if (read(c->self, &count, sizeof(count)) < 0)
+		count = 0; /* nobody passed anything on */
+	return n != 0;
 }
 
 static void event_pass_on(oc_client *c)
@@ -219,7 +222,8 @@ int oc_op_take(oc_client *c, struct oc_completion *ret_done, size_t n,
 		uint64_t slice = clock_ns() + CLIENT_SLICE_NS;
 		size_t got;
 
-		event_drain(c);
+		if (!event_drain(c))
+			gone = client_gone(c);
 		got = op_collect(c, ret_done, n, gone);
 		if (got) {
 			event_pass_on(c);
