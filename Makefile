@@ -31,7 +31,9 @@ build:
 	@tools/configure build
 	@ninja -C build -j $(JOBS)
 
-run: build
+run:
+	@tools/bootstrap build
+	@tools/configure build && ninja -C build onecopy
 	@build/onecopy demo $(if $(ONCE),--once) $(if $(TRACE),--trace $(TRACE))
 
 test:

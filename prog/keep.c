@@ -2,7 +2,8 @@
 #include "keep.h"
 #include <errno.h>
 #include <poll.h>
-#include <onecopy/onecopy.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include "base/fault.h"
 #include "base/text.h"
 #include "shm/segment.h"
@@ -45,7 +46,14 @@ int keep_recv(int sock, struct keep_msg *ret_msg, int *ret_fd)
 
 int keep_socket_path(const struct node_config *config, char *buf, size_t cap)
 {
-	if (!config->socket[0])
-		return oc_default_socket(buf, cap);
-	return text_copy(buf, cap, config->socket);
+	const char *given = getenv("ONECOPY_SOCKET");
+	const char *dir = getenv("XDG_RUNTIME_DIR");
+	int n;
+
+	if (config->socket[0])
+		return text_copy(buf, cap, config->socket);
+	if (given && *given)
+		return text_copy(buf, cap, given);
+	n = snprintf(buf, cap, "%s/onecopy.sock", dir && *dir ? dir : "/run");
+	return n < 0 || (size_t)n >= cap ? -ENAMETOOLONG : 0;
 }

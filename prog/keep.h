@@ -11,13 +11,16 @@
  *                      STOP                         end cleanly
  *   server -> keeper   HOLD tag + fd, DROP tag      from now on
  *                      READY                        serving
+ *                      ALIVE                        each second
  *
  * A HOLD is safe once it is sent: the descriptor is in the keeper's queue. The
- * server exits when the pair breaks (the keeper has died: the node ends).
+ * server exits when the pair breaks (the keeper has died: the node ends). A
+ * server that is not heard of for KEEP_SILENT_NS is replaced.
  */
 #ifndef ONECOPY_PROG_KEEP_H
 #define ONECOPY_PROG_KEEP_H
 
+#include "base/clock.h"
 #include "config.h"
 #include "pool/hold.h"
 
@@ -27,8 +30,12 @@ enum keep_op {
 	KEEP_STOP,
 	KEEP_HOLD,
 	KEEP_DROP,
-	KEEP_READY
+	KEEP_READY,
+	KEEP_ALIVE
 };
+
+#define KEEP_BEAT_NS   (1 * NS_PER_S)
+#define KEEP_SILENT_NS (15 * NS_PER_S)
 
 struct keep_msg {
 	uint32_t op; /* enum keep_op */

@@ -26,6 +26,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "exit.h"
 #include "keep.h"
 #include "shm/segment.h"
@@ -40,6 +41,7 @@ struct keeper {
 	char path[CONFIG_PATH], lock_path[CONFIG_PATH + 8];
 	char program[4096];
 	int lock, listen, signals, config_fd;
+	bool bound; /* the socket at path is ours */
 	struct hold_given *held;
 	size_t n_held, cap_held;
 	/* the server in hand */
@@ -47,7 +49,7 @@ struct keeper {
 	int control;
 	size_t given; /* held[] handed over so far */
 	bool given_all, ready;
-	uint64_t ready_ns, start_at_ns, stop_at_ns;
+	uint64_t ready_ns, heard_ns, start_at_ns, stop_at_ns;
 	unsigned failed_starts, short_lives;
 	bool stopping;
 	int status;
@@ -77,22 +79,45 @@ static int refuse_second(struct keeper *k)
 	return PROG_REFUSED;
 }
 
+/* Who stopped between our open and our lock has unlinked the file: then the
+ * lock is on nothing, and a third node could lock a new file. */
+static bool lock_is_at_path(const struct keeper *k)
+{
+	struct stat ours, there;
+
+	return fstat(k->lock, &ours) == 0 && stat(k->lock_path, &there) == 0 &&
+	       ours.st_ino == there.st_ino && ours.st_dev == there.st_dev;
+}
+
+static int open_lock(struct keeper *k)
+{
+	for (;;) {
+		k->lock = open(k->lock_path,
+			       O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		if (k->lock < 0)
+			return fail(PROG_REFUSED, "cannot open", k->lock_path,
+				    errno);
+		if (flock(k->lock, LOCK_EX | LOCK_NB) < 0) {
+			int r = refuse_second(k);
+
+			k->lock = fd_close(k->lock); /* its file is another's */
+			return r;
+		}
+		if (lock_is_at_path(k))
+			return 0;
+		k->lock = fd_close(k->lock);
+	}
+}
+
 static int take_lock(struct keeper *k)
 {
 	char text[32];
-	int n;
+	int n, r;
 
 	snprintf(k->lock_path, sizeof(k->lock_path), "%s.lock", k->path);
-	k->lock = open(k->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
-		       0600);
-	if (k->lock < 0)
-		return fail(PROG_REFUSED, "cannot open", k->lock_path, errno);
-	if (flock(k->lock, LOCK_EX | LOCK_NB) < 0) {
-		int r = refuse_second(k);
-
-		k->lock = fd_close(k->lock); /* its file is another's */
+	r = open_lock(k);
+	if (r != 0)
 		return r;
-	}
 	n = snprintf(text, sizeof(text), "%d\n", (int)getpid());
 	if (ftruncate(k->lock, 0) < 0 ||
 	    pwrite(k->lock, text, (size_t)n, 0) < 0)
@@ -109,21 +134,56 @@ static mode_t socket_mode(const struct node_config *config)
 	return 0600;
 }
 
+/* Does somebody listen there? A socket of another type counts. */
+static bool is_served(const struct sockaddr_un *addr)
+{
+	static const int types[] = { SOCK_SEQPACKET, SOCK_STREAM, SOCK_DGRAM };
+
+	for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+		CLEANUP(fd_close_at)
+		int fd = socket(AF_UNIX,
+				types[i] | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+		if (fd >= 0 && (connect(fd, (const struct sockaddr *)addr,
+					sizeof(*addr)) == 0 ||
+				errno == EAGAIN))
+			return true;
+	}
+	return false;
+}
+
+/* The place is free, or a dead node's socket was taken away. */
+static int clear_place(const struct keeper *k, const struct sockaddr_un *addr)
+{
+	struct stat st;
+	const char *what = NULL;
+
+	if (lstat(k->path, &st) < 0)
+		return 0;
+	if (!S_ISSOCK(st.st_mode))
+		what = "is there and is no socket";
+	else if (is_served(addr))
+		what = "is the socket of another program";
+	if (!what) {
+		unlink(k->path);
+		return 0;
+	}
+	fprintf(stderr, "onecopy serve: %s %s; choose another --socket\n",
+		k->path, what);
+	return PROG_REFUSED;
+}
+
 static int open_socket(struct keeper *k)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	struct stat st;
 	mode_t old;
 	int r;
 
 	memcpy(addr.sun_path, k->path,
 	       MIN(strlen(k->path) + 1, sizeof(addr.sun_path) - 1));
-	if (lstat(k->path, &st) == 0 && !S_ISSOCK(st.st_mode)) {
-		fprintf(stderr, "onecopy serve: %s is there and is no socket\n",
-			k->path);
-		return PROG_REFUSED;
-	}
-	unlink(k->path); /* a dead node's: the lock is ours */
+	r = clear_place(k, &addr);
+	if (r != 0)
+		return r;
 	k->listen = socket(AF_UNIX,
 			   SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (k->listen < 0)
@@ -133,6 +193,7 @@ static int open_socket(struct keeper *k)
 	umask(old);
 	if (r < 0)
 		return fail(PROG_REFUSED, "cannot bind", k->path, errno);
+	k->bound = true;
 	if (chmod(k->path, socket_mode(k->config)) < 0 ||
 	    listen(k->listen, 128) < 0)
 		return fail(PROG_SYSTEM, "cannot listen on", k->path, errno);
@@ -159,6 +220,8 @@ static int open_config(struct keeper *k)
 
 static int open_signals(struct keeper *k)
 {
+	/* a pool is not worth a stray signal */
+	static const int harmless[] = { SIGHUP, SIGUSR1, SIGUSR2, SIGALRM };
 	sigset_t set;
 
 	sigemptyset(&set);
@@ -167,7 +230,8 @@ static int open_signals(struct keeper *k)
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGHUP, SIG_IGN);
+	for (size_t i = 0; i < ARRAY_LEN(harmless); i++)
+		signal(harmless[i], SIG_IGN);
 	k->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return k->signals < 0 ? -errno : 0;
 }
@@ -218,29 +282,37 @@ static _Noreturn void child(struct keeper *k, int control)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGINT, SIG_IGN); /* the terminal's is for the keeper */
-	execl(k->program, "onecopy", "server", (char *)NULL);
+	signal(SIGUSR1, SIG_DFL);
+	signal(SIGUSR2, SIG_DFL);
+	signal(SIGALRM, SIG_DFL);
+	/* this very program, also when another was installed in its place:
+	 * that one may not understand this pool */
 	execl("/proc/self/exe", "onecopy", "server", (char *)NULL);
+	execl(k->program, "onecopy", "server", (char *)NULL);
 	_exit(PROG_SYSTEM);
 }
 
 static int start_server(struct keeper *k)
 {
+	pid_t pid;
 	int pair[2];
 
+	k->given_all = k->ready = false;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
 		       0, pair) < 0)
 		return -errno;
-	k->server = fork();
-	if (k->server == 0)
+	pid = fork();
+	if (pid == 0)
 		child(k, pair[1]);
 	fd_close(pair[1]);
-	if (k->server < 0) {
+	if (pid < 0) {
 		fd_close(pair[0]);
 		return -errno;
 	}
+	k->server = pid;
 	k->control = pair[0];
 	k->given = 0;
-	k->given_all = k->ready = false;
+	k->heard_ns = clock_ns();
 	return 0;
 }
 
@@ -292,8 +364,10 @@ static void read_control(struct keeper *k)
 	struct keep_msg m;
 	int fd, r = 0;
 
-	while (k->control >= 0 && (r = keep_recv(k->control, &m, &fd)) == 0)
+	while (k->control >= 0 && (r = keep_recv(k->control, &m, &fd)) == 0) {
+		k->heard_ns = clock_ns();
 		on_message(k, &m, fd);
+	}
 	if (r == -EPIPE)
 		k->control = fd_close(k->control);
 }
@@ -378,13 +452,26 @@ static void read_signals(struct keeper *k)
 
 static int wait_ms(const struct keeper *k)
 {
-	uint64_t now = clock_ns();
-	uint64_t until = k->server ? (k->stopping ? k->stop_at_ns : UINT64_MAX)
-				   : k->start_at_ns;
+	uint64_t now = clock_ns(), until = k->start_at_ns;
 
+	if (k->server)
+		until = k->stopping ? k->stop_at_ns
+				    : k->heard_ns + KEEP_SILENT_NS;
 	if (until == UINT64_MAX)
 		return -1;
 	return until <= now ? 0 : (int)((until - now) / NS_PER_MS) + 1;
+}
+
+/* Nothing heard, though what there was to hear has just been read: it hangs. */
+static void end_silent(struct keeper *k)
+{
+	if (!k->server || k->stopping ||
+	    clock_ns() - k->heard_ns < KEEP_SILENT_NS)
+		return;
+	log_error("the server has been silent for %llu s: killed",
+		  (unsigned long long)(KEEP_SILENT_NS / NS_PER_S));
+	k->heard_ns = clock_ns();
+	kill(k->server, SIGKILL);
 }
 
 static void wait_events(struct keeper *k)
@@ -408,13 +495,17 @@ static void wait_events(struct keeper *k)
 static void keep_going(struct keeper *k)
 {
 	while (k->server || !k->stopping) {
-		if (!k->server && !k->stopping &&
-		    clock_ns() >= k->start_at_ns && start_server(k) < 0) {
-			log_error("cannot start a server: %s", strerror(errno));
+		int r = 0;
+
+		if (!k->server && !k->stopping && clock_ns() >= k->start_at_ns)
+			r = start_server(k);
+		if (r < 0) {
+			log_error("cannot start a server: %s", strerror(-r));
 			plan_restart(k, clock_ns());
 			continue;
 		}
 		wait_events(k);
+		end_silent(k);
 		if (k->server && k->stopping && clock_ns() >= k->stop_at_ns) {
 			log_warn("the server did not stop in time: killed");
 			kill(k->server, SIGKILL);
@@ -461,6 +552,19 @@ static int set_up(struct keeper *k)
 	return 0;
 }
 
+static void say_start(const struct keeper *k)
+{
+	uint64_t memory = 0, dram;
+	char size[32];
+
+	config_memory(&memory);
+	dram = config_size_bytes(k->config->dram, memory);
+	log_info("onecopy %s serves %s: %s (%llu bytes) of memory for slabs, "
+		 "%u tenants",
+		 ONECOPY_VERSION, k->path, text_size(dram, size),
+		 (unsigned long long)dram, k->config->n_tenants);
+}
+
 int keeper_run(const struct node_config *config)
 {
 	struct keeper k = { .config = config,
@@ -472,15 +576,15 @@ int keeper_run(const struct node_config *config)
 
 	k.status = set_up(&k);
 	if (k.status == 0) {
-		log_info("serving %s", k.path);
+		say_start(&k);
 		keep_going(&k);
 		if (k.status == 0)
 			log_info("stopped");
 	}
-	if (k.lock >= 0) {
+	if (k.bound)
 		unlink(k.path);
+	if (k.lock >= 0)
 		unlink(k.lock_path);
-	}
 	for (size_t i = 0; i < k.n_held; i++)
 		fd_close(k.held[i].fd);
 	free(k.held);

@@ -2,17 +2,10 @@
 #include "cli.h"
 #include "commands.h"
 #include "base/compiler.h"
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
-
-/* A command that is not part of this build is left out of the table. */
-#pragma weak command_serve
-#pragma weak command_server
-#pragma weak command_stat
-#pragma weak command_where
-#pragma weak command_check
-#pragma weak command_replay
-#pragma weak command_bench
-#pragma weak command_demo
+#include <unistd.h>
 
 static const struct command *const commands[] = {
 	&command_serve, &command_server, &command_stat,	 &command_where,
@@ -57,7 +50,24 @@ static int run(int argc, char **argv)
 	return command ? command->run(command, argc - 1, argv + 1) : PROG_USAGE;
 }
 
+/* Descriptors 0 to 2 are somebody's: a socket that took their number would get
+ * what is printed. */
+static int open_standard(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
+	if (open_standard() < 0)
+		return PROG_SYSTEM;
 	return cli_finish(run(argc, argv));
 }

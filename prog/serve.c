@@ -75,6 +75,20 @@ static int check_memory(const struct command *self,
 	return 0;
 }
 
+static int print_config(const struct node_config *config)
+{
+	char path[CONFIG_PATH] = "", size[32];
+	uint64_t memory = 0;
+
+	config_memory(&memory);
+	keep_socket_path(config, path, sizeof(path));
+	printf("# socket: %s; dram: %s of %llu bytes\n", path,
+	       text_size(config_size_bytes(config->dram, memory), size),
+	       (unsigned long long)memory);
+	config_print(config, stdout);
+	return 0;
+}
+
 static int serve_run(const struct command *self, int argc, char **argv)
 {
 	struct node_config config;
@@ -94,10 +108,8 @@ static int serve_run(const struct command *self, int argc, char **argv)
 	r = check_memory(self, &config);
 	if (r != 0)
 		return r;
-	if (args.print) {
-		config_print(&config, stdout);
-		return 0;
-	}
+	if (args.print)
+		return print_config(&config);
 	log_to_stderr((enum log_level)config.log_level, "onecopy");
 	return keeper_run(&config);
 }

@@ -4,11 +4,13 @@
  * must not lose is in shared memory and in the keeper's hands.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 #include "base/clock.h"
@@ -19,6 +21,7 @@
 #include "front/native/native.h"
 #include "keep.h"
 #include "loop/loop.h"
+#include "shm/segment.h"
 #include "store/store.h"
 #include "tier/tier.h"
 
@@ -238,9 +241,11 @@ static void measure_tiers(struct server *v, uint64_t now_ns)
 	v->tier_ns = now_ns + TIER_NS;
 }
 
-static void serve(struct server *v)
+static int serve(struct server *v)
 {
-	uint64_t tick = 0, look = 0;
+	const struct keep_msg alive = { .op = KEEP_ALIVE };
+	uint64_t tick = 0, look = 0, beat = 0;
+	int r;
 
 	while (!v->stop) {
 		uint64_t now = clock_ns();
@@ -250,15 +255,26 @@ static void serve(struct server *v)
 			store_settle(v->store, now);
 		if (now >= tick)
 			tick = now + store_tick(v->store, now);
+		if (now >= beat) {
+			/* a keeper that does not read misses it: no matter */
+			segment_send(v->control, &alive, sizeof(alive), NULL,
+				     0);
+			beat = now + KEEP_BEAT_NS;
+		}
 		if (now >= v->tier_ns && !busy)
 			measure_tiers(v, now);
 		if (awake && now < look) {
 			cpu_relax();
 			continue;
 		}
-		loop_run(v->loop, awake ? 0 : tick - now);
+		r = loop_run(v->loop, awake ? 0 : tick - now);
+		if (r < 0) { /* something may stay unheard: start afresh */
+			log_error("the event loop failed: %s", strerror(-r));
+			return r;
+		}
 		look = clock_ns() + LOOK_NS;
 	}
+	return 0;
 }
 
 static void say_stopped(struct server *v)
@@ -277,10 +293,15 @@ static void say_stopped(struct server *v)
 static void clean_place(const struct server *v)
 {
 	char path[CONFIG_PATH], lock[CONFIG_PATH + 8];
+	CLEANUP(fd_close_at) int fd = -1;
 
 	if (keep_socket_path(v->config, path, sizeof(path)) < 0)
 		return;
 	snprintf(lock, sizeof(lock), "%s.lock", path);
+	fd = open(lock, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	/* a new node may be there already: then the lock is its */
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return;
 	unlink(path);
 	unlink(lock);
 }
@@ -313,11 +334,30 @@ static int set_up(struct server *v)
 	return r;
 }
 
+static void say_ready(const struct server *v, uint64_t start)
+{
+	uint64_t parts = 0, clients = 0;
+
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
+		const struct pool *p = store_pool(v->store, n);
+
+		if (!p)
+			continue;
+		parts += pool_counter(p, POOL_C_sealed);
+		clients += pool_counter(p, POOL_C_clients);
+	}
+	log_info("ready after %llu ms (%s): %llu parts resident, %llu clients",
+		 (unsigned long long)((clock_ns() - start) / NS_PER_MS),
+		 loop_backend_name(v->loop), (unsigned long long)parts,
+		 (unsigned long long)clients);
+}
+
 int server_run(const struct node_config *config, int control)
 {
 	struct server v = { .config = config,
 			    .control = control,
 			    .listen = -1 };
+	uint64_t start = clock_ns();
 	int r;
 
 	v.hold = (struct hold_ops){ server_hold, server_drop, &v };
@@ -328,14 +368,16 @@ int server_run(const struct node_config *config, int control)
 	/* what nobody took belongs to nothing that is published; a server that
 	 * could not take over leaves everything to the next */
 	hold_set_fini(&v.given, r == 0 ? &v.hold : NULL);
+	if (r < 0) {
+		log_error("the server cannot start: %s", strerror(-r));
+	} else {
+		say_ready(&v, start);
+		r = serve(&v);
+	}
 	if (r == 0) {
-		log_debug("ready (%s)", loop_backend_name(v.loop));
-		serve(&v);
 		say_stopped(&v);
 		if (v.orphaned)
 			clean_place(&v);
-	} else {
-		log_error("the server cannot start: %s", strerror(-r));
 	}
 	native_destroy(v.native);
 	store_destroy(v.store);

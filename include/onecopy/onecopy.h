@@ -121,7 +121,7 @@ typedef void (*oc_region_fn)(void *ctx, int event,
 struct oc_client_options {
 	size_t size;
 	const char *socket;  /* NULL: $ONECOPY_SOCKET, else the default path */
-	const char *tenant;  /* NULL: "default" */
+	const char *tenant;  /* NULL: $ONECOPY_TENANT, else "default" */
 	const char *name;    /* shown by `onecopy stat`; NULL: program name */
 	bool read_only;	     /* never grants; owns no slabs */
 	uint32_t pins;	     /* pins held at once without a system call;
@@ -145,8 +145,10 @@ void oc_client_close(oc_client *c);
  * none. Valid until the thread's next call. */
 const char *oc_client_error(oc_client *c);
 uint64_t oc_client_id(const oc_client *c);
-/* Default socket path into buf: $ONECOPY_SOCKET, $XDG_RUNTIME_DIR/onecopy.sock
- * or /run/onecopy.sock. 0 or -ENAMETOOLONG. */
+/* Where a node is found without being told: $ONECOPY_SOCKET; else what is there
+ * of $XDG_RUNTIME_DIR/onecopy.sock, /run/onecopy/onecopy.sock (the installed
+ * service) and /run/onecopy.sock; else where `onecopy serve` would make it.
+ * 0 or -ENAMETOOLONG. */
 int oc_default_socket(char *buf, size_t cap);
 
 /* ---- namespaces --------------------------------------------------------- */

@@ -3,12 +3,14 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 static log_sink sink_fn;
 static void *sink_ctx;
 static enum log_level sink_most = LOG_INFO;
 static const char *sink_who = "onecopy";
+static bool sink_journal; /* systemd's journal stamps the time itself */
 
 static const char *const level_names[] = { "error", "warning", "info",
 					   "debug" };
@@ -22,11 +24,18 @@ void log_set(log_sink sink, void *ctx, enum log_level most)
 
 static void sink_stderr(void *ctx, enum log_level level, const char *line)
 {
-	char out[1200];
+	static const int priority[] = { 3, 4, 6, 7 };
+	char out[1200], stamp[32] = "";
+	time_t now = time(NULL);
+	struct tm tm;
 	int n;
 
 	(void)ctx;
-	n = snprintf(out, sizeof(out), "%s[%d] %s: %s\n", sink_who,
+	if (sink_journal)
+		snprintf(stamp, sizeof(stamp), "<%d>", priority[level]);
+	else if (gmtime_r(&now, &tm))
+		strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%SZ ", &tm);
+	n = snprintf(out, sizeof(out), "%s%s[%d] %s: %s\n", stamp, sink_who,
 		     (int)getpid(), level_names[level], line);
 	if (n < 0)
 		return;
@@ -42,6 +51,7 @@ void log_to_stderr(enum log_level most, const char *who)
 {
 	if (who)
 		sink_who = who;
+	sink_journal = getenv("JOURNAL_STREAM") != NULL;
 	log_set(sink_stderr, NULL, most);
 }
 

@@ -14,7 +14,8 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 typedef void (*log_sink)(void *ctx, enum log_level level, const char *line);
 
 /* Default: no sink, nothing is written. log_to_stderr prints
- * "onecopy[pid] level: line". `who` replaces "onecopy" (NULL keeps it); the
+ * "TIME onecopy[pid] level: line" (for systemd's journal its priority instead
+ * of the time). `who` replaces "onecopy" (NULL keeps it); the
  * string must live as long as the process. */
 void log_set(log_sink sink, void *ctx, enum log_level most);
 void log_to_stderr(enum log_level most, const char *who);

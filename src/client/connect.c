@@ -47,19 +47,29 @@ static int fail(const struct attempt *a, int error, const char *format, ...)
 	return error;
 }
 
+static bool path_in(char *buf, size_t cap, const char *dir)
+{
+	int n = dir && *dir ? snprintf(buf, cap, "%s/onecopy.sock", dir) : -1;
+
+	return n > 0 && (size_t)n < cap;
+}
+
+/* A node of this user, of the installed service, of root; and where a node
+ * would be started, when there is none. */
 int oc_default_socket(char *buf, size_t cap)
 {
 	const char *path = getenv("ONECOPY_SOCKET");
-	const char *dir = getenv("XDG_RUNTIME_DIR");
-	int n;
+	const char *dirs[] = { getenv("XDG_RUNTIME_DIR"), "/run/onecopy",
+			       "/run" };
 
 	if (path && *path)
-		n = snprintf(buf, cap, "%s", path);
-	else if (dir && *dir)
-		n = snprintf(buf, cap, "%s/onecopy.sock", dir);
-	else
-		n = snprintf(buf, cap, "/run/onecopy.sock");
-	return n < 0 || (size_t)n >= cap ? -ENAMETOOLONG : 0;
+		return text_copy(buf, cap, path);
+	for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
+		if (path_in(buf, cap, dirs[i]) && access(buf, F_OK) == 0)
+			return 0;
+	return path_in(buf, cap, dirs[0]) || path_in(buf, cap, "/run")
+		       ? 0
+		       : -ENAMETOOLONG;
 }
 
 /* ---- the object ---- */
@@ -241,6 +251,15 @@ static int connect_socket(const struct attempt *a)
 		    "cannot connect to %s: %s", a->path, oc_strerror(r));
 }
 
+static const char *tenant_of(const struct oc_client_options *o)
+{
+	const char *given = getenv("ONECOPY_TENANT");
+
+	if (o->tenant)
+		return o->tenant;
+	return given && *given ? given : "default";
+}
+
 /* -EAGAIN: that server is gone, or the next one does not know of us; connect
  * again. */
 static int say_hello(const struct attempt *a, struct answer *ret_answer)
@@ -254,8 +273,7 @@ static int say_hello(const struct attempt *a, struct answer *ret_answer)
 	m.hello.stamp = layout_stamp();
 	m.hello.flags = o->read_only ? MSG_HELLO_READ_ONLY : 0;
 	m.hello.pins = o->pins;
-	if (text_copy(m.hello.tenant, sizeof(m.hello.tenant),
-		      o->tenant ? o->tenant : "default"))
+	if (text_copy(m.hello.tenant, sizeof(m.hello.tenant), tenant_of(o)))
 		return fail(a, -EINVAL, "the tenant's name is too long");
 	text_copy(m.hello.name, sizeof(m.hello.name),
 		  o->name ? o->name : program_invocation_short_name);

@@ -224,6 +224,8 @@ int oc_op_take(oc_client *c, struct oc_completion *ret_done, size_t n,
 
 		if (!event_drain(c))
 			gone = client_gone(c);
+		if (client_behind(c))
+			region_follow(c);
 		got = op_collect(c, ret_done, n, gone);
 		if (got) {
 			event_pass_on(c);
@@ -246,7 +248,7 @@ int oc_client_dispatch(oc_client *c)
 	event_drain(c);
 	call_reap(c);
 	if (client_behind(c))
-		region_resync(c, client_deadline(c, OC_NOWAIT));
+		region_follow(c);
 	event_pass_on(c);
 	return 0;
 }

@@ -337,8 +337,9 @@ static void follow_index(oc_client *c, uint64_t deadline)
 	if (now <
 	    atomic_load_explicit(&c->index_retry_ns, memory_order_relaxed))
 		return;
-	if (fetch_index(c, MIN(deadline, now + INDEX_WAIT_NS)) == 0)
-		return;
+	if (fetch_index(c, MIN(deadline, now + INDEX_WAIT_NS)) == 0 ||
+	    deadline < now + INDEX_WAIT_NS)
+		return; /* a caller in a hurry says nothing of the server */
 	atomic_store_explicit(&c->index_retry_ns, clock_ns() + INDEX_RETRY_NS,
 			      memory_order_relaxed);
 }

@@ -68,8 +68,10 @@ static int64_t seal_frame(struct store_client *c, const struct ring_call *call,
 	uint32_t other;
 	int r = seal_mismatch(c->pool, s, frame, call);
 
-	if (r < 0)
+	if (r < 0) { /* a grant is used up by its seal, right or wrong */
+		give_back(c, s, frame);
 		return r;
+	}
 	if (pool_find(c->pool, call->key, call->part, &other)) {
 		pool_count(c->pool, POOL_C_exists, 1);
 		give_back(c, s, frame);

@@ -244,6 +244,10 @@ void hello_handle(struct session *s, const struct msg_hello *hello)
 	if (r == 0)
 		r = admit(s, hello, p, &cred);
 	if (r < 0) {
+		log_some(s->native,
+			 "a client (process %d, user %u) was "
+			 "refused: %s",
+			 (int)cred.pid, (unsigned)cred.uid, strerror(-r));
 		refuse_hello(s, hello, r, &cred);
 		session_end(s, s->client != NULL);
 		return;

@@ -438,9 +438,10 @@ void report_call(struct session *s, const struct ring_call *call,
 	*ret_answer = (struct ring_answer){ 0 };
 	if (!call->arg2)
 		r = make_report(s);
-	else if (!s->report || call->arg2 != s->report_id ||
-		 call->arg > s->report_bytes)
+	else if (!s->report || call->arg2 != s->report_id)
 		r = OC_STALE;
+	if (r == 0 && call->arg > s->report_bytes)
+		r = -EINVAL;
 	ret_answer->result = r;
 	if (r != 0)
 		return;

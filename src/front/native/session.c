@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sessions: accepted, watched, ended; and those of a predecessor adopted. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -13,6 +16,24 @@
 
 /* Connections that never say HELLO are closed after this. */
 #define HELLO_NS (5 * NS_PER_S)
+
+void log_some(struct native *n, const char *fmt, ...)
+{
+	uint64_t second = clock_ns() / NS_PER_S;
+	char line[256];
+	va_list ap;
+
+	if (second != n->log_second) {
+		n->log_second = second;
+		n->log_lines = 0;
+	}
+	if (++n->log_lines > 10)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	log_info("%s", line);
+}
 
 static int native_room(struct native *n)
 {
@@ -232,9 +253,22 @@ static void on_bell(void *ctx, int fd, unsigned events)
 
 static void on_pidfd(void *ctx, int fd, unsigned events)
 {
+	struct session *s = ctx;
+	char name[LAYOUT_NAME + 1] = "";
+
 	(void)fd;
 	(void)events;
-	session_end(ctx, true);
+	if (s->client && !s->client->closed) {
+		shared_load_bytes(name, LAYOUT_NAME, s->client->record->name);
+		log_some(
+			s->native,
+			"client %llu (%s, process %u) has ended: what it held "
+			"is back",
+			(unsigned long long)s->client->id, name,
+			(unsigned)(shared_load64(&s->client->record->pid_uid) >>
+				   32));
+	}
+	session_end(s, true);
 }
 
 int session_watch(struct session *s)
@@ -278,6 +312,17 @@ static void drop_oldest_silent(struct native *n)
 		session_close(oldest);
 }
 
+/* Out of descriptors: with the one that is kept for this, the connection that
+ * waits is taken and closed; it would be told of again and again. */
+static void refuse_one(struct native *n)
+{
+	n->spare = fd_close(n->spare);
+	fd_close(accept4(n->options.listen_fd, NULL, NULL,
+			 SOCK_CLOEXEC | SOCK_NONBLOCK));
+	n->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	log_some(n, "a connection was refused: out of descriptors");
+}
+
 static void on_listen(void *ctx, int fd, unsigned events)
 {
 	struct native *n = ctx;
@@ -287,6 +332,8 @@ static void on_listen(void *ctx, int fd, unsigned events)
 	(void)events;
 	n->now_ns = clock_ns();
 	drop_silent(n);
+	if (sock < 0 && (errno == EMFILE || errno == ENFILE))
+		refuse_one(n);
 	if (sock < 0)
 		return;
 	if (n->n_sessions >= 2 * n->options.max_clients + 64)
@@ -311,8 +358,10 @@ int native_create(const struct native_options *options,
 		return -ENOMEM;
 	n->options = *options;
 	n->now_ns = clock_ns();
+	n->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	r = loop_add(options->loop, options->listen_fd, LOOP_IN, on_listen, n);
 	if (r < 0) {
+		fd_close(n->spare);
 		free(n);
 		return r;
 	}
@@ -327,6 +376,7 @@ void native_destroy(struct native *n)
 	loop_remove(n->options.loop, n->options.listen_fd);
 	while (n->n_sessions)
 		session_close(n->session[0]);
+	fd_close(n->spare);
 	free(n->session);
 	free(n);
 }
@@ -338,7 +388,7 @@ void native_stop(struct native *n)
 
 		/* wakes sleepers: they look at the pool's state */
 		if (s->client && !s->client->closed) {
-			turn_repeat(s);
+			turn_wake_sleepers(s);
 			turn_ring(s);
 		}
 	}
@@ -367,18 +417,16 @@ bool native_alive(const struct hold_set *given, uint32_t pool, uint64_t client)
 	return p.fd >= 0 && poll(&p, 1, 0) == 0;
 }
 
+/* fd: taken on success. */
 static int adopt_segment(struct session *s, const struct client_record *rec,
 			 int fd)
 {
 	uint64_t pins = shared_load64(&rec->pins);
-	int r = segment_attach(fd,
-			       client_segment_bytes((uint32_t)(pins >> 32),
-						    (uint32_t)pins),
-			       true, &s->segment);
 
-	if (r < 0)
-		fd_close(fd);
-	return r;
+	return segment_attach(fd,
+			      client_segment_bytes((uint32_t)(pins >> 32),
+						   (uint32_t)pins),
+			      true, &s->segment);
 }
 
 static int adopt_client(struct native *n, struct pool *p, uint32_t index,
@@ -398,6 +446,13 @@ static int adopt_client(struct native *n, struct pool *p, uint32_t index,
 	s->bell_peer =
 		hold_set_take(given, HOLD_CLIENT_BELL_PEER, p->number, id);
 	seg = hold_set_take(given, HOLD_CLIENT_SEG, p->number, id);
+	if (closed) { /* the predecessor may have died before it let go */
+		s->sock = fd_close(s->sock);
+		s->bell = fd_close(s->bell);
+		s->bell_peer = fd_close(s->bell_peer);
+		seg = fd_close(seg);
+		session_drop_holds(s, id, p->number, true);
+	}
 	r = -ENOENT;
 	if (s->pidfd < 0 ||
 	    (!closed && (s->sock < 0 || s->bell < 0 || s->bell_peer < 0)))
@@ -406,6 +461,7 @@ static int adopt_client(struct native *n, struct pool *p, uint32_t index,
 		r = seg < 0 ? -ENOENT : adopt_segment(s, rec, seg);
 		if (r < 0)
 			goto fail;
+		seg = -1;
 	}
 	r = store_client_adopt(n->options.store, p, index, s->segment.base,
 			       &s->client);
@@ -414,6 +470,7 @@ static int adopt_client(struct native *n, struct pool *p, uint32_t index,
 	s->client->door = s;
 	return session_watch(s); /* in part: its process's end is not seen */
 fail:
+	fd_close(seg);
 	if (r == -ENOENT)
 		session_drop_holds(s, id, p->number, false);
 	session_close(s);

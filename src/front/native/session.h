@@ -38,9 +38,15 @@ struct native {
 	struct session *awake;
 	uint64_t now_ns;
 	uint64_t reports; /* for report ids */
+	int spare; /* a descriptor kept for refusing when there are no more */
+	uint64_t log_second; /* log_some() */
+	uint32_t log_lines;
 };
 
 /* session.c */
+/* A line of the log about what clients do: ten a second at most, so that they
+ * cannot fill it. */
+void log_some(struct native *n, const char *fmt, ...) PRINTF_LIKE(2, 3);
 int session_open(struct native *n, int sock, struct session **ret_session);
 void session_close(struct session *s); /* frees; descriptors closed */
 int session_watch(struct session *s);
@@ -68,6 +74,7 @@ void turn_answer(struct session *s, const struct ring_call *call,
 void turn_flush(struct session *s);
 void turn_ring(struct session *s);   /* the client's bell */
 void turn_repeat(struct session *s); /* after adopting: every slot once */
+void turn_wake_sleepers(struct session *s);
 
 /* report.c */
 void report_call(struct session *s, const struct ring_call *call,

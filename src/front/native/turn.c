@@ -111,6 +111,11 @@ void turn_repeat(struct session *s)
 		serve_slot(s, slot, 0, true);
 	turn_flush(s);
 	/* answers that the predecessor stored, and died before waking for */
+	turn_wake_sleepers(s);
+}
+
+void turn_wake_sleepers(struct session *s)
+{
 	for (uint32_t slot = 0; slot < RING_SLOTS; slot++)
 		if (shared_load32(&s->client->segment->req[slot].waiting))
 			futex_wake(&s->client->segment->resp[slot].seq);
