@@ -191,20 +191,20 @@ TEST(grants_of_impossible_parts)
 		q.extent = wrong[i].extent;
 		CHECK_INT(hostile_ask(&s.n, &s.h, 9, q).result, <, 0);
 	}
-	/* granted with one size, sealed with another */
-	q = grant_call_for(&s, 80);
-	a = hostile_ask(&s.n, &s.h, 9, q);
-	CHECK_INT(a.result, ==, 0);
-	q.op = RING_SEAL;
-	q.loc = a.loc;
-	q.gen = a.gen;
-	q.extent = frame_extent(UINT32_MAX, 0);
-	CHECK_INT(hostile_ask(&s.n, &s.h, 9, q).result, <, 0);
-	q.extent = frame_extent(BYTES, UINT32_MAX); /* tokens */
-	CHECK_INT(hostile_ask(&s.n, &s.h, 9, q).result, <, 0);
-	q.extent = frame_extent(BYTES, 0);
-	q.key[0] ^= 1; /* another key than granted */
-	CHECK_INT(hostile_ask(&s.n, &s.h, 9, q).result, <, 0);
+	/* sealed with another size, other tokens, another key than granted */
+	for (int i = 0; i < 3; i++) {
+		q = grant_call_for(&s, 80);
+		a = hostile_ask(&s.n, &s.h, 9, q);
+		CHECK_INT(a.result, ==, 0);
+		q.op = RING_SEAL;
+		q.loc = a.loc;
+		q.gen = a.gen;
+		q.extent = i == 0   ? frame_extent(UINT32_MAX, 0)
+			   : i == 1 ? frame_extent(BYTES, UINT32_MAX)
+				    : frame_extent(BYTES, 0);
+		q.key[0] ^= i == 2;
+		CHECK_INT(hostile_ask(&s.n, &s.h, 9, q).result, <, 0);
+	}
 	scene_end(&s);
 }
 
@@ -233,6 +233,10 @@ TEST(blobs_and_reports_of_nonsense)
 
 		hostile_ask(&s.n, &s.h, 2, piece);
 	}
+	/* a new report, but not from its beginning */
+	shared_store_bytes(s.h.seg->blob, 8, "stat", 5);
+	q.arg = -4096ull;
+	CHECK_INT(hostile_ask(&s.n, &s.h, 2, q).result, <, 0);
 	memset(s.h.seg->blob, 0xff, RING_BLOB_BYTES);
 	CHECK_INT(hostile_ask(&s.n, &s.h, 2,
 			      (struct ring_call){ .op = RING_NS_OPEN })

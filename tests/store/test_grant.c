@@ -50,13 +50,20 @@ TEST(stale_and_wrong_seals)
 	struct ring_answer g;
 	struct ring_call call;
 
+	/* another key, too many bytes: the grant is used up */
 	CHECK_OK(sim_grant_wait(a, 1, PART));
 	g = w->last;
-	/* another key, too many bytes, another client, another generation */
 	CHECK_INT(sim_seal(a, 2, PART, &g), ==, -EINVAL);
+	CHECK_INT(world_check(w).granted, ==, 0);
+	CHECK_OK(sim_grant_wait(a, 1, PART));
+	g = w->last;
 	call = seal_of(a, 1, PART, &g);
 	call.extent = frame_extent(4097, 0);
 	CHECK_INT(sim_call(a, call), ==, -E2BIG);
+	CHECK_INT(world_check(w).granted, ==, 0);
+	/* another client, another generation: it is not theirs to use up */
+	CHECK_OK(sim_grant_wait(a, 1, PART));
+	g = w->last;
 	call = seal_of(a, 1, PART, &g);
 	CHECK_INT(sim_call(b, call), ==, OC_STALE);
 	call.gen++;
