@@ -79,7 +79,7 @@ extern const size_t config_n_options;
 #define CONFIG_OPTION_FIRST (CLI_LONG + 64) /* their ids, upwards */
 #define CONFIG_OPTIONS                                                                \
 	{ CONFIG_OPTION_FIRST, "socket", "PATH",                                      \
-	  "$XDG_RUNTIME_DIR/onecopy.sock, or /run/onecopy.sock",                      \
+	  "$ONECOPY_SOCKET, $XDG_RUNTIME_DIR/onecopy.sock, or /run/onecopy.sock",     \
 	  "where clients connect" },                                                  \
 		{ CONFIG_OPTION_FIRST + 1, "dram", "SIZE|N%", "25%",                  \
 		  "hard limit for slabs; a share is one of the machine's memory, or " \
@@ -96,7 +96,7 @@ extern const size_t config_n_options;
 		  "error, warn, info or debug" },                                     \
 	{                                                                             \
 		CONFIG_OPTION_FIRST + 7, "max-clients", "N", "512",                   \
-			"clients of a pool at a time"                                 \
+			"clients at a time"                                           \
 	}
 /* Applies one by its name ("dram"). -ENOENT no such option; -EINVAL with a
  * text that begins with the value. */

@@ -4,7 +4,7 @@
  *
  * A client holds: the pool's metadata and index (read-only), its own segment
  * (pins, ring, touches), a table of the slabs that it has met, a socket for
- * questions that need descriptors, and two eventfds.
+ * questions that need descriptors, the bell, and an eventfd of its own.
  *
  * What is hot and what is slow. Finding, pinning and unpinning touch mapped
  * memory alone. Everything that asks for a descriptor (a slab met for the
