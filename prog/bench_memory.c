@@ -129,7 +129,7 @@ static int growth_round(struct bench *b, struct bench_pool *p)
 static int memory_growth(struct bench *b, struct bench_pool *p)
 {
 	static const struct bench_figure f = {
-		.name = "growth_bytes",
+		.name = "growth",
 		.unit = "B",
 		.sense = BENCH_AT_MOST,
 		.wanted = PAGE_BYTES,

@@ -18,11 +18,15 @@
  * oc_answer): a miss is not an error. Outputs named ret_... are written only
  * when the result is 0, unless the call says more.
  *
- * Waiting. Every call that can wait takes `timeout_ns`: 0 uses the client's
- * default (oc_client_options), OC_NOWAIT never waits. No call waits for ever.
- * When the server dies it is restarted within moments; calls that need it wait
- * within their timeout and go on; pins and reads need no server.
- * Every such call has a submit form: oc_op_submit().
+ * Waiting. Every call that waits for the server takes `timeout_ns`: 0 uses the
+ * client's default (oc_client_options), OC_NOWAIT never waits. No call waits
+ * for ever. When the server dies it is restarted within moments; calls that
+ * need it wait within their timeout and go on; pins and reads need no server.
+ * Looking and pinning make no system call, except that a call which meets a
+ * slab for the first time, or a node that has changed its regions or index
+ * since, maps what is new: system calls, within the client's default timeout.
+ * Grants, seals, abandons and removals have a submit form, oc_op_submit();
+ * connecting, oc_ns_open(), oc_inspect(), oc_put() and oc_get() have none.
  *
  * Threads. A client may be used by several threads at once. A pin or a grant
  * is used by one thread at a time. After fork() the child must not use its
@@ -31,7 +35,7 @@
  *
  * Versions. Structs that may grow begin with their size; set it with
  * sizeof(struct ...) (or the OC_..._INIT macro); zeros in the rest mean the
- * defaults.
+ * defaults. A size that cannot be (0 is one) gives -EINVAL.
  */
 #ifndef ONECOPY_H
 #define ONECOPY_H
@@ -98,7 +102,7 @@ struct oc_chain_options {
  * `extra` is null or an array in this order: LoRA name, [id, offset] of each
  * item of the block, cache salt. Only full blocks have a key here: n /
  * block_tokens keys are written. Pure, any thread.
- * 0; -EINVAL (no block_tokens, items out of order); -ENOMEM.
+ * 0; -EINVAL (no block_tokens, items out of order, no size); -ENOMEM.
  */
 int oc_chain(const struct oc_chain_options *options, const uint32_t *tokens,
 	     size_t n, struct oc_key *ret_keys, size_t *ret_n);
@@ -132,8 +136,11 @@ struct oc_client_options {
 };
 
 /* Blocking up to the timeout (also while no server listens yet when the socket
- * exists). -ENOENT/-ECONNREFUSED no node; -EACCES not allowed in this tenant;
- * -EPROTO another version; -ENOMEM, -EMFILE; -EUSERS too many clients.
+ * exists). options NULL: all defaults. -ENOENT no node, or no such tenant;
+ * -ECONNREFUSED no node; -ETIMEDOUT one that does not answer; -EACCES not
+ * allowed in this tenant; -EPROTO another version; -ENOMEM, -EMFILE; -EUSERS
+ * too many clients; -EINVAL options that cannot be (size, pins, the tenant's
+ * name); -ENAMETOOLONG the socket's path.
  * *ret_client is written only on success; `error` (may be NULL, at least 256
  * bytes) gets one line that says what is wrong and what to do. */
 int oc_client_connect(const struct oc_client_options *options,
@@ -245,7 +252,8 @@ int oc_pin(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 void oc_unpin(oc_ns *ns, struct oc_pin *pin);
 
 /* The same part of n blocks with one fence. ret_pins[i].data is NULL for a
- * miss. Returns 0 and the number pinned. */
+ * miss. Returns 0 and the number pinned. On failure nothing is pinned, but
+ * ret_pins may have been written. */
 int oc_pin_batch(oc_ns *ns, const struct oc_key *keys, size_t n,
 		 struct oc_part part, unsigned flags, struct oc_pin *ret_pins,
 		 size_t *ret_pinned);
@@ -274,21 +282,24 @@ struct oc_match_options {
 
 /* Longest usable prefix of keys[0..n): the joint hit rule over all groups of
  * the namespace. options NULL: OC_MATCH_INIT. ret_info may be NULL, else n
- * entries, of which the first *ret_usable are written. No system call. The
- * answer may be old at once; to hold on to it use oc_match_pin(). 0 also when
- * nothing matches (*ret_usable = 0). */
+ * entries, of which the first *ret_usable are written. No system call, except
+ * when a slab is met for the first time or the node has changed (then it may
+ * wait within the default timeout). The answer may be old at once; to hold on
+ * to it use oc_match_pin(). 0 also when nothing matches (*ret_usable = 0);
+ * -EINVAL no such rank. */
 int oc_match(oc_ns *ns, const struct oc_key *keys, size_t n,
 	     const struct oc_match_options *options,
 	     struct oc_block_info *ret_info, size_t *ret_usable);
 
 /* Match and pin in one: the longest prefix that could be pinned. ret_pins has
  * n * parts entries, parts = groups * (rank < 0 ? ranks : 1), indexed
- * [block][group][rank]; entries that the rules do not need have data NULL. */
+ * [block][group][rank]; entries that the rules do not need have data NULL. On
+ * failure nothing is pinned, but ret_pins may have been written. */
 int oc_match_pin(oc_ns *ns, const struct oc_key *keys, size_t n,
 		 const struct oc_match_options *options,
 		 struct oc_pin *ret_pins, size_t *ret_usable);
 
-/* 0 resident, OC_MISS. No system call. */
+/* 0 resident, OC_MISS. No system call, except as oc_match(). */
 int oc_exists(oc_ns *ns, const struct oc_key *key, struct oc_part part);
 
 /* The four questions for one part, from the metadata. OC_MISS. */
@@ -324,8 +335,9 @@ struct oc_grant {
 /* Asks for a frame. bytes 0: the whole part of the group. tokens 0: a full
  * block; else a partial one. OC_EXISTS: already sealed, nothing granted.
  * -E2BIG larger than the largest frame; -ENOBUFS the pool is full and all of
- * it is in use; -EDQUOT this client's quota; -ETIMEDOUT no answer;
- * -EPERM read-only client; -EINVAL. */
+ * it is in use; -EDQUOT this client's quota; -ENOMEM, -ENOSPC the node has no
+ * memory or no room in its tables; -ETIMEDOUT no answer; -EPERM read-only
+ * client; -EINVAL no such part. */
 int oc_grant(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	     uint64_t bytes, uint32_t tokens, uint64_t timeout_ns,
 	     struct oc_grant *ret_grant);
@@ -336,11 +348,16 @@ int oc_grant(oc_ns *ns, const struct oc_key *key, struct oc_part part,
  * up in every case but -ETIMEDOUT (then seal or abandon again). */
 int oc_seal(oc_ns *ns, struct oc_grant *grant, const uint64_t *checksum,
 	    uint64_t timeout_ns);
+/* Gives the frame back; what was written there is lost. 0; OC_STALE: the grant
+ * had been taken away; -EINVAL: it was used up already. The grant is used up
+ * in every case but -ETIMEDOUT (then abandon again). A client's end gives back
+ * what it still holds. */
 int oc_abandon(oc_ns *ns, struct oc_grant *grant, uint64_t timeout_ns);
 
 /* n at once (any n; goes through the ring in windows). ret_results[i] has what
- * the single call would have returned. Returns 0 when all entries have a
- * result, else -errno (entries not reached have the same). */
+ * the single call would have returned, also when the whole call fails.
+ * ret_grants[i].data is NULL where nothing was granted. Returns 0 when all
+ * entries have a result, else -errno (entries not reached have the same). */
 int oc_grant_batch(oc_ns *ns, const struct oc_key *keys, size_t n,
 		   struct oc_part part, uint64_t bytes, uint64_t timeout_ns,
 		   struct oc_grant *ret_grants, int *ret_results);
@@ -349,7 +366,9 @@ int oc_seal_batch(oc_ns *ns, struct oc_grant *grants, const uint64_t *checksums,
 int oc_abandon_batch(oc_ns *ns, struct oc_grant *grants, size_t n,
 		     uint64_t timeout_ns);
 
-/* Copies into a grant and hashes in the same pass (non-temporal). */
+/* Copies into a grant and hashes in the same pass (non-temporal); the checksum
+ * for oc_seal(). Fewer bytes than were asked for make the grant as short:
+ * grant->bytes is then what is sealed. More are not copied. */
 uint64_t oc_fill(struct oc_grant *grant, const void *data, uint64_t bytes);
 /* Checksum of bytes as a part of this key. */
 uint64_t oc_checksum(const struct oc_key *key, struct oc_part part,
@@ -427,19 +446,23 @@ struct oc_completion {
 	int result; /* what the blocking call would have returned */
 };
 
-/* Hands the operation to the server without waiting. 0, -EAGAIN when too many
- * are under way (take completions first). *ret_id names it for cancelling. */
+/* Hands the operation to the server without waiting. 0; -EAGAIN when too many
+ * are under way (take completions first); -EINVAL an operation that is not
+ * whole, no such part, or a grant that was used up; -E2BIG; -EPERM read-only
+ * client. *ret_id names it for cancelling. */
 int oc_op_submit(oc_client *c, const struct oc_op *op, uint64_t *ret_id);
 /* Asks to give it up; its completion still comes (-ECANCELED, or its result
- * when it was too late). */
+ * when it was too late). 0; -EAGAIN when too many requests are under way to
+ * ask: nothing was done. */
 int oc_op_cancel(oc_client *c, uint64_t id);
 /* Takes up to n completions; waits for at least one within the timeout.
- * 0 and *ret_n >= 1, or OC_NONE. */
+ * 0 and *ret_n >= 1, or OC_NONE. A grant in a slab that this client has not
+ * met is mapped here: that waits within the client's default timeout, also
+ * with OC_NOWAIT. */
 int oc_op_take(oc_client *c, struct oc_completion *ret_done, size_t n,
 	       uint64_t timeout_ns, size_t *ret_n);
 /* Readable when a completion, or an announcement for oc_client_dispatch(),
- * may be waiting: for poll. It
- * stays the client's; do not read or close it. */
+ * may be waiting: for poll. It stays the client's; do not read or close it. */
 int oc_client_fd(const oc_client *c);
 
 /* ---- what the node says of itself ----------------------------------------- */

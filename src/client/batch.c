@@ -10,7 +10,7 @@
 struct window {
 	const struct pin_job *jobs;
 	size_t n, pinned;
-	struct table_hash hash[PIN_WINDOW];
+	const struct table_hash *hash;
 	const struct frame_desc *desc[PIN_WINDOW]; /* NULL: no candidate */
 	uint64_t entry[PIN_WINDOW];
 	uint64_t word[PIN_WINDOW];
@@ -18,15 +18,27 @@ struct window {
 	bool again[PIN_WINDOW];
 };
 
-static void window_probe(oc_client *c, const struct view *v, struct window *w)
+/* Jobs whose buckets are asked for before their turn comes. */
+struct ahead {
+	const struct view *view;
+	const struct pin_job *jobs;
+	size_t n;
+	struct table_hash *hash;
+};
+
+static inline void ahead_one(const struct ahead *a, size_t i)
 {
 	uint64_t key[4];
 
-	for (size_t i = 0; i < w->n; i++) {
-		key_words(w->jobs[i].key, key);
-		w->hash[i] = table_hash(key, w->jobs[i].part);
-		table_prefetch(&v->table, w->hash[i]);
-	}
+	if (i >= a->n)
+		return;
+	key_words(a->jobs[i].key, key);
+	a->hash[i] = table_hash(key, a->jobs[i].part);
+	table_prefetch(&a->view->table, a->hash[i]);
+}
+
+static void window_probe(oc_client *c, const struct view *v, struct window *w)
+{
 	for (size_t i = 0; i < w->n; i++) {
 		unsigned cursor = 0;
 
@@ -72,7 +84,10 @@ static void window_publish(oc_client *c, struct window *w)
 	}
 }
 
-static void window_check(oc_client *c, struct window *w)
+/* Beside it the next window's buckets are asked for: the walks of its pages
+ * take as long as this loop. */
+static void window_check(oc_client *c, struct window *w,
+			 const struct ahead *next)
 {
 	uint64_t key[4];
 
@@ -80,6 +95,7 @@ static void window_check(oc_client *c, struct window *w)
 		const struct pin_job *job = &w->jobs[i];
 		uint64_t gen;
 
+		ahead_one(next, i);
 		job->pin->data = NULL;
 		if (w->slot[i] == SLOTS_NONE)
 			continue;
@@ -124,37 +140,56 @@ static int window_repair(oc_client *c, struct window *w, unsigned flags,
 	return 0;
 }
 
-int pin_window(oc_client *c, const struct pin_job *jobs, size_t n,
-	       unsigned flags, size_t *ret_pinned)
+static int window_run(oc_client *c, struct window *w, unsigned flags,
+		      struct ahead *next, size_t *ret_pinned)
 {
 	struct footing f;
-	struct window w;
-	int r;
+	int r = 0;
 
-	w.jobs = jobs;
-	w.n = n;
-	w.pinned = 0;
+	w->pinned = 0;
 	if (client_behind(c))
 		region_follow(c);
 	f = footing_get(c);
-	window_probe(c, f.view, &w);
+	next->view = f.view;
+	window_probe(c, f.view, w);
 	if (unlikely(flags & OC_PIN_BY_RING))
-		memset(w.desc, 0, sizeof(w.desc));
-	window_publish(c, &w);
+		memset(w->desc, 0, sizeof(w->desc));
+	window_publish(c, w);
 	shared_fence();
-	window_check(c, &w);
+	window_check(c, w, next);
 	if (unlikely(flags & OC_PIN_BY_RING))
-		memset(w.again, 1, sizeof(w.again));
-	r = 0;
-	if (w.pinned < n || flags & (OC_PIN_VERIFY | OC_PIN_NO_TOUCH))
-		r = window_repair(c, &w, flags, &f);
+		memset(w->again, 1, sizeof(w->again));
+	if (w->pinned < w->n || flags & (OC_PIN_VERIFY | OC_PIN_NO_TOUCH))
+		r = window_repair(c, w, flags, &f);
 	if (r) {
-		for (size_t i = 0; i < n; i++)
-			pin_drop(c, jobs[i].pin, 1, false);
+		for (size_t i = 0; i < w->n; i++)
+			pin_drop(c, w->jobs[i].pin, 1, false);
 		return r;
 	}
-	*ret_pinned = w.pinned;
+	*ret_pinned = w->pinned;
 	return 0;
+}
+
+static void ahead_all(oc_client *c, struct ahead *a)
+{
+	a->view = footing_get(c).view;
+	for (size_t i = 0; i < a->n; i++)
+		ahead_one(a, i);
+}
+
+int pin_window(oc_client *c, const struct pin_job *jobs, size_t n,
+	       unsigned flags, size_t *ret_pinned)
+{
+	struct table_hash hash[PIN_WINDOW];
+	struct ahead first = { .jobs = jobs, .n = n, .hash = hash };
+	struct ahead none = { .n = 0 };
+	struct window w;
+
+	ahead_all(c, &first);
+	w.jobs = jobs;
+	w.hash = hash;
+	w.n = n;
+	return window_run(c, &w, flags, &none, ret_pinned);
 }
 
 static void count_batch(oc_client *c, const struct oc_pin *pins, size_t n,
@@ -169,36 +204,75 @@ static void count_batch(oc_client *c, const struct oc_pin *pins, size_t n,
 	client_add(c, CLIENT_READ_BYTES, bytes);
 }
 
+/* A batch under way: the jobs of two windows, this one and the next. */
+struct batch {
+	const struct oc_key *keys;
+	struct oc_pin *pins;
+	size_t n;
+	uint64_t part;
+	struct pin_job jobs[2][PIN_WINDOW];
+	struct table_hash hash[2][PIN_WINDOW];
+};
+
+static struct ahead batch_jobs(struct batch *b, size_t at)
+{
+	size_t side = at / PIN_WINDOW % 2;
+	size_t n = at < b->n ? MIN(b->n - at, (size_t)PIN_WINDOW) : 0;
+
+	for (size_t i = 0; i < n; i++)
+		b->jobs[side][i] = (struct pin_job){ &b->keys[at + i], b->part,
+						     &b->pins[at + i] };
+	return (struct ahead){ .jobs = b->jobs[side],
+			       .n = n,
+			       .hash = b->hash[side] };
+}
+
+static int batch_pin(oc_client *c, struct batch *b, unsigned flags,
+		     size_t *ret_pinned)
+{
+	struct ahead now = batch_jobs(b, 0), next;
+	struct window w;
+
+	ahead_all(c, &now);
+	for (size_t at = 0; at < b->n; at += w.n, now = next) {
+		size_t got = 0;
+		int r;
+
+		next = batch_jobs(b, at + PIN_WINDOW);
+		w.jobs = now.jobs;
+		w.hash = now.hash;
+		w.n = now.n;
+		r = window_run(c, &w, flags, &next, &got);
+		if (r) {
+			pin_drop(c, b->pins, at, false);
+			return r;
+		}
+		count_batch(c, b->pins + at, w.n, got);
+		*ret_pinned += got;
+	}
+	return 0;
+}
+
 int oc_pin_batch(oc_ns *ns, const struct oc_key *keys, size_t n,
 		 struct oc_part part, unsigned flags, struct oc_pin *ret_pins,
 		 size_t *ret_pinned)
 {
 	oc_client *c = ns->c;
-	struct pin_job jobs[PIN_WINDOW];
+	struct batch b;
 	size_t pinned = 0;
+	int r;
 
 	if (client_is_child(c))
 		return client_child(c);
 	if (!ns_has(ns, part))
 		return client_fail(c, -EINVAL, "no part (%u, %u) here",
 				   part.group, part.rank);
-	for (size_t at = 0; at < n;) {
-		size_t some = MIN(n - at, (size_t)PIN_WINDOW), got = 0;
-		int r;
-
-		for (size_t i = 0; i < some; i++)
-			jobs[i] = (struct pin_job){ &keys[at + i],
-						    ns_part(ns, part),
-						    &ret_pins[at + i] };
-		r = pin_window(c, jobs, some, flags, &got);
-		if (r) {
-			pin_drop(c, ret_pins, at, false);
-			return r;
-		}
-		count_batch(c, ret_pins + at, some, got);
-		pinned += got;
-		at += some;
-	}
-	*ret_pinned = pinned;
-	return 0;
+	b.keys = keys;
+	b.pins = ret_pins;
+	b.n = n;
+	b.part = ns_part(ns, part);
+	r = batch_pin(c, &b, flags, &pinned);
+	if (r == 0)
+		*ret_pinned = pinned;
+	return r;
 }

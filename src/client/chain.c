@@ -11,6 +11,7 @@
 #include <onecopy/onecopy.h>
 #include "base/fault.h"
 #include "base/hash.h"
+#include "client/options.h"
 
 #define STACK_BYTES 8192
 #define HEAD_MOST   9 /* bytes of the longest CBOR head */
@@ -149,7 +150,8 @@ static int options_take(const struct oc_chain_options *from,
 {
 	struct oc_chain_options o = { .size = sizeof(o) };
 
-	memcpy(&o, from, MIN(from->size, sizeof(o)));
+	if (options_copy(&o, sizeof(o), from))
+		return -EINVAL;
 	if (o.block_tokens == 0 || (o.n_items && !o.items))
 		return -EINVAL;
 	for (size_t i = 0; i < o.n_items; i++)

@@ -28,6 +28,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "client/lock.h"
+#include "client/options.h"
 #include "client/slots.h"
 #include "index/match.h"
 #include "index/table.h"
@@ -165,6 +166,16 @@ struct oc_ns {
 	struct match_group rule[MATCH_GROUPS_MAX];
 	uint64_t part_bytes[MATCH_GROUPS_MAX];
 };
+
+/* What the public header and the shared layout say alike. */
+_Static_assert((int)OC_RULE_FULL == (int)MATCH_FULL &&
+		       (int)OC_RULE_WINDOW == (int)MATCH_WINDOW &&
+		       (int)OC_RULE_STATE == (int)MATCH_STATE,
+	       "rules are passed on as numbers");
+_Static_assert(OC_GROUPS_MAX == MATCH_GROUPS_MAX, "groups of a namespace");
+_Static_assert(OC_RANKS_MAX == LAYOUT_RANKS_MAX, "ranks of a namespace");
+_Static_assert(OC_KEY_BYTES == sizeof(((struct frame_desc *)0)->key),
+	       "a key fits a descriptor");
 
 /* ---- everyone ---- */
 

@@ -438,9 +438,8 @@ int oc_client_connect(const struct oc_client_options *options,
 
 	if (error)
 		*error = '\0';
-	/* An older caller's struct is shorter; what it lacks is zero. */
-	if (options)
-		memcpy(&o, options, MIN(options->size, sizeof(o)));
+	if (options && options_copy(&o, sizeof(o), options))
+		return fail(&a, -EINVAL, "options without their size");
 	r = find_path(&a);
 	if (r == 0 && o.pins > PINS_MOST)
 		r = fail(&a, -EINVAL, "at most %u pins", PINS_MOST);

@@ -40,8 +40,9 @@ static int matching_init(struct matching *m, oc_ns *ns,
 	struct oc_match_options o = OC_MATCH_INIT;
 	size_t need = match_scratch_bytes(n, ns->spec.groups);
 
-	if (options)
-		memcpy(&o, options, MIN(options->size, sizeof(o)));
+	if (options && options_copy(&o, sizeof(o), options))
+		return client_fail(ns->c, -EINVAL,
+				   "options without their size");
 	if (o.rank >= (int32_t)ns->spec.ranks)
 		return client_fail(ns->c, -EINVAL, "no rank %d here", o.rank);
 	m->ns = ns;

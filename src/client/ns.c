@@ -71,7 +71,8 @@ static int spec_of(oc_client *c, const struct oc_ns_options *options,
 	struct oc_ns_options o = { .size = sizeof(o) };
 	struct ns_spec *s = ret_spec;
 
-	memcpy(&o, options, MIN(options->size, sizeof(o)));
+	if (options_copy(&o, sizeof(o), options))
+		return client_fail(c, -EINVAL, "options without their size");
 	memset(s, 0, sizeof(*s));
 	memcpy(s->weights, o.weights, sizeof(s->weights));
 	memcpy(s->layout, o.layout, sizeof(s->layout));

@@ -52,8 +52,7 @@ int oc_op_submit(oc_client *c, const struct oc_op *op, uint64_t *ret_id)
 
 	if (client_is_child(c))
 		return client_child(c);
-	memcpy(&o, op, MIN(op->size, sizeof(o)));
-	if (!op_is_whole(c, &o))
+	if (options_copy(&o, sizeof(o), op) || !op_is_whole(c, &o))
 		return client_fail(c, -EINVAL, "an incomplete operation");
 	r = make_call(&o, &q, &asked);
 	if (r)

@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <onecopy/onecopy.h>
-#include "base/clock.h"
 #include "store/internal.h"
 
 /* The frame that this client may still write: GRANTED, its own, this
@@ -162,19 +161,19 @@ void remove_call(struct store_client *c, const struct ring_call *call,
 
 /* Looking takes at most this part of the server's time. A report that comes
  * too early changes nothing: its client has not used the bytes. */
-#define BAD_SHARE 10
+#define BAD_BYTES_PER_NS 4 /* hashing, about; a constant keeps it repeatable */
+#define BAD_SHARE	 10
 
 static bool bad_looks_right(struct store *st, struct pool *p,
 			    struct pool_slab *s, uint32_t frame)
 {
-	uint64_t begin = clock_ns();
-	bool right;
+	uint64_t bytes =
+		frame_extent_bytes(shared_load64(&s->desc[frame].extent));
 
-	if (begin < st->bad_after_ns)
+	if (st->now_ns < st->bad_after_ns)
 		return true;
-	right = scrub_verify(p, s, frame);
-	st->bad_after_ns = begin + BAD_SHARE * (clock_ns() - begin);
-	return right;
+	st->bad_after_ns = st->now_ns + BAD_SHARE * bytes / BAD_BYTES_PER_NS;
+	return scrub_verify(p, s, frame);
 }
 
 /* A client says that the bytes of a frame are wrong. It may lie, so look. */

@@ -76,6 +76,25 @@ TEST(texts)
 	CHECK_STR(oc_version(), "0.1.0");
 }
 
+TEST(options_need_their_size)
+{
+	static const size_t sizes[] = { 0, 1, SIZE_MAX, 4097 };
+
+	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+		struct oc_client_options o = { .size = sizes[i] };
+		struct oc_chain_options chain = { .size = sizes[i],
+						  .block_tokens = 16 };
+		char error[256];
+		struct oc_key key;
+		oc_client *c;
+		size_t n;
+
+		CHECK_INT(oc_client_connect(&o, &c, error), ==, -EINVAL);
+		CHECK(*error);
+		CHECK_INT(oc_chain(&chain, NULL, 0, &key, &n), ==, -EINVAL);
+	}
+}
+
 TEST(fake_silent_node_times_out)
 {
 	struct fake *f = fake_start();

@@ -210,6 +210,9 @@ TEST(fake_submit_forms_complete)
 	CHECK_OK(oc_op_take(r.c, &done, 1, 0, &n));
 	op.kind = (enum oc_op_kind)77;
 	CHECK_INT(oc_op_submit(r.c, &op, &id), ==, -EINVAL);
+	op = (struct oc_op){ .kind = OC_OP_NOP };
+	CHECK_INT(oc_op_submit(r.c, &op, &id), ==, -EINVAL);
+	CHECK(*oc_client_error(r.c));
 	rig_end(&r);
 }
 

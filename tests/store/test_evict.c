@@ -272,6 +272,9 @@ TEST(a_report_of_bad_bytes_is_looked_into)
 	CHECK_INT(w->last.arg, ==, 0);
 	CHECK(world_has(w, 1, PART));
 	corrupt(w, 1);
+	CHECK_OK(sim_call(b, call)); /* too soon: not looked into */
+	CHECK_INT(w->last.arg, ==, 0);
+	world_tick(w, WORLD_SEC);
 	CHECK_OK(sim_call(b, call));
 	CHECK_INT(w->last.arg, ==, 1);
 	CHECK(!world_has(w, 1, PART));
