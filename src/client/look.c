@@ -236,8 +236,8 @@ int oc_stat(oc_client *c, struct oc_stat *ret_stat)
 		.evicted = shared_load64(&counter[POOL_C_evicted]),
 		.server_epoch = shared_load64(&c->meta->header.server_epoch),
 		.pins_held = held,
-		.hits = sums[0],
-		.misses = sums[1],
+		.hits = sums[CLIENT_PINS],
+		.misses = sums[CLIENT_MISSES],
 	};
 	return 0;
 }

@@ -28,6 +28,12 @@ const char *const pool_counter_texts[POOL_COUNTERS_USED] = {
 	POOL_COUNTERS(X)
 #undef X
 };
+const enum pool_counter client_counter_pool[CLIENT_COUNTS] = {
+	[CLIENT_PINS] = POOL_C_pins,
+	[CLIENT_MISSES] = POOL_C_misses,
+	[CLIENT_READ_BYTES] = POOL_C_read_bytes,
+	[CLIENT_COPIED_BYTES] = POOL_C_copied_bytes,
+};
 
 /*
  * What two builds must agree on. A field that is missing here only weakens the
@@ -119,14 +125,9 @@ static const uint64_t shape[] = {
 	AT(client_record, flags),
 	AT(client_record, pins),
 	AT(client_record, since_ms),
-	AT(client_record, slab_bytes),
-	AT(client_record, granted),
 	AT(client_record, seals),
 	AT(client_record, seal_bytes),
-	AT(client_record, pins_taken),
-	AT(client_record, misses),
-	AT(client_record, read_bytes),
-	AT(client_record, copied_bytes),
+	AT(client_record, incarnation),
 	AT(client_record, name),
 	sizeof(struct slab_record),
 	AT(slab_record, word),
@@ -167,8 +168,6 @@ static const uint64_t shape[] = {
 	AT(client_header, counter),
 	AT(client_header, asleep),
 	AT(client_header, overflow_high),
-	AT(client_header, n_pins),
-	AT(client_header, n_overflow),
 	sizeof(struct ring_req),
 	AT(ring_req, seq),
 	AT(ring_req, op),

@@ -4,7 +4,7 @@
  *
  * A record's id is stored last when it is made and cleared first when it
  * goes, so a record with an id is whole. An id is `incarnation << 16 | index`;
- * reserved[0] of the record keeps the last incarnation, so ids never return.
+ * the record keeps the last incarnation of its index, so ids never return.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -58,8 +58,8 @@ int store_client_add(struct store *s, struct pool *p,
 	if (r < 0)
 		return r;
 	rec = c->record;
-	incarnation = shared_load64(&rec->reserved[0]) + 1;
-	shared_store64(&rec->reserved[0], incarnation);
+	incarnation = shared_load64(&rec->incarnation) + 1;
+	shared_store64(&rec->incarnation, incarnation);
 	c->id = incarnation << CLIENT_INDEX_BITS | index;
 	c->n_pins = info->pins;
 	c->n_overflow = info->overflow;
@@ -68,8 +68,8 @@ int store_client_add(struct store *s, struct pool *p,
 	shared_store64(&rec->flags, info->read_only ? CLIENT_READ_ONLY : 0);
 	shared_store64(&rec->pins, (uint64_t)info->pins << 32 | info->overflow);
 	shared_store64(&rec->since_ms, s->now_ns / NS_PER_MS);
-	for (shared_u64 *w = &rec->slab_bytes; w <= &rec->copied_bytes; w++)
-		shared_store64(w, 0);
+	shared_store64(&rec->seals, 0);
+	shared_store64(&rec->seal_bytes, 0);
 	shared_store_bytes(rec->name, LAYOUT_NAME, info->name,
 			   strlen(info->name));
 	client_enter(c);
@@ -146,12 +146,8 @@ int store_client_adopt(struct store *s, struct pool *p, uint32_t index,
 /* What it counted itself goes into the pool's counters. */
 static void fold_counters(struct store_client *c)
 {
-	static const enum pool_counter into[] = { POOL_C_pins, POOL_C_misses,
-						  POOL_C_read_bytes,
-						  POOL_C_copied_bytes };
-
-	for (size_t i = 0; i < ARRAY_LEN(into); i++)
-		pool_count(c->pool, into[i],
+	for (unsigned i = 0; i < CLIENT_COUNTS; i++)
+		pool_count(c->pool, client_counter_pool[i],
 			   shared_load64(&c->segment->header.counter[i]));
 }
 
