@@ -20,7 +20,7 @@ void pool_free_push(struct pool *p, struct pool_slab *s, uint32_t frame);
 /* pool/slab.c */
 int pool_items_take(struct pool *p, struct pool_slab *s);
 void pool_items_give(struct pool *p, struct pool_slab *s);
-void pool_slab_free(struct pool *p, struct pool_slab *s);
+void pool_slab_free(struct pool_slab *s);
 
 /* pool/index.c */
 int pool_index_create(struct pool *p, uint64_t entries);

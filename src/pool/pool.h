@@ -157,7 +157,7 @@ int pool_frame_seal(struct pool *p, struct pool_slab *s, uint32_t frame,
 /* GRANTED -> FREE. */
 void pool_frame_abandon(struct pool *p, struct pool_slab *s, uint32_t frame);
 /* SEALED -> LEAVING -> FREE or back. Release takes it out of the index. */
-void pool_frame_leave(struct pool *p, struct pool_slab *s, uint32_t frame);
+void pool_frame_leave(struct pool_slab *s, uint32_t frame);
 void pool_frame_spare(struct pool *p, struct pool_slab *s, uint32_t frame);
 void pool_frame_release(struct pool *p, struct pool_slab *s, uint32_t frame);
 /* SEALED -> DOOMED: nobody new finds it. */
@@ -196,8 +196,7 @@ static inline bool pool_slab_empty(const struct pool_slab *s)
 	return s->n_free == s->frames;
 }
 /* Payload as the server sees it (mapped at first use); NULL when refused. */
-const uint8_t *pool_payload(struct pool *p, struct pool_slab *s,
-			    uint32_t frame);
+const uint8_t *pool_payload(struct pool_slab *s, uint32_t frame);
 
 /* ---- the index (pool/index.c) */
 int pool_index_reserve(struct pool *p, uint64_t entries); /* grows */

@@ -22,9 +22,8 @@ uint64_t pool_desc_bytes(uint32_t frames)
 			PAGE_BYTES);
 }
 
-void pool_slab_free(struct pool *p, struct pool_slab *s)
+void pool_slab_free(struct pool_slab *s)
 {
-	(void)p;
 	if (!s)
 		return;
 	segment_close(&s->payload);
@@ -128,7 +127,7 @@ fail_arena:
 	pool_arena_put(p, s->arena);
 fail:
 	must(r < 0);
-	pool_slab_free(p, s);
+	pool_slab_free(s);
 	return r;
 }
 
@@ -247,7 +246,7 @@ static void slab_end(struct pool *p, struct pool_slab *s, bool memory_stays)
 	pool_meta_account(p, 0, s->desc_segment.bytes);
 	pool_items_give(p, s);
 	p->slab[s->id] = NULL;
-	pool_slab_free(p, s);
+	pool_slab_free(s);
 }
 
 int pool_slab_reshape(struct pool *p, uint32_t id, uint64_t owner,
@@ -326,9 +325,8 @@ void pool_slabs_orphan(struct pool *p, uint64_t owner)
 	}
 }
 
-const uint8_t *pool_payload(struct pool *p, struct pool_slab *s, uint32_t frame)
+const uint8_t *pool_payload(struct pool_slab *s, uint32_t frame)
 {
-	(void)p;
 	if (!s->payload.base) {
 		void *base = fault_point(FAULT_MAP)
 				     ? MAP_FAILED

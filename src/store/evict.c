@@ -72,7 +72,7 @@ static void add_siblings(struct evict_batch *b, struct pool *p,
 		slab = pool_find(p, key, other, &frame);
 		if (!slab)
 			continue;
-		pool_frame_leave(p, slab, frame);
+		pool_frame_leave(slab, frame);
 		batch_push(b, p, slab, frame);
 	}
 }
@@ -91,7 +91,7 @@ bool evict_add(struct store *s, struct pool *p, struct pool_slab *slab,
 	if (!batch_room(b, ranks * groups))
 		return false;
 	shared_load_words(key, d->key, 4);
-	pool_frame_leave(p, slab, frame);
+	pool_frame_leave(slab, frame);
 	batch_push(b, p, slab, frame);
 	if (ranks * groups > 1)
 		add_siblings(b, p, key, part, groups, ranks);

@@ -130,7 +130,7 @@ int scrub_init(struct store *s);
 void scrub_fini(struct store *s);
 void scrub_step(struct store *s);
 /* Hashes a sealed frame whole and compares. True: right. */
-bool scrub_verify(struct pool *p, struct pool_slab *slab, uint32_t frame);
+bool scrub_verify(struct pool_slab *slab, uint32_t frame);
 
 static inline void answer_set(struct ring_answer *a, int64_t result)
 {

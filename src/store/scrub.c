@@ -24,10 +24,10 @@ static uint64_t frame_seed(const struct frame_desc *d)
 			      frame_part_rank(part));
 }
 
-bool scrub_verify(struct pool *p, struct pool_slab *slab, uint32_t frame)
+bool scrub_verify(struct pool_slab *slab, uint32_t frame)
 {
 	const struct frame_desc *d = &slab->desc[frame];
-	const uint8_t *data = pool_payload(p, slab, frame);
+	const uint8_t *data = pool_payload(slab, frame);
 
 	if (!data) /* cannot look: nothing is known against it */
 		return true;
@@ -103,7 +103,7 @@ static uint64_t scrub_piece(struct store *s, struct pool *p,
 	const struct frame_desc *d = &slab->desc[at->frame];
 	uint64_t bytes = frame_extent_bytes(shared_load64(&d->extent));
 	uint64_t n = MIN(bytes - at->done, (uint64_t)SCRUB_STEP);
-	const uint8_t *data = pool_payload(p, slab, at->frame);
+	const uint8_t *data = pool_payload(slab, at->frame);
 
 	if (!data)
 		return 0;

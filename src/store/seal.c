@@ -164,15 +164,15 @@ void remove_call(struct store_client *c, const struct ring_call *call,
  * too early changes nothing: its client has not used the bytes. */
 #define BAD_SHARE 10
 
-static bool bad_looks_right(struct store *st, struct pool *p,
-			    struct pool_slab *s, uint32_t frame)
+static bool bad_looks_right(struct store *st, struct pool_slab *s,
+			    uint32_t frame)
 {
 	uint64_t begin = clock_ns();
 	bool right;
 
 	if (begin < st->bad_after_ns)
 		return true;
-	right = scrub_verify(p, s, frame);
+	right = scrub_verify(s, frame);
 	st->bad_after_ns = begin + BAD_SHARE * (clock_ns() - begin);
 	return right;
 }
@@ -191,7 +191,7 @@ void bad_call(struct store_client *c, const struct ring_call *call,
 			  frame_word(call->gen, FRAME_SEALED))
 		return;
 	answer_set(ret_answer, 0);
-	if (bad_looks_right(c->store, p, s, frame))
+	if (bad_looks_right(c->store, s, frame))
 		return;
 	shared_load_words(key, s->desc[frame].key, 4);
 	pool_count(

@@ -40,7 +40,6 @@ struct native_options {
 	int listen_fd; /* SOCK_SEQPACKET, non-blocking; stays the caller's */
 	uint32_t max_clients;
 	uint32_t pins, overflow; /* quota of one client */
-	uint64_t server_epoch;
 	/* Besides "default", which the node's own user and root may use. */
 	struct native_tenant tenant[NATIVE_TENANTS_MAX];
 	uint32_t n_tenants;
