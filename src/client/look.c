@@ -160,13 +160,10 @@ int oc_exists(oc_ns *ns, const struct oc_key *key, struct oc_part part)
 /* 0 when the client that wrote it has ended. */
 static uint64_t living(const oc_client *c, uint64_t owner)
 {
-	uint64_t index = owner & 0xffff;
+	const shared_u64 *id = &c->meta->client[client_id_index(owner)].id;
 
-	if (owner == 0 || index >= LAYOUT_CLIENTS_MAX)
-		return 0;
-	return shared_load64_acquire(&c->meta->client[index].id) == owner
-		       ? owner
-		       : 0;
+	/* 0 is the id of a record without a client, and nobody's. */
+	return shared_load64_acquire(id) == owner ? owner : 0;
 }
 
 int oc_where(oc_ns *ns, const struct oc_key *key, struct oc_part part,

@@ -189,6 +189,8 @@ void pool_slab_drain(struct pool *p, uint32_t id);
 void pool_slab_undrain(struct pool *p, uint32_t id);
 /* Its memory and id are free again (all have let go). */
 void pool_slab_finish(struct pool *p, uint32_t id);
+/* Bytes of the slabs that a client owns; 0: it owns none. */
+uint64_t pool_owned_bytes(const struct pool *p, uint64_t owner);
 /* The writer has ended: its slabs belong to nobody. */
 void pool_slabs_orphan(struct pool *p, uint64_t owner);
 static inline bool pool_slab_empty(const struct pool_slab *s)

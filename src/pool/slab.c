@@ -74,8 +74,7 @@ static uint64_t entries_expected(const struct pool *p,
 
 static uint32_t owner_uid(const struct pool *p, uint64_t owner)
 {
-	const struct client_record *rec =
-		&p->m->client[owner % LAYOUT_CLIENTS_MAX];
+	const struct client_record *rec = &p->m->client[client_id_index(owner)];
 
 	return (uint32_t)shared_load64(&rec->pid_uid);
 }
@@ -323,6 +322,16 @@ void pool_slabs_orphan(struct pool *p, uint64_t owner)
 			pool_arena_put(p, i);
 		}
 	}
+}
+
+uint64_t pool_owned_bytes(const struct pool *p, uint64_t owner)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t id = 1; id < p->slab_end; id++)
+		if (p->slab[id] && p->slab[id]->owner == owner)
+			bytes += p->slab[id]->payload.bytes;
+	return bytes;
 }
 
 const uint8_t *pool_payload(struct pool_slab *s, uint32_t frame)

@@ -214,6 +214,17 @@ struct client_record {
 };
 _Static_assert(sizeof(struct client_record) == 192, "three lines");
 
+/* Below LAYOUT_CLIENTS_MAX whatever the id is: who has it is for the caller to
+ * compare. */
+static inline uint32_t client_id_index(uint64_t id)
+{
+	return (uint32_t)(id & 0xffff) % LAYOUT_CLIENTS_MAX;
+}
+static inline uint64_t client_id(uint64_t incarnation, uint32_t index)
+{
+	return incarnation << 16 | index;
+}
+
 enum slab_state {
 	SLAB_NONE = 0,
 	SLAB_LIVE = 1,

@@ -13,8 +13,6 @@
 #include "coherence/pin.h"
 #include "store/internal.h"
 
-#define CLIENT_INDEX_BITS 16
-
 static int client_new(struct store *s, struct pool *p, uint32_t index,
 		      struct client_segment *segment,
 		      struct store_client **ret_client)
@@ -60,7 +58,7 @@ int store_client_add(struct store *s, struct pool *p,
 	rec = c->record;
 	incarnation = shared_load64(&rec->incarnation) + 1;
 	shared_store64(&rec->incarnation, incarnation);
-	c->id = incarnation << CLIENT_INDEX_BITS | index;
+	c->id = client_id(incarnation, index);
 	c->n_pins = info->pins;
 	c->n_overflow = info->overflow;
 	c->read_only = info->read_only;
@@ -208,10 +206,7 @@ static void client_gone(struct store_client *c)
 
 bool client_owns_slabs(const struct store_client *c)
 {
-	for (uint32_t id = 1; id < c->pool->slab_end; id++)
-		if (c->pool->slab[id] && c->pool->slab[id]->owner == c->id)
-			return true;
-	return false;
+	return pool_owned_bytes(c->pool, c->id) != 0;
 }
 
 bool store_client_close(struct store_client *c)
@@ -294,7 +289,8 @@ void store_touches(struct store_client *c)
 		struct pool_slab *s = pool_locate(p, pin_word_loc(pin), &frame);
 
 		if (s && pool_frame_state(s, frame) == FRAME_SEALED &&
-		    (pool_frame_gen(s, frame) & 0xffffff) == pin_word_gen(pin))
+		    pin_word_names(pin, pin_word_loc(pin),
+				   pool_frame_gen(s, frame)))
 			pool_frame_touch(p, s, frame);
 	}
 	pool_count(p, POOL_C_touches, n);

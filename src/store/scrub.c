@@ -81,18 +81,12 @@ static bool next_frame(struct store *s, struct pool **ret_pool,
 static void verdict(struct pool *p, struct pool_slab *slab, uint32_t frame,
 		    uint64_t value)
 {
-	uint64_t key[4];
-
 	if (value == shared_load64(&slab->desc[frame].checksum))
 		return;
 	log_error("wrong bytes in slab %u frame %u (offset %llu): dropped",
 		  slab->id, frame,
 		  (unsigned long long)(frame * slab->frame_bytes));
-	shared_load_words(key, slab->desc[frame].key, 4);
-	pool_count(p, POOL_C_bad,
-		   block_doom(p, key,
-			      frame_part_ns(
-				      shared_load64(&slab->desc[frame].part))));
+	pool_count(p, POOL_C_bad, block_doom_of(p, slab, frame).parts);
 }
 
 /* Hashes a piece of the frame in hand; 0 when nothing could be hashed. */

@@ -178,16 +178,6 @@ static uint64_t pins_now(const struct store_client *c)
 	return n;
 }
 
-static uint64_t owned_bytes(const struct store_client *c)
-{
-	uint64_t bytes = 0;
-
-	for (uint32_t id = 1; id < c->pool->slab_end; id++)
-		if (c->pool->slab[id] && c->pool->slab[id]->owner == c->id)
-			bytes += c->pool->slab[id]->payload.bytes;
-	return bytes;
-}
-
 static void stat_client(void *ctx, struct store_client *c)
 {
 	const struct client_record *rec = c->record;
@@ -200,7 +190,8 @@ static void stat_client(void *ctx, struct store_client *c)
 	json_object_set_new(o, "name", shared_text(rec->name));
 	json_object_set_new(o, "read_only", json_boolean(c->read_only));
 	json_object_set_new(o, "closed", json_boolean(c->closed));
-	json_object_set_new(o, "slab_bytes", num(owned_bytes(c)));
+	json_object_set_new(o, "slab_bytes",
+			    num(pool_owned_bytes(c->pool, c->id)));
 	json_object_set_new(o, "granted", num(c->granted));
 	json_object_set_new(o, "seals", num(shared_load64(&rec->seals)));
 	json_object_set_new(o, "seal_bytes",
