@@ -12,7 +12,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -41,12 +40,11 @@ struct keeper {
 	char program[4096];
 	int lock, listen, signals, config_fd;
 	bool bound; /* the socket at path is ours */
-	struct hold_given *held;
-	size_t n_held, cap_held;
+	struct hold_set held;
 	/* the server in hand */
 	pid_t server;
 	int control;
-	size_t given; /* held[] handed over so far */
+	size_t given; /* of held, handed over so far */
 	bool given_all, ready;
 	uint64_t ready_ns, heard_ns, start_at_ns, stop_at_ns;
 	unsigned failed_starts, short_lives;
@@ -235,35 +233,6 @@ static int open_signals(struct keeper *k)
 	return k->signals < 0 ? -errno : 0;
 }
 
-/* ---- holding --------------------------------------------------------------- */
-
-static int held_add(struct keeper *k, const struct hold_tag *tag, int fd)
-{
-	if (k->n_held == k->cap_held) {
-		size_t cap = MAX(2 * k->cap_held, (size_t)64);
-		struct hold_given *grown =
-			mem_grow(k->held, cap, sizeof(*grown));
-
-		if (!grown)
-			return -ENOMEM;
-		k->held = grown;
-		k->cap_held = cap;
-	}
-	k->held[k->n_held++] = (struct hold_given){ *tag, fd };
-	return 0;
-}
-
-static void held_drop(struct keeper *k, const struct hold_tag *tag)
-{
-	for (size_t i = k->n_held; i-- > 0;) {
-		if (memcmp(&k->held[i].tag, tag, sizeof(*tag)))
-			continue;
-		fd_close(k->held[i].fd);
-		k->held[i] = k->held[--k->n_held];
-		return;
-	}
-}
-
 /* ---- the server process ----------------------------------------------------- */
 
 static _Noreturn void child(struct keeper *k, int control)
@@ -319,12 +288,12 @@ static int start_server(struct keeper *k)
 static void give(struct keeper *k)
 {
 	while (!k->given_all) {
-		bool more = k->given < k->n_held;
+		bool more = k->given < k->held.n;
 		struct keep_msg m = { .op = more ? KEEP_GIVE : KEEP_GIVEN };
-		int fd = more ? k->held[k->given].fd : -1, r;
+		int fd = more ? k->held.given[k->given].fd : -1, r;
 
 		if (more)
-			m.tag = k->held[k->given].tag;
+			m.tag = k->held.given[k->given].tag;
 		r = segment_send(k->control, &m, sizeof(m), &fd, more);
 		if (r == -EAGAIN)
 			return;
@@ -342,7 +311,7 @@ static void give(struct keeper *k)
 static void on_message(struct keeper *k, const struct keep_msg *m, int fd)
 {
 	if (m->op == KEEP_HOLD && fd >= 0) {
-		if (held_add(k, &m->tag, fd) < 0) {
+		if (hold_set_add(&k->held, &m->tag, fd) < 0) {
 			log_error("out of memory: a descriptor is not held");
 			fd_close(fd);
 		}
@@ -350,7 +319,7 @@ static void on_message(struct keeper *k, const struct keep_msg *m, int fd)
 	}
 	fd_close(fd);
 	if (m->op == KEEP_DROP) {
-		held_drop(k, &m->tag);
+		hold_set_close(&k->held, &m->tag);
 	} else if (m->op == KEEP_READY && !k->ready) {
 		k->ready = true;
 		k->ready_ns = clock_ns();
@@ -401,7 +370,7 @@ static void on_server_end(struct keeper *k, int status)
 	k->server = 0;
 	if (k->stopping)
 		return;
-	if (!k->ready && !k->n_held && code > 0) {
+	if (!k->ready && !k->held.n && code > 0) {
 		k->stopping = true; /* the first start: it said why */
 		k->status = code;
 		return;
@@ -544,7 +513,7 @@ static int set_up(struct keeper *k)
 	if (r == 0)
 		r = open_signals(k);
 	if (r == 0)
-		r = held_add(k, &listen_tag, k->listen);
+		r = hold_set_add(&k->held, &listen_tag, k->listen);
 	if (r < 0)
 		return fail(PROG_SYSTEM, "cannot start on", k->path, -r);
 	k->listen = -1; /* among the held now */
@@ -584,9 +553,7 @@ int keeper_run(const struct node_config *config)
 		unlink(k.path);
 	if (k.lock >= 0)
 		unlink(k.lock_path);
-	for (size_t i = 0; i < k.n_held; i++)
-		fd_close(k.held[i].fd);
-	free(k.held);
+	hold_set_fini(&k.held, NULL);
 	fd_close(k.listen);
 	fd_close(k.signals);
 	fd_close(k.config_fd);
