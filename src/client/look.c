@@ -8,7 +8,7 @@
 /* The loads before come before the loads after. */
 static inline void look_fence(void)
 {
-#if !defined(__SANITIZE_THREAD__) && !defined(ONECOPY_TSAN)
+#ifndef ONECOPY_TSAN /* which knows no fences */
 	atomic_thread_fence(memory_order_acquire);
 #endif
 }
