@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "shm/layout.h"
+#include "base/clock.h"
 #include "base/hash.h"
 #include "index/table.h"
 #include <errno.h>
@@ -230,7 +231,7 @@ void layout_init(struct pool_meta *m, uint64_t pool_id, const char *tenant)
 	shared_store64(&h->pool_id, pool_id);
 	shared_store64(&h->bytes, POOL_META_BYTES);
 	shared_store64(&h->born_ms, (uint64_t)now.tv_sec * 1000 +
-					    (uint64_t)now.tv_nsec / 1000000);
+					    (uint64_t)now.tv_nsec / NS_PER_MS);
 	shared_store64(&h->state, POOL_STARTING);
 	shared_store_bytes(h->tenant, LAYOUT_NAME, tenant,
 			   strnlen(tenant, LAYOUT_NAME - 1));
