@@ -164,7 +164,7 @@ void pool_frame_release(struct pool *p, struct pool_slab *s, uint32_t frame);
 void pool_frame_doom(struct pool *p, struct pool_slab *s, uint32_t frame);
 void pool_frame_touch(struct pool *p, struct pool_slab *s, uint32_t frame);
 
-/* ---- slabs and arenas (pool/slab.c) */
+/* ---- slabs and arenas (pool/slab.c, pool/arena.c) */
 /* The arena of (owner, frame_bytes), made when new. -ENOMEM, -ENOSPC. */
 int pool_arena_get(struct pool *p, uint64_t owner, uint64_t frame_bytes,
 		   uint32_t *ret_arena);

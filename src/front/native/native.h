@@ -56,8 +56,8 @@ int native_adopt(struct native *n, struct pool *p, struct hold_set *given);
  * at descriptors in `given` without taking them. */
 bool native_alive(const struct hold_set *given, uint32_t pool, uint64_t client);
 
-/* Serves rings once. True when there was something to do, or a session is
- * awake: call again soon. */
+/* Serves rings once. True when there was something to do. *ret_awake: a session
+ * is awake, its ring must be looked at again soon. */
 bool native_turn(struct native *n, uint64_t now_ns, bool *ret_awake);
 
 /* For store_options. ctx: a struct native **. */
