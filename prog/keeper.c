@@ -12,10 +12,8 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -42,13 +40,13 @@ struct keeper {
 	char program[4096];
 	int lock, listen, signals, config_fd;
 	bool bound; /* the socket at path is ours */
-	struct hold_given *held;
-	size_t n_held, cap_held;
+	struct hold_set held;
 	/* the server in hand */
 	pid_t server;
 	int control;
-	size_t given; /* held[] handed over so far */
+	size_t given; /* of held, handed over so far */
 	bool given_all, ready;
+	bool has_run; /* a server was ready once */
 	uint64_t ready_ns, heard_ns, start_at_ns, stop_at_ns;
 	unsigned failed_starts, short_lives;
 	bool stopping;
@@ -236,35 +234,6 @@ static int open_signals(struct keeper *k)
 	return k->signals < 0 ? -errno : 0;
 }
 
-/* ---- holding --------------------------------------------------------------- */
-
-static int held_add(struct keeper *k, const struct hold_tag *tag, int fd)
-{
-	if (k->n_held == k->cap_held) {
-		size_t cap = MAX(2 * k->cap_held, (size_t)64);
-		struct hold_given *grown =
-			mem_grow(k->held, cap, sizeof(*grown));
-
-		if (!grown)
-			return -ENOMEM;
-		k->held = grown;
-		k->cap_held = cap;
-	}
-	k->held[k->n_held++] = (struct hold_given){ *tag, fd };
-	return 0;
-}
-
-static void held_drop(struct keeper *k, const struct hold_tag *tag)
-{
-	for (size_t i = k->n_held; i-- > 0;) {
-		if (memcmp(&k->held[i].tag, tag, sizeof(*tag)))
-			continue;
-		fd_close(k->held[i].fd);
-		k->held[i] = k->held[--k->n_held];
-		return;
-	}
-}
-
 /* ---- the server process ----------------------------------------------------- */
 
 static _Noreturn void child(struct keeper *k, int control)
@@ -320,12 +289,12 @@ static int start_server(struct keeper *k)
 static void give(struct keeper *k)
 {
 	while (!k->given_all) {
-		bool more = k->given < k->n_held;
+		bool more = k->given < k->held.n;
 		struct keep_msg m = { .op = more ? KEEP_GIVE : KEEP_GIVEN };
-		int fd = more ? k->held[k->given].fd : -1, r;
+		int fd = more ? k->held.given[k->given].fd : -1, r;
 
 		if (more)
-			m.tag = k->held[k->given].tag;
+			m.tag = k->held.given[k->given].tag;
 		r = segment_send(k->control, &m, sizeof(m), &fd, more);
 		if (r == -EAGAIN)
 			return;
@@ -343,7 +312,7 @@ static void give(struct keeper *k)
 static void on_message(struct keeper *k, const struct keep_msg *m, int fd)
 {
 	if (m->op == KEEP_HOLD && fd >= 0) {
-		if (held_add(k, &m->tag, fd) < 0) {
+		if (hold_set_add(&k->held, &m->tag, fd) < 0) {
 			log_error("out of memory: a descriptor is not held");
 			fd_close(fd);
 		}
@@ -351,9 +320,9 @@ static void on_message(struct keeper *k, const struct keep_msg *m, int fd)
 	}
 	fd_close(fd);
 	if (m->op == KEEP_DROP) {
-		held_drop(k, &m->tag);
+		hold_set_close(&k->held, &m->tag);
 	} else if (m->op == KEEP_READY && !k->ready) {
-		k->ready = true;
+		k->ready = k->has_run = true;
 		k->ready_ns = clock_ns();
 		k->failed_starts = 0;
 	}
@@ -402,7 +371,7 @@ static void on_server_end(struct keeper *k, int status)
 	k->server = 0;
 	if (k->stopping)
 		return;
-	if (!k->ready && !k->n_held && code > 0) {
+	if (!k->ready && !k->has_run && code > 0) {
 		k->stopping = true; /* the first start: it said why */
 		k->status = code;
 		return;
@@ -450,13 +419,18 @@ static void read_signals(struct keeper *k)
 	}
 }
 
+/* Taking over a large pool says nothing for a while. */
+static uint64_t patience(const struct keeper *k)
+{
+	return k->ready ? KEEP_SILENT_NS : 10 * KEEP_SILENT_NS;
+}
+
 static int wait_ms(const struct keeper *k)
 {
 	uint64_t now = clock_ns(), until = k->start_at_ns;
 
 	if (k->server)
-		until = k->stopping ? k->stop_at_ns
-				    : k->heard_ns + KEEP_SILENT_NS;
+		until = k->stopping ? k->stop_at_ns : k->heard_ns + patience(k);
 	if (until == UINT64_MAX)
 		return -1;
 	return until <= now ? 0 : (int)((until - now) / NS_PER_MS) + 1;
@@ -465,11 +439,10 @@ static int wait_ms(const struct keeper *k)
 /* Nothing heard, though what there was to hear has just been read: it hangs. */
 static void end_silent(struct keeper *k)
 {
-	if (!k->server || k->stopping ||
-	    clock_ns() - k->heard_ns < KEEP_SILENT_NS)
+	if (!k->server || k->stopping || clock_ns() - k->heard_ns < patience(k))
 		return;
 	log_error("the server has been silent for %llu s: killed",
-		  (unsigned long long)(KEEP_SILENT_NS / NS_PER_S));
+		  (unsigned long long)(patience(k) / NS_PER_S));
 	k->heard_ns = clock_ns();
 	kill(k->server, SIGKILL);
 }
@@ -545,7 +518,7 @@ static int set_up(struct keeper *k)
 	if (r == 0)
 		r = open_signals(k);
 	if (r == 0)
-		r = held_add(k, &listen_tag, k->listen);
+		r = hold_set_add(&k->held, &listen_tag, k->listen);
 	if (r < 0)
 		return fail(PROG_SYSTEM, "cannot start on", k->path, -r);
 	k->listen = -1; /* among the held now */
@@ -585,9 +558,7 @@ int keeper_run(const struct node_config *config)
 		unlink(k.path);
 	if (k.lock >= 0)
 		unlink(k.lock_path);
-	for (size_t i = 0; i < k.n_held; i++)
-		fd_close(k.held[i].fd);
-	free(k.held);
+	hold_set_fini(&k.held, NULL);
 	fd_close(k.listen);
 	fd_close(k.signals);
 	fd_close(k.config_fd);

@@ -185,6 +185,8 @@ static int node_spawn(struct node *n, uint64_t dram)
 {
 	pid_t parent = getpid();
 
+	/* a node of one's own has the default tenant only */
+	unsetenv("ONECOPY_TENANT");
 	fflush(NULL);
 	n->pid = fork();
 	if (n->pid < 0)

@@ -29,6 +29,15 @@
 #define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
 #define CLEANUP(fn)	  __attribute__((cleanup(fn)))
 
+/* Is the thread sanitizer compiled in? gcc and clang say so in two ways. */
+#if defined(__SANITIZE_THREAD__)
+#define ONECOPY_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define ONECOPY_TSAN 1
+#endif
+#endif
+
 /* For the body of a short spin. */
 static inline void cpu_relax(void)
 {

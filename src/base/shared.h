@@ -10,8 +10,8 @@
  * Without it the calls are plain atomic stores.
  *
  * Payload bytes of frames are not metadata and are written by ordinary or
- * non-temporal stores (base/copy.h); the store that publishes them
- * is ordered after them by its caller.
+ * non-temporal stores (base/hash.h); the store that publishes them is ordered
+ * after them by its caller.
  *
  * Loads are shared_load*(). Orders are spelled in the name; the comment at
  * each use names its partner.
@@ -101,7 +101,7 @@ static inline void shared_fence(void)
 	if (shared_fence_hook)
 		shared_fence_hook();
 #endif
-#if defined(__SANITIZE_THREAD__) || defined(ONECOPY_TSAN)
+#ifdef ONECOPY_TSAN
 	/* TSan does not model fences: a read-modify-write of a shared word
 	 * gives it the same order. */
 	extern _Atomic(uint64_t) shared_tsan_fence_word;

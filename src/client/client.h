@@ -102,15 +102,6 @@ struct call {
 	struct oc_grant asked; /* what a GRANT fills in */
 };
 
-/* In the order of the segment's counters. */
-enum client_counter {
-	CLIENT_PINS,
-	CLIENT_MISSES,
-	CLIENT_READ_BYTES,
-	CLIENT_COPIED_BYTES,
-	CLIENT_COUNTS
-};
-
 struct stripe {
 	_Alignas(CACHE_LINE) _Atomic(uint64_t) count[CLIENT_COUNTS];
 };
@@ -155,7 +146,6 @@ struct oc_client {
 	uint32_t blob_slot; /* of a question that may still be read */
 	uint64_t blob_seq;  /* 0: none */
 	struct lock high;
-	struct lock op;
 	_Atomic(uint32_t) zombies, ops;
 };
 

@@ -7,7 +7,6 @@
  * side is likely enough.
  */
 #include "client/client.h"
-#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>

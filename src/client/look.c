@@ -8,7 +8,7 @@
 /* The loads before come before the loads after. */
 static inline void look_fence(void)
 {
-#if !defined(__SANITIZE_THREAD__) && !defined(ONECOPY_TSAN)
+#ifndef ONECOPY_TSAN /* which knows no fences */
 	atomic_thread_fence(memory_order_acquire);
 #endif
 }
@@ -160,13 +160,10 @@ int oc_exists(oc_ns *ns, const struct oc_key *key, struct oc_part part)
 /* 0 when the client that wrote it has ended. */
 static uint64_t living(const oc_client *c, uint64_t owner)
 {
-	uint64_t index = owner & 0xffff;
+	const shared_u64 *id = &c->meta->client[client_id_index(owner)].id;
 
-	if (owner == 0 || index >= LAYOUT_CLIENTS_MAX)
-		return 0;
-	return shared_load64_acquire(&c->meta->client[index].id) == owner
-		       ? owner
-		       : 0;
+	/* 0 is the id of a record without a client, and nobody's. */
+	return shared_load64_acquire(id) == owner ? owner : 0;
 }
 
 int oc_where(oc_ns *ns, const struct oc_key *key, struct oc_part part,
@@ -236,8 +233,8 @@ int oc_stat(oc_client *c, struct oc_stat *ret_stat)
 		.evicted = shared_load64(&counter[POOL_C_evicted]),
 		.server_epoch = shared_load64(&c->meta->header.server_epoch),
 		.pins_held = held,
-		.hits = sums[0],
-		.misses = sums[1],
+		.hits = sums[CLIENT_PINS],
+		.misses = sums[CLIENT_MISSES],
 	};
 	return 0;
 }

@@ -6,11 +6,9 @@
  * overlap. What is looked up beyond the first gap costs at most one chunk.
  */
 #include "client/client.h"
-#include <stdlib.h>
 
-#define CHUNK	      LOOK_MOST
-#define SCRATCH_BYTES 4096
-#define ROUNDS	      4 /* of matching and pinning before only pins count */
+#define CHUNK  LOOK_MOST
+#define ROUNDS 4 /* of matching and pinning before only pins count */
 /* In oc_pin.slot of an entry with no data: could not be pinned. */
 #define SLOT_FAILED 1
 
@@ -28,8 +26,6 @@ struct matching {
 	/* When pinning: [block][group][rank]. */
 	struct oc_pin *pins;
 	bool only_pins;
-	void *scratch, *heap;
-	_Alignas(16) uint8_t stack[SCRATCH_BYTES];
 };
 
 static int matching_init(struct matching *m, oc_ns *ns,
@@ -38,7 +34,6 @@ static int matching_init(struct matching *m, oc_ns *ns,
 			 struct oc_match_options *ret_options)
 {
 	struct oc_match_options o = OC_MATCH_INIT;
-	size_t need = match_scratch_bytes(n, ns->spec.groups);
 
 	if (options && options_copy(&o, sizeof(o), options))
 		return client_fail(ns->c, -EINVAL,
@@ -53,13 +48,9 @@ static int matching_init(struct matching *m, oc_ns *ns,
 	m->parts = ns->spec.groups * m->ranks;
 	m->pins = NULL;
 	m->only_pins = false;
-	m->heap = need > SCRATCH_BYTES ? mem_alloc(need) : NULL;
-	m->scratch = m->heap ? m->heap : m->stack;
 	for (unsigned g = 0; g < MATCH_GROUPS_MAX; g++)
 		m->chunk[g].at = SIZE_MAX;
 	*ret_options = o;
-	if (need > SCRATCH_BYTES && !m->heap)
-		return client_fail(ns->c, -ENOMEM, "no memory for a match");
 	return 0;
 }
 
@@ -120,8 +111,7 @@ static bool present(void *ctx, unsigned group, size_t block)
 
 static size_t match_run(struct matching *m)
 {
-	return match_prefix(m->ns->rule, m->ns->spec.groups, m->n, present, m,
-			    m->scratch);
+	return match_prefix(m->ns->rule, m->ns->spec.groups, m->n, present, m);
 }
 
 /* A miss may be one because this client has not followed the node. */
@@ -203,7 +193,6 @@ int oc_match(oc_ns *ns, const struct oc_key *keys, size_t n,
 	usable = match_fresh(&m);
 	if (ret_info)
 		inform(&m, usable, ret_info);
-	free(m.heap);
 	*ret_usable = usable;
 	return 0;
 }
@@ -335,6 +324,5 @@ int oc_match_pin(oc_ns *ns, const struct oc_key *keys, size_t n,
 	r = match_and_pin(&m, o.pin_flags, ret_usable);
 	if (r == 0)
 		count_pins(&m, *ret_usable);
-	free(m.heap);
 	return r;
 }

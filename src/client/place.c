@@ -18,7 +18,6 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-#define HUGE_BYTES  (2ull << 20)
 #define EMPTY_FLAGS (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
 
 /* By the plain system call: others may read at `at` meanwhile, which is what
@@ -40,22 +39,14 @@ static void *map_zeros(void *at, uint64_t bytes, int fixed)
 
 int place_reserve(struct place *p, uint64_t bytes)
 {
-	uint64_t align = bytes >= HUGE_BYTES ? HUGE_BYTES : PAGE_BYTES;
-	uint64_t whole, head;
-	char *base;
+	void *base;
 
 	/* Powers of two, so that one slab outgrows its place seldom. */
 	bytes = round_up_pow2(MAX(bytes, PAGE_BYTES));
-	whole = bytes + align - PAGE_BYTES;
-	base = map_zeros(NULL, whole, 0);
+	base = map_zeros(NULL, segment_place_bytes(bytes), 0);
 	if (base == MAP_FAILED)
 		return -errno;
-	head = ALIGN_UP((uintptr_t)base, align) - (uintptr_t)base;
-	if (head)
-		munmap(base, head);
-	if (whole - head > bytes)
-		munmap(base + head + bytes, whole - head - bytes);
-	p->base = base + head;
+	p->base = segment_place_trim(base, bytes);
 	p->bytes = bytes;
 	return 0;
 }
@@ -66,7 +57,7 @@ static int make_present(void *base, uint64_t bytes, enum place_pages pages)
 	int advice = pages == PLACE_WRITE ? MADV_POPULATE_WRITE
 					  : MADV_POPULATE_READ;
 
-	if (bytes >= HUGE_BYTES)
+	if (bytes >= SEGMENT_HUGE_BYTES)
 		madvise(base, bytes, MADV_HUGEPAGE); /* a wish */
 	if (pages == PLACE_LATER)
 		return 0;

@@ -13,7 +13,6 @@
  */
 #include "client/client.h"
 #include <stdlib.h>
-#include <sys/mman.h>
 
 /* A pin may wait this long for a grown index before it reports a miss. */
 #define INDEX_WAIT_NS  (250 * NS_PER_MS)

@@ -3,7 +3,7 @@
  * Which of n numbered places are taken: a bitmap of atomic words in this
  * process's heap, used by any number of threads without a lock.
  *
- * Each thread begins at a word of its own (slots_hint), so that threads do not
+ * Each thread begins at a word of its own (slots_thread()), so that threads do not
  * meet in a cache line while there is room. Claiming is acquire and giving
  * back is release, so what the last owner of a place stored there comes before
  * what the next one stores.

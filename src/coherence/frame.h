@@ -18,11 +18,12 @@
  * reads them without a race; a reader without a pin may see a mix of two
  * fillings, and must re-read the word afterwards.
  *
- * Requests are answered first and leave the ring (the head moves) afterwards,
- * one at a time, so a new server may serve one again: a grant finds its frame
- * by owner and grant_seq; a seal of a generation that is sealed already is a
- * success and not a duplicate of itself. The second answer may differ from the
- * first: a client gives back a grant that it does not wait for.
+ * A request lies in a slot (wire/ring.h), and it is over with one store, its
+ * answer's sequence, after all that it changed. So a new server may serve one
+ * again: a grant finds its frame by owner and grant_seq; a seal of a generation
+ * that is sealed already is a success and not a duplicate of itself. The second
+ * answer may differ from the first: a client gives back a grant that it does
+ * not wait for.
  *
  * What dies with whom: a GRANTED frame dies with its owner (the client that
  * was granted it). SEALED frames outlive everyone but the keeper.

@@ -44,6 +44,12 @@ static inline uint64_t pin_word_gen(uint64_t pin)
 	return pin >> FRAME_LOC_BITS;
 }
 
+/* Is it a pin of this filling? */
+static inline bool pin_word_names(uint64_t pin, uint64_t loc, uint64_t gen)
+{
+	return pin == pin_word(loc, gen);
+}
+
 /* R1. The caller fences (R2) before pin_holds(). */
 static inline void pin_publish(shared_u64 *slot, uint64_t loc, uint64_t gen)
 {

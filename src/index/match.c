@@ -3,19 +3,13 @@
  * One pass forward finds the run of blocks that the FULL groups have, one pass
  * backward the longest length up to there at which the others agree.
  *
- * Scratch: for each group the lowest block that it is known to have (`known`).
+ * For each group the lowest block that it is known to have is kept (`known`).
  * Going backward from length n, a WINDOW group holds at n when the blocks
  * [n - w, n) are present. A miss at block m rules out all lengths in
  * (m, m + w], so n falls to m at once and no block is asked for twice: blocks
  * in [known, n) are present.
  */
 #include "index/match.h"
-
-size_t match_scratch_bytes(size_t n, unsigned groups)
-{
-	(void)n;
-	return groups * sizeof(size_t);
-}
 
 /* Blocks at the end of a usable prefix that the group needs. */
 static size_t reach(const struct match_group *group, size_t usable)
@@ -72,9 +66,9 @@ static size_t fall_to(const struct match_group *group, unsigned g, size_t n,
 }
 
 size_t match_prefix(const struct match_group *groups, unsigned n_groups,
-		    size_t n, match_present present, void *ctx, void *scratch)
+		    size_t n, match_present present, void *ctx)
 {
-	size_t *known = scratch;
+	size_t known[MATCH_GROUPS_MAX];
 	unsigned agree = 0, g = 0;
 
 	n = full_run(groups, n_groups, n, present, ctx);

@@ -31,11 +31,9 @@ struct match_group {
  * most once for each (group, block). */
 typedef bool (*match_present)(void *ctx, unsigned group, size_t block);
 
-/* Scratch of match_scratch_bytes(n, groups), caller's; returns the number of
- * blocks of the longest usable prefix of n. */
-size_t match_scratch_bytes(size_t n, unsigned groups);
+/* Blocks of the longest usable prefix of n; at most MATCH_GROUPS_MAX groups. */
 size_t match_prefix(const struct match_group *groups, unsigned n_groups,
-		    size_t n, match_present present, void *ctx, void *scratch);
+		    size_t n, match_present present, void *ctx);
 
 /* Does using a prefix of `usable` blocks need this group's part of block i? */
 bool match_needs(const struct match_group *group, size_t usable, size_t block);

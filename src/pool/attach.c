@@ -148,7 +148,7 @@ static int slab_attach(struct attach *a, uint32_t id)
 fail_items:
 	pool_items_give(p, s);
 fail:
-	pool_slab_free(p, s);
+	pool_slab_free(s);
 	return r;
 }
 

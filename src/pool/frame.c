@@ -164,9 +164,8 @@ void pool_frame_abandon(struct pool *p, struct pool_slab *s, uint32_t frame)
 	pool_free_push(p, s, frame);
 }
 
-void pool_frame_leave(struct pool *p, struct pool_slab *s, uint32_t frame)
+void pool_frame_leave(struct pool_slab *s, uint32_t frame)
 {
-	(void)p;
 	pool_frame_step(s, frame, FRAME_EV_LEAVE);
 }
 

@@ -33,6 +33,17 @@ int hold_set_take(struct hold_set *s, enum hold_kind kind, uint32_t pool,
 	return -1;
 }
 
+void hold_set_close(struct hold_set *s, const struct hold_tag *tag)
+{
+	for (size_t i = s->n; i-- > 0;) {
+		if (memcmp(&s->given[i].tag, tag, sizeof(*tag)))
+			continue;
+		fd_close(s->given[i].fd);
+		s->given[i] = s->given[--s->n];
+		return;
+	}
+}
+
 void hold_set_drop_pool(struct hold_set *s, const struct hold_ops *ops,
 			uint32_t pool)
 {

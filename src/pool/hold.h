@@ -56,6 +56,8 @@ struct hold_set {
 int hold_set_add(struct hold_set *s, const struct hold_tag *tag, int fd);
 int hold_set_take(struct hold_set *s, enum hold_kind kind, uint32_t pool,
 		  uint64_t id);
+/* Closes what is held under this very tag; nothing when there is none. */
+void hold_set_close(struct hold_set *s, const struct hold_tag *tag);
 /* Drops (and closes) what nobody took of a pool's own descriptors (its clients'
  * are left): what its metadata does not name. Before the pool holds anything
  * new, because the tags of what was half made are used again. */

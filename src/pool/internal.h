@@ -17,13 +17,15 @@ void pool_frame_step(struct pool_slab *s, uint32_t frame,
 void pool_free_link(struct pool *p, struct pool_slab *s, uint32_t frame);
 void pool_free_push(struct pool *p, struct pool_slab *s, uint32_t frame);
 
-/* pool/slab.c */
+/* pool/arena.c */
 int pool_items_take(struct pool *p, struct pool_slab *s);
 void pool_items_give(struct pool *p, struct pool_slab *s);
-void pool_slab_free(struct pool *p, struct pool_slab *s);
+
+/* pool/slab.c */
+void pool_slab_free(struct pool_slab *s);
+uint64_t pool_desc_bytes(uint32_t frames);
 
 /* pool/index.c */
 int pool_index_create(struct pool *p, uint64_t entries);
-uint64_t pool_desc_bytes(uint32_t frames);
 
 #endif

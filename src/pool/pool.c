@@ -111,7 +111,7 @@ void pool_destroy(struct pool *p)
 	if (!p)
 		return;
 	for (uint32_t i = 0; i < p->slab_end; i++)
-		pool_slab_free(p, p->slab[i]);
+		pool_slab_free(p->slab[i]);
 	segment_close(&p->index_segment);
 	segment_close(&p->meta_segment);
 	if (p->policy)

@@ -157,14 +157,14 @@ int pool_frame_seal(struct pool *p, struct pool_slab *s, uint32_t frame,
 /* GRANTED -> FREE. */
 void pool_frame_abandon(struct pool *p, struct pool_slab *s, uint32_t frame);
 /* SEALED -> LEAVING -> FREE or back. Release takes it out of the index. */
-void pool_frame_leave(struct pool *p, struct pool_slab *s, uint32_t frame);
+void pool_frame_leave(struct pool_slab *s, uint32_t frame);
 void pool_frame_spare(struct pool *p, struct pool_slab *s, uint32_t frame);
 void pool_frame_release(struct pool *p, struct pool_slab *s, uint32_t frame);
 /* SEALED -> DOOMED: nobody new finds it. */
 void pool_frame_doom(struct pool *p, struct pool_slab *s, uint32_t frame);
 void pool_frame_touch(struct pool *p, struct pool_slab *s, uint32_t frame);
 
-/* ---- slabs and arenas (pool/slab.c) */
+/* ---- slabs and arenas (pool/slab.c, pool/arena.c) */
 /* The arena of (owner, frame_bytes), made when new. -ENOMEM, -ENOSPC. */
 int pool_arena_get(struct pool *p, uint64_t owner, uint64_t frame_bytes,
 		   uint32_t *ret_arena);
@@ -189,6 +189,8 @@ void pool_slab_drain(struct pool *p, uint32_t id);
 void pool_slab_undrain(struct pool *p, uint32_t id);
 /* Its memory and id are free again (all have let go). */
 void pool_slab_finish(struct pool *p, uint32_t id);
+/* Bytes of the slabs that a client owns; 0: it owns none. */
+uint64_t pool_owned_bytes(const struct pool *p, uint64_t owner);
 /* The writer has ended: its slabs belong to nobody. */
 void pool_slabs_orphan(struct pool *p, uint64_t owner);
 static inline bool pool_slab_empty(const struct pool_slab *s)
@@ -196,8 +198,7 @@ static inline bool pool_slab_empty(const struct pool_slab *s)
 	return s->n_free == s->frames;
 }
 /* Payload as the server sees it (mapped at first use); NULL when refused. */
-const uint8_t *pool_payload(struct pool *p, struct pool_slab *s,
-			    uint32_t frame);
+const uint8_t *pool_payload(struct pool_slab *s, uint32_t frame);
 
 /* ---- the index (pool/index.c) */
 int pool_index_reserve(struct pool *p, uint64_t entries); /* grows */

@@ -22,9 +22,8 @@ uint64_t pool_desc_bytes(uint32_t frames)
 			PAGE_BYTES);
 }
 
-void pool_slab_free(struct pool *p, struct pool_slab *s)
+void pool_slab_free(struct pool_slab *s)
 {
-	(void)p;
 	if (!s)
 		return;
 	segment_close(&s->payload);
@@ -75,8 +74,7 @@ static uint64_t entries_expected(const struct pool *p,
 
 static uint32_t owner_uid(const struct pool *p, uint64_t owner)
 {
-	const struct client_record *rec =
-		&p->m->client[owner % LAYOUT_CLIENTS_MAX];
+	const struct client_record *rec = &p->m->client[client_id_index(owner)];
 
 	return (uint32_t)shared_load64(&rec->pid_uid);
 }
@@ -128,7 +126,7 @@ fail_arena:
 	pool_arena_put(p, s->arena);
 fail:
 	must(r < 0);
-	pool_slab_free(p, s);
+	pool_slab_free(s);
 	return r;
 }
 
@@ -247,7 +245,7 @@ static void slab_end(struct pool *p, struct pool_slab *s, bool memory_stays)
 	pool_meta_account(p, 0, s->desc_segment.bytes);
 	pool_items_give(p, s);
 	p->slab[s->id] = NULL;
-	pool_slab_free(p, s);
+	pool_slab_free(s);
 }
 
 int pool_slab_reshape(struct pool *p, uint32_t id, uint64_t owner,
@@ -326,9 +324,18 @@ void pool_slabs_orphan(struct pool *p, uint64_t owner)
 	}
 }
 
-const uint8_t *pool_payload(struct pool *p, struct pool_slab *s, uint32_t frame)
+uint64_t pool_owned_bytes(const struct pool *p, uint64_t owner)
 {
-	(void)p;
+	uint64_t bytes = 0;
+
+	for (uint32_t id = 1; id < p->slab_end; id++)
+		if (p->slab[id] && p->slab[id]->owner == owner)
+			bytes += p->slab[id]->payload.bytes;
+	return bytes;
+}
+
+const uint8_t *pool_payload(struct pool_slab *s, uint32_t frame)
+{
 	if (!s->payload.base) {
 		void *base = fault_point(FAULT_MAP)
 				     ? MAP_FAILED

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "shm/layout.h"
+#include "base/clock.h"
 #include "base/hash.h"
 #include "index/table.h"
 #include <errno.h>
@@ -27,6 +28,12 @@ const char *const pool_counter_texts[POOL_COUNTERS_USED] = {
 #define X(name, text) [POOL_C_##name] = text,
 	POOL_COUNTERS(X)
 #undef X
+};
+const enum pool_counter client_counter_pool[CLIENT_COUNTS] = {
+	[CLIENT_PINS] = POOL_C_pins,
+	[CLIENT_MISSES] = POOL_C_misses,
+	[CLIENT_READ_BYTES] = POOL_C_read_bytes,
+	[CLIENT_COPIED_BYTES] = POOL_C_copied_bytes,
 };
 
 /*
@@ -119,14 +126,9 @@ static const uint64_t shape[] = {
 	AT(client_record, flags),
 	AT(client_record, pins),
 	AT(client_record, since_ms),
-	AT(client_record, slab_bytes),
-	AT(client_record, granted),
 	AT(client_record, seals),
 	AT(client_record, seal_bytes),
-	AT(client_record, pins_taken),
-	AT(client_record, misses),
-	AT(client_record, read_bytes),
-	AT(client_record, copied_bytes),
+	AT(client_record, incarnation),
 	AT(client_record, name),
 	sizeof(struct slab_record),
 	AT(slab_record, word),
@@ -167,8 +169,6 @@ static const uint64_t shape[] = {
 	AT(client_header, counter),
 	AT(client_header, asleep),
 	AT(client_header, overflow_high),
-	AT(client_header, n_pins),
-	AT(client_header, n_overflow),
 	sizeof(struct ring_req),
 	AT(ring_req, seq),
 	AT(ring_req, op),
@@ -231,7 +231,7 @@ void layout_init(struct pool_meta *m, uint64_t pool_id, const char *tenant)
 	shared_store64(&h->pool_id, pool_id);
 	shared_store64(&h->bytes, POOL_META_BYTES);
 	shared_store64(&h->born_ms, (uint64_t)now.tv_sec * 1000 +
-					    (uint64_t)now.tv_nsec / 1000000);
+					    (uint64_t)now.tv_nsec / NS_PER_MS);
 	shared_store64(&h->state, POOL_STARTING);
 	shared_store_bytes(h->tenant, LAYOUT_NAME, tenant,
 			   strnlen(tenant, LAYOUT_NAME - 1));

@@ -205,15 +205,25 @@ struct client_record {
 	shared_u64 flags;
 	shared_u64 pins;     /* slots in its segment << 32 | overflow slots */
 	shared_u64 since_ms; /* CLOCK_MONOTONIC */
-	shared_u64 slab_bytes;
-	shared_u64 granted;
+	shared_u64 reserved0[2];
 	shared_u64 seals, seal_bytes;
-	shared_u64 pins_taken, misses, read_bytes,
-		copied_bytes; /* last report */
-	shared_u64 reserved[3];
+	shared_u64 reserved1[4];
+	shared_u64 incarnation; /* the last of this index: it stays */
+	shared_u64 reserved2[2];
 	shared_u64 name[LAYOUT_NAME / 8];
 };
 _Static_assert(sizeof(struct client_record) == 192, "three lines");
+
+/* Below LAYOUT_CLIENTS_MAX whatever the id is: who has it is for the caller to
+ * compare. */
+static inline uint32_t client_id_index(uint64_t id)
+{
+	return (uint32_t)(id & 0xffff) % LAYOUT_CLIENTS_MAX;
+}
+static inline uint64_t client_id(uint64_t incarnation, uint32_t index)
+{
+	return incarnation << 16 | index;
+}
 
 enum slab_state {
 	SLAB_NONE = 0,
@@ -275,7 +285,15 @@ int layout_check(const struct pool_meta *m, uint64_t bytes, const char **why);
 #define TOUCH_RING 16384 /* entries, a power of two */
 
 /* Client counters: written by the client, reported by the server. */
-#define CLIENT_COUNTERS(X) X(pins) X(misses) X(read_bytes) X(copied_bytes)
+enum client_counter {
+	CLIENT_PINS,
+	CLIENT_MISSES,
+	CLIENT_READ_BYTES,
+	CLIENT_COPIED_BYTES,
+	CLIENT_COUNTS
+};
+/* Where they are added to when a client ends. */
+extern const enum pool_counter client_counter_pool[CLIENT_COUNTS];
 
 /*
  *   offset 0      line 0: client: tail, touch_tail, let_go_epoch, pin_high
@@ -288,8 +306,8 @@ int layout_check(const struct pool_meta *m, uint64_t bytes, const char **why);
  *   touch         TOUCH_RING x u64        client: pin_word() of what was used
  *   blob          RING_BLOB_BYTES         client for questions, server for
  *                                         answers; one request at a time
- *   pins          client_header.n_pins x u64      client
- *   overflow      client_header.n_overflow x u64  server
+ *   pins          u64 each                client; as many as its record says
+ *   overflow      u64 each                server; so are these
  */
 struct client_header {
 	/* line 0: client */
@@ -304,15 +322,13 @@ struct client_header {
 				    before the slot (same fence, R2) */
 	shared_u64 reserved0[4];
 	/* line 1: client */
-	shared_u64 counter[8]; /* pins, misses, read_bytes, copied_bytes */
+	shared_u64 counter[8]; /* enum client_counter */
 	/* line 2: server */
 	shared_u64 asleep; /* 1: push must ring the bell */
 	shared_u64 reserved2[7];
 	/* line 3: server */
 	shared_u64 overflow_high;
-	shared_u64 n_pins, n_overflow; /* written once; the server keeps its
-					  own copy and does not read these */
-	shared_u64 reserved3[5];
+	shared_u64 reserved3[7];
 };
 _Static_assert(sizeof(struct client_header) == 256, "four lines");
 

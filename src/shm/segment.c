@@ -20,7 +20,6 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-#define HUGE_BYTES (2ull << 20)
 #define SIZE_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
 static int map_error(int err)
@@ -75,9 +74,9 @@ static int populate(void *base, uint64_t bytes, bool writable)
  * also the quicker way to fresh memory (one clear for 512 faults). */
 static void collapse(void *base, uint64_t bytes)
 {
-	uint64_t whole = bytes & ~(HUGE_BYTES - 1);
+	uint64_t whole = bytes & ~(SEGMENT_HUGE_BYTES - 1);
 
-	for (uint64_t at = 0; at < whole; at += HUGE_BYTES)
+	for (uint64_t at = 0; at < whole; at += SEGMENT_HUGE_BYTES)
 		if (madvise((char *)base + at, PAGE_BYTES,
 			    MADV_POPULATE_WRITE) < 0)
 			return;
@@ -85,25 +84,40 @@ static void collapse(void *base, uint64_t bytes)
 		madvise(base, whole, MADV_COLLAPSE);
 }
 
-/* An address at which 2 MiB of a large segment can be one entry of the page
- * table; NULL: wherever the kernel likes. */
-static void *aligned_place(uint64_t bytes)
+static uint64_t place_align(uint64_t bytes)
 {
-	uint64_t whole = bytes + HUGE_BYTES - PAGE_BYTES, head;
-	char *base;
+	return bytes >= SEGMENT_HUGE_BYTES ? SEGMENT_HUGE_BYTES : PAGE_BYTES;
+}
 
-	if (bytes < HUGE_BYTES)
-		return NULL;
-	base = mmap(NULL, whole, PROT_NONE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (base == MAP_FAILED)
-		return NULL;
-	head = ALIGN_UP((uintptr_t)base, HUGE_BYTES) - (uintptr_t)base;
+uint64_t segment_place_bytes(uint64_t bytes)
+{
+	return bytes + place_align(bytes) - PAGE_BYTES;
+}
+
+void *segment_place_trim(void *base, uint64_t bytes)
+{
+	uint64_t whole = segment_place_bytes(bytes);
+	uint64_t head =
+		ALIGN_UP((uintptr_t)base, place_align(bytes)) - (uintptr_t)base;
+	char *place = (char *)base + head;
+
 	if (head)
 		munmap(base, head);
 	if (whole - head > bytes)
-		munmap(base + head + bytes, whole - head - bytes);
-	return base + head;
+		munmap(place + bytes, whole - head - bytes);
+	return place;
+}
+
+/* NULL: wherever the kernel likes. */
+static void *aligned_place(uint64_t bytes)
+{
+	void *base;
+
+	if (bytes < SEGMENT_HUGE_BYTES)
+		return NULL;
+	base = mmap(NULL, segment_place_bytes(bytes), PROT_NONE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	return base == MAP_FAILED ? NULL : segment_place_trim(base, bytes);
 }
 
 static int map(struct segment *s, bool writable)
@@ -155,7 +169,7 @@ static int fill_segment(struct segment *s, bool huge)
 	err = map(s, true);
 	if (err < 0)
 		return err;
-	if (huge && s->bytes >= HUGE_BYTES) {
+	if (huge && s->bytes >= SEGMENT_HUGE_BYTES) {
 		madvise(s->base, s->bytes, MADV_HUGEPAGE); /* a wish */
 		collapse(s->base, s->bytes);
 	}

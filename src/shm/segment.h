@@ -34,6 +34,13 @@ struct segment {
 };
 #define SEGMENT_NONE ((struct segment){ .fd = -1 })
 
+#define SEGMENT_HUGE_BYTES (2ull << 20)
+/* Addresses at which 2 MiB of a large segment can be one entry of the page
+ * table: the bytes to reserve for `bytes` of them; then of those reserved at
+ * `base` the rest is unmapped. The place of `bytes` that is left. */
+uint64_t segment_place_bytes(uint64_t bytes);
+void *segment_place_trim(void *base, uint64_t bytes);
+
 /* Creates, sizes, maps writable, populates (zeroed) and seals. bytes is a
  * multiple of 4096. -ENOMEM when memory is refused, and nothing is left
  * behind. Blocking: about 0.3 s for a GiB. Thread safe. */

@@ -4,7 +4,7 @@
  *
  * A record's id is stored last when it is made and cleared first when it
  * goes, so a record with an id is whole. An id is `incarnation << 16 | index`;
- * reserved[0] of the record keeps the last incarnation, so ids never return.
+ * the record keeps the last incarnation of its index, so ids never return.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -12,8 +12,6 @@
 #include "base/fault.h"
 #include "coherence/pin.h"
 #include "store/internal.h"
-
-#define CLIENT_INDEX_BITS 16
 
 static int client_new(struct store *s, struct pool *p, uint32_t index,
 		      struct client_segment *segment,
@@ -58,9 +56,9 @@ int store_client_add(struct store *s, struct pool *p,
 	if (r < 0)
 		return r;
 	rec = c->record;
-	incarnation = shared_load64(&rec->reserved[0]) + 1;
-	shared_store64(&rec->reserved[0], incarnation);
-	c->id = incarnation << CLIENT_INDEX_BITS | index;
+	incarnation = shared_load64(&rec->incarnation) + 1;
+	shared_store64(&rec->incarnation, incarnation);
+	c->id = client_id(incarnation, index);
 	c->n_pins = info->pins;
 	c->n_overflow = info->overflow;
 	c->read_only = info->read_only;
@@ -68,8 +66,8 @@ int store_client_add(struct store *s, struct pool *p,
 	shared_store64(&rec->flags, info->read_only ? CLIENT_READ_ONLY : 0);
 	shared_store64(&rec->pins, (uint64_t)info->pins << 32 | info->overflow);
 	shared_store64(&rec->since_ms, s->now_ns / NS_PER_MS);
-	for (shared_u64 *w = &rec->slab_bytes; w <= &rec->copied_bytes; w++)
-		shared_store64(w, 0);
+	shared_store64(&rec->seals, 0);
+	shared_store64(&rec->seal_bytes, 0);
 	shared_store_bytes(rec->name, LAYOUT_NAME, info->name,
 			   strlen(info->name));
 	client_enter(c);
@@ -146,12 +144,8 @@ int store_client_adopt(struct store *s, struct pool *p, uint32_t index,
 /* What it counted itself goes into the pool's counters. */
 static void fold_counters(struct store_client *c)
 {
-	static const enum pool_counter into[] = { POOL_C_pins, POOL_C_misses,
-						  POOL_C_read_bytes,
-						  POOL_C_copied_bytes };
-
-	for (size_t i = 0; i < ARRAY_LEN(into); i++)
-		pool_count(c->pool, into[i],
+	for (unsigned i = 0; i < CLIENT_COUNTS; i++)
+		pool_count(c->pool, client_counter_pool[i],
 			   shared_load64(&c->segment->header.counter[i]));
 }
 
@@ -212,10 +206,7 @@ static void client_gone(struct store_client *c)
 
 bool client_owns_slabs(const struct store_client *c)
 {
-	for (uint32_t id = 1; id < c->pool->slab_end; id++)
-		if (c->pool->slab[id] && c->pool->slab[id]->owner == c->id)
-			return true;
-	return false;
+	return pool_owned_bytes(c->pool, c->id) != 0;
 }
 
 bool store_client_close(struct store_client *c)
@@ -298,7 +289,8 @@ void store_touches(struct store_client *c)
 		struct pool_slab *s = pool_locate(p, pin_word_loc(pin), &frame);
 
 		if (s && pool_frame_state(s, frame) == FRAME_SEALED &&
-		    (pool_frame_gen(s, frame) & 0xffffff) == pin_word_gen(pin))
+		    pin_word_names(pin, pin_word_loc(pin),
+				   pool_frame_gen(s, frame)))
 			pool_frame_touch(p, s, frame);
 	}
 	pool_count(p, POOL_C_touches, n);

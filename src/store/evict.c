@@ -72,7 +72,7 @@ static void add_siblings(struct evict_batch *b, struct pool *p,
 		slab = pool_find(p, key, other, &frame);
 		if (!slab)
 			continue;
-		pool_frame_leave(p, slab, frame);
+		pool_frame_leave(slab, frame);
 		batch_push(b, p, slab, frame);
 	}
 }
@@ -91,7 +91,7 @@ bool evict_add(struct store *s, struct pool *p, struct pool_slab *slab,
 	if (!batch_room(b, ranks * groups))
 		return false;
 	shared_load_words(key, d->key, 4);
-	pool_frame_leave(p, slab, frame);
+	pool_frame_leave(slab, frame);
 	batch_push(b, p, slab, frame);
 	if (ranks * groups > 1)
 		add_siblings(b, p, key, part, groups, ranks);
@@ -114,7 +114,7 @@ static void judge_slot(struct evict_batch *b, const struct pool *p,
 	at = p->item_next[slab->base + frame];
 	if (at < b->n && b->entry[at].slab == slab &&
 	    b->entry[at].frame == frame &&
-	    (pool_frame_gen(slab, frame) & 0xffffff) == pin_word_gen(pin))
+	    pin_word_names(pin, pin_word_loc(pin), pool_frame_gen(slab, frame)))
 		b->pinned[b->entry[at].block] = PINNED;
 }
 
@@ -256,15 +256,13 @@ void evict_slab_hard(struct store *s, struct pool *p, struct pool_slab *slab)
 			break;
 	evict_finish(s, p, false);
 	for (uint32_t f = 0; f < slab->frames; f++) {
-		const struct frame_desc *d = &slab->desc[f];
-		uint64_t key[4];
+		struct doomed n;
 
 		if (pool_frame_state(slab, f) != FRAME_SEALED)
 			continue;
-		shared_load_words(key, d->key, 4);
-		pool_count(p, POOL_C_evicted,
-			   block_doom(p, key,
-				      frame_part_ns(shared_load64(&d->part))));
+		n = block_doom_of(p, slab, f);
+		pool_count(p, POOL_C_evicted, n.parts);
+		pool_count(p, POOL_C_evicted_bytes, n.bytes);
 	}
 }
 

@@ -110,8 +110,14 @@ void remove_call(struct store_client *c, const struct ring_call *call,
 		 struct ring_answer *ret_answer);
 void bad_call(struct store_client *c, const struct ring_call *call,
 	      struct ring_answer *ret_answer);
-/* Dooms every part of a block; number of parts. */
-uint32_t block_doom(struct pool *p, const uint64_t key[4], uint32_t ns);
+/* Dooms every part of a block. */
+struct doomed {
+	uint64_t parts, bytes; /* payload */
+};
+struct doomed block_doom(struct pool *p, const uint64_t key[4], uint32_t ns);
+/* The block that a sealed frame is of. */
+struct doomed block_doom_of(struct pool *p, const struct pool_slab *s,
+			    uint32_t frame);
 
 /* store/pins.c */
 void pin_call(struct store_client *c, const struct ring_call *call, bool repeat,
@@ -130,7 +136,7 @@ int scrub_init(struct store *s);
 void scrub_fini(struct store *s);
 void scrub_step(struct store *s);
 /* Hashes a sealed frame whole and compares. True: right. */
-bool scrub_verify(struct pool *p, struct pool_slab *slab, uint32_t frame);
+bool scrub_verify(struct pool_slab *slab, uint32_t frame);
 
 static inline void answer_set(struct ring_answer *a, int64_t result)
 {

@@ -16,6 +16,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "pool/shape.h"
@@ -24,32 +25,19 @@
 /* Evictions in an arena between two looks at the other slabs. */
 #define LOOK_AROUND 64
 /* After memory for a slab was refused: how long to do with what there is. */
-#define REFUSED_NS 200000000ull
+#define REFUSED_NS (200 * NS_PER_MS)
 /* How long a grant waits for one slab to be let go before it tries for another:
  * living clients answer in less, and the dead are buried by then. */
-#define AWAIT_NS 100000000ull
+#define AWAIT_NS (100 * NS_PER_MS)
 /* Slabs asked for at once by one arena. */
 #define MAKING_MAX 1
-
-static uint64_t client_slab_bytes(const struct store_client *c)
-{
-	uint64_t bytes = 0;
-
-	for (uint32_t id = 1; id < c->pool->slab_end; id++) {
-		const struct pool_slab *s = c->pool->slab[id];
-
-		if (s && s->owner == c->id)
-			bytes += s->payload.bytes;
-	}
-	return bytes;
-}
 
 /* Bytes of slabs that the client may have beside those it has. */
 static uint64_t share_left(const struct store_client *c)
 {
 	const struct store_options *o = &c->store->options;
 	uint64_t share = o->limit_bytes / 100 * o->slab_percent;
-	uint64_t mine = client_slab_bytes(c) + c->making_bytes;
+	uint64_t mine = pool_owned_bytes(c->pool, c->id) + c->making_bytes;
 
 	if (o->slab_percent >= 100)
 		share = o->limit_bytes;
@@ -105,7 +93,7 @@ static struct store_client *asker(const struct store *s,
 				  const struct maker_job *job)
 {
 	struct store_client *c =
-		s->client[job->pool][job->owner % LAYOUT_CLIENTS_MAX];
+		s->client[job->pool][client_id_index(job->owner)];
 
 	return c && c->id == job->owner && !c->closed ? c : NULL;
 }

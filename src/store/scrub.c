@@ -24,10 +24,10 @@ static uint64_t frame_seed(const struct frame_desc *d)
 			      frame_part_rank(part));
 }
 
-bool scrub_verify(struct pool *p, struct pool_slab *slab, uint32_t frame)
+bool scrub_verify(struct pool_slab *slab, uint32_t frame)
 {
 	const struct frame_desc *d = &slab->desc[frame];
-	const uint8_t *data = pool_payload(p, slab, frame);
+	const uint8_t *data = pool_payload(slab, frame);
 
 	if (!data) /* cannot look: nothing is known against it */
 		return true;
@@ -81,18 +81,12 @@ static bool next_frame(struct store *s, struct pool **ret_pool,
 static void verdict(struct pool *p, struct pool_slab *slab, uint32_t frame,
 		    uint64_t value)
 {
-	uint64_t key[4];
-
 	if (value == shared_load64(&slab->desc[frame].checksum))
 		return;
 	log_error("wrong bytes in slab %u frame %u (offset %llu): dropped",
 		  slab->id, frame,
 		  (unsigned long long)(frame * slab->frame_bytes));
-	shared_load_words(key, slab->desc[frame].key, 4);
-	pool_count(p, POOL_C_bad,
-		   block_doom(p, key,
-			      frame_part_ns(
-				      shared_load64(&slab->desc[frame].part))));
+	pool_count(p, POOL_C_bad, block_doom_of(p, slab, frame).parts);
 }
 
 /* Hashes a piece of the frame in hand; 0 when nothing could be hashed. */
@@ -103,7 +97,7 @@ static uint64_t scrub_piece(struct store *s, struct pool *p,
 	const struct frame_desc *d = &slab->desc[at->frame];
 	uint64_t bytes = frame_extent_bytes(shared_load64(&d->extent));
 	uint64_t n = MIN(bytes - at->done, (uint64_t)SCRUB_STEP);
-	const uint8_t *data = pool_payload(p, slab, at->frame);
+	const uint8_t *data = pool_payload(slab, at->frame);
 
 	if (!data)
 		return 0;

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <onecopy/onecopy.h>
+#include "base/clock.h"
 #include "store/internal.h"
 
 /* The frame that this client may still write: GRANTED, its own, this
@@ -78,7 +79,7 @@ static int64_t seal_frame(struct store_client *c, const struct ring_call *call,
 	}
 	c->granted--;
 	r = pool_frame_seal(c->pool, s, frame, call->checksum, call->extent,
-			    c->store->now_ns / 1000000);
+			    c->store->now_ns / NS_PER_MS);
 	if (r < 0)
 		return OC_STALE;
 	shared_store64(&c->record->seals, shared_load64(&c->record->seals) + 1);
@@ -120,12 +121,12 @@ void abandon_call(struct store_client *c, const struct ring_call *call,
 	answer_set(ret_answer, s ? 0 : OC_STALE);
 }
 
-uint32_t block_doom(struct pool *p, const uint64_t key[4], uint32_t ns)
+struct doomed block_doom(struct pool *p, const uint64_t key[4], uint32_t ns)
 {
 	const struct ns_record *rec = ns_find(p, ns);
 	uint64_t shape = rec ? shared_load64(&rec->ranks_groups) : 0;
 	unsigned ranks = (unsigned)(shape >> 32), groups = (unsigned)shape;
-	uint32_t n = 0;
+	struct doomed n = { 0 };
 
 	for (unsigned i = 0; i < ranks * groups; i++) {
 		uint32_t frame;
@@ -137,21 +138,33 @@ uint32_t block_doom(struct pool *p, const uint64_t key[4], uint32_t ns)
 
 		if (!s)
 			continue;
+		n.parts++;
+		n.bytes += frame_extent_bytes(
+			shared_load64(&s->desc[frame].extent));
 		pool_frame_doom(p, s, frame);
-		n++;
 	}
 	return n;
+}
+
+struct doomed block_doom_of(struct pool *p, const struct pool_slab *s,
+			    uint32_t frame)
+{
+	const struct frame_desc *d = &s->desc[frame];
+	uint64_t key[4];
+
+	shared_load_words(key, d->key, 4);
+	return block_doom(p, key, frame_part_ns(shared_load64(&d->part)));
 }
 
 void remove_call(struct store_client *c, const struct ring_call *call,
 		 struct ring_answer *ret_answer)
 {
-	uint32_t n;
+	uint64_t n;
 
 	answer_set(ret_answer, -EPERM);
 	if (c->read_only)
 		return;
-	n = block_doom(c->pool, call->key, frame_part_ns(call->part));
+	n = block_doom(c->pool, call->key, frame_part_ns(call->part)).parts;
 	pool_count(c->pool, POOL_C_removed, n);
 	if (n)
 		evict_drain(c->store, c->pool);
@@ -164,8 +177,8 @@ void remove_call(struct store_client *c, const struct ring_call *call,
 #define BAD_BYTES_PER_NS 4 /* hashing, about; a constant keeps it repeatable */
 #define BAD_SHARE	 10
 
-static bool bad_looks_right(struct store *st, struct pool *p,
-			    struct pool_slab *s, uint32_t frame)
+static bool bad_looks_right(struct store *st, struct pool_slab *s,
+			    uint32_t frame)
 {
 	uint64_t bytes =
 		frame_extent_bytes(shared_load64(&s->desc[frame].extent));
@@ -173,7 +186,7 @@ static bool bad_looks_right(struct store *st, struct pool *p,
 	if (st->now_ns < st->bad_after_ns)
 		return true;
 	st->bad_after_ns = st->now_ns + BAD_SHARE * bytes / BAD_BYTES_PER_NS;
-	return scrub_verify(p, s, frame);
+	return scrub_verify(s, frame);
 }
 
 /* A client says that the bytes of a frame are wrong. It may lie, so look. */
@@ -183,19 +196,14 @@ void bad_call(struct store_client *c, const struct ring_call *call,
 	struct pool *p = c->pool;
 	uint32_t frame;
 	struct pool_slab *s = pool_locate(p, call->loc, &frame);
-	uint64_t key[4];
 
 	answer_set(ret_answer, OC_STALE);
 	if (!s || shared_load64(&s->desc[frame].word) !=
 			  frame_word(call->gen, FRAME_SEALED))
 		return;
 	answer_set(ret_answer, 0);
-	if (bad_looks_right(c->store, p, s, frame))
+	if (bad_looks_right(c->store, s, frame))
 		return;
-	shared_load_words(key, s->desc[frame].key, 4);
-	pool_count(
-		p, POOL_C_bad,
-		block_doom(p, key,
-			   frame_part_ns(shared_load64(&s->desc[frame].part))));
+	pool_count(p, POOL_C_bad, block_doom_of(p, s, frame).parts);
 	ret_answer->arg = 1;
 }

@@ -65,8 +65,9 @@ enum ring_op {
 
 /* Written by the client. 128 bytes. */
 struct ring_req {
-	shared_u64 seq; /* last; 0 = never used; grows by RING_SLOTS.. per slot */
-	shared_u64 op;	 /* enum ring_op */
+	shared_u64 seq; /* last; 0: never used; slot + a multiple of RING_SLOTS,
+			    which grows with each use of the slot */
+	shared_u64 op;	/* enum ring_op */
 	shared_u64 part; /* frame_part() */
 	shared_u64 key[4];
 	shared_u64 loc;

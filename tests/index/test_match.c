@@ -29,18 +29,12 @@ static bool present(void *ctx, unsigned group, size_t block)
 static size_t match(const struct match_group *groups, unsigned n_groups,
 		    size_t n)
 {
-	void *scratch = malloc(match_scratch_bytes(n, n_groups) + 1);
-	size_t usable;
-
-	CHECK(scratch);
 	p.groups = groups;
 	p.calls = 0;
 	memset(p.missed, 0, sizeof(p.missed));
 	for (unsigned g = 0; g < n_groups; g++)
 		memset(p.asked[g], 0, n);
-	usable = match_prefix(groups, n_groups, n, present, &p, scratch);
-	free(scratch);
-	return usable;
+	return match_prefix(groups, n_groups, n, present, &p);
 }
 
 /* The definition, word for word. */

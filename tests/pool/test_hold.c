@@ -35,6 +35,26 @@ TEST(gives_each_descriptor_once)
 	CHECK_INT(count_fds(), ==, fds);
 }
 
+TEST(closes_what_is_held_under_a_tag)
+{
+	struct hold_set s = { 0 };
+	struct hold_tag one = { HOLD_DESC, 0, 1 }, two = { HOLD_DESC, 0, 2 };
+	size_t fds = count_fds();
+	int fd;
+
+	CHECK_OK(hold_set_add(&s, &one, eventfd(0, EFD_CLOEXEC)));
+	CHECK_OK(hold_set_add(&s, &two, eventfd(0, EFD_CLOEXEC)));
+	hold_set_close(&s, &one);
+	hold_set_close(&s, &one);
+	CHECK_INT(s.n, ==, 1);
+	CHECK_INT(count_fds(), ==, fds + 1);
+	fd = hold_set_take(&s, HOLD_DESC, 0, 2);
+	CHECK(fd >= 0);
+	close(fd);
+	hold_set_fini(&s, NULL);
+	CHECK_INT(count_fds(), ==, fds);
+}
+
 TEST(keeps_its_content_when_memory_is_refused)
 {
 	struct fake_hold k = { 0 };

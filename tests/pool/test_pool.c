@@ -21,12 +21,12 @@ TEST(one_frame_through_its_states)
 	CHECK(pool_find(g.p, f.key, f.part, &at) == s);
 	CHECK_INT(at, ==, frame);
 	CHECK_INT(pool_counter(g.p, POOL_C_sealed_bytes), ==, 7);
-	pool_frame_leave(g.p, s, frame);
+	pool_frame_leave(s, frame);
 	CHECK(!pool_find(g.p, f.key, f.part, &at));
 	pool_frame_spare(g.p, s, frame);
 	CHECK(pool_find(g.p, f.key, f.part, &at));
 	rig_check(&g);
-	pool_frame_leave(g.p, s, frame);
+	pool_frame_leave(s, frame);
 	pool_frame_release(g.p, s, frame);
 	CHECK_INT(pool_frame_gen(s, frame), ==, 1);
 	CHECK_INT(rig_check(&g).free, ==, 4);
@@ -135,7 +135,7 @@ static void step_frame(struct walk *w, struct pool_slab *s, uint32_t f)
 		} else if (dice < 5) {
 			pool_frame_doom(p, s, f);
 		} else {
-			pool_frame_leave(p, s, f);
+			pool_frame_leave(s, f);
 			if (dice < 6)
 				pool_frame_spare(p, s, f);
 			else

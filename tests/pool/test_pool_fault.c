@@ -125,8 +125,8 @@ TEST(payload)
 	CHECK_OK(rig_attach(&g));
 	s = g.p->slab[1];
 	fault_arm(FAULT_MAP, 1, true);
-	CHECK(!pool_payload(g.p, s, 0));
+	CHECK(!pool_payload(s, 0));
 	fault_arm(0, 0, false);
-	CHECK(pool_payload(g.p, s, 1) == pool_payload(g.p, s, 0) + 4096);
+	CHECK(pool_payload(s, 1) == pool_payload(s, 0) + 4096);
 	rig_fini(&g);
 }

@@ -40,7 +40,6 @@ struct native_options {
 	int listen_fd; /* SOCK_SEQPACKET, non-blocking; stays the caller's */
 	uint32_t max_clients;
 	uint32_t pins, overflow; /* quota of one client */
-	uint64_t server_epoch;
 	/* Besides "default", which the node's own user and root may use. */
 	struct native_tenant tenant[NATIVE_TENANTS_MAX];
 	uint32_t n_tenants;
@@ -57,8 +56,8 @@ int native_adopt(struct native *n, struct pool *p, struct hold_set *given);
  * at descriptors in `given` without taking them. */
 bool native_alive(const struct hold_set *given, uint32_t pool, uint64_t client);
 
-/* Serves rings once. True when there was something to do, or a session is
- * awake: call again soon. */
+/* Serves rings once. True when there was something to do. *ret_awake: a session
+ * is awake, its ring must be looked at again soon. */
 bool native_turn(struct native *n, uint64_t now_ns, bool *ret_awake);
 
 /* For store_options. ctx: a struct native **. */

@@ -178,16 +178,6 @@ static uint64_t pins_now(const struct store_client *c)
 	return n;
 }
 
-static uint64_t owned_bytes(const struct store_client *c)
-{
-	uint64_t bytes = 0;
-
-	for (uint32_t id = 1; id < c->pool->slab_end; id++)
-		if (c->pool->slab[id] && c->pool->slab[id]->owner == c->id)
-			bytes += c->pool->slab[id]->payload.bytes;
-	return bytes;
-}
-
 static void stat_client(void *ctx, struct store_client *c)
 {
 	const struct client_record *rec = c->record;
@@ -200,7 +190,8 @@ static void stat_client(void *ctx, struct store_client *c)
 	json_object_set_new(o, "name", shared_text(rec->name));
 	json_object_set_new(o, "read_only", json_boolean(c->read_only));
 	json_object_set_new(o, "closed", json_boolean(c->closed));
-	json_object_set_new(o, "slab_bytes", num(owned_bytes(c)));
+	json_object_set_new(o, "slab_bytes",
+			    num(pool_owned_bytes(c->pool, c->id)));
 	json_object_set_new(o, "granted", num(c->granted));
 	json_object_set_new(o, "seals", num(shared_load64(&rec->seals)));
 	json_object_set_new(o, "seal_bytes",
@@ -209,11 +200,15 @@ static void stat_client(void *ctx, struct store_client *c)
 		const shared_u64 *n = c->segment->header.counter;
 
 		json_object_set_new(o, "pins", num(pins_now(c)));
-		json_object_set_new(o, "hits", num(shared_load64(&n[0])));
-		json_object_set_new(o, "misses", num(shared_load64(&n[1])));
-		json_object_set_new(o, "read_bytes", num(shared_load64(&n[2])));
-		json_object_set_new(o, "copied_bytes",
-				    num(shared_load64(&n[3])));
+		json_object_set_new(o, "hits",
+				    num(shared_load64(&n[CLIENT_PINS])));
+		json_object_set_new(o, "misses",
+				    num(shared_load64(&n[CLIENT_MISSES])));
+		json_object_set_new(o, "read_bytes",
+				    num(shared_load64(&n[CLIENT_READ_BYTES])));
+		json_object_set_new(
+			o, "copied_bytes",
+			num(shared_load64(&n[CLIENT_COPIED_BYTES])));
 	}
 	json_array_append_new(ctx, o);
 }
@@ -244,12 +239,8 @@ static json_t *stat_namespaces(const struct pool *p)
 /* The four counters that clients keep themselves: those of the living too. */
 static void add_live(void *ctx, struct store_client *c)
 {
-	static const enum pool_counter of[] = { POOL_C_pins, POOL_C_misses,
-						POOL_C_read_bytes,
-						POOL_C_copied_bytes };
-
-	for (size_t i = 0; !c->closed && i < ARRAY_LEN(of); i++)
-		add(ctx, pool_counter_names[of[i]],
+	for (unsigned i = 0; !c->closed && i < CLIENT_COUNTS; i++)
+		add(ctx, pool_counter_names[client_counter_pool[i]],
 		    shared_load64(&c->segment->header.counter[i]));
 }
 

@@ -27,8 +27,6 @@ struct session {
 	char *report; /* JSON that the client fetches in pieces */
 	size_t report_bytes;
 	uint64_t report_id;
-	/* as answered to HELLO; a repeated HELLO gets the same */
-	struct msg_welcome welcome;
 };
 
 struct native {

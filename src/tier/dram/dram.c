@@ -6,7 +6,7 @@
  * memory as a process on this machine meets it, not of the bare modules.
  */
 #include <errno.h>
-#include <stdlib.h>
+#include <onecopy/onecopy.h>
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/hash.h"
@@ -61,6 +61,6 @@ static int dram_measure(struct tier_price *ret_price)
 
 const struct tier_ops tier_dram = {
 	.name = "dram",
-	.kind = 2, /* OC_TIER_DRAM */
+	.kind = OC_TIER_DRAM,
 	.measure = dram_measure,
 };
