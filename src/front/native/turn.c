@@ -92,16 +92,25 @@ static void serve(struct session *s, const struct ring_call *call,
 	turn_answer(s, call, &answer);
 }
 
-static void serve_slot(struct session *s, uint32_t slot, uint32_t backlog,
+/* Looks at much memory: one of them is enough for a client's turn. */
+static bool is_long(const struct ring_call *call)
+{
+	return call->op == RING_REPORT || call->op == RING_REMOVE ||
+	       call->op == RING_BAD || call->op == RING_NS_OPEN;
+}
+
+/* True: it was a long one. */
+static bool serve_slot(struct session *s, uint32_t slot, uint32_t backlog,
 		       bool repeat)
 {
 	struct client_segment *seg = s->client->segment;
 	struct ring_call call;
 
-	if (slot >= RING_SLOTS)
-		return;
-	if (ring_req_load(&seg->req[slot], &seg->resp[slot], slot, &call))
-		serve(s, &call, backlog, repeat);
+	if (slot >= RING_SLOTS ||
+	    !ring_req_load(&seg->req[slot], &seg->resp[slot], slot, &call))
+		return false;
+	serve(s, &call, backlog, repeat);
+	return is_long(&call);
 }
 
 void turn_repeat(struct session *s)
@@ -127,6 +136,7 @@ static uint32_t session_turn(struct session *s)
 	struct client_segment *seg = s->client->segment;
 	uint64_t tail = shared_load64_acquire(&seg->header.tail); /* S1 */
 	uint64_t n = tail - s->head;
+	bool enough = false;
 
 	if (!n)
 		return 0;
@@ -137,8 +147,8 @@ static uint32_t session_turn(struct session *s)
 	}
 	store_touches(s->client);
 	n = MIN(n, (uint64_t)TURN_REQUESTS);
-	for (uint64_t i = 0; i < n; i++, s->head++)
-		serve_slot(
+	for (uint64_t i = 0; i < n && !enough; i++, s->head++)
+		enough = serve_slot(
 			s,
 			shared_load32(&seg->ring[s->head & (RING_SLOTS - 1)]),
 			(uint32_t)(tail - s->head - 1), false);
