@@ -128,6 +128,8 @@ static const uint64_t shape[] = {
 	AT(client_record, since_ms),
 	AT(client_record, seals),
 	AT(client_record, seal_bytes),
+	AT(client_record, serving),
+	AT(client_record, tries),
 	AT(client_record, incarnation),
 	AT(client_record, name),
 	sizeof(struct slab_record),

@@ -207,7 +207,10 @@ struct client_record {
 	shared_u64 since_ms; /* CLOCK_MONOTONIC */
 	shared_u64 reserved0[2];
 	shared_u64 seals, seal_bytes;
-	shared_u64 reserved1[4];
+	shared_u64 serving; /* sequence of its request that is in hand, 0: none */
+	shared_u64 tries;   /* how often that was begun: a request that ends
+			       servers is given up */
+	shared_u64 reserved1[2];
 	shared_u64 incarnation; /* the last of this index: it stays */
 	shared_u64 reserved2[2];
 	shared_u64 name[LAYOUT_NAME / 8];

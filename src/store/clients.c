@@ -58,6 +58,7 @@ int store_client_add(struct store *s, struct pool *p,
 	rec = c->record;
 	incarnation = shared_load64(&rec->incarnation) + 1;
 	shared_store64(&rec->incarnation, incarnation);
+	shared_store64(&rec->serving, 0);
 	c->id = client_id(incarnation, index);
 	c->n_pins = info->pins;
 	c->n_overflow = info->overflow;

@@ -16,6 +16,7 @@
 #include "front/native/session.h"
 
 #define TURN_REQUESTS 64
+#define TRIES_MAX     3u /* servers that may die with a request in hand */
 /* How long a ring is looked at after its last request before its client has
  * to wake the server: longer than a round trip, shorter than what an idle
  * node may burn. */
@@ -77,19 +78,41 @@ void turn_flush(struct session *s)
 	}
 }
 
+/* Notes what is in hand, so that a request on which servers die is not the end
+ * of the node. False: it has been tried often enough. */
+static bool begin(struct session *s, const struct ring_call *call)
+{
+	struct client_record *rec = s->client->record;
+	uint64_t tries = 1;
+
+	if (shared_load64(&rec->serving) == call->seq)
+		tries += shared_load64(&rec->tries);
+	shared_store64(&rec->tries, tries);
+	shared_store64(&rec->serving, call->seq);
+	return tries <= TRIES_MAX;
+}
+
 static void serve(struct session *s, const struct ring_call *call,
 		  uint32_t backlog, bool repeat)
 {
-	struct ring_answer answer = { 0 };
+	bool later = false;
+	struct ring_answer answer = { .result = -EIO };
 
-	if (call->op == RING_NS_OPEN)
+	if (!begin(s, call))
+		log_some(s->native,
+			 "a request (%llu) is given up: it was in "
+			 "hand when %u servers died",
+			 (unsigned long long)call->op, TRIES_MAX);
+	else if (call->op == RING_NS_OPEN)
 		report_ns_open(s, &answer);
 	else if (call->op == RING_REPORT)
 		report_call(s, call, &answer);
 	else if (store_call(s->client, call, backlog, repeat, &answer) ==
 		 STORE_LATER)
-		return;
-	turn_answer(s, call, &answer);
+		later = true;
+	shared_store64(&s->client->record->serving, 0);
+	if (!later)
+		turn_answer(s, call, &answer);
 }
 
 /* Looks at much memory: one of them is enough for a client's turn. */
