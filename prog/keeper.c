@@ -29,6 +29,9 @@
 #include "keep.h"
 #include "shm/segment.h"
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
 #define STARTS_MAX	5	       /* failed starts in a row */
 #define SHORT_LIFE_NS	(1 * NS_PER_S) /* shorter lives count as crashing */
 #define SHORT_LIVES_MAX 20	       /* then each start waits */
@@ -174,6 +177,7 @@ static int clear_place(const struct keeper *k, const struct sockaddr_un *addr)
 static int open_socket(struct keeper *k)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	const int none = 0;
 	mode_t old;
 	int r;
 
@@ -192,6 +196,9 @@ static int open_socket(struct keeper *k)
 	if (r < 0)
 		return fail(PROG_REFUSED, "cannot bind", k->path, errno);
 	k->bound = true;
+	/* Linux 6.16: nobody can make us close a descriptor of theirs, which may
+	 * block; older kernels do not know it */
+	setsockopt(k->listen, SOL_SOCKET, SO_PASSRIGHTS, &none, sizeof(none));
 	if (chmod(k->path, socket_mode(k->config)) < 0 ||
 	    listen(k->listen, 128) < 0)
 		return fail(PROG_SYSTEM, "cannot listen on", k->path, errno);
@@ -298,8 +305,12 @@ static void give(struct keeper *k)
 		r = segment_send(k->control, &m, sizeof(m), &fd, more);
 		if (r == -EAGAIN)
 			return;
-		if (r < 0) { /* its end will be seen */
-			k->given_all = true;
+		if (r == -EPIPE || r == -ECONNRESET) {
+			k->given_all = true; /* its end will be seen */
+			return;
+		}
+		if (r < 0) { /* too many descriptors under way: POLLOUT again */
+			poll(NULL, 0, 1);
 			return;
 		}
 		if (more)

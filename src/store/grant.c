@@ -214,10 +214,11 @@ void grant_forget_client(struct store_client *c)
 {
 	struct store *s = c->store;
 
-	for (size_t i = 0; i < s->n_pending;) {
-		if (s->pending[i].client == c)
-			pending_drop(s, i);
-		else
-			i++;
-	}
+	size_t kept = 0;
+
+	for (size_t i = 0; i < s->n_pending; i++)
+		if (s->pending[i].client != c)
+			s->pending[kept++] = s->pending[i];
+	s->n_pending = kept;
+	c->waiting = 0;
 }

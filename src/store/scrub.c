@@ -111,7 +111,7 @@ static uint64_t scrub_piece(struct store *s, struct pool *p,
 		at->frame++;
 		at->done = 0;
 	}
-	return MAX(n, 64ull);
+	return MAX(n, PAGE_BYTES); /* looking costs too */
 }
 
 void scrub_step(struct store *s)

@@ -168,8 +168,12 @@ TEST(descriptors_that_nobody_asked_for)
 	msg_init(&m, MSG_REGION, 1);
 	held = live_fds(g.server);
 	for (unsigned i = 0; i < 200; i++) {
-		CHECK_OK(segment_send(s, &m, m.head.bytes, fds,
-				      1 + i % SEGMENT_FDS_MAX));
+		int r = segment_send(s, &m, m.head.bytes, fds,
+				     1 + i % SEGMENT_FDS_MAX);
+
+		if (r == -EPERM) /* the kernel keeps them out (Linux 6.16) */
+			break;
+		CHECK_OK(r);
 		CHECK_INT(hostile_hear(s, &a), ==, MSG_ERROR);
 	}
 	/* the good client's slabs take some meanwhile */

@@ -30,6 +30,8 @@ static int peer_pidfd(int sock, const struct ucred *cred)
 	if (getsockopt(sock, SOL_SOCKET, SO_PEERPIDFD, &fd, &len) == 0 &&
 	    fd >= 0)
 		return fd;
+	if (errno != ENOPROTOOPT)
+		return -errno; /* it has ended: its number may be another's */
 	/* older kernels: the number could have a new process by now, but then
 	 * that process's end is what is watched, and the client's socket
 	 * closes with it or before */

@@ -17,6 +17,7 @@
 #include "tier/tier.h"
 #include <onecopy/onecopy.h>
 
+#define WHERE_MAX    64 /* parts of one answer */
 #define QUESTION_MAX 256
 
 static json_t *num(uint64_t v)
@@ -354,7 +355,7 @@ static json_t *report_where(struct session *s, const char *hex)
 						     (uint16_t)(i % ranks)),
 					  &frame);
 
-			if (slab)
+			if (slab && json_array_size(list) < WHERE_MAX)
 				json_array_append_new(list, where_part(s, slab,
 								       frame));
 		}

@@ -326,6 +326,7 @@ static void refuse_one(struct native *n)
 static void on_listen(void *ctx, int fd, unsigned events)
 {
 	struct native *n = ctx;
+	const int few = 16384;
 	struct session *s;
 	int sock = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
@@ -340,10 +341,12 @@ static void on_listen(void *ctx, int fd, unsigned events)
 		drop_oldest_silent(n);
 	if (n->n_sessions >= 2 * n->options.max_clients + 64 ||
 	    session_open(n, sock, &s) < 0) {
-		log_warn("a connection was refused: too many, or no memory");
+		log_some(n, "a connection was refused: too many, or no memory");
 		fd_close(sock);
 		return;
 	}
+	/* answers that nobody reads hold descriptors: a few of them are enough */
+	setsockopt(sock, SOL_SOCKET, SO_SNDBUF, &few, sizeof(few));
 	if (loop_add(n->options.loop, sock, LOOP_IN, on_sock, s) < 0)
 		session_close(s);
 }
