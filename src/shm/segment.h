@@ -43,7 +43,7 @@ void *segment_place_trim(void *base, uint64_t bytes);
 
 /* Creates, sizes, maps writable, populates (zeroed) and seals. bytes is a
  * multiple of 4096. -ENOMEM when memory is refused, and nothing is left
- * behind. Blocking: about 0.3 s for a GiB. Thread safe. */
+ * behind. Blocking. Thread safe. */
 int segment_create(const char *name, uint64_t bytes, unsigned flags,
 		   struct segment *ret_segment);
 /* Takes a descriptor that somebody else made (on failure it stays the
