@@ -41,6 +41,41 @@ struct config_tenant {
 	struct config_size dram; /* quota, a share of the node's; not set: all */
 };
 
+#define CONFIG_USERS_MAX 64
+#define CONFIG_LISTEN	 80  /* "ADDRESS:PORT", "[ADDRESS]:PORT", "off" */
+#define CONFIG_FILE	 256 /* a path */
+
+/* What a door beyond loopback must have, and may be told to do without. */
+enum config_without { CONFIG_WITHOUT_AUTH = 1, CONFIG_WITHOUT_TLS = 2 };
+
+struct config_user {
+	char name[CONFIG_NAME];
+	char tenant[CONFIG_NAME];    /* "": "default" */
+	uint8_t password_sha256[32]; /* passwords themselves are not kept */
+};
+
+struct config_resp {
+	char listen[CONFIG_LISTEN];
+	uint32_t chosen;  /* listen was given, it is not the default */
+	uint32_t without; /* enum config_without, bits */
+	uint32_t max_connections;
+	uint32_t has_password;
+	uint8_t password_sha256[32];			 /* of user "default" */
+	char certificate[CONFIG_FILE], key[CONFIG_FILE]; /* PEM; "": none */
+	char client_ca[CONFIG_FILE]; /* clients show a certificate of it */
+	uint64_t stall_ns;	     /* a connection may stand still so long */
+	uint32_t n_users, zero;
+	struct config_user users[CONFIG_USERS_MAX];
+};
+
+struct config_http {
+	char listen[CONFIG_LISTEN];
+	uint32_t chosen, without;
+	uint32_t has_token, zero;
+	uint8_t token_sha256[32];
+	char certificate[CONFIG_FILE], key[CONFIG_FILE];
+};
+
 struct node_config {
 	char socket[CONFIG_PATH];   /* "": the default path */
 	struct config_size dram;    /* a share is one of config_memory() */
@@ -56,6 +91,8 @@ struct node_config {
 	uint32_t slab_percent;	      /* of dram that its slabs may be */
 	uint32_t n_tenants;
 	struct config_tenant tenants[CONFIG_TENANTS_MAX];
+	struct config_resp resp;
+	struct config_http http;
 };
 
 /* dram 25 %, one tenant "default", and so on: onecopy.yaml(5). */

@@ -33,6 +33,63 @@ int loop_add(struct loop *l, int fd, unsigned events, loop_fn fn, void *ctx);
 int loop_change(struct loop *l, int fd, unsigned events);
 void loop_remove(struct loop *l, int fd); /* unknown fd: no effect */
 
+/* ---- operations: the loop does the I/O and tells how it went -----------------
+ *
+ * The kernel (io_uring), or the loop itself when a descriptor is ready (epoll),
+ * moves bytes between a socket and the caller's memory. Callbacks come from
+ * loop_run() alone, never from the call that starts or cancels an operation,
+ * and exactly one for each that was started; until it has come, the loop_op,
+ * the memory and the descriptor (open, unchanged) belong to the loop. Callbacks
+ * may start operations, also with the same loop_op.
+ *
+ * One receiving and one sending operation of a descriptor at a time. A
+ * descriptor is used by operations or by loop_add(), not both. Sockets only,
+ * non-blocking or not.
+ */
+struct loop_op;
+/* result: bytes, 0 (receiving: the peer has closed its side), or -errno;
+ * -ECANCELED after loop_cancel(), unless it was done before. */
+typedef void (*loop_op_fn)(struct loop_op *op, int64_t result);
+
+struct loop_op {
+	loop_op_fn fn; /* the caller's */
+	/* loop_receive_any(): where the bytes are; during the callback alone */
+	const char *data;
+	/* the loop's own */
+	struct loop_op *next, *prev;
+	uint64_t private_[10];
+};
+
+/* Most that one loop_receive_any() brings. */
+#define LOOP_ANY_BYTES 16384u
+
+enum loop_op_flags {
+	/* Nothing is expected yet: do not try before the descriptor is ready. */
+	LOOP_NOT_YET = 1,
+	/* Receive: all `len` bytes, or what came before the end or an error. */
+	LOOP_WHOLE = 2,
+	/* Send: more follows at once (MSG_MORE). */
+	LOOP_MORE = 4,
+};
+
+/* Up to len (> 0) bytes to `into`. 0, or -errno: nothing was started. */
+int loop_receive(struct loop *l, struct loop_op *op, int fd, void *into,
+		 size_t len, unsigned flags);
+/* What there is, `most` (1 .. LOOP_ANY_BYTES) bytes at most, in memory of the
+ * loop's: a descriptor that waits so costs no buffer. */
+int loop_receive_any(struct loop *l, struct loop_op *op, int fd, size_t most,
+		     unsigned flags);
+/* All bytes of up to LOOP_PIECES pieces (the array is copied, the bytes are
+ * not): the result is their sum, or what was sent before an error, or -errno
+ * when that was nothing. SIGPIPE is not raised. */
+#define LOOP_PIECES 4
+struct iovec;
+int loop_send(struct loop *l, struct loop_op *op, int fd,
+	      const struct iovec *pieces, unsigned n, unsigned flags);
+/* Asks that it ends soon; its callback comes. After it, or without anything
+ * under way: no effect. */
+void loop_cancel(struct loop *l, struct loop_op *op);
+
 /* Waits at most timeout_ns (0: polls; UINT64_MAX: for ever), calls callbacks.
  * Number of events handled, or -errno (EINTR is 0 events). */
 int loop_run(struct loop *l, uint64_t timeout_ns);
