@@ -39,11 +39,16 @@ void hist_init(struct hist *h)
 
 void hist_add(struct hist *h, uint64_t value)
 {
-	h->count++;
-	h->sum += value;
+	hist_add_n(h, value, 1);
+}
+
+void hist_add_n(struct hist *h, uint64_t value, uint64_t n)
+{
+	h->count += n;
+	h->sum += value * n;
 	h->min = MIN(h->min, value);
 	h->max = MAX(h->max, value);
-	h->bucket[bucket_of(value)]++;
+	h->bucket[bucket_of(value)] += n;
 }
 
 void hist_merge(struct hist *into, const struct hist *from)
