@@ -30,6 +30,7 @@
 struct server {
 	const struct node_config *config;
 	int control, listen;
+	int resp_listen, http_listen; /* -1: no such door */
 	struct loop *loop;
 	struct store *store;
 	struct native *native;
@@ -315,7 +316,12 @@ static int set_up(struct server *v)
 
 	if (r < 0)
 		return r;
-	v->listen = hold_set_take(&v->given, HOLD_LISTEN, 0, 0);
+	v->listen =
+		hold_set_take(&v->given, HOLD_LISTEN, 0, HOLD_LISTEN_NATIVE);
+	v->resp_listen =
+		hold_set_take(&v->given, HOLD_LISTEN, 0, HOLD_LISTEN_RESP);
+	v->http_listen =
+		hold_set_take(&v->given, HOLD_LISTEN, 0, HOLD_LISTEN_HTTP);
 	r = loop_create(backends[v->config->backend], &v->loop);
 	if (r == 0)
 		r = make_store(v);
@@ -354,7 +360,9 @@ int server_run(const struct node_config *config, int control)
 {
 	struct server v = { .config = config,
 			    .control = control,
-			    .listen = -1 };
+			    .listen = -1,
+			    .resp_listen = -1,
+			    .http_listen = -1 };
 	uint64_t start = clock_ns();
 	int r;
 
@@ -381,5 +389,7 @@ int server_run(const struct node_config *config, int control)
 	store_destroy(v.store);
 	loop_destroy(v.loop);
 	fd_close(v.listen);
+	fd_close(v.resp_listen);
+	fd_close(v.http_listen);
 	return r == 0 ? PROG_OK : PROG_SYSTEM;
 }
