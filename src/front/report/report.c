@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "front/report/report.h"
+#include <errno.h>
+#include <time.h>
+#include "base/clock.h"
+#include "front/report/json.h"
+
+void report_init(struct report *r, struct store *store, const struct loop *loop,
+		 const char *version)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	*r = (struct report){
+		.store = store,
+		.loop = loop,
+		.version = version,
+		.start_ns = clock_ns(),
+		.start_unix_ms = (uint64_t)ts.tv_sec * 1000 +
+				 (uint64_t)ts.tv_nsec / NS_PER_MS,
+	};
+}
+
+int report_door_add(struct report *r, const struct door *d)
+{
+	if (r->n_doors == DOORS_MAX)
+		return -ENOSPC;
+	r->door[r->n_doors++] = d;
+	return 0;
+}
+
+void report_door_remove(struct report *r, const struct door *d)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < r->n_doors; i++)
+		if (r->door[i] != d)
+			r->door[kept++] = r->door[i];
+	r->n_doors = kept;
+}
+
+void report_tenant(const struct pool *p, char ret_name[LAYOUT_NAME + 1])
+{
+	shared_load_bytes(ret_name, LAYOUT_NAME, p->m->header.tenant);
+	ret_name[LAYOUT_NAME] = '\0';
+}
+
+void json_shared(json_t *o, const char *name, const shared_u64 *words)
+{
+	char text[LAYOUT_NAME + 1] = "";
+
+	shared_load_bytes(text, LAYOUT_NAME, words);
+	json_object_set_new(o, name, json_string(text));
+}
+
+struct report_slots report_slots(const struct store_client *c)
+{
+	const struct client_header *h;
+
+	if (c->closed)
+		return (struct report_slots){ 0 };
+	h = &c->segment->header;
+	/* the client's own word: not trusted further than its slots go */
+	return (struct report_slots){
+		.pins = c->segment->slots,
+		.overflow = c->segment->slots + c->n_pins,
+		.n_pins = MIN(shared_load64(&h->pin_high), (uint64_t)c->n_pins),
+		.n_overflow = MIN(shared_load64(&h->overflow_high),
+				  (uint64_t)c->n_overflow),
+	};
+}
+
+static void add_live(void *ctx, struct store_client *c)
+{
+	uint64_t *counts = ctx;
+
+	for (unsigned i = 0; !c->closed && i < CLIENT_COUNTS; i++)
+		counts[client_counter_pool[i]] +=
+			shared_load64(&c->segment->header.counter[i]);
+}
+
+void report_counters(const struct report *r, struct pool *p, uint64_t *counts)
+{
+	for (unsigned i = 0; i < POOL_COUNTERS_USED; i++)
+		counts[i] = pool_counter(p, (enum pool_counter)i);
+	store_each_client(r->store, p, add_live, counts);
+}
+
+/* ---- check ------------------------------------------------------------------ */
+
+static void add_problem(void *ctx, const char *text)
+{
+	json_array_append_new(ctx, json_string(text));
+}
+
+json_t *report_check(const struct report *r, struct pool *pool)
+{
+	json_t *root = json_object(), *o = json_object();
+	json_t *problems = json_array();
+	struct pool_checked seen;
+
+	store_check(r->store, pool, add_problem, problems, &seen);
+	json_num(o, "slabs", seen.slabs);
+	json_num(o, "frames", seen.frames);
+	json_num(o, "sealed", seen.sealed);
+	json_num(o, "granted", seen.granted);
+	json_num(o, "free", seen.free);
+	json_num(o, "leaving", seen.doomed);
+	json_num(o, "index_entries", seen.index_entries);
+	json_object_set_new(root, "checked", o);
+	json_object_set_new(root, "problems", problems);
+	return root;
+}
