@@ -18,6 +18,7 @@
 
 #include <jansson.h>
 #include "front/door.h"
+#include "front/report/health.h"
 #include "loop/loop.h"
 
 #define REPORT_FAILURES_MAX 4
@@ -35,6 +36,7 @@ struct report {
 	 * in use". The program's texts. */
 	const char *failure[REPORT_FAILURES_MAX];
 	unsigned n_failures;
+	struct health_trend trend; /* report_tick()'s */
 };
 
 /* All from now; no doors. */
@@ -44,6 +46,12 @@ void report_init(struct report *r, struct store *store, const struct loop *loop,
  * effect. */
 int report_door_add(struct report *r, const struct door *d);
 void report_door_remove(struct report *r, const struct door *d);
+
+/* For what happened lately: called in each turn of the server, returns when it
+ * wants to be called again at the latest (as now_ns). */
+uint64_t report_tick(struct report *r, uint64_t now_ns);
+void report_health(const struct report *r, uint64_t now_ns,
+		   struct health *ret_health);
 
 /* New references; NULL: memory. pool NULL (stat alone, with sees_all): there is
  * none yet, what is of a pool is left out. */
@@ -57,8 +65,10 @@ json_t *report_check(const struct report *r, struct pool *pool);
 
 /* A pool's tenant, terminated. */
 void report_tenant(const struct pool *p, char ret_name[LAYOUT_NAME + 1]);
-/* A counter with what living clients count themselves. counts:
- * POOL_COUNTERS_USED. */
+/* Server starts since the oldest pool began. */
+uint64_t report_starts(const struct report *r);
+/* A pool's counters with what living clients count themselves.
+ * counts: POOL_COUNTERS_USED. */
 void report_counters(const struct report *r, struct pool *p, uint64_t *counts);
 
 #endif
