@@ -365,12 +365,13 @@ static int start(struct http *h)
 		{ MHD_OPTION_HTTPS_PRIORITIES, 0, NULL },
 		{ MHD_OPTION_END, 0, NULL },
 	};
-	CLEANUP(mem_free_at) char *versions = mem_dup(TLS_VERSIONS);
+	CLEANUP(mem_free_at) char *versions = NULL;
 	CLEANUP(mem_free_at) char *certificate = NULL;
 	CLEANUP(mem_free_at) char *key = NULL;
 	CLEANUP(fd_close_at) int fd = -1;
 
 	if (o->certificate) {
+		versions = mem_dup(TLS_VERSIONS);
 		certificate = mem_dup(o->certificate);
 		key = mem_dup(o->key);
 		tls[0].ptr_value = certificate;
