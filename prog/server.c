@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "exit.h"
 #include "front/native/native.h"
+#include "front/report/report.h"
 #include "keep.h"
 #include "loop/loop.h"
 #include "shm/segment.h"
@@ -34,6 +35,7 @@ struct server {
 	struct loop *loop;
 	struct store *store;
 	struct native *native;
+	struct report report; /* what the doors tell of the node */
 	struct hold_set given;
 	struct hold_ops hold;
 	bool stop, orphaned; /* orphaned: the keeper has died */
@@ -188,8 +190,12 @@ static int make_native(struct server *v)
 		.max_clients = v->config->max_clients,
 		.pins = v->config->pins,
 		.overflow = v->config->overflow_pins,
+		.report = &v->report,
 	};
 
+	report_init(&v->report, v->store, v->loop, ONECOPY_VERSION);
+	v->report.loop_wanted_epoll = v->config->backend ==
+				      CONFIG_BACKEND_EPOLL;
 	native_tenants(v, &o);
 	return native_create(&o, &v->native);
 }

@@ -89,3 +89,12 @@ uint64_t hist_quantile(const struct hist *h, double q)
 	}
 	return h->max;
 }
+
+uint64_t hist_upto(const struct hist *h, uint64_t value)
+{
+	uint64_t seen = 0;
+
+	for (unsigned i = 0; i < HIST_BUCKETS && bucket_edge(i) <= value; i++)
+		seen += h->bucket[i];
+	return seen;
+}
