@@ -21,6 +21,7 @@
 #define NODE_WAIT_NS (30 * NS_PER_S)
 #define NODE_STOP_NS (10 * NS_PER_S)
 #define NODE_POLL_NS (5 * NS_PER_MS)
+#define NODE_WORDS   32
 
 struct node {
 	pid_t pid;
@@ -78,22 +79,28 @@ static void node_remove_dir(struct node *n)
 	rmdir(n->dir);
 }
 
-_Noreturn static void node_exec(const struct node *n, uint64_t dram,
+_Noreturn static void node_exec(const struct node *n,
+				const struct node_options *options,
 				pid_t parent)
 {
 	char size[32];
-	const char *argv[8] = { "onecopy", "serve", "--socket", n->socket };
-	int log, in;
+	const char *argv[NODE_WORDS] = { "onecopy", "serve", "--socket",
+					 n->socket };
+	unsigned long long dram = options->dram;
+	int log, in, at = 4;
 
 	setpgid(0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (getppid() != parent)
 		_exit(1); /* the parent died before prctl() */
 	if (dram) {
-		snprintf(size, sizeof(size), "%llu", (unsigned long long)dram);
-		argv[4] = "--dram";
-		argv[5] = size;
+		snprintf(size, sizeof(size), "%llu", dram);
+		argv[at++] = "--dram";
+		argv[at++] = size;
 	}
+	for (const char *const *w = options->words; w && *w; w++)
+		if (at < NODE_WORDS - 1)
+			argv[at++] = *w;
 	in = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	log = open(n->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (in < 0 || log < 0)
@@ -181,7 +188,7 @@ static int node_wait(struct node *n, uint64_t wait_ns, char *error)
 	return r;
 }
 
-static int node_spawn(struct node *n, uint64_t dram)
+static int node_spawn(struct node *n, const struct node_options *options)
 {
 	pid_t parent = getpid();
 
@@ -192,7 +199,7 @@ static int node_spawn(struct node *n, uint64_t dram)
 	if (n->pid < 0)
 		return -errno;
 	if (n->pid == 0)
-		node_exec(n, dram, parent);
+		node_exec(n, options, parent);
 	n->parent = parent;
 	return 0;
 }
@@ -217,7 +224,7 @@ int node_start(const struct node_options *options, struct node **ret_node,
 	snprintf(n->socket, sizeof(n->socket), "%s/%s", n->dir, "node.sock");
 	if (options->socket)
 		snprintf(n->socket, sizeof(n->socket), "%s", options->socket);
-	r = node_spawn(n, options->dram);
+	r = node_spawn(n, options);
 	if (r) {
 		snprintf(error, NODE_ERROR, "fork: %s", strerror(-r));
 		goto fail;

@@ -25,9 +25,11 @@
 struct node;
 
 struct node_options {
-	uint64_t dram;	    /* bytes; 0: the server's default */
-	const char *socket; /* NULL: in the private directory */
-	uint64_t wait_ns;   /* until it answers; 0: 30 s */
+	uint64_t dram;		  /* bytes; 0: the server's default */
+	const char *socket;	  /* NULL: in the private directory */
+	uint64_t wait_ns;	  /* until it answers; 0: 30 s */
+	const char *const *words; /* more options of serve, NULL at the end;
+				     NULL: none */
 };
 
 #define NODE_ERROR 512
