@@ -30,6 +30,17 @@ struct attach {
 	size_t n_order;
 };
 
+/* What the last server was writing is lost with it; its slabs are this one's. */
+static bool owner_lives(const struct attach *a, uint64_t owner)
+{
+	return owner == CLIENT_SERVER || a->alive(a->ctx, owner);
+}
+
+static bool writer_lives(const struct attach *a, uint64_t owner)
+{
+	return owner != CLIENT_SERVER && a->alive(a->ctx, owner);
+}
+
 static int meta_attach(struct attach *a)
 {
 	struct pool *p = a->p;
@@ -200,6 +211,7 @@ static int sealed_attach(struct attach *a, struct pool_slab *s, uint32_t frame)
 	s->n_sealed++;
 	s->touched_sum += stamp;
 	p->touch_clock = MAX(p->touch_clock, stamp);
+	pool_parts_count(p, d, 1);
 	pool_count(p, POOL_C_sealed, 1);
 	pool_count(p, POOL_C_sealed_bytes,
 		   frame_extent_bytes(shared_load64(&d->extent)));
@@ -217,7 +229,7 @@ static int frame_attach(struct attach *a, struct pool_slab *s, uint32_t frame)
 	if (pool_frame_state(s, frame) == FRAME_LEAVING)
 		pool_frame_step(s, frame, FRAME_EV_RECOVER);
 	if (pool_frame_state(s, frame) == FRAME_GRANTED &&
-	    !a->alive(a->ctx, shared_load64(&s->desc[frame].owner)))
+	    !writer_lives(a, shared_load64(&s->desc[frame].owner)))
 		pool_frame_step(s, frame, FRAME_EV_OWNER_DIED);
 	switch (pool_frame_state(s, frame)) {
 	case FRAME_SEALED:
@@ -295,7 +307,7 @@ static void orphans_attach(struct attach *a)
 	for (uint32_t id = 1; id < a->p->slab_end; id++) {
 		struct pool_slab *s = a->p->slab[id];
 
-		if (s && s->owner && !a->alive(a->ctx, s->owner))
+		if (s && s->owner && !owner_lives(a, s->owner))
 			pool_slabs_orphan(a->p, s->owner);
 	}
 }

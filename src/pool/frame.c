@@ -118,12 +118,23 @@ static uint64_t payload_bytes(const struct pool_slab *s, uint32_t frame)
 	return frame_extent_bytes(shared_load64(&s->desc[frame].extent));
 }
 
+void pool_parts_count(struct pool *p, const struct frame_desc *d, int n)
+{
+	uint64_t part = shared_load64(&d->part);
+	uint32_t ns = frame_part_ns(part) - 1;
+	uint16_t group = frame_part_group(part);
+
+	if (ns < LAYOUT_NS_MAX && group < MATCH_GROUPS_MAX)
+		p->parts[ns][group] += (uint64_t)(int64_t)n;
+}
+
 /* A frame stops being resident: order and gauges. */
 static void not_resident(struct pool *p, struct pool_slab *s, uint32_t frame)
 {
 	p->policy_ops->remove(p->policy, s->base + frame);
 	s->touched_sum -= shared_load64(&s->desc[frame].touched);
 	s->n_sealed--;
+	pool_parts_count(p, &s->desc[frame], -1);
 	pool_count(p, POOL_C_sealed, -1ull);
 	pool_count(p, POOL_C_sealed_bytes, -payload_bytes(s, frame));
 }
@@ -143,6 +154,7 @@ int pool_frame_seal(struct pool *p, struct pool_slab *s, uint32_t frame,
 	s->n_granted--;
 	s->n_sealed++;
 	pool_count(p, POOL_C_granted, -1ull);
+	pool_parts_count(p, d, 1);
 	pool_count(p, POOL_C_sealed, 1);
 	pool_count(p, POOL_C_sealed_bytes, frame_extent_bytes(extent));
 	pool_count(p, POOL_C_seals, 1);

@@ -10,6 +10,7 @@
  *   item    a frame as a dense number, for arrays: slab.base + frame
  *   arena   frames that can replace each other: of one owner and one size.
  *           Owner 0: slabs whose writer has ended; nothing is granted there.
+ *           Owner CLIENT_SERVER: slabs that the server alone can write.
  *
  * pool/ knows how things change; when they should is store/'s business. One
  * thread. Nothing here waits.
@@ -80,6 +81,8 @@ struct pool {
 	uint64_t touch_clock;
 	uint64_t meta_bytes;
 	uint64_t making_bytes; /* store/'s: of slabs on their way */
+	/* sealed parts, by namespace - 1 and group */
+	uint64_t parts[LAYOUT_NS_MAX][MATCH_GROUPS_MAX];
 	const struct hold_ops *hold;
 };
 
@@ -199,6 +202,8 @@ static inline bool pool_slab_empty(const struct pool_slab *s)
 }
 /* Payload as the server sees it (mapped at first use); NULL when refused. */
 const uint8_t *pool_payload(struct pool_slab *s, uint32_t frame);
+/* The same for writing, in a slab of CLIENT_SERVER. */
+uint8_t *pool_payload_own(struct pool_slab *s, uint32_t frame);
 
 /* ---- the index (pool/index.c) */
 int pool_index_reserve(struct pool *p, uint64_t entries); /* grows */

@@ -7,6 +7,15 @@ uint64_t shape_exact(uint64_t bytes)
 	return ALIGN_UP(MAX(bytes, 1ull), PAGE_BYTES);
 }
 
+#define SMALL_LEAST 512ull
+
+uint64_t shape_small(uint64_t bytes)
+{
+	if (bytes > PAGE_BYTES / 2)
+		return shape_class(bytes);
+	return MAX(round_up_pow2(MAX(bytes, 1ull)), SMALL_LEAST);
+}
+
 uint64_t shape_class(uint64_t bytes)
 {
 	uint64_t exact = shape_exact(bytes);
@@ -32,5 +41,7 @@ uint32_t shape_frames(uint64_t frame_bytes, uint64_t slab_bytes, uint64_t room)
 	uint64_t frames = MAX(slab_bytes / frame_bytes, 1ull);
 
 	frames = MIN(frames, room / frame_bytes);
+	if (frame_bytes < PAGE_BYTES) /* a segment is whole pages */
+		frames -= frames % (PAGE_BYTES / frame_bytes);
 	return (uint32_t)MIN(frames, (uint64_t)FRAME_IN_SLAB_MAX);
 }

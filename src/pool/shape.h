@@ -12,6 +12,9 @@
 
 #include "base/compiler.h"
 
+/* Small things of the server's own, which nobody maps page by page: 512, 1024 or
+ * 2048 bytes, else shape_class(). */
+uint64_t shape_small(uint64_t bytes);
 uint64_t shape_exact(uint64_t bytes);
 uint64_t shape_class(uint64_t bytes);
 

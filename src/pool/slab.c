@@ -76,6 +76,8 @@ static uint32_t owner_uid(const struct pool *p, uint64_t owner)
 {
 	const struct client_record *rec = &p->m->client[client_id_index(owner)];
 
+	if (owner == CLIENT_SERVER)
+		return UID_SERVER;
 	return (uint32_t)shared_load64(&rec->pid_uid);
 }
 
@@ -339,7 +341,10 @@ const uint8_t *pool_payload(struct pool_slab *s, uint32_t frame)
 	if (!s->payload.base) {
 		void *base = fault_point(FAULT_MAP)
 				     ? MAP_FAILED
-				     : mmap(NULL, s->payload.bytes, PROT_READ,
+				     : mmap(NULL, s->payload.bytes,
+					    s->owner == CLIENT_SERVER
+						    ? PROT_READ | PROT_WRITE
+						    : PROT_READ,
 					    MAP_SHARED, s->payload.fd, 0);
 
 		if (base == MAP_FAILED)
@@ -348,4 +353,10 @@ const uint8_t *pool_payload(struct pool_slab *s, uint32_t frame)
 	}
 	return (const uint8_t *)s->payload.base +
 	       (uint64_t)frame * s->frame_bytes;
+}
+
+uint8_t *pool_payload_own(struct pool_slab *s, uint32_t frame)
+{
+	must(s->owner == CLIENT_SERVER);
+	return (uint8_t *)(uintptr_t)pool_payload(s, frame);
 }

@@ -223,6 +223,11 @@ static inline uint32_t client_id_index(uint64_t id)
 {
 	return (uint32_t)(id & 0xffff) % LAYOUT_CLIENTS_MAX;
 }
+/* The server itself, as the owner of slabs that nobody else can write. Never a
+ * client's: their incarnations begin at 1. */
+#define CLIENT_SERVER 0xffffull
+/* slab_record.writer_uid of such slabs: no process of any user could write it. */
+#define UID_SERVER UINT32_MAX
 static inline uint64_t client_id(uint64_t incarnation, uint32_t index)
 {
 	return incarnation << 16 | index;
@@ -242,8 +247,8 @@ struct slab_record {
 	shared_u64 frames_kind; /* frames << 32 | enum segment_kind */
 	shared_u64 bytes;	/* of the payload segment */
 	shared_u64 desc_bytes;	/* of the descriptor segment */
-	shared_u64 owner;	/* client id; 0: only the server writes, or
-				   its owner has ended */
+	shared_u64 owner;	/* client id, or CLIENT_SERVER; 0: its owner has
+				   ended */
 	shared_u64 writer_uid;	/* user id that could write this memory last: it
 				   is given to no other user */
 	shared_u64 retire_epoch; /* region_epoch at which RETIRING began */

@@ -317,6 +317,8 @@ void store_check(struct store *s, struct pool *p,
 
 	pool_check(p, problem, ctx, ret_checked);
 	store_each_client(s, p, add_granted, &g);
+	if (s->local[p->number])
+		add_granted(&g, s->local[p->number]);
 	if (g.granted != ret_checked->granted)
 		problem(ctx, "frames lent and frames that clients hold differ");
 }

@@ -158,6 +158,8 @@ static void judge(struct store *s, struct pool *p)
 		if (c && !c->closed)
 			judge_client(&s->batch, p, c);
 	}
+	if (s->local[p->number])
+		judge_client(&s->batch, p, s->local[p->number]);
 }
 
 static bool any_pinned(const struct evict_batch *b)

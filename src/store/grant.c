@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include "base/fault.h"
 #include <onecopy/onecopy.h>
+#include "pool/shape.h"
 #include "store/internal.h"
 
 static bool repeated(struct store_client *c, const struct ring_call *call,
@@ -33,6 +34,25 @@ static bool repeated(struct store_client *c, const struct ring_call *call,
 	return false;
 }
 
+/* Somebody has it, or the client has too much. The server's own client writes
+ * what replaces the old, and its doors have limits of their own. */
+static bool grant_refused(struct store_client *c, const struct ring_call *call,
+			  struct ring_answer *answer)
+{
+	struct pool *p = c->pool;
+	uint32_t frame;
+	struct pool_slab *slab = pool_find(p, call->key, call->part, &frame);
+
+	if (slab) {
+		pool_frame_touch(p, slab, frame);
+		pool_count(p, POOL_C_exists, 1);
+		answer_set(answer, OC_EXISTS);
+		return true;
+	}
+	answer_set(answer, -EDQUOT);
+	return c->granted >= c->store->options.grants_per_client;
+}
+
 /* 0: answered, 1: no room now */
 static int grant_try(struct store_client *c, const struct ring_call *call,
 		     uint32_t want, struct ring_answer *answer)
@@ -50,15 +70,9 @@ static int grant_try(struct store_client *c, const struct ring_call *call,
 	answer_set(answer, r);
 	if (r < 0)
 		return 0;
-	slab = pool_find(p, call->key, call->part, &frame);
-	if (slab) {
-		pool_frame_touch(p, slab, frame);
-		pool_count(p, POOL_C_exists, 1);
-		answer_set(answer, OC_EXISTS);
-		return 0;
-	}
-	answer_set(answer, -EDQUOT);
-	if (c->granted >= c->store->options.grants_per_client)
+	if (c->local)
+		frame_bytes = shape_small(frame_extent_bytes(call->extent));
+	else if (grant_refused(c, call, answer))
 		return 0;
 	r = room_find(c, frame_bytes, want, &item);
 	answer_set(answer, r);
@@ -78,7 +92,7 @@ static bool pending_push(struct store_client *c, const struct ring_call *call)
 	struct store *s = c->store;
 
 	/* an honest client has no more slots to wait in */
-	if (c->waiting >= RING_SLOTS)
+	if (c->waiting >= RING_SLOTS && !c->local)
 		return false;
 	if (s->n_pending == s->pending_cap) {
 		size_t cap = MAX(2 * s->pending_cap, (size_t)64);

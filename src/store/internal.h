@@ -39,6 +39,7 @@ struct store {
 	struct maker *maker;
 	struct pool *pool[STORE_POOLS_MAX];
 	struct store_client *client[STORE_POOLS_MAX][LAYOUT_CLIENTS_MAX];
+	struct store_client *local[STORE_POOLS_MAX]; /* store/local.h */
 	struct pending_grant *pending;
 	size_t n_pending, pending_cap;
 	uint64_t pass;	     /* over the waiting grants */
@@ -62,6 +63,9 @@ void client_free(struct store_client *c);
 bool client_owns_slabs(const struct store_client *c);
 /* Ends closed clients that own nothing any more. */
 void clients_tick(struct store *s);
+
+/* store/local.c */
+void local_free(struct store_client *c);
 
 /* store/evict.c */
 /* Starts a batch; adds the block of a sealed frame (all its parts) and marks

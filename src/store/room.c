@@ -39,7 +39,7 @@ static uint64_t share_left(const struct store_client *c)
 	uint64_t share = o->limit_bytes / 100 * o->slab_percent;
 	uint64_t mine = pool_owned_bytes(c->pool, c->id) + c->making_bytes;
 
-	if (o->slab_percent >= 100)
+	if (o->slab_percent >= 100 || c->local)
 		share = o->limit_bytes;
 	return share - MIN(mine, share);
 }
@@ -93,7 +93,9 @@ static struct store_client *asker(const struct store *s,
 				  const struct maker_job *job)
 {
 	struct store_client *c =
-		s->client[job->pool][client_id_index(job->owner)];
+		job->owner == CLIENT_SERVER
+			? s->local[job->pool]
+			: s->client[job->pool][client_id_index(job->owner)];
 
 	return c && c->id == job->owner && !c->closed ? c : NULL;
 }
@@ -456,7 +458,7 @@ int room_find(struct store_client *c, uint64_t frame_bytes, uint32_t want,
 	if (item == POOL_NO_ITEM) {
 		if (p->arena[arena].making >= MAKING_MAX)
 			return 1;
-		if (room_for_slab(c) >= frame_bytes)
+		if (room_for_slab(c) >= MAX(frame_bytes, PAGE_BYTES))
 			return ask_for_slab(c, arena) == 0 ? 1 : -ENOMEM;
 		r = make_room(c, arena, want);
 		/* a reshaped slab may have brought a new arena number */

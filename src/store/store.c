@@ -52,6 +52,7 @@ void store_destroy(struct store *s)
 	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
 		for (uint32_t i = 0; i < LAYOUT_CLIENTS_MAX; i++)
 			client_free(s->client[n][i]);
+		local_free(s->local[n]);
 		pool_destroy(s->pool[n]);
 	}
 	maker_destroy(s->maker);

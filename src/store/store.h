@@ -33,6 +33,7 @@ struct store_client {
 	uint32_t n_pins, n_overflow;
 	bool read_only;
 	bool closed; /* said good bye; its process lives and owns slabs */
+	bool local;  /* the server itself: store/local.h */
 	uint64_t touch_head;
 	uint32_t overflow_hint;
 	uint64_t granted;      /* frames lent to it now */
