@@ -108,6 +108,46 @@ void bench_report(struct bench *b, const struct bench_figure *f, double *values,
 		json_array_append_new(b->figures, one);
 }
 
+void bench_inform(struct bench *b, const char *name, const char *unit,
+		  double *values, uint32_t n)
+{
+	double value = bench_median(values, n);
+	double spread = value > 0 ? (values[n - 1] - values[0]) / value : 0;
+	json_t *one;
+
+	if (!b->figures) {
+		bench_says(NULL);
+		printf("  %-28s %12.*f %-6s spread %.1f %%\n", name,
+		       fabs(value) < 100 && value != floor(value) ? 3 : 0,
+		       value, unit, 100 * spread);
+		return;
+	}
+	one = json_pack("{s:s,s:f,s:s,s:n,s:n,s:n,s:n,s:n,s:i,s:f,s:n,s:O}",
+			"figure", name, "value", value, "unit", unit, "against",
+			"ratio", "sense", "wanted", "holds", "runs", (int)n,
+			"spread", spread, "note", "machine", b->machine);
+	if (one)
+		json_array_append_new(b->figures, one);
+}
+
+void bench_unmeasured(struct bench *b, const char *name, const char *why)
+{
+	json_t *one;
+
+	if (!b->figures) {
+		bench_says(NULL);
+		printf("%-22s %12s\n%22s * %s\n", name, "not measured", "",
+		       why);
+		return;
+	}
+	one = json_pack("{s:s,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:i,s:n,s:s,s:O}",
+			"figure", name, "value", "unit", "against", "ratio",
+			"sense", "wanted", "holds", "runs", 0, "spread", "note",
+			why, "machine", b->machine);
+	if (one)
+		json_array_append_new(b->figures, one);
+}
+
 /* ---- the machine ----------------------------------------------------------------- */
 
 static void machine_cpu(char *text, size_t cap)

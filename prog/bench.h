@@ -45,6 +45,11 @@ struct bench_figure {
 /* Sorts `values`. */
 void bench_report(struct bench *b, const struct bench_figure *f, double *values,
 		  uint32_t n);
+/* A value that is told and judges nothing. Sorts `values`. */
+void bench_inform(struct bench *b, const char *name, const char *unit,
+		  double *values, uint32_t n);
+/* A figure that cannot be measured here, and why. */
+void bench_unmeasured(struct bench *b, const char *name, const char *why);
 double bench_median(double *values, uint32_t n);
 
 /* True when the bench has to end: asked to, or out of time (says so once). */
@@ -62,5 +67,6 @@ int bench_local(struct bench *b);
 int bench_put(struct bench *b);
 int bench_memory(struct bench *b);
 int bench_restart(struct bench *b);
+int bench_resp(struct bench *b);
 
 #endif

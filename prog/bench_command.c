@@ -12,15 +12,15 @@
 
 #define BENCH_TIME_NS (300 * NS_PER_S)
 
-/* In the order of `all`: those that share the large pool follow each other,
- * and the one that kills its server comes last. */
+/* In the order of `all`: those that share the large pool follow each other and
+ * the one that needs as much memory besides, and the one that kills its server
+ * comes last. */
 static const struct {
 	const char *name;
 	int (*run)(struct bench *b);
 } benches[] = {
-	{ "put", bench_put },
-	{ "local", bench_local },
-	{ "memory", bench_memory },
+	{ "resp", bench_resp },	      { "put", bench_put },
+	{ "local", bench_local },     { "memory", bench_memory },
 	{ "restart", bench_restart },
 };
 
@@ -55,8 +55,8 @@ static int bench_select(const struct cli *c, unsigned *ret_set)
 		} else {
 			near = text_nearest(word, names, n + 1);
 			return cli_fail(c->command, PROG_USAGE,
-					"no bench %s%s%s; there are put, "
-					"local, memory, restart and all",
+					"no bench %s%s%s; there are resp, "
+					"put, local, memory, restart and all",
 					word, near ? ", did you mean " : "",
 					near ? near : "");
 		}
@@ -146,7 +146,7 @@ static int bench_run(const struct command *self, int argc, char **argv)
 const struct command command_bench = {
 	.name = "bench",
 	.summary = "measure against a peer or a limit",
-	.usage = "[OPTIONS] NAME...  (put, local, memory, restart, all)",
+	.usage = "[OPTIONS] NAME...  (resp, put, local, memory, restart, all)",
 	.options = bench_options,
 	.run = bench_run,
 };
