@@ -182,7 +182,7 @@ int resp_put_command(char *at, size_t cap, unsigned version,
 	PUT(&o, resp_put_integer, c->step);
 	put_names(&o, categories(c->flags), category_names);
 	for (unsigned i = 0; i < 3; i++)
-		PUT(&o, resp_put_array, 0);
+		PUT(&o, resp_put_set, version, 0);
 	return o.n;
 }
 

@@ -155,7 +155,7 @@ TEST(command_entries)
 	       resp_put_command, 2, RESP_CMD_GET);
 	WRITES("*10\r\n$4\r\nmset\r\n:-3\r\n~2\r\n+write\r\n+denyoom\r\n"
 	       ":1\r\n:-1\r\n:2\r\n~3\r\n+@string\r\n+@write\r\n+@slow\r\n"
-	       "*0\r\n*0\r\n*0\r\n",
+	       "~0\r\n~0\r\n~0\r\n",
 	       resp_put_command, 3, RESP_CMD_MSET);
 	WRITES("$-1\r\n", resp_put_command, 2, RESP_CMD_NONE);
 	WRITES("_\r\n", resp_put_command, 3, RESP_CMD_NONE);
