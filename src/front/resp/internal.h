@@ -164,6 +164,7 @@ struct conn {
 	bool large;	 /* its last command carried a long value */
 	bool again;	 /* the command in hand goes on: it is parsed already */
 	bool value_due;	 /* the parser stands before a long value */
+	bool stranger;	 /* its user may not use the tenant */
 	bool queued;	 /* its value waits for others' to be complete */
 	uint32_t resume; /* where a command goes on that does so later */
 	uint64_t walk;	 /* FLUSHDB's */
@@ -202,6 +203,7 @@ struct resp_door {
 	uint32_t batch[RESP_KINDS]; /* how many, by kind */
 	struct resp_parser parser;
 	bool accepting;
+	bool peers_known; /* front/peer.h works here */
 	uint8_t password_sha256[32];
 	struct resp_user users[RESP_USERS_MAX];
 };
