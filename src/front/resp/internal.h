@@ -26,7 +26,7 @@
 #define RESP_INLINE_MAX 16384u
 /* Bytes of a long value that are moved and hashed at a time: they stay in the
  * core's cache in between. */
-#define RESP_PIECE (256u << 10)
+#define RESP_PIECE (64u << 10)
 /* Replies that wait for the socket, beyond which no command is taken. */
 #define RESP_OUT_MAX (256u << 10)
 /* How long a SET waits for room. */
