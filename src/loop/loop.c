@@ -17,6 +17,7 @@ static int open_with(struct loop *l, const struct loop_ops *ops)
 
 	must(ops->name && ops->open && ops->close && ops->add && ops->change &&
 	     ops->remove && ops->again && ops->wait);
+	must(ops->cancel && ops->completed && ops->work && ops->forget);
 	err = ops->open(l);
 	if (err == 0)
 		l->ops = ops;
@@ -30,6 +31,10 @@ int loop_create(enum loop_backend backend, struct loop **ret_loop)
 
 	if (!l)
 		return -ENOMEM;
+	ops_init(&l->due);
+	ops_init(&l->waiting);
+	ops_init(&l->doomed);
+	ops_init(&l->done);
 	if (backend != LOOP_EPOLL)
 		err = open_with(l, &loop_uring_ops);
 	/* io_uring is refused by containers' filters and by limits on locked
@@ -44,11 +49,32 @@ int loop_create(enum loop_backend backend, struct loop **ret_loop)
 	return 0;
 }
 
+/* The kernel may still write into their memory, so it is waited for: it ends
+ * what was cancelled at once. */
+static void end_operations(struct loop *l)
+{
+	l->closing = l->running = true;
+	while (ops_any(l)) {
+		int n;
+
+		ops_cancel_all(l);
+		n = l->ops->wait(l, ops_first(&l->done) ? 0 : UINT64_MAX);
+		must(n >= 0);
+		for (int i = 0; i < n; i++)
+			if (l->fetched[i].tag & LOOP_TAG_OP)
+				l->ops->completed(l, &l->fetched[i]);
+		ops_run_done(l);
+		l->ops->work(l);
+	}
+	l->running = false;
+}
+
 void loop_destroy(struct loop *l)
 {
 	if (!l)
 		return;
 	must(!l->running);
+	end_operations(l);
 	l->ops->close(l);
 	free(l->watches);
 	free(l);
@@ -59,7 +85,7 @@ const char *loop_backend_name(const struct loop *l)
 	return l->ops->name;
 }
 
-static int make_room(struct loop *l, int fd)
+int loop_make_room(struct loop *l, int fd)
 {
 	unsigned n = (unsigned)round_up_pow2((uint64_t)fd + 1);
 	struct loop_watch *grown;
@@ -78,8 +104,8 @@ static int make_room(struct loop *l, int fd)
 
 static uint32_t next_generation(struct loop *l)
 {
-	if (++l->generation == 0)
-		l->generation = 1; /* tag 0 is nobody's */
+	/* tag 0 is nobody's; the highest bit is LOOP_TAG_OP */
+	l->generation = l->generation >= INT32_MAX ? 1 : l->generation + 1;
 	return l->generation;
 }
 
@@ -112,9 +138,11 @@ int loop_add(struct loop *l, int fd, unsigned events, loop_fn fn, void *ctx)
 		return -EEXIST;
 	err = check_fd(fd);
 	if (err == 0)
-		err = make_room(l, fd);
+		err = loop_make_room(l, fd);
 	if (err < 0)
 		return err;
+	if (l->watches[fd].used)
+		return -EEXIST;
 	l->watches[fd] = (struct loop_watch){
 		.fn = fn,
 		.ctx = ctx,
@@ -168,6 +196,8 @@ static bool dispatch(struct loop *l, const struct loop_event *e, int *err)
 	unsigned events;
 	int again;
 
+	if (e->tag & LOOP_TAG_OP)
+		return l->ops->completed(l, e) > 0;
 	if (!w)
 		return false;
 	events = e->events & (w->events | LOOP_HUP);
@@ -188,12 +218,14 @@ int loop_run(struct loop *l, uint64_t timeout_ns)
 	must(!l->running);
 	if (fault_point(FAULT_IO))
 		return -EIO;
-	n = l->ops->wait(l, timeout_ns);
+	n = l->ops->wait(l, ops_first(&l->done) ? 0 : timeout_ns);
 	if (n < 0)
 		return n;
 	l->running = true;
 	for (int i = 0; i < n; i++)
 		handled += dispatch(l, &l->fetched[i], &err);
+	handled += ops_run_done(l);
+	handled += l->ops->work(l);
 	l->running = false;
 	return err < 0 ? err : handled;
 }

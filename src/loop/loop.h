@@ -9,6 +9,8 @@
  * An event says that a descriptor was ready when the kernel told it; what
  * somebody read since then is gone. So callbacks read and write without
  * blocking. Regular files and folders are refused (-EPERM).
+ *
+ * All calls come from the thread that created the loop.
  */
 #ifndef ONECOPY_LOOP_LOOP_H
 #define ONECOPY_LOOP_LOOP_H
@@ -24,6 +26,9 @@ typedef void (*loop_fn)(void *ctx, int fd, unsigned events);
 
 /* -ENOSYS when the backend asked for is not to be had. */
 int loop_create(enum loop_backend backend, struct loop **ret_loop);
+/* Operations under way are ended: each has its callback, from here, with
+ * -ECANCELED or what it had come to, and can start no other (-ECANCELED).
+ * Registrations simply end. */
 void loop_destroy(struct loop *l);
 const char *loop_backend_name(const struct loop *l);
 
@@ -40,24 +45,27 @@ void loop_remove(struct loop *l, int fd); /* unknown fd: no effect */
  * loop_run() alone, never from the call that starts or cancels an operation,
  * and exactly one for each that was started; until it has come, the loop_op,
  * the memory and the descriptor (open, unchanged) belong to the loop. Callbacks
- * may start operations, also with the same loop_op.
+ * may start operations, also with the same loop_op, or free it.
  *
- * One receiving and one sending operation of a descriptor at a time. A
- * descriptor is used by operations or by loop_add(), not both. Sockets only,
- * non-blocking or not.
+ * One receiving and one sending operation of a descriptor at a time (-EBUSY). A
+ * descriptor is used by operations or by loop_add(), not both (-EEXIST).
+ * Sockets only, non-blocking or not; what is not a socket is told by the
+ * callback.
  */
 struct loop_op;
 /* result: bytes, 0 (receiving: the peer has closed its side), or -errno;
- * -ECANCELED after loop_cancel(), unless it was done before. */
+ * -ECANCELED after loop_cancel(), unless it was done before, or bytes had been
+ * moved already (then their number). */
 typedef void (*loop_op_fn)(struct loop_op *op, int64_t result);
 
+/* All zero before its first use. */
 struct loop_op {
 	loop_op_fn fn; /* the caller's */
 	/* loop_receive_any(): where the bytes are; during the callback alone */
 	const char *data;
 	/* the loop's own */
 	struct loop_op *next, *prev;
-	uint64_t private_[10];
+	uint64_t private_[20];
 };
 
 /* Most that one loop_receive_any() brings. */
@@ -80,15 +88,23 @@ int loop_receive(struct loop *l, struct loop_op *op, int fd, void *into,
 int loop_receive_any(struct loop *l, struct loop_op *op, int fd, size_t most,
 		     unsigned flags);
 /* All bytes of up to LOOP_PIECES pieces (the array is copied, the bytes are
- * not): the result is their sum, or what was sent before an error, or -errno
- * when that was nothing. SIGPIPE is not raised. */
+ * not; together more than 0): the result is their sum, or what was sent before
+ * an error, or -errno when that was nothing. SIGPIPE is not raised. */
 #define LOOP_PIECES 4
 struct iovec;
 int loop_send(struct loop *l, struct loop_op *op, int fd,
 	      const struct iovec *pieces, unsigned n, unsigned flags);
+/* Nothing but a callback (result 0) by the next loop_run(), which does not
+ * sleep before it. One that is asked for by such a callback comes a turn later:
+ * descriptors have theirs in between. */
+void loop_soon(struct loop *l, struct loop_op *op);
 /* Asks that it ends soon; its callback comes. After it, or without anything
  * under way: no effect. */
 void loop_cancel(struct loop *l, struct loop_op *op);
+/* Before a descriptor that operations used is closed, or given to loop_add():
+ * the loop keeps it watched between operations, and cannot see that its number
+ * is another file. No operation of it is under way. Unknown fd: no effect. */
+void loop_forget(struct loop *l, int fd);
 
 /* Waits at most timeout_ns (0: polls; UINT64_MAX: for ever), calls callbacks.
  * Number of events handled, or -errno (EINTR is 0 events). */

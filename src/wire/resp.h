@@ -17,12 +17,10 @@
 
 #include "base/compiler.h"
 
-#define RESP_ARGS_MAX 1024u
-#define RESP_LINE_MAX (64u << 10) /* an inline command, a length's line */
-#define RESP_COMMAND_MAX \
-	(1u << 20)		   /* bytes of one command, large values not
-					counted */
-#define RESP_BULK_MAX (512u << 20) /* a value: Redis's proto-max-bulk-len */
+#define RESP_ARGS_MAX	 1024u
+#define RESP_LINE_MAX	 (64u << 10)  /* an inline command */
+#define RESP_COMMAND_MAX (1u << 20)   /* of one, large values not counted */
+#define RESP_BULK_MAX	 (512u << 20) /* a value: Redis's proto-max-bulk-len */
 
 struct resp_arg {
 	uint32_t at, len; /* bytes of data */

@@ -8,36 +8,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "loop/loop.h"
-
-static struct loop *loop_of(enum loop_backend backend)
-{
-	struct loop *l = NULL;
-	int err = loop_create(backend, &l);
-
-	if (err == -ENOSYS && backend == LOOP_URING)
-		SKIP("io_uring is refused here");
-	CHECK_OK(err);
-	return l;
-}
-
-#define BOTH(name_)                                         \
-	static void case_##name_(struct loop *l);           \
-	static void over_##name_(enum loop_backend backend) \
-	{                                                   \
-		struct loop *l = loop_of(backend);          \
-                                                            \
-		case_##name_(l);                            \
-		loop_destroy(l);                            \
-	}                                                   \
-	TEST(name_##_epoll)                                 \
-	{                                                   \
-		over_##name_(LOOP_EPOLL);                   \
-	}                                                   \
-	TEST(name_##_uring)                                 \
-	{                                                   \
-		over_##name_(LOOP_URING);                   \
-	}                                                   \
-	static void case_##name_(struct loop *l)
+#include "tests/loop/both.h"
 
 struct seen {
 	struct loop *loop;
