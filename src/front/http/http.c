@@ -56,14 +56,15 @@ static void count(struct http *h, enum door_counter c, uint64_t n)
 }
 
 static void count_answer(struct http *h, const struct http_answer *a,
-			 uint64_t start_ns)
+			 const char *method, uint64_t start_ns)
 {
 	count(h, DOOR_C_requests, 1);
 	if (a->status >= 400)
 		count(h, DOOR_C_errors, 1);
 	if (a->status == MHD_HTTP_UNAUTHORIZED)
 		count(h, DOOR_C_auth_failures, 1);
-	count(h, DOOR_C_sent_bytes, a->bytes);
+	if (strcmp(method, "HEAD") != 0)
+		count(h, DOOR_C_sent_bytes, a->bytes);
 	/* the library sends the first bytes when its handler returns */
 	hist_add(&h->door.time_ns[a->kind], clock_ns() - start_ns);
 }
@@ -207,9 +208,7 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *c,
 	} else {
 		answer_request(h, c, path, &a);
 	}
-	if (!strcmp(method, "HEAD"))
-		count(h, DOOR_C_sent_bytes, 0 - a.bytes); /* told, not sent */
-	count_answer(h, &a, start);
+	count_answer(h, &a, method, start);
 	return send_answer(h, c, &a);
 }
 
