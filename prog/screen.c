@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -34,10 +35,25 @@ static void screen_catch(void (*handler)(int))
 		sigaction(signals[i], &action, NULL);
 }
 
+/* Past stdio, which loses what a signal interrupts. */
+static int screen_write(const char *text, size_t bytes)
+{
+	while (bytes > 0) {
+		ssize_t n = write(STDOUT_FILENO, text, bytes);
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n > 0) {
+			text += n;
+			bytes -= (size_t)n;
+		}
+	}
+	return 0;
+}
+
 static void screen_put(const char *text)
 {
-	fputs(text, stdout);
-	fflush(stdout);
+	screen_write(text, strlen(text));
 }
 
 void screen_open(void)
@@ -89,7 +105,8 @@ static void screen_size(size_t *rows, size_t *columns)
 
 /* A character of UTF-8 takes a column; what would move the cursor or speak to
  * the terminal (names are whatever clients say) becomes '?'. */
-static void screen_line(const char *text, size_t bytes, size_t columns)
+static void screen_line(FILE *out, const char *text, size_t bytes,
+			size_t columns)
 {
 	size_t used = 0;
 
@@ -102,32 +119,46 @@ static void screen_line(const char *text, size_t bytes, size_t columns)
 		/* C1 controls are 0xc2 0x80 .. 0x9f */
 		if (c == 0xc2 && i + 1 < bytes &&
 		    (unsigned char)text[i + 1] < 0xa0) {
-			putchar('?');
+			putc('?', out);
 			i++;
 		} else {
-			putchar(c < 0x20 || c == 0x7f ? '?' : c);
+			putc(c < 0x20 || c == 0x7f ? '?' : c, out);
 		}
 	}
-	fputs("\033[K", stdout);
+	fputs("\033[K", out);
 }
 
-int screen_draw(const char *text, size_t bytes)
+static void screen_page(FILE *out, const char *text, size_t bytes)
 {
 	const char *end = text + bytes;
 	size_t rows, columns;
 
 	screen_size(&rows, &columns);
-	fputs("\033[H", stdout);
+	fputs("\033[H", out);
 	for (size_t row = 0; row < rows && text < end; row++) {
 		const char *stop = memchr(text, '\n', (size_t)(end - text));
 		size_t n = (size_t)((stop ? stop : end) - text);
 
 		/* none after the last line: it would scroll */
 		if (row)
-			fputs("\n", stdout);
-		screen_line(text, n, columns);
+			fputs("\n", out);
+		screen_line(out, text, n, columns);
 		text += n + 1;
 	}
-	fputs("\033[J", stdout);
-	return fflush(stdout) ? -errno : 0;
+	fputs("\033[J", out);
+}
+
+int screen_draw(const char *text, size_t bytes)
+{
+	char *page = NULL;
+	size_t n = 0;
+	FILE *out = open_memstream(&page, &n);
+	int r;
+
+	if (!out)
+		return -errno;
+	screen_page(out, text, bytes);
+	r = fclose(out) ? -ENOMEM : screen_write(page, n);
+	free(page);
+	return r;
 }
