@@ -41,9 +41,9 @@ static void become(int master, const char *socket)
 	fd = open(name, O_RDWR | O_CLOEXEC);
 	CHECK_INT(fd, >=, 0);
 	CHECK_OK(ioctl(fd, TIOCSCTTY, 0));
-	dup2(fd, 0);
-	dup2(fd, 1);
-	dup2(fd, 2);
+	dup2(fd, 0); /* words: its own terminal */
+	dup2(fd, 1); /* words: its own terminal */
+	dup2(fd, 2); /* words: its own terminal */
 	execl(getenv("ONECOPY_BIN"), "onecopy", "stat", "--node", socket,
 	      "--watch", "1", NULL);
 	_exit(127);
@@ -254,7 +254,7 @@ TEST(no_terminal_no_screen)
 	watch = fork();
 	CHECK_INT(watch, >=, 0);
 	if (watch == 0) {
-		dup2(fds[1], 1);
+		dup2(fds[1], 1); /* words: its own output */
 		execl(getenv("ONECOPY_BIN"), "onecopy", "stat", "--node",
 		      socket, "--watch", "1", NULL);
 		_exit(127);
