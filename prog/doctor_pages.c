@@ -53,7 +53,7 @@ void doctor_judge_pages(const struct doctor *d, const struct doctor_pages *p,
 		doctor_number(r, "latency_4k_ns", p->small_ns);
 	if (p->huge_ns > 0)
 		doctor_number(r, "latency_2m_ns", p->huge_ns);
-	doctor_value(r, "transparent: %s, shared: %s, MADV_COLLAPSE %s",
+	doctor_value(r, "transparent: %s, shared: %s, MADV_COLLAPSE: %s",
 		     enabled[0] ? enabled : "none", shmem[0] ? shmem : "none",
 		     p->collapse ? strerror(-p->collapse) : "works");
 	if (p->collapse == 0)
