@@ -221,7 +221,8 @@ void doctor_judge_xdp(const struct doctor *d, const struct doctor_xdp *x,
 		      struct doctor_result *r);
 
 struct doctor_pages {
-	int collapse;		  /* 0 or -errno of MADV_COLLAPSE on a memfd */
+	int made;		  /* 0 or -errno of making a memfd */
+	int collapse;		  /* 0 or -errno of MADV_COLLAPSE on it */
 	double small_ns, huge_ns; /* a load with each; 0: not measured */
 };
 void doctor_judge_pages(const struct doctor *d, const struct doctor_pages *p,

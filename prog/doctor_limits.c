@@ -289,8 +289,10 @@ void doctor_judge_files(uint64_t nofile, struct doctor_result *r)
 			    "%u descriptors.",
 			    FILES_LEAST);
 	} else {
-		doctor_limit(r, "about %" PRIu64 " clients at a time",
-			     MAX(left / 2 / CLIENT_FILES, (uint64_t)1));
+		doctor_limit(r,
+			     "%" PRIu64 " descriptors: about %" PRIu64
+			     " clients at a time",
+			     nofile, MAX(left / 2 / CLIENT_FILES, (uint64_t)1));
 		doctor_cost(r,
 			    "A slab takes %u of the %" PRIu64
 			    " and a client %u: %" PRIu64 " slabs, or %" PRIu64

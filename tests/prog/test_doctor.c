@@ -340,7 +340,7 @@ TEST(few_descriptors)
 	memset(&judged, 0, sizeof(judged));
 	doctor_judge_files(256, &judged);
 	CHECK_INT(judged.state, ==, DOCTOR_LIMITED);
-	CHECK(strstr(judged.limit, "24 clients") != NULL);
+	CHECK_STR(judged.limit, "256 descriptors: about 24 clients at a time");
 	CHECK(mends(&judged, "ulimit -n"));
 	memset(&judged, 0, sizeof(judged));
 	doctor_judge_files(10, &judged);
