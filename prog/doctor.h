@@ -26,7 +26,7 @@
 #include <stdio.h>
 #include "base/compiler.h"
 
-#define DOCTOR_RESULTS 24
+#define DOCTOR_RESULTS 64
 #define DOCTOR_FACTS   40
 #define DOCTOR_GAPS    6
 #define DOCTOR_TEXT    256
@@ -156,7 +156,7 @@ void doctor_link(const struct doctor *d, char *text, size_t cap,
 uint64_t doctor_field(const char *text, const char *name);
 /* Names in a folder that begin with `prefix`, sorted. Returns how many were
  * put into `names`. */
-#define DOCTOR_NAMES 64
+#define DOCTOR_NAMES 1024
 struct doctor_names {
 	size_t n;
 	char name[DOCTOR_NAMES][64];

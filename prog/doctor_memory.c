@@ -281,6 +281,7 @@ void doctor_pool_memory(const struct doctor *d, struct doctor_answer *a)
 	doctor_number(r, "made_bytes_per_s", rate);
 	doctor_value(r,
 		     "made at %s; read at %s by one thread, %s by %u, "
-		     "%.0f ns",
-		     made, one, all, speed.threads, speed.latency_ns);
+		     "%.0f ns%s",
+		     made, one, all, speed.threads, speed.latency_ns,
+		     doctor_cached(d, bytes) ? " (in the cache)" : "");
 }
