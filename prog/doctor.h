@@ -23,6 +23,7 @@
 #define ONECOPY_PROG_DOCTOR_H
 
 #include <jansson.h>
+#include <sched.h>
 #include <stdio.h>
 #include "base/compiler.h"
 
@@ -164,8 +165,11 @@ struct doctor_names {
 size_t doctor_list(const struct doctor *d, const char *path, const char *prefix,
 		   struct doctor_names *ret_names);
 
-/* What a filter or the kernel does with a call that was refused: "" or
- * "a seccomp filter" where this process has one (/proc/self/status). */
+/* "0-3,8": the processors of a list, five here. */
+unsigned doctor_cpu_list(const char *text, cpu_set_t *ret_set);
+
+/* Has this process a seccomp filter (/proc/self/status)? Then that is the first
+ * suspect for a call that was refused. */
 bool doctor_filtered(const struct doctor *d);
 /* Can the library be opened? Adds a result; `package` mends it, or NULL. */
 struct doctor_result *doctor_library(struct doctor_answer *a, const char *name,

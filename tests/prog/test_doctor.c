@@ -224,7 +224,7 @@ TEST(a_node_without_processors_and_its_hmat)
 	CHECK(strstr(r->value, "no processors") != NULL);
 	CHECK(fact(r, "bytes") == 8388608.0 * 1024);
 	CHECK(fact(r, "free_bytes") == 4194304.0 * 1024);
-	CHECK(fact(r, "hmat_read_bytes_per_s") == 24e9);
+	CHECK(fact(r, "hmat_read_bytes_per_s") == 24000.0 * 1048576);
 	CHECK(fact(r, "hmat_read_latency_ns") == 270);
 	machine_end();
 }
