@@ -101,23 +101,20 @@ static int peer_wait(struct bench_peer *p, pid_t child)
 
 static int peer_node(struct bench_peer *p)
 {
-	char address[32], error[NODE_ERROR] = "";
-	const char *words[] = { "--resp", address, NULL };
+	char error[NODE_ERROR] = "";
 	struct node_options options = { .dram = BENCH_PEER_DRAM,
-					.words = words };
+					.doors = 1u << LISTEN_RESP };
 	struct oc_client_options client = {
 		.size = sizeof(client),
 		.name = "bench",
 		.read_only = true,
 	};
-	int r = peer_port(p);
+	int r;
 
-	if (r)
-		return peer_fail(p, "port", r);
 	snprintf(p->version, sizeof(p->version), "onecopy " ONECOPY_VERSION);
-	snprintf(address, sizeof(address), "127.0.0.1:%u", p->port);
 	r = node_start(&options, &p->node, error);
 	if (r == 0) {
+		p->port = node_port(p->node, LISTEN_RESP);
 		client.socket = node_socket(p->node);
 		r = oc_client_connect(&client, &p->client, error);
 	}

@@ -3,7 +3,9 @@
  * printing. */
 #include "config.h"
 #include "config_internal.h"
+#include "base/clock.h"
 #include "base/text.h"
+#include "listen.h"
 #include "shm/layout.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -13,6 +15,9 @@
 #define BYTES_MOST (1ull << 50)
 
 _Static_assert(CONFIG_NAME == LAYOUT_NAME, "a tenant's name fits its pool");
+_Static_assert(offsetof(struct config_resp, chosen) == CONFIG_LISTEN &&
+		       offsetof(struct config_http, chosen) == CONFIG_LISTEN,
+	       "where SETTING_LISTEN looks");
 
 static const char *const huge_words[] = { "auto", "never", NULL };
 static const char *const backend_words[] = { "auto", "uring", "epoll", NULL };
@@ -21,6 +26,19 @@ static const char *const level_words[] = { "error", "warn", "info", "debug",
 
 #define IN(field)  offsetof(struct node_config, field)
 #define RAW(field) offsetof(struct raw_config, field)
+
+#define LISTEN(key_, option_, door_)                                     \
+	{                                                                \
+		key_, option_, SETTING_LISTEN, IN(door_.listen),         \
+			RAW(door_.listen), 0, 0, NULL,                   \
+			"ADDRESS:PORT, [ADDRESS]:PORT (numbers), or off" \
+	}
+#define A_FILE(key_, option_, in_, raw_)                                   \
+	{                                                                  \
+		key_, option_, SETTING_PATH, IN(in_), RAW(raw_), 1,        \
+			CONFIG_FILE - 1, NULL,                             \
+			"a path of at most 255 printable ASCII characters" \
+	}
 
 const struct setting config_settings[] = {
 	{ "socket", "socket", SETTING_PATH, IN(socket), RAW(socket), 1,
@@ -52,6 +70,21 @@ const struct setting config_settings[] = {
 	{ "clients.slab_share", NULL, SETTING_PERCENT, IN(slab_percent),
 	  RAW(clients.slab_share), 1, 100, NULL,
 	  "whole percents from 1% to 100%" },
+	LISTEN("resp.listen", "resp", resp),
+	{ "resp.max_connections", NULL, SETTING_COUNT, IN(resp.max_connections),
+	  RAW(resp.max_connections), 1, 1u << 20, NULL,
+	  "a number from 1 to 1048576" },
+	{ "resp.stall", NULL, SETTING_TIME, IN(resp.stall_ns), RAW(resp.stall),
+	  100 * NS_PER_MS, 24 * 3600 * NS_PER_S, NULL,
+	  "a time like 10s, from 100ms to 24h" },
+	A_FILE("resp.tls.certificate", "resp-tls-cert", resp.certificate,
+	       resp.tls.certificate),
+	A_FILE("resp.tls.key", "resp-tls-key", resp.key, resp.tls.key),
+	A_FILE("resp.tls.client_ca", NULL, resp.client_ca, resp.tls.client_ca),
+	LISTEN("http.listen", "http", http),
+	A_FILE("http.tls.certificate", NULL, http.certificate,
+	       http.tls.certificate),
+	A_FILE("http.tls.key", NULL, http.key, http.tls.key),
 };
 const size_t config_n_settings = ARRAY_LEN(config_settings);
 _Static_assert(LAYOUT_CLIENTS_MAX == 512, "texts and manual say so");
@@ -72,6 +105,12 @@ void config_defaults(struct node_config *ret_config)
 		.slab_percent = 100,
 		.n_tenants = 1,
 		.tenants = { { .name = "default" } },
+		.resp = {
+			.listen = CONFIG_RESP_LISTEN,
+			.max_connections = 10000,
+			.stall_ns = 10 * NS_PER_S,
+		},
+		.http = { .listen = CONFIG_HTTP_LISTEN },
 	};
 }
 
@@ -174,6 +213,30 @@ static int parse_path(const struct setting *s, const char *text, char *ret)
 	return 0;
 }
 
+static int parse_time(const struct setting *s, const char *text, uint64_t *ret)
+{
+	uint64_t ns;
+
+	if (text_parse_time(text, &ns) || ns < s->least || ns > s->most)
+		return -EINVAL;
+	*ret = ns;
+	return 0;
+}
+
+static int parse_listen(const char *text, char *ret)
+{
+	const uint32_t chosen = 1;
+	struct sockaddr_storage at;
+	size_t len = strlen(text);
+
+	if (len >= CONFIG_LISTEN || listen_parse(text, &at) < 0)
+		return -EINVAL;
+	memset(ret, 0, CONFIG_LISTEN);
+	memcpy(ret, text, len);
+	memcpy(ret + CONFIG_LISTEN, &chosen, sizeof(chosen));
+	return 0;
+}
+
 static int parse_setting(struct node_config *config, const struct setting *s,
 			 const char *text)
 {
@@ -192,11 +255,15 @@ static int parse_setting(struct node_config *config, const struct setting *s,
 		return parse_small(s, text, at);
 	case SETTING_WORD:
 		return parse_word(s, text, at);
+	case SETTING_TIME:
+		return parse_time(s, text, at);
+	case SETTING_LISTEN:
+		return parse_listen(text, at);
 	}
 	return -EINVAL;
 }
 
-static int expected(const char *text, const char *what,
+int config_expected(const char *text, const char *what,
 		    char error[CONFIG_ERROR])
 {
 	char shown[40];
@@ -213,7 +280,7 @@ int setting_set(struct node_config *config, const struct setting *s,
 		const char *text, char error[CONFIG_ERROR])
 {
 	if (parse_setting(config, s, text))
-		return expected(text, s->expected, error);
+		return config_expected(text, s->expected, error);
 	return 0;
 }
 
@@ -221,8 +288,8 @@ int config_quota_set(struct config_size *size, const char *text,
 		     char error[CONFIG_ERROR])
 {
 	if (parse_size(text, DRAM_LEAST, BYTES_MOST, size))
-		return expected(text, "a size like 8G from 1M on, or 25%",
-				error);
+		return config_expected(
+			text, "a size like 8G from 1M on, or 25%", error);
 	return 0;
 }
 
@@ -235,8 +302,7 @@ int config_apply_option(struct node_config *config, const char *name,
 		if (s->option && strcmp(s->option, name) == 0)
 			return setting_set(config, s, value, error);
 	}
-	snprintf(error, CONFIG_ERROR, "no option --%.64s", name);
-	return -ENOENT;
+	return config_doors_option(config, name, value, error);
 }
 
 /* ---- writing values -------------------------------------------------------- */
@@ -266,6 +332,23 @@ static void print_size(const struct config_size *size, char text[CONFIG_VALUE])
 		snprintf(text, CONFIG_VALUE, "%u%%", size->share / 100);
 }
 
+/* The same of a time. */
+static void print_time(uint64_t ns, char text[CONFIG_VALUE])
+{
+	static const struct {
+		const char *unit;
+		uint64_t ns;
+	} units[] = { { "h", 3600 * NS_PER_S }, { "m", 60 * NS_PER_S },
+		      { "s", NS_PER_S },	{ "ms", NS_PER_MS },
+		      { "us", NS_PER_US },	{ "ns", 1 } };
+	size_t i = 0;
+
+	while (ns % units[i].ns)
+		i++;
+	snprintf(text, CONFIG_VALUE, "%" PRIu64 "%s", ns / units[i].ns,
+		 units[i].unit);
+}
+
 static uint32_t small_at(const struct node_config *config, size_t at)
 {
 	uint32_t value;
@@ -283,7 +366,12 @@ void setting_get(const struct node_config *config, const struct setting *s,
 	ret_text[0] = '\0';
 	switch (s->kind) {
 	case SETTING_PATH:
+	case SETTING_LISTEN:
 		text_copy(ret_text, CONFIG_VALUE, at);
+		break;
+	case SETTING_TIME:
+		memcpy(&size.bytes, at, sizeof(size.bytes));
+		print_time(size.bytes, ret_text);
 		break;
 	case SETTING_SIZE:
 		memcpy(&size, at, sizeof(size));
@@ -311,7 +399,7 @@ void setting_get(const struct node_config *config, const struct setting *s,
 	}
 }
 
-static void print_quoted(const char *text, FILE *out)
+void config_print_quoted(const char *text, FILE *out)
 {
 	fputc('"', out);
 	for (; *text; text++) {
@@ -327,7 +415,7 @@ static void print_tenant(const struct config_tenant *t, FILE *out)
 	char text[CONFIG_VALUE];
 
 	fputs("  - name: ", out);
-	print_quoted(t->name, out);
+	config_print_quoted(t->name, out);
 	if (t->n_uids) {
 		fputs("    uids: [", out);
 		for (uint32_t i = 0; i < t->n_uids; i++)
@@ -340,30 +428,56 @@ static void print_tenant(const struct config_tenant *t, FILE *out)
 	}
 }
 
-void config_print(const struct node_config *config, FILE *out)
+/* An address that nobody chose is a comment: who reads the rest back has not
+ * chosen it either. */
+static bool is_remark(const struct node_config *config, const struct setting *s)
 {
-	bool inside = false;
+	return s->kind == SETTING_LISTEN &&
+	       !small_at(config, s->at + CONFIG_LISTEN);
+}
+
+static unsigned depth_of(const char *section)
+{
+	unsigned n = 0;
+
+	for (; *section; section++)
+		n += *section == '.';
+	return n;
+}
+
+void config_print_section(const struct node_config *config, const char *section,
+			  FILE *out)
+{
+	size_t len = strlen(section);
 
 	for (size_t i = 0; i < config_n_settings; i++) {
 		const struct setting *s = &config_settings[i];
-		const char *dot = strchr(s->key, '.');
+		const char *key = s->key;
 		char text[CONFIG_VALUE];
 
+		if (strncmp(key, section, len) != 0 || strchr(key + len, '.'))
+			continue;
 		setting_get(config, s, text);
 		if (!*text)
 			continue;
-		if (dot && !inside)
-			fprintf(out, "%.*s:\n", (int)(dot - s->key), s->key);
-		inside = dot != NULL;
-		fprintf(out, "%s%s: ", dot ? "  " : "", dot ? dot + 1 : s->key);
-		if (s->kind == SETTING_PATH)
-			print_quoted(text, out);
+		fprintf(out, "%*s%s%s: ", (int)(2 * depth_of(section)), "",
+			is_remark(config, s) ? "# " : "", key + len);
+		if (s->kind == SETTING_PATH || s->kind == SETTING_LISTEN)
+			config_print_quoted(text, out);
 		else
 			fprintf(out, "%s\n", text);
 	}
+}
+
+void config_print(const struct node_config *config, FILE *out)
+{
+	config_print_section(config, "", out);
+	fputs("clients:\n", out);
+	config_print_section(config, "clients.", out);
 	fputs("tenants:\n", out);
 	for (uint32_t i = 0; i < config->n_tenants; i++)
 		print_tenant(&config->tenants[i], out);
+	config_doors_print(config, out);
 }
 
 uint64_t config_size_bytes(struct config_size size, uint64_t whole)

@@ -43,6 +43,7 @@ struct config_tenant {
 
 #define CONFIG_USERS_MAX 64
 #define CONFIG_LISTEN	 80  /* "ADDRESS:PORT", "[ADDRESS]:PORT", "off" */
+#define CONFIG_SECRET	 255 /* bytes of a password or token */
 #define CONFIG_FILE	 256 /* a path */
 
 /* What a door beyond loopback must have, and may be told to do without. */
@@ -103,12 +104,17 @@ void config_defaults(struct node_config *ret_config);
  * "NAME:LINE: what is wrong and what is expected"; -ENOMEM. */
 int config_parse(const char *text, size_t len, const char *name,
 		 struct node_config *ret_config, char error[CONFIG_ERROR]);
-/* The same from a file. -errno of reading it as well; -EFBIG. */
+/* The same from a file. -errno of reading it as well; -EFBIG. *ret_exposed: it
+ * has a plain password or token, and all users of the machine can read it. */
 int config_load(const char *path, struct node_config *ret_config,
-		char error[CONFIG_ERROR]);
+		bool *ret_exposed, char error[CONFIG_ERROR]);
 
-/* YAML that config_parse() reads as the same configuration. */
+/* YAML that config_parse() reads as the same configuration; passwords and
+ * tokens as their SHA-256. */
 void config_print(const struct node_config *config, FILE *out);
+
+#define CONFIG_RESP_LISTEN "127.0.0.1:6380"
+#define CONFIG_HTTP_LISTEN "127.0.0.1:9470"
 
 /* Options of `onecopy serve` that override the file. */
 extern const struct cli_option config_options[];
@@ -131,12 +137,30 @@ extern const size_t config_n_options;
 		  "auto", "the event loop's" },                                       \
 		{ CONFIG_OPTION_FIRST + 6, "log-level", "LEVEL", "info",              \
 		  "error, warn, info or debug" },                                     \
+		{ CONFIG_OPTION_FIRST + 7, "max-clients", "N", "512",                 \
+		  "clients at a time" },                                              \
+		{ CONFIG_OPTION_FIRST + 8, "resp", "ADDR:PORT|off",                   \
+		  CONFIG_RESP_LISTEN, "where clients of Redis connect" },             \
+		{ CONFIG_OPTION_FIRST + 9, "resp-without", "LIST", NULL,              \
+		  "what RESP does without beyond loopback: authentication, "          \
+		  "tls, or both with a comma" },                                      \
+		{ CONFIG_OPTION_FIRST + 10, "resp-password-file", "FILE",             \
+		  NULL, "the password of RESP's user default" },                      \
+		{ CONFIG_OPTION_FIRST + 11, "resp-tls-cert", "FILE", NULL,            \
+		  "RESP speaks TLS with this certificate" },                          \
+		{ CONFIG_OPTION_FIRST + 12, "resp-tls-key", "FILE", NULL,             \
+		  "and this key" },                                                   \
+		{ CONFIG_OPTION_FIRST + 13, "http", "ADDR:PORT|off",                  \
+		  CONFIG_HTTP_LISTEN, "where metrics and reports are read" },         \
+		{ CONFIG_OPTION_FIRST + 14, "http-without", "LIST", NULL,             \
+		  "as --resp-without" },                                              \
 	{                                                                             \
-		CONFIG_OPTION_FIRST + 7, "max-clients", "N", "512",                   \
-			"clients at a time"                                           \
+		CONFIG_OPTION_FIRST + 15, "http-token-file", "FILE", NULL,            \
+			"the bearer token that HTTP asks for"                         \
 	}
 /* Applies one by its name ("dram"). -ENOENT no such option; -EINVAL with a
- * text that begins with the value. */
+ * text that begins with the value. Those of a password or token read the file,
+ * and may answer -errno of that. */
 int config_apply_option(struct node_config *config, const char *name,
 			const char *value, char error[CONFIG_ERROR]);
 

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define TEXT(key_, struct_, member_) \
@@ -40,6 +41,61 @@ static const cyaml_schema_field_t clients_fields[] = {
 	CYAML_FIELD_END
 };
 
+static const cyaml_schema_value_t word_schema = { CYAML_VALUE_STRING(
+	CYAML_FLAG_DEFAULT, config_word, 0, sizeof(config_word) - 1) };
+
+static const cyaml_schema_field_t user_fields[] = {
+	TEXT("name", struct raw_user, name),
+	TEXT("password", struct raw_user, password),
+	TEXT("password_sha256", struct raw_user, password_sha256),
+	TEXT("tenant", struct raw_user, tenant), CYAML_FIELD_END
+};
+
+static const cyaml_schema_value_t user_schema = { CYAML_VALUE_MAPPING(
+	CYAML_FLAG_DEFAULT, struct raw_user, user_fields) };
+
+#define WITHOUT                                                        \
+	CYAML_FIELD_SEQUENCE("without",                                \
+			     CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, \
+			     struct raw_door, without, &word_schema, 0, 2)
+#define TLS(fields_)                                                          \
+	CYAML_FIELD_MAPPING("tls", CYAML_FLAG_OPTIONAL, struct raw_door, tls, \
+			    fields_)
+
+static const cyaml_schema_field_t resp_tls_fields[] = {
+	TEXT("certificate", struct raw_tls, certificate),
+	TEXT("key", struct raw_tls, key),
+	TEXT("client_ca", struct raw_tls, client_ca), CYAML_FIELD_END
+};
+
+static const cyaml_schema_field_t resp_fields[] = {
+	TEXT("listen", struct raw_door, listen),
+	TEXT("password", struct raw_door, password),
+	TEXT("password_sha256", struct raw_door, password_sha256),
+	TEXT("max_connections", struct raw_door, max_connections),
+	TEXT("stall", struct raw_door, stall),
+	TLS(resp_tls_fields),
+	WITHOUT,
+	CYAML_FIELD_SEQUENCE("users", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
+			     struct raw_door, users, &user_schema, 0,
+			     CONFIG_USERS_MAX),
+	CYAML_FIELD_END
+};
+
+static const cyaml_schema_field_t http_tls_fields[] = {
+	TEXT("certificate", struct raw_tls, certificate),
+	TEXT("key", struct raw_tls, key), CYAML_FIELD_END
+};
+
+static const cyaml_schema_field_t http_fields[] = {
+	TEXT("listen", struct raw_door, listen),
+	TEXT("token", struct raw_door, password),
+	TEXT("token_sha256", struct raw_door, password_sha256),
+	TLS(http_tls_fields),
+	WITHOUT,
+	CYAML_FIELD_END
+};
+
 static const cyaml_schema_field_t config_fields[] = {
 	TEXT("socket", struct raw_config, socket),
 	TEXT("dram", struct raw_config, dram),
@@ -54,6 +110,10 @@ static const cyaml_schema_field_t config_fields[] = {
 			     CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
 			     struct raw_config, tenants, &tenant_schema, 0,
 			     CONFIG_TENANTS_MAX),
+	CYAML_FIELD_MAPPING("resp", CYAML_FLAG_OPTIONAL, struct raw_config,
+			    resp, resp_fields),
+	CYAML_FIELD_MAPPING("http", CYAML_FLAG_OPTIONAL, struct raw_config,
+			    http, http_fields),
 	CYAML_FIELD_END
 };
 
@@ -75,23 +135,14 @@ static const cyaml_config_t cyaml_options = {
 	.flags = CYAML_CFG_NO_ALIAS,
 };
 
-struct reading {
-	const char *name;
-	char *error;
-	struct yaml_marks marks;
-	struct raw_config *raw;
-	struct node_config config;
-};
-
-/* Puts "NAME:LINE: PATH: " before what is in the error already. */
-static int wrong(struct reading *r, const char *path, const char *text)
+int reading_wrong(struct reading *r, const char *path, const char *text)
 {
 	snprintf(r->error, CONFIG_ERROR, "%.60s:%u: %s: %.110s", r->name,
 		 yaml_line(&r->marks, path), path, text);
 	return -EINVAL;
 }
 
-static bool has_key(const struct reading *r, const char *path)
+bool reading_has(const struct reading *r, const char *path)
 {
 	for (unsigned i = 0; i < r->marks.n; i++) {
 		if (strcmp(r->marks.mark[i].path, path) == 0)
@@ -107,9 +158,9 @@ static int read_settings(struct reading *r)
 		const char *text = (const char *)r->raw + s->raw_at;
 		char error[CONFIG_ERROR];
 
-		if (has_key(r, s->key) &&
+		if (reading_has(r, s->key) &&
 		    setting_set(&r->config, s, text, error))
-			return wrong(r, s->key, error);
+			return reading_wrong(r, s->key, error);
 	}
 	return 0;
 }
@@ -125,14 +176,15 @@ static int read_uids(struct reading *r, unsigned number,
 		if (text_parse_u64(raw->uids[i], UINT32_MAX - 1, &uid)) {
 			snprintf(path, sizeof(path), "tenants[%u].uids[%u]",
 				 number, i);
-			return wrong(r, path, "expected a user's number");
+			return reading_wrong(r, path,
+					     "expected a user's number");
 		}
 		t->uids[t->n_uids++] = (uint32_t)uid;
 	}
 	return 0;
 }
 
-static bool name_ok(const char *name)
+bool config_name_ok(const char *name)
 {
 	size_t n = 0;
 
@@ -157,16 +209,17 @@ static int read_tenant(struct reading *r, unsigned number)
 	char path[YAML_PATH], error[CONFIG_ERROR];
 
 	snprintf(path, sizeof(path), "tenants[%u]", number);
-	if (!name_ok(raw->name))
-		return wrong(r, path,
-			     "expected a name of 1 to 63 printable ASCII "
-			     "characters without spaces");
+	if (!config_name_ok(raw->name))
+		return reading_wrong(
+			r, path,
+			"expected a name of 1 to 63 printable ASCII "
+			"characters without spaces");
 	if (name_taken(&r->config, raw->name))
-		return wrong(r, path, "its name is there twice");
+		return reading_wrong(r, path, "its name is there twice");
 	text_copy(t.name, sizeof(t.name), raw->name);
 	snprintf(path, sizeof(path), "tenants[%u].dram", number);
-	if (has_key(r, path) && config_quota_set(&t.dram, raw->dram, error))
-		return wrong(r, path, error);
+	if (reading_has(r, path) && config_quota_set(&t.dram, raw->dram, error))
+		return reading_wrong(r, path, error);
 	if (read_uids(r, number, raw, &t))
 		return -EINVAL;
 	r->config.tenants[r->config.n_tenants++] = t;
@@ -175,10 +228,10 @@ static int read_tenant(struct reading *r, unsigned number)
 
 static int read_tenants(struct reading *r)
 {
-	if (!has_key(r, "tenants"))
+	if (!reading_has(r, "tenants"))
 		return 0;
 	if (!r->raw->tenants_count)
-		return wrong(r, "tenants", "expected at least one");
+		return reading_wrong(r, "tenants", "expected at least one");
 	memset(r->config.tenants, 0, sizeof(r->config.tenants));
 	r->config.n_tenants = 0;
 	for (unsigned i = 0; i < r->raw->tenants_count; i++) {
@@ -205,12 +258,16 @@ static int read_raw(struct reading *r, const char *text, size_t len)
 	result = read_settings(r);
 	if (!result)
 		result = read_tenants(r);
+	if (!result)
+		result = config_doors_read(r);
+	config_doors_wipe(r->raw);
 	cyaml_free(&cyaml_options, &config_schema, data, 0);
 	return result;
 }
 
-int config_parse(const char *text, size_t len, const char *name,
-		 struct node_config *ret_config, char error[CONFIG_ERROR])
+static int parse(const char *text, size_t len, const char *name,
+		 struct node_config *ret_config, bool *ret_plain,
+		 char error[CONFIG_ERROR])
 {
 	struct reading *r;
 	int result;
@@ -232,16 +289,28 @@ int config_parse(const char *text, size_t len, const char *name,
 			    CONFIG_ERROR);
 	if (!result)
 		result = read_raw(r, text, len);
-	if (result >= 0) /* 1: an empty file is all defaults */
+	if (result >= 0) { /* 1: an empty file is all defaults */
 		*ret_config = r->config;
+		*ret_plain = r->plain;
+	}
 	free(r);
 	return MIN(result, 0);
 }
 
+int config_parse(const char *text, size_t len, const char *name,
+		 struct node_config *ret_config, char error[CONFIG_ERROR])
+{
+	bool plain;
+
+	return parse(text, len, name, ret_config, &plain, error);
+}
+
 /* Reads at most cap bytes. */
-static int read_file(const char *path, char *buf, size_t cap, size_t *ret_len)
+static int read_file(const char *path, char *buf, size_t cap, size_t *ret_len,
+		     bool *ret_open)
 {
 	CLEANUP(fd_close_at) int fd = -1;
+	struct stat st;
 	size_t len = 0;
 
 	if (fault_point(FAULT_IO))
@@ -260,25 +329,32 @@ static int read_file(const char *path, char *buf, size_t cap, size_t *ret_len)
 			break;
 		len += (size_t)n;
 	}
+	*ret_open = fstat(fd, &st) == 0 && st.st_mode & S_IROTH;
 	*ret_len = len;
 	return 0;
 }
 
 int config_load(const char *path, struct node_config *ret_config,
-		char error[CONFIG_ERROR])
+		bool *ret_exposed, char error[CONFIG_ERROR])
 {
 	char *text = mem_alloc(CONFIG_BYTES_MAX + 1);
+	bool open_to_all = false, plain = false;
 	size_t len = 0;
 	int r = -ENOMEM;
 
 	if (text)
-		r = read_file(path, text, CONFIG_BYTES_MAX + 1, &len);
+		r = read_file(path, text, CONFIG_BYTES_MAX + 1, &len,
+			      &open_to_all);
 	if (!r && len > CONFIG_BYTES_MAX)
 		r = -EFBIG;
 	if (r)
 		snprintf(error, CONFIG_ERROR, "%.200s: %s", path, strerror(-r));
 	else
-		r = config_parse(text, len, path, ret_config, error);
+		r = parse(text, len, path, ret_config, &plain, error);
+	if (!r)
+		*ret_exposed = plain && open_to_all;
+	if (text)
+		explicit_bzero(text, CONFIG_BYTES_MAX + 1);
 	free(text);
 	return r;
 }

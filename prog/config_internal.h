@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Between config.c (values) and config_yaml.c (structure). */
+/* Between config.c (values), config_file.c (structure) and config_doors.c (what
+ * the doors have besides plain values: secrets, users, lists of words). */
 #ifndef ONECOPY_PROG_CONFIG_INTERNAL_H
 #define ONECOPY_PROG_CONFIG_INTERNAL_H
 
 #include "config.h"
+#include "config_yaml.h"
 
-#define CONFIG_VALUE 128 /* bytes of a value as text; the path is longest */
+#define CONFIG_VALUE 256 /* bytes of a value as text; a path is longest */
+_Static_assert(CONFIG_VALUE >= CONFIG_FILE && CONFIG_VALUE > CONFIG_SECRET,
+	       "all values fit");
 
 /* One value: how it is written, where it is kept, what is allowed. */
 enum setting_kind {
@@ -16,6 +20,8 @@ enum setting_kind {
 	SETTING_COUNT,	 /* u32 */
 	SETTING_PERCENT, /* u32, 1 .. 100 */
 	SETTING_WORD,	 /* u32: index in words */
+	SETTING_TIME,	 /* u64, ns */
+	SETTING_LISTEN,	 /* char[CONFIG_LISTEN], then u32 chosen */
 };
 
 struct setting {
@@ -31,12 +37,27 @@ struct setting {
 
 typedef char config_text[CONFIG_VALUE];
 typedef char config_number[16];
+typedef char config_word[32];
 
 /* What libcyaml fills: the file's texts; "" where a key is absent. */
 struct raw_tenant {
 	config_text name, dram;
 	config_number *uids;
 	unsigned uids_count;
+};
+struct raw_user {
+	config_text name, password, password_sha256, tenant;
+};
+/* Both doors; http's password is its token, it has no users. */
+struct raw_door {
+	config_text listen, password, password_sha256, max_connections, stall;
+	struct raw_tls {
+		config_text certificate, key, client_ca;
+	} tls;
+	config_word *without;
+	unsigned without_count;
+	struct raw_user *users;
+	unsigned users_count;
 };
 struct raw_config {
 	config_text socket, dram, slab, scrub, huge_pages, backend, log_level;
@@ -46,6 +67,7 @@ struct raw_config {
 	} clients;
 	struct raw_tenant *tenants;
 	unsigned tenants_count;
+	struct raw_door resp, http;
 };
 
 extern const struct setting config_settings[];
@@ -59,5 +81,37 @@ void setting_get(const struct node_config *config, const struct setting *s,
 /* A quota of a tenant, as for "dram". */
 int config_quota_set(struct config_size *size, const char *text,
 		     char error[CONFIG_ERROR]);
+
+/* A file being read. */
+struct reading {
+	const char *name;
+	char *error;
+	struct yaml_marks marks;
+	struct raw_config *raw;
+	struct node_config config;
+	bool plain; /* a password or token stands in it */
+};
+bool reading_has(const struct reading *r, const char *path);
+/* Puts "NAME:LINE: PATH: " before the text; -EINVAL. */
+int reading_wrong(struct reading *r, const char *path, const char *text);
+/* Printable ASCII without spaces, fewer than CONFIG_NAME characters. */
+bool config_name_ok(const char *name);
+
+/* After the settings and the tenants. */
+int config_doors_read(struct reading *r);
+/* Forgets the passwords that the file had. */
+void config_doors_wipe(struct raw_config *raw);
+void config_doors_print(const struct node_config *config, FILE *out);
+/* As config_apply_option(), for the options that are no settings. */
+int config_doors_option(struct node_config *config, const char *name,
+			const char *value, char error[CONFIG_ERROR]);
+
+/* "'VALUE': expected WHAT", the value cut and without what does not print. */
+int config_expected(const char *value, const char *what,
+		    char error[CONFIG_ERROR]);
+/* The settings right below `section` ("resp.tls."; "" is the top). */
+void config_print_section(const struct node_config *config, const char *section,
+			  FILE *out);
+void config_print_quoted(const char *text, FILE *out);
 
 #endif

@@ -12,7 +12,7 @@
 #include <cyaml/cyaml.h>
 #include "base/compiler.h"
 
-#define YAML_MARKS_MAX 512
+#define YAML_MARKS_MAX 1024
 #define YAML_PATH      64
 
 /* Where each key and entry stands: "clients.pins", "tenants[1].uids[0]". */

@@ -27,6 +27,7 @@
 #include "base/text.h"
 #include "exit.h"
 #include "keep.h"
+#include "listen.h"
 #include "shm/segment.h"
 
 #ifndef SO_PASSRIGHTS
@@ -42,7 +43,8 @@ struct keeper {
 	char path[CONFIG_PATH], lock_path[CONFIG_PATH + 8];
 	char program[4096];
 	int lock, listen, signals, config_fd;
-	bool bound; /* the socket at path is ours */
+	bool bound;		/* the socket at path is ours */
+	int door[LISTEN_DOORS]; /* passed to us, then ours: -1 none */
 	struct hold_set held;
 	/* the server in hand */
 	pid_t server;
@@ -498,6 +500,7 @@ static void keep_going(struct keeper *k)
 	}
 }
 
+/* For the server too: it inherits the limit. */
 static void raise_limits(void)
 {
 	struct rlimit l;
@@ -508,32 +511,41 @@ static void raise_limits(void)
 	}
 }
 
-static int set_up(struct keeper *k)
+/* A refusal: what it says is all there is to say. */
+static int refuse(const char *error)
 {
-	struct hold_tag listen_tag = { HOLD_LISTEN, 0, 0 };
-	ssize_t n =
-		readlink("/proc/self/exe", k->program, sizeof(k->program) - 1);
-	int r;
+	fprintf(stderr, "onecopy serve: %s\n", error);
+	return PROG_REFUSED;
+}
 
-	if (n < 0 || keep_socket_path(k->config, k->path, sizeof(k->path)) < 0)
-		return fail(PROG_SYSTEM, "no path for", "the socket",
-			    ENAMETOOLONG);
-	k->program[n] = '\0';
-	raise_limits();
-	r = take_lock(k);
+static int open_doors(struct keeper *k)
+{
+	char error[LISTEN_ERROR] = "";
+
+	return listen_open_all(k->config, k->door, error) < 0 ? refuse(error)
+							      : 0;
+}
+
+/* The held set owns the descriptor from then on. */
+static int hold_listening(struct keeper *k, enum hold_listen which, int *fd)
+{
+	struct hold_tag tag = { HOLD_LISTEN, 0, which };
+	int r = *fd < 0 ? 0 : hold_set_add(&k->held, &tag, *fd);
+
 	if (r == 0)
-		r = open_socket(k);
-	if (r != 0)
-		return r;
-	r = open_config(k);
+		*fd = -1;
+	return r;
+}
+
+static int hold_all(struct keeper *k)
+{
+	int r = hold_listening(k, HOLD_LISTEN_NATIVE, &k->listen);
+
 	if (r == 0)
-		r = open_signals(k);
+		r = hold_listening(k, HOLD_LISTEN_RESP, &k->door[LISTEN_RESP]);
 	if (r == 0)
-		r = hold_set_add(&k->held, &listen_tag, k->listen);
-	if (r < 0)
-		return fail(PROG_SYSTEM, "cannot start on", k->path, -r);
-	k->listen = -1; /* among the held now */
-	return 0;
+		r = hold_listening(k, HOLD_LISTEN_HTTP, &k->door[LISTEN_HTTP]);
+	return r;
 }
 
 static void say_start(const struct keeper *k)
@@ -547,6 +559,37 @@ static void say_start(const struct keeper *k)
 		 "%u tenants",
 		 ONECOPY_VERSION, k->path, text_size(dram, size),
 		 (unsigned long long)dram, k->config->n_tenants);
+	listen_say_all(k->config, k->door);
+}
+
+static int set_up(struct keeper *k)
+{
+	ssize_t n =
+		readlink("/proc/self/exe", k->program, sizeof(k->program) - 1);
+	int r;
+
+	if (n < 0 || keep_socket_path(k->config, k->path, sizeof(k->path)) < 0)
+		return fail(PROG_SYSTEM, "no path for", "the socket",
+			    ENAMETOOLONG);
+	k->program[n] = '\0';
+	raise_limits();
+	r = take_lock(k);
+	if (r == 0)
+		r = open_doors(k);
+	if (r == 0)
+		r = open_socket(k);
+	if (r != 0)
+		return r;
+	r = open_config(k);
+	if (r == 0)
+		r = open_signals(k);
+	if (r == 0) {
+		say_start(k);
+		r = hold_all(k);
+	}
+	if (r < 0)
+		return fail(PROG_SYSTEM, "cannot start on", k->path, -r);
+	return 0;
 }
 
 int keeper_run(const struct node_config *config)
@@ -557,10 +600,13 @@ int keeper_run(const struct node_config *config)
 			    .signals = -1,
 			    .config_fd = -1,
 			    .control = -1 };
+	char error[LISTEN_ERROR] = "";
 
-	k.status = set_up(&k);
+	if (listen_inherit(k.door, error) < 0)
+		k.status = refuse(error);
+	else
+		k.status = set_up(&k);
 	if (k.status == 0) {
-		say_start(&k);
 		keep_going(&k);
 		if (k.status == 0)
 			log_info("stopped");
@@ -571,6 +617,8 @@ int keeper_run(const struct node_config *config)
 		unlink(k.lock_path);
 	hold_set_fini(&k.held, NULL);
 	fd_close(k.listen);
+	for (unsigned i = 0; i < LISTEN_DOORS; i++)
+		fd_close(k.door[i]);
 	fd_close(k.signals);
 	fd_close(k.config_fd);
 	fd_close(k.lock);

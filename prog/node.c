@@ -16,12 +16,12 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "stop.h"
 
 #define NODE_WAIT_NS (30 * NS_PER_S)
 #define NODE_STOP_NS (10 * NS_PER_S)
 #define NODE_POLL_NS (5 * NS_PER_MS)
-#define NODE_WORDS   32
 
 struct node {
 	pid_t pid;
@@ -30,6 +30,8 @@ struct node {
 	char dir[64];
 	char socket[108];
 	char log[96];
+	int door[LISTEN_DOORS]; /* until the node has them */
+	uint16_t port[LISTEN_DOORS];
 };
 
 /* For exit(): at most one node at a time needs it. */
@@ -79,35 +81,45 @@ static void node_remove_dir(struct node *n)
 	rmdir(n->dir);
 }
 
-_Noreturn static void node_exec(const struct node *n,
-				const struct node_options *options,
+/* Its input is nothing, its output the log. */
+static int node_redirect(const struct node *n)
+{
+	int in = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	int log = open(n->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+
+	if (in < 0 || log < 0)
+		return -errno;
+	if (dup2(in, 0) < 0 ||	/* words: the node's own input and output */
+	    dup2(log, 1) < 0 || /* words: as above */
+	    dup2(log, 2) < 0)	/* words: as above */
+		return -errno;
+	return 0;
+}
+
+_Noreturn static void node_exec(const struct node *n, uint64_t dram,
 				pid_t parent)
 {
+	static const char *const options[] = { "--resp", "--http" };
+	const char *argv[16] = { "onecopy", "serve", "--socket", n->socket };
 	char size[32];
-	const char *argv[NODE_WORDS] = { "onecopy", "serve", "--socket",
-					 n->socket };
-	unsigned long long dram = options->dram;
-	int log, in, at = 4;
+	size_t at = 4;
 
 	setpgid(0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (getppid() != parent)
 		_exit(1); /* the parent died before prctl() */
 	if (dram) {
-		snprintf(size, sizeof(size), "%llu", dram);
+		snprintf(size, sizeof(size), "%llu", (unsigned long long)dram);
 		argv[at++] = "--dram";
 		argv[at++] = size;
 	}
-	for (const char *const *w = options->words; w && *w; w++)
-		if (at < NODE_WORDS - 1)
-			argv[at++] = *w;
-	in = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	log = open(n->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	if (in < 0 || log < 0)
-		_exit(127);
-	if (dup2(in, 0) < 0 ||	/* words: the node's own input and output */
-	    dup2(log, 1) < 0 || /* words: as above */
-	    dup2(log, 2) < 0)	/* words: as above */
+	for (unsigned i = 0; i < LISTEN_DOORS; i++) {
+		if (n->door[i] >= 0)
+			continue;
+		argv[at++] = options[i];
+		argv[at++] = "off";
+	}
+	if (node_redirect(n) < 0 || listen_pass(n->door) < 0)
 		_exit(127);
 	execv("/proc/self/exe", (char **)(uintptr_t)argv);
 	_exit(127);
@@ -188,7 +200,24 @@ static int node_wait(struct node *n, uint64_t wait_ns, char *error)
 	return r;
 }
 
-static int node_spawn(struct node *n, const struct node_options *options)
+static int node_open_doors(struct node *n, unsigned doors)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < LISTEN_DOORS && r == 0; i++) {
+		if (doors & 1u << i)
+			r = listen_any(&n->door[i], &n->port[i]);
+	}
+	return r;
+}
+
+static void node_close_doors(struct node *n)
+{
+	for (unsigned i = 0; i < LISTEN_DOORS; i++)
+		n->door[i] = fd_close(n->door[i]);
+}
+
+static int node_spawn(struct node *n, uint64_t dram)
 {
 	pid_t parent = getpid();
 
@@ -199,7 +228,7 @@ static int node_spawn(struct node *n, const struct node_options *options)
 	if (n->pid < 0)
 		return -errno;
 	if (n->pid == 0)
-		node_exec(n, options, parent);
+		node_exec(n, dram, parent);
 	n->parent = parent;
 	return 0;
 }
@@ -214,6 +243,8 @@ int node_start(const struct node_options *options, struct node **ret_node,
 	if (!n)
 		return -ENOMEM;
 	n->ended = true;
+	for (unsigned i = 0; i < LISTEN_DOORS; i++)
+		n->door[i] = -1;
 	r = node_make_dir(n);
 	if (r) {
 		snprintf(error, NODE_ERROR, "no private directory: %s",
@@ -224,7 +255,13 @@ int node_start(const struct node_options *options, struct node **ret_node,
 	snprintf(n->socket, sizeof(n->socket), "%s/%s", n->dir, "node.sock");
 	if (options->socket)
 		snprintf(n->socket, sizeof(n->socket), "%s", options->socket);
-	r = node_spawn(n, options);
+	r = node_open_doors(n, options->doors);
+	if (r) {
+		snprintf(error, NODE_ERROR, "no port: %s", strerror(-r));
+		goto fail;
+	}
+	r = node_spawn(n, options->dram);
+	node_close_doors(n);
 	if (r) {
 		snprintf(error, NODE_ERROR, "fork: %s", strerror(-r));
 		goto fail;
@@ -270,12 +307,18 @@ void node_stop(struct node *n)
 	}
 	if (node_running == n)
 		node_running = NULL;
+	node_close_doors(n);
 	free(n);
 }
 
 const char *node_socket(const struct node *n)
 {
 	return n->socket;
+}
+
+uint16_t node_port(const struct node *n, enum listen_door door)
+{
+	return n->port[door];
 }
 
 pid_t node_keeper_pid(const struct node *n)

@@ -20,16 +20,17 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "listen.h"
 #include "onecopy/onecopy.h"
 
 struct node;
 
 struct node_options {
-	uint64_t dram;		  /* bytes; 0: the server's default */
-	const char *socket;	  /* NULL: in the private directory */
-	uint64_t wait_ns;	  /* until it answers; 0: 30 s */
-	const char *const *words; /* more options of serve, NULL at the end;
-				     NULL: none */
+	uint64_t dram;	    /* bytes; 0: the server's default */
+	const char *socket; /* NULL: in the private directory */
+	uint64_t wait_ns;   /* until it answers; 0: 30 s */
+	unsigned doors;	    /* over TCP, bits 1u << enum listen_door; the others
+			       are off */
 };
 
 #define NODE_ERROR 512
@@ -42,6 +43,8 @@ int node_start(const struct node_options *options, struct node **ret_node,
 void node_stop(struct node *n);
 
 const char *node_socket(const struct node *n);
+/* On 127.0.0.1; 0: it has no such door. */
+uint16_t node_port(const struct node *n, enum listen_door door);
 pid_t node_keeper_pid(const struct node *n);
 /* False when its process has ended by itself. */
 bool node_alive(struct node *n);

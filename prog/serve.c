@@ -11,6 +11,7 @@
 #include "commands.h"
 #include "config.h"
 #include "keep.h"
+#include "listen.h"
 
 /* Descriptors that the keeper passes (keeper.c). */
 #define SERVER_CONTROL_FD 3
@@ -27,6 +28,7 @@ static const struct cli_option serve_options[] = {
 struct serve_args {
 	const char *file;
 	bool print;
+	bool exposed; /* the file has a password, and everybody can read it */
 };
 
 /* The file first, options over it, whatever their order on the line. */
@@ -89,6 +91,27 @@ static int print_config(const struct node_config *config)
 	return 0;
 }
 
+static int check_files(const struct command *self,
+		       const struct node_config *config)
+{
+	char error[LISTEN_ERROR];
+
+	if (listen_check_files(config, error) < 0)
+		return cli_fail(self, PROG_BAD_INPUT, "%s", error);
+	return 0;
+}
+
+static int run_node(const struct node_config *config,
+		    const struct serve_args *args)
+{
+	log_to_stderr((enum log_level)config->log_level, "onecopy");
+	if (args->exposed)
+		log_warn("%s has a password or token, and every user of this "
+			 "machine can read it: chmod o-r, or give its SHA-256",
+			 args->file);
+	return keeper_run(config);
+}
+
 static int serve_run(const struct command *self, int argc, char **argv)
 {
 	struct node_config config;
@@ -100,7 +123,8 @@ static int serve_run(const struct command *self, int argc, char **argv)
 	r = read_options(self, argc, argv, &config, &args, false);
 	if (r != 0)
 		return r < 0 ? 0 : r;
-	if (args.file && config_load(args.file, &config, error) < 0)
+	if (args.file &&
+	    config_load(args.file, &config, &args.exposed, error) < 0)
 		return cli_fail(self, PROG_BAD_INPUT, "%s", error);
 	r = read_options(self, argc, argv, &config, &args, true);
 	if (r != 0)
@@ -110,8 +134,10 @@ static int serve_run(const struct command *self, int argc, char **argv)
 		return r;
 	if (args.print)
 		return print_config(&config);
-	log_to_stderr((enum log_level)config.log_level, "onecopy");
-	return keeper_run(&config);
+	r = check_files(self, &config);
+	if (r != 0)
+		return r;
+	return run_node(&config, &args);
 }
 
 const struct command command_serve = {

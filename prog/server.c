@@ -15,8 +15,10 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "doors.h"
 #include "exit.h"
 #include "front/native/native.h"
+#include "front/report/report.h"
 #include "keep.h"
 #include "loop/loop.h"
 #include "shm/segment.h"
@@ -30,9 +32,12 @@
 struct server {
 	const struct node_config *config;
 	int control, listen;
+	int resp_listen, http_listen; /* -1: no such door */
 	struct loop *loop;
 	struct store *store;
 	struct native *native;
+	struct doors doors;
+	struct report report; /* what the doors tell of the node */
 	struct hold_set given;
 	struct hold_ops hold;
 	bool stop, orphaned; /* orphaned: the keeper has died */
@@ -112,7 +117,10 @@ static void answer(void *ctx, struct store_client *c,
 {
 	struct server *v = ctx;
 
-	native_answer(v->native, c, call, a);
+	if (c->local)
+		resp_answer(v->doors.resp, c, call, a);
+	else
+		native_answer(v->native, c, call, a);
 }
 
 static void announce(void *ctx, struct store_client *c)
@@ -187,8 +195,12 @@ static int make_native(struct server *v)
 		.max_clients = v->config->max_clients,
 		.pins = v->config->pins,
 		.overflow = v->config->overflow_pins,
+		.report = &v->report,
 	};
 
+	report_init(&v->report, v->store, v->loop, ONECOPY_VERSION);
+	v->report.loop_wanted_epoll = v->config->backend ==
+				      CONFIG_BACKEND_EPOLL;
 	native_tenants(v, &o);
 	return native_create(&o, &v->native);
 }
@@ -248,11 +260,15 @@ static int serve(struct server *v)
 	while (!v->stop) {
 		uint64_t now = clock_ns();
 		bool awake, busy = native_turn(v->native, now, &awake);
+		uint64_t next;
 
-		if (busy)
-			store_settle(v->store, now);
-		if (now >= tick)
+		store_settle(v->store, now);
+		next = doors_turn(&v->doors, now);
+		if (now >= tick) {
 			tick = now + store_tick(v->store, now);
+			if (v->doors.resp)
+				resp_tick(v->doors.resp, now);
+		}
 		if (now >= beat) {
 			/* a keeper that does not read misses it: no matter */
 			segment_send(v->control, &alive, sizeof(alive), NULL,
@@ -265,7 +281,8 @@ static int serve(struct server *v)
 			cpu_relax();
 			continue;
 		}
-		r = loop_run(v->loop, awake ? 0 : tick - now);
+		r = loop_run(v->loop,
+			     awake ? 0 : MAX(MIN(tick, next), now) - now);
 		if (r < 0) { /* something may stay unheard: start afresh */
 			log_error("the event loop failed: %s", strerror(-r));
 			return r;
@@ -315,7 +332,12 @@ static int set_up(struct server *v)
 
 	if (r < 0)
 		return r;
-	v->listen = hold_set_take(&v->given, HOLD_LISTEN, 0, 0);
+	v->listen =
+		hold_set_take(&v->given, HOLD_LISTEN, 0, HOLD_LISTEN_NATIVE);
+	v->resp_listen =
+		hold_set_take(&v->given, HOLD_LISTEN, 0, HOLD_LISTEN_RESP);
+	v->http_listen =
+		hold_set_take(&v->given, HOLD_LISTEN, 0, HOLD_LISTEN_HTTP);
 	r = loop_create(backends[v->config->backend], &v->loop);
 	if (r == 0)
 		r = make_store(v);
@@ -327,9 +349,11 @@ static int set_up(struct server *v)
 		r = loop_add(v->loop, v->control, LOOP_IN, on_control, v);
 	if (r == 0)
 		r = loop_add(v->loop, store_fd(v->store), LOOP_IN, on_store, v);
-	if (r == 0)
-		r = keep_send(v->control, KEEP_READY, NULL, -1);
-	return r;
+	if (r < 0)
+		return r;
+	doors_open(&v->doors, v->config, v->loop, v->store, &v->report,
+		   v->resp_listen, v->http_listen);
+	return keep_send(v->control, KEEP_READY, NULL, -1);
 }
 
 static void say_ready(const struct server *v, uint64_t start)
@@ -354,7 +378,9 @@ int server_run(const struct node_config *config, int control)
 {
 	struct server v = { .config = config,
 			    .control = control,
-			    .listen = -1 };
+			    .listen = -1,
+			    .resp_listen = -1,
+			    .http_listen = -1 };
 	uint64_t start = clock_ns();
 	int r;
 
@@ -377,9 +403,12 @@ int server_run(const struct node_config *config, int control)
 		if (v.orphaned)
 			clean_place(&v);
 	}
+	doors_close(&v.doors, &v.report);
 	native_destroy(v.native);
 	store_destroy(v.store);
 	loop_destroy(v.loop);
 	fd_close(v.listen);
+	fd_close(v.resp_listen);
+	fd_close(v.http_listen);
 	return r == 0 ? PROG_OK : PROG_SYSTEM;
 }

@@ -90,6 +90,14 @@ uint64_t hash_bytes(const void *data, size_t len, uint64_t seed)
 	return XXH3_64bits_withSeed(data, len, seed);
 }
 
+void hash_name(const void *name, size_t len, uint64_t ret[2])
+{
+	XXH128_hash_t h = XXH3_128bits(name, len);
+
+	ret[0] = h.low64;
+	ret[1] = h.high64;
+}
+
 uint64_t hash_part_seed(const uint8_t key[HASH_KEY_BYTES], uint16_t group,
 			uint16_t rank)
 {

@@ -17,6 +17,10 @@
 
 uint64_t hash_bytes(const void *data, size_t len, uint64_t seed);
 
+/* 128 bits of a name, XXH3_128bits: low half first. Not for names that a stranger
+ * may choose to collide, unless names are compared as well. */
+void hash_name(const void *name, size_t len, uint64_t ret[2]);
+
 /* Seed of a part's checksum. */
 uint64_t hash_part_seed(const uint8_t key[HASH_KEY_BYTES], uint16_t group,
 			uint16_t rank);

@@ -39,11 +39,16 @@ void hist_init(struct hist *h)
 
 void hist_add(struct hist *h, uint64_t value)
 {
-	h->count++;
-	h->sum += value;
+	hist_add_n(h, value, 1);
+}
+
+void hist_add_n(struct hist *h, uint64_t value, uint64_t n)
+{
+	h->count += n;
+	h->sum += value * n;
 	h->min = MIN(h->min, value);
 	h->max = MAX(h->max, value);
-	h->bucket[bucket_of(value)]++;
+	h->bucket[bucket_of(value)] += n;
 }
 
 void hist_merge(struct hist *into, const struct hist *from)
@@ -83,4 +88,13 @@ uint64_t hist_quantile(const struct hist *h, double q)
 			return MIN(bucket_edge(i), h->max);
 	}
 	return h->max;
+}
+
+uint64_t hist_upto(const struct hist *h, uint64_t value)
+{
+	uint64_t seen = 0;
+
+	for (unsigned i = 0; i < HIST_BUCKETS && bucket_edge(i) <= value; i++)
+		seen += h->bucket[i];
+	return seen;
 }

@@ -17,9 +17,13 @@ struct hist {
 
 void hist_init(struct hist *h);
 void hist_add(struct hist *h, uint64_t value);
+void hist_add_n(struct hist *h, uint64_t value, uint64_t n); /* n times */
 void hist_merge(struct hist *into, const struct hist *from);
 /* q in 0..1: the upper edge of the bucket that holds that quantile, never
  * beyond max; 0 when empty. */
 uint64_t hist_quantile(const struct hist *h, double q);
+/* Values that are certainly not above `value`: those of the bucket that it cuts
+ * are left out. */
+uint64_t hist_upto(const struct hist *h, uint64_t value);
 
 #endif

@@ -93,9 +93,9 @@ int loop_send(struct loop *l, struct loop_op *op, int fd,
 	size_t len = 0;
 	int err;
 
-	for (unsigned i = 0; i < MIN(n, LOOP_PIECES); i++)
+	for (unsigned i = 0; n <= LOOP_PIECES && i < n; i++)
 		len += pieces[i].iov_len;
-	if (n > LOOP_PIECES || len == 0)
+	if (len == 0)
 		return -EINVAL;
 	err = prepare(l, op, fd, OP_SEND, flags & ~LOOP_NOT_YET);
 	if (err < 0)

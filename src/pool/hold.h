@@ -12,7 +12,7 @@
 #include "base/compiler.h"
 
 enum hold_kind {
-	HOLD_LISTEN = 1,
+	HOLD_LISTEN = 1,  /* pool 0, id = enum hold_listen */
 	HOLD_META,	  /* id 0 */
 	HOLD_INDEX,	  /* id = index epoch */
 	HOLD_PAYLOAD,	  /* id = hold_slab_id() */
@@ -24,6 +24,10 @@ enum hold_kind {
 	HOLD_CLIENT_PIDFD,
 	HOLD_KINDS
 };
+
+/* Whose listening socket: libonecopy's, RESP's, HTTP's. Opened by the keeper;
+ * a door that is off has none. */
+enum hold_listen { HOLD_LISTEN_NATIVE, HOLD_LISTEN_RESP, HOLD_LISTEN_HTTP };
 
 struct hold_tag {
 	uint32_t kind; /* enum hold_kind */

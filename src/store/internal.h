@@ -44,6 +44,7 @@ struct store {
 	size_t n_pending, pending_cap;
 	uint64_t pass;	     /* over the waiting grants */
 	uint64_t refused_ns; /* memory for a slab was refused: ask again then */
+	uint64_t slabs_refused;
 	bool retry; /* something changed that may help a pending grant */
 	struct evict_batch batch;
 	struct scrub scrub;

@@ -265,10 +265,8 @@ void local_bad(struct store_client *c, const struct local_part *part)
 	if (!s)
 		return;
 	log_error("wrong bytes in slab %u frame %u (offset %llu): dropped",
-		  s->id, frame,
-		  (unsigned long long)(frame * s->frame_bytes));
-	pool_count(c->pool, POOL_C_bad,
-		   block_doom_of(c->pool, s, frame).parts);
+		  s->id, frame, (unsigned long long)(frame * s->frame_bytes));
+	pool_count(c->pool, POOL_C_bad, block_doom_of(c->pool, s, frame).parts);
 }
 
 /* The server evicts itself, in this thread: no fence between publishing and

@@ -25,7 +25,7 @@
  * store, longer only when pinned (found) or not yet sealed (granted). */
 struct local_part {
 	uint64_t loc, gen;
-	uint8_t *data; /* found: read only */
+	uint8_t *data;	/* found: read only */
 	uint64_t bytes; /* of the payload; granted: of the frame */
 	uint64_t checksum, sealed_ms;
 };

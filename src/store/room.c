@@ -135,6 +135,7 @@ void room_slab_ready(struct store *s, struct maker_job *job)
 		log_warn("a slab of %llu bytes was refused: %s",
 			 (unsigned long long)job->bytes, strerror(-r));
 		s->refused_ns = s->now_ns + REFUSED_NS;
+		s->slabs_refused++;
 	}
 	s->budget.used -= job->bytes;
 	segment_close(&job->segment);

@@ -105,6 +105,16 @@ uint64_t store_tick(struct store *s, uint64_t now_ns)
 	return s->n_pending ? TICK_BUSY_NS : TICK_IDLE_NS;
 }
 
+void store_load(const struct store *s, struct store_load *ret_load)
+{
+	*ret_load = (struct store_load){
+		.limit_bytes = s->budget.limit,
+		.used_bytes = s->budget.used,
+		.waiting = s->n_pending,
+		.slabs_refused = s->slabs_refused,
+	};
+}
+
 /* ---- pools ---------------------------------------------------------------- */
 
 static uint64_t realtime_ms(void)

@@ -81,6 +81,14 @@ void store_settle(struct store *s, uint64_t now_ns);
  * scrubbing. Returns the time until it wants to be called again. */
 uint64_t store_tick(struct store *s, uint64_t now_ns);
 
+struct store_load {
+	uint64_t limit_bytes, used_bytes; /* of slabs, all pools */
+	uint64_t waiting;		  /* grants, now */
+	uint64_t slabs_refused; /* the kernel had no memory for a slab; since
+				   this server began */
+};
+void store_load(const struct store *s, struct store_load *ret_load);
+
 /* ---- pools */
 int store_pool_add(struct store *s, const char *tenant, uint64_t quota,
 		   struct pool **ret_pool);

@@ -71,3 +71,19 @@ TEST(merge_is_adding_all)
 	CHECK_MEM(&a, &all, sizeof(a));
 	CHECK_INT(hist_quantile(&a, 0.99), <=, a.max);
 }
+
+TEST(values_up_to)
+{
+	struct hist h;
+
+	hist_init(&h);
+	CHECK_INT(hist_upto(&h, UINT64_MAX), ==, 0);
+	for (uint64_t v = 1; v <= 1000; v++)
+		hist_add(&h, v);
+	CHECK_INT(hist_upto(&h, 0), ==, 0);
+	CHECK_INT(hist_upto(&h, 10), ==, 10);
+	/* 512 .. 543 is one bucket: 540 cuts it */
+	CHECK_INT(hist_upto(&h, 540), ==, 511);
+	CHECK_INT(hist_upto(&h, 543), ==, 543);
+	CHECK_INT(hist_upto(&h, UINT64_MAX), ==, 1000);
+}

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include "base/fault.h"
 #include "prog/payload.h"
 #include "tests/prog/run.h"
 
@@ -38,33 +39,74 @@ static void live_place(struct live *n)
 	snprintf(n->config, sizeof(n->config), "%s/node.yaml", n->dir);
 }
 
-static void live_exec(const struct live *n, const char *const *words)
+/* The node's words: what the caller says comes last and so holds. */
+static void live_words(const struct live *n, struct live_how how,
+		       const char *const *words, const char *argv[40])
 {
-	const char *argv[32] = { "onecopy", "serve", "--socket", n->socket };
+	static const char *const doors[] = { "--resp", "--http" };
+	size_t at = 0;
+
+	argv[at++] = "onecopy";
+	argv[at++] = "serve";
+	argv[at++] = "--socket";
+	argv[at++] = n->socket;
+	if (how.yaml) {
+		argv[at++] = "--config";
+		argv[at++] = n->config;
+	}
+	for (unsigned i = 0; i < LISTEN_DOORS; i++) {
+		if (how.doors & (LIVE_OWN | 1u << i))
+			continue;
+		argv[at++] = doors[i];
+		argv[at++] = "off";
+	}
+	for (; *words && at < 39; words++)
+		argv[at++] = *words;
+	argv[at] = NULL;
+}
+
+_Noreturn static void live_exec(const struct live *n, const int *doors,
+				const char *const *argv)
+{
 	const char *binary = getenv("ONECOPY_BIN");
 	int log = open(n->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	size_t at = 4;
 
-	for (; *words && at < 31; words++)
-		argv[at++] = *words;
 	if (log < 0 || dup2(log, 1) < 0 || /* words: the node's own output */
 	    dup2(log, 2) < 0)		   /* words: the node's own output */
+		_exit(126);
+	if (listen_pass(doors) < 0)
 		_exit(126);
 	execv(binary, (char **)(uintptr_t)argv);
 	_exit(127);
 }
 
-static void live_spawn(struct live *n, const char *const *words)
+static void live_fork(struct live *n, struct live_how how,
+		      const char *const *words)
+{
+	const char *argv[40];
+	int doors[LISTEN_DOORS];
+
+	for (unsigned i = 0; i < LISTEN_DOORS; i++) {
+		doors[i] = -1;
+		if (how.doors & 1u << i)
+			CHECK_OK(listen_any(&doors[i], &n->port[i]));
+	}
+	live_words(n, how, words, argv);
+	n->keeper = fork();
+	CHECK_INT(n->keeper, >=, 0);
+	if (n->keeper == 0)
+		live_exec(n, doors, argv);
+	for (unsigned i = 0; i < LISTEN_DOORS; i++)
+		fd_close(doors[i]);
+}
+
+static void live_await(struct live *n)
 {
 	struct live_as as = { .read_only = true, .timeout_ns = NS_PER_S };
 	struct live_wait w = { 0 };
 	char error[256] = "";
 	oc_client *c;
 
-	n->keeper = fork();
-	CHECK_INT(n->keeper, >=, 0);
-	if (n->keeper == 0)
-		live_exec(n, words);
 	n->pidfd = (int)syscall(SYS_pidfd_open, n->keeper, 0);
 	CHECK_INT(n->pidfd, >=, 0);
 	while (live_try(n, as, &c, error)) {
@@ -75,26 +117,36 @@ static void live_spawn(struct live *n, const char *const *words)
 	oc_client_close(c);
 }
 
-void live_start_words(struct live *n, const char *const *words)
+static void live_write_config(const struct live *n, const char *yaml)
+{
+	FILE *f = fopen(n->config, "we");
+
+	CHECK(f != NULL);
+	fputs(yaml, f);
+	CHECK_OK(fclose(f));
+}
+
+void live_start_how(struct live *n, struct live_how how,
+		    const char *const *words)
 {
 	if (!getenv("ONECOPY_BIN"))
 		SKIP("ONECOPY_BIN does not name the program");
 	live_place(n);
-	live_spawn(n, words);
+	if (how.yaml)
+		live_write_config(n, how.yaml);
+	live_fork(n, how, words);
+	live_await(n);
+}
+
+void live_start_words(struct live *n, const char *const *words)
+{
+	live_start_how(n, (struct live_how){ 0 }, words);
 }
 
 void live_start_config(struct live *n, const char *yaml)
 {
-	FILE *f;
-
-	if (!getenv("ONECOPY_BIN"))
-		SKIP("ONECOPY_BIN does not name the program");
-	live_place(n);
-	f = fopen(n->config, "we");
-	CHECK(f != NULL);
-	fputs(yaml, f);
-	CHECK_OK(fclose(f));
-	live_spawn(n, (const char *const[]){ "--config", n->config, NULL });
+	live_start_how(n, (struct live_how){ .yaml = yaml },
+		       (const char *const[]){ NULL });
 }
 
 bool live_said(const struct live *n, const char *text)

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 #include "base/clock.h"
+#include "prog/listen.h"
 #include "tests/test.h"
 
 #if defined(__has_feature)
@@ -39,9 +40,25 @@ struct live {
 	pid_t keeper;
 	int pidfd;
 	char dir[64], socket[108], log[80], config[80];
+	uint16_t port[LISTEN_DOORS]; /* on 127.0.0.1; 0: no such door */
 };
 
+/* Doors over TCP: none that is not asked for here. */
+#define LIVE_RESP (1u << LISTEN_RESP)
+#define LIVE_HTTP (1u << LISTEN_HTTP)
+#define LIVE_OWN  (1u << LISTEN_DOORS) /* as the words or the file say */
+
+struct live_how {
+	unsigned doors;
+	const char *yaml; /* text of a configuration file; NULL: none */
+};
 /* `onecopy serve` with these options; returns when it answers. */
+void live_start_how(struct live *n, struct live_how how,
+		    const char *const *words);
+#define live_start_doors(n_, doors_, ...)                     \
+	live_start_how(n_, (struct live_how){ doors_, NULL }, \
+		       (const char *const[]){ __VA_ARGS__, NULL })
+/* Without doors. */
 void live_start_words(struct live *n, const char *const *words);
 #define live_start(n_, ...) \
 	live_start_words(n_, (const char *const[]){ __VA_ARGS__, NULL })

@@ -153,7 +153,8 @@ pid_t run_node(const char *dram, char socket[108])
 
 	snprintf(socket, 108, "%s/node.sock", run_dir());
 	pid = run_start((const char *const[]){ "serve", "--socket", socket,
-					       "--dram", dram, NULL });
+					       "--dram", dram, "--resp", "off",
+					       "--http", "off", NULL });
 	/* Bounded by the test's own time. */
 	do {
 		CHECK_INT(waitpid(pid, NULL, WNOHANG), ==, 0);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/test.h"
 #include <fcntl.h>
+#include <sys/stat.h>
 #include "base/fault.h"
+#include "base/text.h"
 #include "prog/config.h"
 
 static int parse(const char *text, struct node_config *c, char *error)
@@ -52,6 +54,11 @@ TEST(empty_is_all_defaults)
 	check_round_trip(&want);
 }
 
+/* Of the word "password"; as `sha256sum` says. */
+#define PASSWORD_SHA256                    \
+	"5e884898da28047151d0e56f8dc62927" \
+	"73603d0d6aabbdd62a11ef721d1542d8"
+
 static const char everything[] = "socket: /run/one \"copy\\.sock\n"
 				 "dram: 12.5%\n"
 				 "slab: 1G\n"
@@ -70,7 +77,27 @@ static const char everything[] = "socket: /run/one \"copy\\.sock\n"
 				 "    uids: [0, 1000, 4294967294]\n"
 				 "    dram: 3GiB\n"
 				 "  - {name: \"b:c\", dram: 50%}\n"
-				 "  - name: '#d'\n";
+				 "  - name: '#d'\n"
+				 "resp:\n"
+				 "  listen: \"[::1]:6380\"\n"
+				 "  password: password\n"
+				 "  max_connections: 12\n"
+				 "  stall: 1500ms\n"
+				 "  tls: {certificate: c.pem, key: k.pem,\n"
+				 "        client_ca: ca.pem}\n"
+				 "  without: [tls]\n"
+				 "  users:\n"
+				 "    - {name: alice, password: password,\n"
+				 "       tenant: \"b:c\"}\n"
+				 "    - name: bob\n"
+				 "      password_sha256: " PASSWORD_SHA256 "\n"
+				 "    - {name: carol, password: \"p w\",\n"
+				 "       tenant: default}\n"
+				 "http:\n"
+				 "  listen: localhost:0\n"
+				 "  token: password\n"
+				 "  tls: {certificate: /c.pem, key: /k.pem}\n"
+				 "  without: [tls, authentication]\n";
 
 TEST(every_key)
 {
@@ -102,11 +129,117 @@ TEST(every_key)
 	check_round_trip(&c);
 }
 
+static void check_password(const uint8_t sha256[32])
+{
+	char hex[65];
+
+	text_hex(sha256, 32, hex);
+	CHECK_STR(hex, PASSWORD_SHA256);
+}
+
+TEST(every_key_of_the_doors)
+{
+	char error[CONFIG_ERROR] = "";
+	struct node_config c;
+
+	CHECK_OK(parse(everything, &c, error));
+	CHECK_STR(c.resp.listen, "[::1]:6380");
+	CHECK(c.resp.chosen && c.resp.has_password);
+	check_password(c.resp.password_sha256);
+	CHECK_INT(c.resp.max_connections, ==, 12);
+	CHECK_INT(c.resp.stall_ns, ==, 1500000000);
+	CHECK_STR(c.resp.certificate, "c.pem");
+	CHECK_STR(c.resp.key, "k.pem");
+	CHECK_STR(c.resp.client_ca, "ca.pem");
+	CHECK_INT(c.resp.without, ==, CONFIG_WITHOUT_TLS);
+	CHECK_INT(c.resp.n_users, ==, 3);
+	CHECK_STR(c.resp.users[0].name, "alice");
+	CHECK_STR(c.resp.users[0].tenant, "b:c");
+	check_password(c.resp.users[0].password_sha256);
+	CHECK_STR(c.resp.users[1].tenant, "");
+	check_password(c.resp.users[1].password_sha256);
+	CHECK_STR(c.resp.users[2].tenant, "default");
+	CHECK_STR(c.http.listen, "localhost:0");
+	CHECK(c.http.chosen && c.http.has_token);
+	check_password(c.http.token_sha256);
+	CHECK_STR(c.http.certificate, "/c.pem");
+	CHECK_STR(c.http.key, "/k.pem");
+	CHECK_INT(c.http.without, ==, CONFIG_WITHOUT_AUTH | CONFIG_WITHOUT_TLS);
+}
+
+TEST(doors_that_nobody_chose)
+{
+	char error[CONFIG_ERROR] = "";
+	struct node_config c;
+
+	CHECK_OK(parse("resp: {}\nhttp: {token: x}\n", &c, error));
+	CHECK_STR(c.resp.listen, "127.0.0.1:6380");
+	CHECK_STR(c.http.listen, "127.0.0.1:9470");
+	CHECK(!c.resp.chosen && !c.http.chosen && !c.resp.has_password);
+	check_round_trip(&c);
+	/* the same address, but chosen: the node ends where it is taken */
+	CHECK_OK(parse("resp: {listen: \"127.0.0.1:6380\"}", &c, error));
+	CHECK(c.resp.chosen && !c.http.chosen);
+	check_round_trip(&c);
+	CHECK_OK(parse("resp: {listen: off}\nhttp: {listen: off}", &c, error));
+	CHECK_STR(c.resp.listen, "off");
+	CHECK_STR(c.http.listen, "off");
+	check_round_trip(&c);
+}
+
+/* Neither in what is printed nor in what is said of another mistake. */
+TEST(a_password_is_shown_nowhere)
+{
+	static const char *const bad[] = {
+		"resp: {password: \"hunter2\", password_sha256: \"hunter2\"}",
+		"resp: {password_sha256: hunter2}",
+		"resp: {users: [{name: a, password: hunter2, tenant: x}]}",
+		"resp: {users: [{name: a b, password: hunter2}]}",
+		"http: {token: \"hunter2 \"}",
+		"http: {token: hunter2, token_sha256: hunter2}",
+	};
+	char error[CONFIG_ERROR] = "", *text = NULL;
+	struct node_config c;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+
+	CHECK(out);
+	CHECK_OK(parse(everything, &c, error));
+	config_print(&c, out);
+	CHECK_OK(fclose(out));
+	CHECK(!strstr(text, "password:") && !strstr(text, "token:"));
+	CHECK(!strstr(text, "p w"));
+	free(text);
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		CHECK_INT(parse(bad[i], &c, error), ==, -EINVAL);
+		CHECK(error[0] && !strstr(error, "hunter2"));
+	}
+}
+
+struct bad {
+	const char *text, *says;
+};
+
+static void check_bad(const struct bad *bad, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		char error[CONFIG_ERROR] = "";
+		struct node_config c, untouched;
+
+		memset(&c, 0x5a, sizeof(c));
+		untouched = c;
+		fprintf(stderr, "%s\n", bad[i].text);
+		CHECK_INT(parse(bad[i].text, &c, error), ==, -EINVAL);
+		if (!strstr(error, bad[i].says))
+			FAIL("\"%s\" does not say \"%s\"", error, bad[i].says);
+		CHECK(!strchr(error, '\n'));
+		CHECK_MEM(&c, &untouched, sizeof(c));
+	}
+}
+
 TEST(wrong_files_say_where)
 {
-	static const struct {
-		const char *text, *says;
-	} bad[] = {
+	static const struct bad bad[] = {
 		{ "dram: 1G\nsokcet: x\n",
 		  "f.yaml:2: unknown key 'sokcet'; did you mean 'socket'?" },
 		{ "\n\nzzz: 1\n", "f.yaml:3: unknown key 'zzz'" },
@@ -165,19 +298,59 @@ TEST(wrong_files_say_where)
 		{ "socket: \"a\\nb\"\n", "'a?b': expected a path" },
 	};
 
-	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-		char error[CONFIG_ERROR] = "";
-		struct node_config c, untouched;
+	check_bad(bad, ARRAY_LEN(bad));
+}
 
-		memset(&c, 0x5a, sizeof(c));
-		untouched = c;
-		fprintf(stderr, "%s\n", bad[i].text);
-		CHECK_INT(parse(bad[i].text, &c, error), ==, -EINVAL);
-		if (!strstr(error, bad[i].says))
-			FAIL("\"%s\" does not say \"%s\"", error, bad[i].says);
-		CHECK(!strchr(error, '\n'));
-		CHECK_MEM(&c, &untouched, sizeof(c));
-	}
+TEST(wrong_doors_say_where)
+{
+	static const struct bad bad[] = {
+		{ "resp: {lisen: off}",
+		  "unknown key 'lisen'; did you mean 'listen'?" },
+		{ "resp: {tls: {cert: x}}", "unknown key 'cert'" },
+		{ "http: {tls: {client_ca: x}}", "unknown key 'client_ca'" },
+		{ "http: {users: []}", "unknown key 'users'" },
+		{ "resp:\n  listen: 6380\n",
+		  "f.yaml:2: resp.listen: '6380': expected ADDRESS:PORT" },
+		{ "resp: {listen: \"host:1\"}", "expected ADDRESS:PORT" },
+		{ "http: {listen: \"1.2.3.4:65536\"}", "expected ADDRESS" },
+		{ "resp: {listen: [::1]:6380}", "expected one value" },
+		{ "resp: {max_connections: 0}", "expected a number from 1" },
+		{ "resp: {stall: 1ms}", "expected a time like 10s" },
+		{ "resp: {stall: 25h}", "expected a time like 10s" },
+		{ "resp: {tls: {key: ''}}", "expected a path of at most 255" },
+		{ "resp:\n  without:\n  - tls\n  - auth\n",
+		  "f.yaml:4: resp.without[1]: 'auth': expected "
+		  "authentication or tls" },
+		{ "http: {without: tls}", "'http.without': expected a list" },
+		{ "resp: {without: [tls, tls, tls]}",
+		  "'resp.without' has more than 2 entries" },
+		{ "resp: {password: ''}",
+		  "resp.password: expected 1 to 255 characters" },
+		{ "resp: {password_sha256: 00}",
+		  "resp.password_sha256: expected 64 hexadecimal digits" },
+		{ "resp:\n  password: x\n  password_sha256: y\n",
+		  "f.yaml:3: resp.password_sha256: it is there in plain" },
+		{ "http: {token: 'a b'}",
+		  "http.token: expected 1 to 255 printable ASCII" },
+		{ "resp:\n  users:\n  - {name: a, password: x}\n"
+		  "  - {name: a, password: x}\n",
+		  "f.yaml:4: resp.users[1]: its name is there twice" },
+		{ "resp: {users: [{name: a}]}",
+		  "resp.users[0]: expected a password" },
+		{ "resp: {users: [{password: a}]}",
+		  "resp.users[0]: expected a name" },
+		{ "resp:\n  password: a\n  users:\n"
+		  "  - {name: default, password: x}\n",
+		  "f.yaml:4: resp.users[0]: resp.password is default's" },
+		{ "resp:\n  users:\n  - name: a\n    password: x\n"
+		  "    tenant: b\n",
+		  "f.yaml:5: resp.users[0].tenant: 'b': expected a tenant of "
+		  "this configuration" },
+		{ "resp: {users: [{name: a, password: x, tenant: ''}]}",
+		  "expected a tenant" },
+	};
+
+	check_bad(bad, ARRAY_LEN(bad));
 }
 
 TEST(hostile_size_and_depth)
@@ -216,10 +389,101 @@ TEST(too_many_tenants)
 	CHECK_STR(error, "f.yaml:18: 'tenants' has more than 16 entries");
 }
 
+TEST(as_much_as_fits)
+{
+	static char text[65536], error[CONFIG_ERROR];
+	static struct node_config c;
+	FILE *out = fmemopen(text, sizeof(text), "w");
+
+	CHECK(out);
+	fputs("tenants:\n", out);
+	for (int i = 0; i < CONFIG_TENANTS_MAX; i++) {
+		fprintf(out, "- {name: t%d, dram: 1G, uids: [0", i);
+		for (int k = 1; k < CONFIG_UIDS_MAX; k++)
+			fprintf(out, ",%d", k);
+		fputs("]}\n", out);
+	}
+	fputs("resp:\n  users:\n", out);
+	for (int i = 0; i < CONFIG_USERS_MAX; i++)
+		fprintf(out, "  - {name: u%d, password: x, tenant: t1}\n", i);
+	CHECK_OK(fclose(out));
+	if (parse(text, &c, error))
+		FAIL("%s", error);
+	CHECK_INT(c.resp.n_users, ==, CONFIG_USERS_MAX);
+	check_round_trip(&c);
+}
+
+/* A file with this text, removed by the caller. */
+static const char *secret_file(const void *text, size_t len)
+{
+	static char path[40];
+	int fd;
+
+	snprintf(path, sizeof(path), "/tmp/onecopy-secret-XXXXXX");
+	fd = mkostemp(path, O_CLOEXEC);
+	CHECK(fd >= 0);
+	CHECK_INT(write(fd, text, len), ==, len);
+	close(fd);
+	return path;
+}
+
+TEST(secrets_from_files)
+{
+	static const struct {
+		const char *text;
+		size_t len;
+		const char *password, *token; /* what is wrong; NULL: nothing */
+	} files[] = {
+		{ "password", 8, NULL, NULL },
+		{ "password\n", 9, NULL, NULL },
+		{ "password\n\n", 10, NULL, "printable ASCII" },
+		{ "", 0, "Invalid argument", "Invalid argument" },
+		{ "\n", 1, "expected 1 to 255", "expected 1 to 255" },
+		{ "a\0b", 3, "Invalid argument", "Invalid argument" },
+	};
+	char error[CONFIG_ERROR];
+	struct node_config c;
+
+	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+		const char *path = secret_file(files[i].text, files[i].len);
+
+		config_defaults(&c);
+		error[0] = '\0';
+		CHECK_INT(config_apply_option(&c, "resp-password-file", path,
+					      error),
+			  ==, files[i].password ? -EINVAL : 0);
+		CHECK_INT(c.resp.has_password, ==, !files[i].password);
+		CHECK(strstr(error, files[i].password ?: ""));
+		error[0] = '\0';
+		CHECK_INT(config_apply_option(&c, "http-token-file", path,
+					      error),
+			  ==, files[i].token ? -EINVAL : 0);
+		CHECK_INT(c.http.has_token, ==, !files[i].token);
+		CHECK(strstr(error, files[i].token ?: ""));
+		unlink(path);
+		if (i < 2)
+			check_password(c.resp.password_sha256);
+		if (i < 2)
+			check_password(c.http.token_sha256);
+	}
+	CHECK_OK(parse("resp: {users: [{name: default, password: x}]}", &c,
+		       error));
+	CHECK_INT(config_apply_option(&c, "resp-password-file", "/x", error),
+		  ==, -EINVAL);
+	CHECK(strstr(error, "a user named default"));
+}
+
 TEST(every_option)
 {
 	static const char *const values[] = {
-		"/tmp/x.sock", "8G", "64M", "0", "never", "uring", "error", "9",
+		"/tmp/x.sock", "8G",
+		"64M",	       "0",
+		"never",       "uring",
+		"error",       "9",
+		"0.0.0.0:1",   "authentication,tls",
+		NULL,	       "/c",
+		"/k",	       "off",
+		"tls",	       NULL,
 	};
 	char error[CONFIG_ERROR] = "";
 	struct node_config c;
@@ -228,6 +492,14 @@ TEST(every_option)
 	CHECK_INT(config_n_options, ==, ARRAY_LEN(values));
 	for (size_t i = 0; i < config_n_options; i++) {
 		CHECK_INT(config_options[i].id, ==, CONFIG_OPTION_FIRST + i);
+		if (!values[i]) { /* a file's name */
+			CHECK_INT(config_apply_option(&c,
+						      config_options[i].name,
+						      "/nowhere/at all", error),
+				  ==, -ENOENT);
+			CHECK(strncmp(error, "'/nowhere/at all': No", 21) == 0);
+			continue;
+		}
 		CHECK_OK(config_apply_option(&c, config_options[i].name,
 					     values[i], error));
 		CHECK_INT(config_apply_option(&c, config_options[i].name, "",
@@ -243,6 +515,13 @@ TEST(every_option)
 	CHECK_INT(c.backend, ==, CONFIG_BACKEND_URING);
 	CHECK_INT(c.log_level, ==, LOG_ERROR);
 	CHECK_INT(c.max_clients, ==, 9);
+	CHECK_STR(c.resp.listen, "0.0.0.0:1");
+	CHECK_STR(c.http.listen, "off");
+	CHECK(c.resp.chosen && c.http.chosen);
+	CHECK_INT(c.resp.without, ==, CONFIG_WITHOUT_AUTH | CONFIG_WITHOUT_TLS);
+	CHECK_INT(c.http.without, ==, CONFIG_WITHOUT_TLS);
+	CHECK_STR(c.resp.certificate, "/c");
+	CHECK_STR(c.resp.key, "/k");
 	check_round_trip(&c);
 	CHECK_INT(config_apply_option(&c, "nothing", "1", error), ==, -ENOENT);
 }
@@ -264,21 +543,32 @@ TEST(memory_and_shares)
 TEST(files)
 {
 	char path[] = "/tmp/onecopy-config-XXXXXX", error[CONFIG_ERROR] = "";
+	static const char hashed[] = "resp: {password_sha256: " PASSWORD_SHA256
+				     "}";
+	bool exposed = true;
 	struct node_config c;
 	int fd = mkostemp(path, O_CLOEXEC);
 
 	CHECK(fd >= 0);
 	CHECK_INT(write(fd, everything, sizeof(everything) - 1), ==,
 		  sizeof(everything) - 1);
-	CHECK_OK(config_load(path, &c, error));
+	CHECK_OK(config_load(path, &c, &exposed, error));
 	CHECK_INT(c.max_clients, ==, 7);
+	CHECK(!exposed); /* only its owner can read it */
+	CHECK_OK(fchmod(fd, 0644));
+	CHECK_OK(config_load(path, &c, &exposed, error));
+	CHECK(exposed);
+	CHECK_OK(ftruncate(fd, 0));
+	CHECK_INT(pwrite(fd, hashed, strlen(hashed), 0), ==, strlen(hashed));
+	CHECK_OK(config_load(path, &c, &exposed, error));
+	CHECK(c.resp.has_password && !exposed);
 	CHECK_OK(ftruncate(fd, CONFIG_BYTES_MAX + 1));
-	CHECK_INT(config_load(path, &c, error), ==, -EFBIG);
+	CHECK_INT(config_load(path, &c, &exposed, error), ==, -EFBIG);
 	close(fd);
 	unlink(path);
-	CHECK_INT(config_load(path, &c, error), ==, -ENOENT);
+	CHECK_INT(config_load(path, &c, &exposed, error), ==, -ENOENT);
 	CHECK(strstr(error, "No such file"));
-	CHECK_INT(config_load("/tmp", &c, error), ==, -EISDIR);
+	CHECK_INT(config_load("/tmp", &c, &exposed, error), ==, -EISDIR);
 }
 
 TEST(every_fault_is_reported)

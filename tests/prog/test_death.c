@@ -198,7 +198,8 @@ TEST(a_dead_nodes_socket_is_taken_over)
 	CHECK_INT(r.status, ==, 3);
 	run_free(&r);
 	pid = run_start((const char *const[]){ "serve", "--socket", n.socket,
-					       "--dram", "4M", NULL });
+					       "--dram", "4M", "--resp", "off",
+					       "--http", "off", NULL });
 	LIVE_WAIT(NULL, live_try(&n, (struct live_as){ .timeout_ns = 1 }, &c,
 				 NULL) == 0);
 	live_check(c);

@@ -243,7 +243,12 @@ TEST(bulks_refused)
 TEST(too_big)
 {
 	char data[] = "*1\r\n$1048576\r\n";
+	char fits[] = "*1\r\n$1048560\r\n", not [] = "*1\r\n$1048561\r\n";
 
+	begin(0);
+	CHECK_INT(resp_parse(&f.p, fits, sizeof(fits) - 1), ==, RESP_MORE);
+	begin(0);
+	CHECK_INT(resp_parse(&f.p, not, sizeof(not ) - 1), ==, -EPROTO);
 	begin(0);
 	CHECK_INT(resp_parse(&f.p, data, sizeof(data) - 1), ==, -EPROTO);
 	CHECK_STR(f.p.error, "Protocol error: too big request");

@@ -18,6 +18,7 @@
 #ifndef ONECOPY_FRONT_NATIVE_NATIVE_H
 #define ONECOPY_FRONT_NATIVE_NATIVE_H
 
+#include "front/report/report.h"
 #include "loop/loop.h"
 #include "store/store.h"
 
@@ -39,7 +40,9 @@ struct native_options {
 	const struct hold_ops *hold;
 	int listen_fd; /* SOCK_SEQPACKET, non-blocking; stays the caller's */
 	uint32_t max_clients;
-	uint32_t pins, overflow; /* quota of one client */
+	uint32_t pins, overflow;     /* quota of one client */
+	const struct report *report; /* what clients are told; stays the
+					caller's */
 	/* Besides "default", which the node's own user and root may use. */
 	struct native_tenant tenant[NATIVE_TENANTS_MAX];
 	uint32_t n_tenants;

@@ -54,9 +54,8 @@ int resp_create(const struct resp_options *options,
 		struct resp_door **ret_door);
 void resp_destroy(struct resp_door *d);
 const struct door *resp_counts(const struct resp_door *d);
-/* Called in each turn of the server; returns when it wants to be called again
- * at the latest. */
-uint64_t resp_tick(struct resp_door *d, uint64_t now_ns);
+/* Called as often as store_tick(). */
+void resp_tick(struct resp_door *d, uint64_t now_ns);
 /* A grant of the server's own client that waited is answered. */
 void resp_answer(struct resp_door *d, struct store_client *c,
 		 const struct ring_call *call,

@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The doors' sockets: opened here, or passed by whoever started the node. */
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "listen.h"
+#include "pem.h"
+
+#define INHERIT_FIRST 3 /* sd_listen_fds(3) */
+#define INHERIT_MAX   64
+
+static const char *const names[LISTEN_DOORS] = { "resp", "http" };
+static const char *const shown[LISTEN_DOORS] = { "RESP", "HTTP" };
+
+/* What both doors have. */
+struct door_config {
+	const char *listen, *certificate, *key, *client_ca;
+	bool chosen, auth;
+};
+
+static struct door_config door_config(const struct node_config *c,
+				      enum listen_door door)
+{
+	if (door == LISTEN_RESP)
+		return (struct door_config){
+			.listen = c->resp.listen,
+			.certificate = c->resp.certificate,
+			.key = c->resp.key,
+			.client_ca = c->resp.client_ca,
+			.chosen = c->resp.chosen,
+			.auth = c->resp.has_password || c->resp.n_users,
+		};
+	return (struct door_config){
+		.listen = c->http.listen,
+		.certificate = c->http.certificate,
+		.key = c->http.key,
+		.client_ca = "",
+		.chosen = c->http.chosen,
+		.auth = c->http.has_token,
+	};
+}
+
+static bool is_off(const struct door_config *d)
+{
+	return strcmp(d->listen, "off") == 0;
+}
+
+/* ---- files --------------------------------------------------------------- */
+
+static int check_file(const char *door, const char *what, const char *path,
+		      char *error)
+{
+	char *text;
+	int r;
+
+	if (!*path)
+		return 0;
+	r = pem_load(path, &text);
+	if (r < 0) {
+		snprintf(error, LISTEN_ERROR, "%s.tls.%s %.255s: %s", door,
+			 what, path,
+			 r == -EINVAL ? "no text in it" : strerror(-r));
+		return r;
+	}
+	pem_free(text);
+	return 0;
+}
+
+static int check_door(const char *name, const struct door_config *d,
+		      char *error)
+{
+	bool certificate = d->certificate[0], key = d->key[0];
+	int r;
+
+	if (is_off(d))
+		return 0;
+	if (certificate != key || (d->client_ca[0] && !certificate)) {
+		snprintf(error, LISTEN_ERROR,
+			 "%s.tls: %s is missing; it takes a certificate and "
+			 "its key",
+			 name, certificate ? "the key" : "the certificate");
+		return -EINVAL;
+	}
+	r = check_file(name, "certificate", d->certificate, error);
+	if (r == 0)
+		r = check_file(name, "key", d->key, error);
+	if (r == 0)
+		r = check_file(name, "client_ca", d->client_ca, error);
+	return r;
+}
+
+int listen_check_files(const struct node_config *config,
+		       char error[LISTEN_ERROR])
+{
+	for (unsigned i = 0; i < LISTEN_DOORS; i++) {
+		struct door_config d = door_config(config, i);
+		int r = check_door(names[i], &d, error);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* ---- inherited sockets --------------------------------------------------- */
+
+/* How many there are for this very process. */
+static unsigned inherited_count(void)
+{
+	const char *pid = getenv("LISTEN_PID"), *n = getenv("LISTEN_FDS");
+	uint64_t value;
+
+	if (!pid || !n || text_parse_u64(pid, INT32_MAX, &value) ||
+	    value != (uint64_t)getpid())
+		return 0;
+	return text_parse_u64(n, INHERIT_MAX, &value) ? 0 : (unsigned)value;
+}
+
+static int door_of(const char *name)
+{
+	for (int i = 0; i < LISTEN_DOORS; i++) {
+		if (strcmp(names[i], name) == 0)
+			return i;
+	}
+	return -1;
+}
+
+static int take_inherited(int fd, const char *name, int fds[LISTEN_DOORS],
+			  char *error)
+{
+	int door = door_of(name);
+
+	/* not a descriptor at all: the variables lie */
+	if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+		return 0;
+	if (door < 0) {
+		log_warn("a socket was passed for '%.64s', which is neither "
+			 "resp nor http: closed",
+			 name);
+		close(fd);
+		return 0;
+	}
+	if (fds[door] >= 0) {
+		snprintf(error, LISTEN_ERROR,
+			 "two sockets were passed for %s; a door has one",
+			 names[door]);
+		return -EINVAL;
+	}
+	fds[door] = fd;
+	return 0;
+}
+
+int listen_inherit(int ret_fds[LISTEN_DOORS], char error[LISTEN_ERROR])
+{
+	const char *given = getenv("LISTEN_FDNAMES");
+	char list[1024] = "", *rest = list;
+	unsigned n = inherited_count();
+	int r = 0;
+
+	for (unsigned i = 0; i < LISTEN_DOORS; i++)
+		ret_fds[i] = -1;
+	if (given)
+		text_copy(list, sizeof(list), given);
+	for (unsigned i = 0; i < n && r == 0; i++) {
+		const char *name = strsep(&rest, ":");
+
+		r = take_inherited(INHERIT_FIRST + (int)i, name ? name : "",
+				   ret_fds, error);
+	}
+	unsetenv("LISTEN_PID");
+	unsetenv("LISTEN_FDS");
+	unsetenv("LISTEN_FDNAMES");
+	return r;
+}
+
+static int number_option(int fd, int option)
+{
+	socklen_t len = sizeof(int);
+	int value = -1;
+
+	return getsockopt(fd, SOL_SOCKET, option, &value, &len) < 0 ? -1
+								    : value;
+}
+
+static bool listens(int fd)
+{
+	int family = number_option(fd, SO_DOMAIN);
+
+	return (family == AF_INET || family == AF_INET6) &&
+	       number_option(fd, SO_TYPE) == SOCK_STREAM &&
+	       number_option(fd, SO_ACCEPTCONN) == 1;
+}
+
+static int address_of(int fd, struct sockaddr_storage *ret_at)
+{
+	socklen_t len = sizeof(*ret_at);
+
+	*ret_at = (struct sockaddr_storage){ 0 };
+	if (getsockname(fd, (struct sockaddr *)ret_at, &len) < 0)
+		return -errno;
+	return 0;
+}
+
+static int take_passed(const struct node_config *config, enum listen_door door,
+		       int fd, char *error)
+{
+	struct sockaddr_storage at;
+	int flags = fcntl(fd, F_GETFL);
+
+	if (!listens(fd) || flags < 0 || address_of(fd, &at) < 0 ||
+	    fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
+		snprintf(error, LISTEN_ERROR,
+			 "what was passed for %s is no TCP socket that listens",
+			 names[door]);
+		return -EINVAL;
+	}
+	return listen_judge(config, door, &at, error);
+}
+
+/* ---- sockets of our own -------------------------------------------------- */
+
+static int bind_socket(int fd, const struct sockaddr_storage *at)
+{
+	bool v6 = at->ss_family == AF_INET6;
+	socklen_t len = v6 ? sizeof(struct sockaddr_in6)
+			   : sizeof(struct sockaddr_in);
+	const int one = 1;
+
+	/* connections of a node that has ended do not keep its port */
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0)
+		return -errno;
+	/* [::] is what it says on every machine */
+	if (v6 &&
+	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) < 0)
+		return -errno;
+	if (bind(fd, (const struct sockaddr *)at, len) < 0 ||
+	    listen(fd, LISTEN_BACKLOG) < 0)
+		return -errno;
+	return 0;
+}
+
+static int open_socket(const struct sockaddr_storage *at, int *ret_fd)
+{
+	CLEANUP(fd_close_at) int fd = -1;
+	int r;
+
+	if (fault_point(FAULT_IO))
+		return -EIO;
+	fd = socket(at->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+		    0);
+	if (fd < 0)
+		return -errno;
+	r = bind_socket(fd, at);
+	if (r == 0)
+		*ret_fd = fd_take(&fd);
+	return r;
+}
+
+int listen_any(int *ret_fd, uint16_t *ret_port)
+{
+	CLEANUP(fd_close_at) int fd = -1;
+	struct sockaddr_storage at;
+	struct sockaddr_in in;
+	int r = listen_parse("127.0.0.1:0", &at);
+
+	if (r == 0)
+		r = open_socket(&at, &fd);
+	if (r == 0)
+		r = address_of(fd, &at);
+	if (r < 0)
+		return r;
+	memcpy(&in, &at, sizeof(in));
+	*ret_port = ntohs(in.sin_port);
+	*ret_fd = fd_take(&fd);
+	return 0;
+}
+
+static int set_number(const char *name, int value)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%d", value);
+	return setenv(name, text, 1) < 0 ? -errno : 0;
+}
+
+int listen_pass(const int fds[LISTEN_DOORS])
+{
+	char list[64] = "";
+	int n = 0, high[LISTEN_DOORS], r;
+
+	/* out of the way of where they go */
+	for (unsigned i = 0; i < LISTEN_DOORS; i++)
+		high[i] = fds[i] < 0 ? -1 : fcntl(fds[i], F_DUPFD_CLOEXEC, 64);
+	for (unsigned i = 0; i < LISTEN_DOORS; i++) {
+		size_t at = strlen(list);
+
+		if (fds[i] < 0)
+			continue;
+		if (high[i] < 0 ||
+		    dup2(high[i], INHERIT_FIRST + n) < 0) /* words: passed on */
+			return -errno;
+		snprintf(list + at, sizeof(list) - at, "%s%s", n ? ":" : "",
+			 names[i]);
+		n++;
+	}
+	r = setenv("LISTEN_FDNAMES", list, 1) < 0 ? -errno : 0;
+	if (r == 0)
+		r = set_number("LISTEN_FDS", n);
+	if (r == 0)
+		r = set_number("LISTEN_PID", (int)getpid());
+	return r;
+}
+
+/* Nobody asked for the default address: a node without that door is better
+ * than none, and two nodes on a machine are nothing wrong. */
+static int no_default(enum listen_door door, const char *at, int error)
+{
+	log_warn("%s: %s cannot be had (%s): no such door; choose another "
+		 "with --%s ADDRESS:PORT, or --%s off",
+		 shown[door], at, strerror(-error), names[door], names[door]);
+	return 0;
+}
+
+static int open_own(const struct node_config *config, enum listen_door door,
+		    const struct door_config *d, int *ret_fd, char *error)
+{
+	struct sockaddr_storage at;
+	int r = listen_parse(d->listen, &at);
+
+	if (r == 0)
+		r = listen_judge(config, door, &at, error);
+	if (r != 0)
+		return r;
+	r = open_socket(&at, ret_fd);
+	if (r == 0)
+		return 0;
+	if (!d->chosen)
+		return no_default(door, d->listen, r);
+	snprintf(error, LISTEN_ERROR, "cannot listen on %s for %s: %s",
+		 d->listen, names[door], strerror(-r));
+	return r;
+}
+
+/* *fd: the inherited one, then the door's. */
+static int open_door(const struct node_config *config, enum listen_door door,
+		     int *fd, char *error)
+{
+	struct door_config d = door_config(config, door);
+
+	if (!is_off(&d))
+		return *fd >= 0 ? take_passed(config, door, *fd, error)
+				: open_own(config, door, &d, fd, error);
+	if (*fd >= 0)
+		log_warn("%s is off: the socket that was passed for it is "
+			 "closed",
+			 names[door]);
+	*fd = fd_close(*fd);
+	return 0;
+}
+
+int listen_open_all(const struct node_config *config, int fds[LISTEN_DOORS],
+		    char error[LISTEN_ERROR])
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < LISTEN_DOORS && r == 0; i++)
+		r = open_door(config, i, &fds[i], error);
+	for (unsigned i = 0; i < LISTEN_DOORS && r < 0; i++)
+		fds[i] = fd_close(fds[i]);
+	return r;
+}
+
+static void say(const struct node_config *config, enum listen_door door, int fd)
+{
+	struct door_config d = door_config(config, door);
+	struct sockaddr_storage at;
+	char text[LISTEN_TEXT];
+
+	if (fd < 0 || address_of(fd, &at) < 0)
+		return;
+	log_info("%s on %s, %s authentication, %s TLS", shown[door],
+		 listen_text(&at, text), d.auth ? "with" : "without",
+		 d.certificate[0] ? "with" : "without");
+}
+
+void listen_say_all(const struct node_config *config,
+		    const int fds[LISTEN_DOORS])
+{
+	for (unsigned i = 0; i < LISTEN_DOORS; i++)
+		say(config, i, fds[i]);
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "front/report/health.h"
+#include <stdarg.h>
+#include <stdio.h>
+
+#define RESTART_LATELY_S 60u  /* a restart is news for so long */
+#define OFTEN_STARTS	 4u   /* "often": so many servers, */
+#define OFTEN_LIFE_S	 600u /* whose mean life is shorter */
+#define LATELY_MIN	 (HEALTH_LATELY_S / 60)
+
+/* ---- trend ------------------------------------------------------------------- */
+
+uint64_t health_due(const struct health_trend *t)
+{
+	return t->n ? t->sample[(t->n - 1) % HEALTH_SAMPLES].at_ns +
+			       HEALTH_STEP_NS
+		    : 0;
+}
+
+void health_sample(struct health_trend *t, uint64_t now_ns,
+		   const struct health_counts *now)
+{
+	t->sample[t->n % HEALTH_SAMPLES].at_ns = now_ns;
+	t->sample[t->n % HEALTH_SAMPLES].counts = *now;
+	t->n++;
+}
+
+/* A count that went back began anew with its pool. */
+static uint64_t grown(uint64_t now, uint64_t before)
+{
+	return now >= before ? now - before : now;
+}
+
+struct health_counts health_lately(const struct health_trend *t,
+				   uint64_t now_ns,
+				   const struct health_counts *now)
+{
+	const uint64_t back = HEALTH_LATELY_S * 1000000000ull;
+	const uint64_t since = now_ns - MIN(back, now_ns);
+	uint64_t i = t->n - MIN(t->n, (uint64_t)HEALTH_SAMPLES);
+	const struct health_counts *old;
+
+	if (t->n == 0)
+		return (struct health_counts){ 0 };
+	while (i + 1 < t->n && t->sample[i % HEALTH_SAMPLES].at_ns < since)
+		i++;
+	old = &t->sample[i % HEALTH_SAMPLES].counts;
+	return (struct health_counts){
+		.grants_refused =
+			grown(now->grants_refused, old->grants_refused),
+		.wrong_parts = grown(now->wrong_parts, old->wrong_parts),
+		.slabs_refused = grown(now->slabs_refused, old->slabs_refused),
+	};
+}
+
+/* ---- judgement --------------------------------------------------------------- */
+
+PRINTF_LIKE(3, 4)
+static void say(char (*texts)[HEALTH_TEXT], unsigned *n, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (*n == HEALTH_TEXTS)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(texts[(*n)++], HEALTH_TEXT, fmt, ap);
+	va_end(ap);
+}
+
+#define degraded(h, ...) say((h)->degraded, &(h)->n_degraded, __VA_ARGS__)
+#define note(h, ...)	 say((h)->note, &(h)->n_notes, __VA_ARGS__)
+
+static void judge_restarts(const struct health_facts *f, struct health *h)
+{
+	unsigned long long restarts = f->starts - 1;
+
+	if (f->starts < 2)
+		return;
+	if (f->up_s < RESTART_LATELY_S)
+		degraded(h, "The server was restarted %llu seconds ago.",
+			 (unsigned long long)f->up_s);
+	if (f->starts >= OFTEN_STARTS && f->age_s / f->starts < OFTEN_LIFE_S)
+		degraded(h,
+			 "The server was restarted %llu times in %llu "
+			 "minutes.",
+			 restarts, (unsigned long long)f->age_s / 60);
+	else if (f->up_s >= RESTART_LATELY_S)
+		note(h, "The server was restarted %llu times.", restarts);
+}
+
+static void judge_bytes(const struct health_facts *f, struct health *h)
+{
+	unsigned long long lately = f->lately.wrong_parts;
+	unsigned long long ever = f->ever.wrong_parts;
+
+	if (lately)
+		degraded(h,
+			 "%llu parts with wrong bytes were dropped in the last "
+			 "%u minutes: memory fails, or somebody writes to it.",
+			 lately, LATELY_MIN);
+	else if (ever)
+		note(h, "%llu parts with wrong bytes were dropped so far.",
+		     ever);
+}
+
+static void judge_room(const struct health_facts *f, struct health *h)
+{
+	if (f->lately.grants_refused)
+		degraded(h,
+			 "%llu grants were refused in the last %u minutes: "
+			 "everything was pinned or being written.",
+			 (unsigned long long)f->lately.grants_refused,
+			 LATELY_MIN);
+	if (f->lately.slabs_refused)
+		degraded(h,
+			 "The kernel had no memory for %llu slabs in the last "
+			 "%u minutes.",
+			 (unsigned long long)f->lately.slabs_refused,
+			 LATELY_MIN);
+}
+
+void health_judge(const struct health_facts *f, struct health *ret_health)
+{
+	struct health *h = ret_health;
+
+	*h = (struct health){ .live = true, .ready = f->serving };
+	if (!f->serving)
+		degraded(h, "The server does not take requests.");
+	judge_bytes(f, h);
+	judge_room(f, h);
+	judge_restarts(f, h);
+	/* what the program says last: it has the most texts */
+	for (unsigned i = 0; i < f->n_failures; i++)
+		degraded(h, "A door does not listen: %s.", f->failure[i]);
+	if (f->uring_refused)
+		note(h, "The kernel refuses io_uring; epoll is used.");
+}

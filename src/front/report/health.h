@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Is the node fit? Live: it answers. Ready: it serves, send it work. Degraded:
+ * it serves, and something wants a person's look; each reason is a short
+ * sentence. A note is worth knowing and no reason to act.
+ *
+ * Pure functions over plain numbers. A memory budget that is used up is how a
+ * cache works, and no reason.
+ */
+#ifndef ONECOPY_FRONT_REPORT_HEALTH_H
+#define ONECOPY_FRONT_REPORT_HEALTH_H
+
+#include "base/compiler.h"
+
+/* What only grows and is a matter of how much lately. */
+struct health_counts {
+	uint64_t grants_refused; /* everything was in use */
+	uint64_t wrong_parts;	 /* dropped: their bytes were wrong */
+	uint64_t slabs_refused;	 /* no memory for a slab */
+};
+
+#define HEALTH_STEP_NS	10000000000ull /* between samples */
+#define HEALTH_LATELY_S 300u	       /* what "lately" looks back */
+#define HEALTH_SAMPLES	(HEALTH_LATELY_S / 10 + 1)
+
+/* Zeroed to begin with; samples in a ring. */
+struct health_trend {
+	struct {
+		uint64_t at_ns;
+		struct health_counts counts;
+	} sample[HEALTH_SAMPLES];
+	uint64_t n; /* samples taken so far */
+};
+
+/* When the next sample is due: 0 before the first. */
+uint64_t health_due(const struct health_trend *t);
+void health_sample(struct health_trend *t, uint64_t now_ns,
+		   const struct health_counts *now);
+/* How much was added since the oldest sample of the last HEALTH_LATELY_S; all
+ * zeros before the first sample. */
+struct health_counts health_lately(const struct health_trend *t,
+				   uint64_t now_ns,
+				   const struct health_counts *now);
+
+struct health_facts {
+	bool serving;	 /* every pool takes requests */
+	uint64_t starts; /* of servers, since the pools began */
+	uint64_t up_s;	 /* this server */
+	uint64_t age_s;	 /* the oldest pool */
+	struct health_counts lately, ever;
+	const char *const *failure; /* doors that do not listen */
+	unsigned n_failures;
+	bool uring_refused; /* and epoll is used */
+};
+
+#define HEALTH_TEXTS 8
+#define HEALTH_TEXT  128
+
+struct health {
+	bool live, ready;
+	unsigned n_degraded, n_notes;
+	char degraded[HEALTH_TEXTS][HEALTH_TEXT];
+	char note[HEALTH_TEXTS][HEALTH_TEXT];
+};
+
+void health_judge(const struct health_facts *facts, struct health *ret_health);
+
+#endif

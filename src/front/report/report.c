@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "front/report/report.h"
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+#include "base/clock.h"
+#include "front/report/json.h"
+
+void report_init(struct report *r, struct store *store, const struct loop *loop,
+		 const char *version)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	*r = (struct report){
+		.store = store,
+		.loop = loop,
+		.version = version,
+		.start_ns = clock_ns(),
+		.start_unix_ms = (uint64_t)ts.tv_sec * 1000 +
+				 (uint64_t)ts.tv_nsec / NS_PER_MS,
+	};
+	report_tick(r, r->start_ns);
+}
+
+int report_door_add(struct report *r, const struct door *d)
+{
+	if (r->n_doors == DOORS_MAX)
+		return -ENOSPC;
+	r->door[r->n_doors++] = d;
+	return 0;
+}
+
+void report_door_remove(struct report *r, const struct door *d)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < r->n_doors; i++)
+		if (r->door[i] != d)
+			r->door[kept++] = r->door[i];
+	r->n_doors = kept;
+}
+
+void report_tenant(const struct pool *p, char ret_name[LAYOUT_NAME + 1])
+{
+	shared_load_bytes(ret_name, LAYOUT_NAME, p->m->header.tenant);
+	ret_name[LAYOUT_NAME] = '\0';
+}
+
+void json_shared(json_t *o, const char *name, const shared_u64 *words)
+{
+	char text[LAYOUT_NAME + 1] = "";
+
+	shared_load_bytes(text, LAYOUT_NAME, words);
+	json_object_set_new(o, name, json_string(text));
+}
+
+struct report_slots report_slots(const struct store_client *c)
+{
+	const struct client_header *h;
+
+	if (c->closed)
+		return (struct report_slots){ 0 };
+	h = &c->segment->header;
+	/* the client's own word: not trusted further than its slots go */
+	return (struct report_slots){
+		.pins = c->segment->slots,
+		.overflow = c->segment->slots + c->n_pins,
+		.n_pins = MIN(shared_load64(&h->pin_high), (uint64_t)c->n_pins),
+		.n_overflow = MIN(shared_load64(&h->overflow_high),
+				  (uint64_t)c->n_overflow),
+	};
+}
+
+static void add_live(void *ctx, struct store_client *c)
+{
+	uint64_t *counts = ctx;
+
+	for (unsigned i = 0; !c->closed && i < CLIENT_COUNTS; i++)
+		counts[client_counter_pool[i]] +=
+			shared_load64(&c->segment->header.counter[i]);
+}
+
+void report_counters(const struct report *r, struct pool *p, uint64_t *counts)
+{
+	for (unsigned i = 0; i < POOL_COUNTERS_USED; i++)
+		counts[i] = pool_counter(p, (enum pool_counter)i);
+	store_each_client(r->store, p, add_live, counts);
+}
+
+uint64_t report_starts(const struct report *r)
+{
+	uint64_t starts = 0;
+
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
+		const struct pool *p = store_pool(r->store, n);
+
+		if (p)
+			starts = MAX(starts,
+				     shared_load64(&p->m->header.server_epoch));
+	}
+	return starts;
+}
+
+/* ---- health ------------------------------------------------------------------ */
+
+static struct health_counts health_counts(const struct report *r)
+{
+	struct health_counts c = { 0 };
+	struct store_load load;
+
+	store_load(r->store, &load);
+	c.slabs_refused = load.slabs_refused;
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
+		const struct pool *p = store_pool(r->store, n);
+
+		if (!p)
+			continue;
+		c.grants_refused += pool_counter(p, POOL_C_refused);
+		c.wrong_parts += pool_counter(p, POOL_C_bad);
+	}
+	return c;
+}
+
+uint64_t report_tick(struct report *r, uint64_t now_ns)
+{
+	if (now_ns >= health_due(&r->trend)) {
+		const struct health_counts c = health_counts(r);
+
+		health_sample(&r->trend, now_ns, &c);
+	}
+	return health_due(&r->trend);
+}
+
+static bool serving(const struct report *r)
+{
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
+		const struct pool *p = store_pool(r->store, n);
+
+		if (p && shared_load64(&p->m->header.state) != POOL_SERVING)
+			return false;
+	}
+	return true;
+}
+
+/* Milliseconds since the oldest pool began. */
+static uint64_t pools_age_ms(const struct report *r, uint64_t now_ns)
+{
+	uint64_t now_ms = r->start_unix_ms +
+			  (now_ns - MIN(r->start_ns, now_ns)) / NS_PER_MS;
+	uint64_t born = now_ms;
+
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
+		const struct pool *p = store_pool(r->store, n);
+
+		if (p)
+			born = MIN(born, shared_load64(&p->m->header.born_ms));
+	}
+	return now_ms - born;
+}
+
+void report_health(const struct report *r, uint64_t now_ns,
+		   struct health *ret_health)
+{
+	const struct health_counts now = health_counts(r);
+	struct health_facts f = {
+		.serving = serving(r),
+		.starts = report_starts(r),
+		.up_s = (now_ns - MIN(r->start_ns, now_ns)) / NS_PER_S,
+		.age_s = pools_age_ms(r, now_ns) / 1000,
+		.ever = now,
+		.failure = r->failure,
+		.n_failures = r->n_failures,
+		.uring_refused = r->loop && !r->loop_wanted_epoll &&
+				 !strcmp(loop_backend_name(r->loop), "epoll"),
+	};
+
+	f.lately = health_lately(&r->trend, now_ns, &now);
+	health_judge(&f, ret_health);
+}
+
+/* ---- check ------------------------------------------------------------------ */
+
+static void add_problem(void *ctx, const char *text)
+{
+	json_array_append_new(ctx, json_string(text));
+}
+
+json_t *report_check(const struct report *r, struct pool *pool)
+{
+	json_t *root = json_object(), *o = json_object();
+	json_t *problems = json_array();
+	struct pool_checked seen;
+
+	store_check(r->store, pool, add_problem, problems, &seen);
+	json_num(o, "slabs", seen.slabs);
+	json_num(o, "frames", seen.frames);
+	json_num(o, "sealed", seen.sealed);
+	json_num(o, "granted", seen.granted);
+	json_num(o, "free", seen.free);
+	json_num(o, "leaving", seen.doomed);
+	json_num(o, "index_entries", seen.index_entries);
+	json_object_set_new(root, "checked", o);
+	json_object_set_new(root, "problems", problems);
+	return root;
+}

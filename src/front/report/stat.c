@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `onecopy stat`: docs/formats/http.md names what is in it. */
+#include "front/report/json.h"
+#include "front/report/report.h"
+#include "tier/tier.h"
+
+static json_t *stat_node(const struct report *r, const struct pool *p)
+{
+	json_t *o = json_object();
+
+	if (p) {
+		const struct pool_header *h = &p->m->header;
+
+		json_shared(o, "tenant", h->tenant);
+		json_num(o, "server_pid", shared_load64(&h->server_pid));
+		json_num(o, "server_epoch", shared_load64(&h->server_epoch));
+		json_num(o, "limit_bytes", shared_load64(&h->limit_bytes));
+		json_num(o, "max_frame", shared_load64(&h->max_frame));
+		json_num(o, "born_ms", shared_load64(&h->born_ms));
+		json_num(o, "used_bytes", p->budget->used);
+	}
+	json_num(o, "server_start_ms", r->start_unix_ms);
+	json_object_set_new(o, "version", json_string(r->version));
+	if (r->loop)
+		json_object_set_new(o, "loop",
+				    json_string(loop_backend_name(r->loop)));
+	return o;
+}
+
+static json_t *stat_tiers(const struct pool *p)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < LAYOUT_TIERS; i++) {
+		const struct tier_record *t = &p->m->tier[i];
+		const struct tier_ops *ops =
+			tier_find((unsigned)shared_load64(&t->kind));
+		json_t *o;
+
+		if (!ops)
+			continue;
+		o = json_object();
+		json_object_set_new(o, "tier", json_string(ops->name));
+		json_num(o, "latency_ns", shared_load64(&t->latency_ns));
+		json_num(o, "bytes_per_s", shared_load64(&t->bytes_per_s));
+		json_num(o, "slab_bytes", pool_counter(p, POOL_C_slab_bytes));
+		json_num(o, "sealed_bytes",
+			 pool_counter(p, POOL_C_sealed_bytes));
+		json_array_append_new(list, o);
+	}
+	return list;
+}
+
+static const enum pool_counter tenant_gauges[] = {
+	POOL_C_clients, POOL_C_slabs,	     POOL_C_slab_bytes,
+	POOL_C_sealed,	POOL_C_sealed_bytes, POOL_C_meta_bytes,
+};
+
+static json_t *stat_tenants(const struct report *r, const struct pool *own,
+			    bool sees_all)
+{
+	json_t *list = json_array();
+
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
+		const struct pool *p = store_pool(r->store, n);
+		json_t *o;
+
+		if (!p || (p != own && !sees_all))
+			continue;
+		o = json_object();
+		json_shared(o, "tenant", p->m->header.tenant);
+		json_num(o, "quota_bytes", p->quota);
+		for (size_t i = 0; i < ARRAY_LEN(tenant_gauges); i++)
+			json_num(o, pool_counter_names[tenant_gauges[i]],
+				 pool_counter(p, tenant_gauges[i]));
+		json_array_append_new(list, o);
+	}
+	return list;
+}
+
+/* ---- shapes */
+
+static json_t *shape_entry(json_t *list, uint64_t frame_bytes)
+{
+	json_t *o;
+	size_t i;
+
+	json_array_foreach(list, i, o) {
+		if ((uint64_t)json_integer_value(
+			    json_object_get(o, "frame_bytes")) == frame_bytes)
+			return o;
+	}
+	o = json_pack("{s:I,s:i,s:i,s:i,s:i,s:i}", "frame_bytes",
+		      (json_int_t)frame_bytes, "slabs", 0, "frames", 0, "free",
+		      0, "sealed", 0, "granted", 0);
+	json_array_append_new(list, o);
+	return o;
+}
+
+static void add(json_t *o, const char *name, uint64_t n)
+{
+	json_t *have = json_object_get(o, name);
+
+	json_integer_set(have, json_integer_value(have) + (json_int_t)n);
+}
+
+static json_t *stat_shapes(const struct pool *p)
+{
+	json_t *list = json_array();
+
+	for (uint32_t id = 1; id < p->slab_end; id++) {
+		const struct pool_slab *s = p->slab[id];
+		json_t *o;
+
+		if (!s || s->retiring)
+			continue;
+		o = shape_entry(list, s->frame_bytes);
+		add(o, "slabs", 1);
+		add(o, "frames", s->frames);
+		add(o, "free", s->n_free);
+		add(o, "sealed", s->n_sealed);
+		add(o, "granted", s->n_granted);
+	}
+	return list;
+}
+
+/* ---- clients */
+
+struct client_list {
+	json_t *list;
+	uint64_t slots_left;
+};
+
+static uint64_t used(const shared_u64 *slots, uint64_t n)
+{
+	uint64_t count = 0;
+
+	for (uint64_t i = 0; i < n; i++)
+		count += shared_load64(&slots[i]) != 0;
+	return count;
+}
+
+static void client_pins(struct client_list *l, json_t *o,
+			const struct store_client *c)
+{
+	struct report_slots s = report_slots(c);
+
+	if (s.n_pins + s.n_overflow > l->slots_left) {
+		json_object_set_new(o, "pins", json_null());
+		return;
+	}
+	l->slots_left -= s.n_pins + s.n_overflow;
+	json_num(o, "pins",
+		 used(s.pins, s.n_pins) + used(s.overflow, s.n_overflow));
+}
+
+static void stat_client(void *ctx, struct store_client *c)
+{
+	const struct client_record *rec = c->record;
+	uint64_t who = shared_load64(&rec->pid_uid);
+	struct client_list *l = ctx;
+	json_t *o = json_object();
+
+	json_num(o, "id", c->id);
+	json_num(o, "pid", who >> 32);
+	json_num(o, "uid", (uint32_t)who);
+	json_shared(o, "name", rec->name);
+	json_object_set_new(o, "read_only", json_boolean(c->read_only));
+	json_object_set_new(o, "closed", json_boolean(c->closed));
+	json_num(o, "slab_bytes", pool_owned_bytes(c->pool, c->id));
+	json_num(o, "granted", c->granted);
+	json_num(o, "seals", shared_load64(&rec->seals));
+	json_num(o, "seal_bytes", shared_load64(&rec->seal_bytes));
+	if (!c->closed) {
+		const shared_u64 *n = c->segment->header.counter;
+
+		client_pins(l, o, c);
+		json_num(o, "hits", shared_load64(&n[CLIENT_PINS]));
+		json_num(o, "misses", shared_load64(&n[CLIENT_MISSES]));
+		json_num(o, "read_bytes", shared_load64(&n[CLIENT_READ_BYTES]));
+		json_num(o, "copied_bytes",
+			 shared_load64(&n[CLIENT_COPIED_BYTES]));
+	}
+	json_array_append_new(l->list, o);
+}
+
+static json_t *stat_namespaces(const struct pool *p)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < LAYOUT_NS_MAX; i++) {
+		const struct ns_record *rec = &p->m->ns[i];
+		uint64_t shape = shared_load64(&rec->ranks_groups);
+		json_t *o;
+
+		if (!shared_load64(&rec->id))
+			continue;
+		o = json_object();
+		json_num(o, "id", i + 1);
+		json_shared(o, "label", rec->label);
+		json_num(o, "block_tokens", shared_load64(&rec->block_tokens));
+		json_num(o, "ranks", shape >> 32);
+		json_num(o, "groups", (uint32_t)shape);
+		json_array_append_new(list, o);
+	}
+	return list;
+}
+
+static json_t *stat_counters(const struct report *r, struct pool *p)
+{
+	uint64_t counts[POOL_COUNTERS_USED];
+	json_t *o = json_object();
+
+	report_counters(r, p, counts);
+	for (unsigned i = 0; i < POOL_COUNTERS_USED; i++)
+		json_num(o, pool_counter_names[i], counts[i]);
+	return o;
+}
+
+/* ---- doors */
+
+static json_t *door_tenant(const struct report *r, const struct door *d,
+			   uint32_t number)
+{
+	const struct pool *p = store_pool(r->store, number);
+	json_t *o = json_object();
+
+	if (p)
+		json_shared(o, "tenant", p->m->header.tenant);
+	else
+		json_object_set_new(o, "tenant", json_null());
+	for (unsigned i = 0; i < DOOR_COUNTERS_USED; i++)
+		json_num(o, door_counter_names[i], d->count[number][i]);
+	return o;
+}
+
+static json_t *door_tenants(const struct report *r, const struct door *d,
+			    const struct pool *own, bool sees_all)
+{
+	json_t *list = json_array();
+
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
+		const struct pool *p = store_pool(r->store, n);
+
+		if (p && (p == own || sees_all))
+			json_array_append_new(list, door_tenant(r, d, n));
+	}
+	if (sees_all)
+		json_array_append_new(list, door_tenant(r, d, DOOR_NO_TENANT));
+	return list;
+}
+
+static json_t *door_kinds(const struct door *d)
+{
+	json_t *list = json_array();
+
+	for (unsigned k = 0; k < DOOR_KINDS_MAX; k++) {
+		const struct hist *h = &d->time_ns[k];
+		json_t *o;
+
+		if (!d->kind[k])
+			continue;
+		o = json_object();
+		json_object_set_new(o, "kind", json_string(d->kind[k]));
+		json_num(o, "count", h->count);
+		json_num(o, "p50_ns", hist_quantile(h, 0.5));
+		json_num(o, "p99_ns", hist_quantile(h, 0.99));
+		json_array_append_new(list, o);
+	}
+	return list;
+}
+
+/* Times are of all tenants together: for whoever sees all. */
+static json_t *stat_doors(const struct report *r, const struct pool *own,
+			  bool sees_all)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < r->n_doors; i++) {
+		const struct door *d = r->door[i];
+		json_t *o = json_object();
+
+		json_object_set_new(o, "door", json_string(d->name));
+		json_object_set_new(o, "tenants",
+				    door_tenants(r, d, own, sees_all));
+		if (sees_all)
+			json_object_set_new(o, "kinds", door_kinds(d));
+		json_array_append_new(list, o);
+	}
+	return list;
+}
+
+json_t *report_stat(const struct report *r, struct pool *pool, bool sees_all)
+{
+	json_t *o = json_object();
+	struct client_list clients = { json_array(), REPORT_SLOTS_MAX };
+
+	json_object_set_new(o, "node", stat_node(r, pool));
+	if (pool) {
+		store_each_client(r->store, pool, stat_client, &clients);
+		json_object_set_new(o, "tiers", stat_tiers(pool));
+	}
+	json_object_set_new(o, "tenants", stat_tenants(r, pool, sees_all));
+	json_object_set_new(o, "doors", stat_doors(r, pool, sees_all));
+	if (pool) {
+		json_object_set_new(o, "shapes", stat_shapes(pool));
+		json_object_set_new(o, "namespaces", stat_namespaces(pool));
+		json_object_set_new(o, "counters", stat_counters(r, pool));
+	}
+	json_object_set_new(o, "clients", clients.list);
+	return o;
+}

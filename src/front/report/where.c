@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `onecopy where`: a block's parts. First the parts are found, then one pass
+ * over all pin slots counts the pins of all of them.
+ */
+#include <errno.h>
+#include <string.h>
+#include "base/clock.h"
+#include "base/text.h"
+#include "coherence/pin.h"
+#include "front/report/json.h"
+#include "front/report/report.h"
+#include <onecopy/onecopy.h>
+
+#define WHERE_MAX 64 /* parts of one answer */
+
+struct where_part {
+	const struct pool_slab *slab;
+	uint32_t frame;
+	uint64_t gen, word, pins;
+};
+
+struct where {
+	struct pool *pool;
+	struct where_part part[WHERE_MAX];
+	unsigned n;
+	uint64_t filter; /* bits of the words sought: few slots pass it */
+	uint64_t slots_left;
+	bool cut; /* not all slots were looked at */
+};
+
+static uint64_t filter_bit(uint64_t word)
+{
+	return 1ull << (word * 0x9e3779b97f4a7c15ull >> 58);
+}
+
+static void count_slots(struct where *w, const shared_u64 *slots, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t word = shared_load64(&slots[i]);
+
+		if (!word || !(w->filter & filter_bit(word)))
+			continue;
+		for (unsigned k = 0; k < w->n; k++)
+			w->part[k].pins += w->part[k].word == word;
+	}
+}
+
+static void count_pins(void *ctx, struct store_client *c)
+{
+	struct report_slots s = report_slots(c);
+	struct where *w = ctx;
+
+	if (w->cut || s.n_pins + s.n_overflow > w->slots_left) {
+		w->cut = true;
+		return;
+	}
+	w->slots_left -= s.n_pins + s.n_overflow;
+	count_slots(w, s.pins, s.n_pins);
+	count_slots(w, s.overflow, s.n_overflow);
+}
+
+static void add_part(struct where *w, const struct pool_slab *slab,
+		     uint32_t frame)
+{
+	struct where_part *p = &w->part[w->n++];
+	uint64_t gen = pool_frame_gen(slab, frame);
+
+	*p = (struct where_part){
+		.slab = slab,
+		.frame = frame,
+		.gen = gen,
+		.word = pin_word(frame_loc(slab->id, frame), gen),
+	};
+	w->filter |= filter_bit(p->word);
+}
+
+static void find_parts(struct where *w, uint32_t ns, const uint64_t key[4])
+{
+	uint64_t shape = shared_load64(&w->pool->m->ns[ns - 1].ranks_groups);
+	unsigned ranks = (unsigned)(shape >> 32);
+
+	for (unsigned i = 0; i < ranks * (unsigned)shape; i++) {
+		uint64_t part = frame_part(ns, (uint16_t)(i / ranks),
+					   (uint16_t)(i % ranks));
+		uint32_t frame;
+		const struct pool_slab *slab =
+			pool_find(w->pool, key, part, &frame);
+
+		if (slab && w->n < WHERE_MAX)
+			add_part(w, slab, frame);
+	}
+}
+
+/* What the part itself says. */
+static void part_identity(json_t *o, const struct where *w, uint64_t part)
+{
+	uint32_t ns = frame_part_ns(part);
+
+	json_num(o, "ns", ns);
+	json_shared(o, "ns_label", w->pool->m->ns[ns - 1].label);
+	json_num(o, "group", frame_part_group(part));
+	json_num(o, "rank", frame_part_rank(part));
+	json_object_set_new(o, "tier", json_string("dram"));
+}
+
+static void part_price(json_t *o, const struct where *w, uint64_t bytes)
+{
+	const struct tier_record *t = &w->pool->m->tier[OC_TIER_DRAM];
+	uint64_t rate = MAX(shared_load64(&t->bytes_per_s), 1ull);
+
+	json_num(o, "expected_ns",
+		 shared_load64(&t->latency_ns) +
+			 (uint64_t)((double)bytes * 1e9 / (double)rate));
+}
+
+static json_t *part_json(const struct where *w, const struct where_part *p,
+			 uint64_t now_ms)
+{
+	const struct frame_desc *d = &p->slab->desc[p->frame];
+	uint64_t extent = shared_load64(&d->extent);
+	uint64_t bytes = frame_extent_bytes(extent);
+	uint64_t sealed_ms = shared_load64(&d->sealed_ms);
+	json_t *o = json_object();
+
+	part_identity(o, w, shared_load64(&d->part));
+	json_num(o, "owner", shared_load64(&d->owner));
+	json_num(o, "slab_owner", p->slab->owner);
+	part_price(o, w, bytes);
+	json_num(o, "replicas", 1);
+	json_num(o, "region", p->slab->id);
+	json_num(o, "offset", p->frame * p->slab->frame_bytes);
+	json_num(o, "bytes", bytes);
+	json_num(o, "frame_bytes", p->slab->frame_bytes);
+	json_num(o, "generation", p->gen);
+	json_num(o, "tokens", frame_extent_tokens(extent));
+	if (w->cut)
+		json_object_set_new(o, "pins", json_null());
+	else
+		json_num(o, "pins", p->pins);
+	json_num(o, "age_ms", now_ms - MIN(sealed_ms, now_ms));
+	return o;
+}
+
+json_t *report_where(const struct report *r, struct pool *pool, const char *hex,
+		     uint64_t now_ns, int *ret_error)
+{
+	struct where w = { .pool = pool, .slots_left = REPORT_SLOTS_MAX };
+	uint8_t bytes[32];
+	uint64_t key[4];
+	json_t *list;
+
+	*ret_error = -EINVAL;
+	if (strlen(hex) != 64 || text_parse_hex(hex, bytes, 32) < 0)
+		return NULL;
+	*ret_error = -ENOMEM;
+	memcpy(key, bytes, sizeof(key));
+	for (uint32_t ns = 1; ns <= LAYOUT_NS_MAX && w.n < WHERE_MAX; ns++) {
+		if (!shared_load64(&pool->m->ns[ns - 1].id))
+			break;
+		find_parts(&w, ns, key);
+	}
+	if (w.n)
+		store_each_client(r->store, pool, count_pins, &w);
+	list = json_array();
+	for (unsigned i = 0; i < w.n; i++)
+		json_array_append_new(list, part_json(&w, &w.part[i],
+						      now_ns / NS_PER_MS));
+	return list;
+}

@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A connection: bytes in, commands, bytes out.
+ *
+ * Half duplex: it receives while it takes commands or a value, and not while
+ * replies go out; so a peer that does not read is not read from either. What
+ * came is parsed where the loop put it; only what is left over (a command that
+ * is not whole, or behind one that goes on later) is copied to c->in.
+ *
+ *   OPEN -> (long value) ROOM -> FILL -> TAIL -> OPEN
+ *   OPEN -> (long reply) SEND -> OPEN
+ *
+ * Nothing here is called while it is on the stack: callbacks come from the
+ * loop.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/fault.h"
+#include "front/resp/internal.h"
+
+/* All connections' halves of commands, together. */
+#define INPUT_ALL   (64ull << 20)
+#define INPUT_LEAST 512u
+
+/* ---- lists ------------------------------------------------------------------ */
+
+static void busy_remove(struct conn *c)
+{
+	struct resp_door *d = c->door;
+
+	if (!c->busy)
+		return;
+	*(c->busy_prev ? &c->busy_prev->busy_next : &d->busy_first) =
+		c->busy_next;
+	*(c->busy_next ? &c->busy_next->busy_prev : &d->busy_last) =
+		c->busy_prev;
+	c->busy = false;
+}
+
+void conn_step(struct conn *c, bool busy)
+{
+	struct resp_door *d = c->door;
+
+	c->step_ns = d->now_ns;
+	if (c->busy && d->busy_last == c && busy)
+		return;
+	busy_remove(c);
+	if (!busy)
+		return;
+	c->busy = true;
+	c->busy_prev = d->busy_last;
+	c->busy_next = NULL;
+	*(d->busy_last ? &d->busy_last->busy_next : &d->busy_first) = c;
+	d->busy_last = c;
+}
+
+/* ---- what is left over --------------------------------------------------------- */
+
+static void input_free(struct conn *c)
+{
+	if (!c->in)
+		return;
+	c->door->input_bytes -= c->in->cap;
+	free(c->in->buf);
+	free(c->in);
+	c->in = NULL;
+}
+
+static bool input_room(struct conn *c, size_t more)
+{
+	struct resp_door *d = c->door;
+	struct input *in = c->in;
+	uint64_t need = in->len - in->at + more;
+	uint32_t cap = (uint32_t)round_up_pow2(MAX(need, INPUT_LEAST));
+	char *grown;
+
+	if (in->at && in->len + more > in->cap) {
+		memmove(in->buf, in->buf + in->at, in->len - in->at);
+		in->len -= in->at;
+		in->at = 0;
+	}
+	if (in->len + more <= in->cap)
+		return true;
+	if (need > 2 * RESP_COMMAND_MAX ||
+	    d->input_bytes + cap - in->cap > INPUT_ALL)
+		return false;
+	grown = mem_grow(in->buf, cap, 1);
+	if (!grown)
+		return false;
+	d->input_bytes += cap - in->cap;
+	in->buf = grown;
+	in->cap = cap;
+	return true;
+}
+
+/* Keeps data, and the parser's state for it (NULL: at a command's beginning). */
+static bool input_keep(struct conn *c, const struct resp_parser *p,
+		       const char *data, size_t len)
+{
+	bool fresh = !c->in;
+
+	if (fresh) {
+		c->in = mem_alloc(sizeof(*c->in));
+		if (!c->in)
+			return false;
+		memcpy(&c->in->parser, p ? p : &c->door->parser,
+		       offsetof(struct resp_parser, arg) +
+			       (p ? p->n_args : 0) * sizeof(p->arg[0]));
+		if (!p)
+			resp_begin(&c->in->parser);
+	}
+	if (!input_room(c, len))
+		return false;
+	memcpy(c->in->buf + c->in->len, data, len);
+	c->in->len += (uint32_t)len;
+	return true;
+}
+
+/* ---- its end -------------------------------------------------------------------- */
+
+/* The loop has let go of its memory: what it held goes back. Itself it may be on
+ * the stack of whoever closed it. */
+static void conn_gone(void *ctx)
+{
+	struct conn *c = ctx;
+	struct resp_door *d = c->door;
+
+	value_drop(c);
+	send_drop(c);
+	input_free(c);
+	d->out_bytes -= c->out_len;
+	free(c->out);
+	free(c->name);
+	d->conn[c->index] = NULL;
+	d->conn_hint = MIN(d->conn_hint, c->index);
+	d->n_conns--;
+	c->busy_next = d->dead;
+	d->dead = c;
+}
+
+void conn_close(struct conn *c)
+{
+	struct resp_door *d = c->door;
+
+	if (c->state == CONN_ENDED)
+		return;
+	if (c->queued)
+		d->n_queued--;
+	if (c->state == CONN_WALK)
+		d->n_walking--;
+	c->queued = false;
+	c->state = CONN_ENDED;
+	busy_remove(c);
+	if (c->awaits) {
+		c->awaits = NULL;
+		local_cancel(c->tenant->client, c->ticket);
+	}
+	resp_count(c, DOOR_C_connections_now, -1ull);
+	stream_close(c->stream, conn_gone, c);
+}
+
+/* ---- commands -------------------------------------------------------------------- */
+
+static void protocol_error(struct conn *c, const char *text)
+{
+	out_errorf(&c->door->out, "ERR %s", text);
+	c->closing = true;
+}
+
+/* Runs what is parsed. Its bytes, or 0: it goes on later. */
+static uint32_t run(struct conn *c, struct resp_parser *p, const char *data)
+{
+	uint32_t bytes = p->at;
+
+	c->large = c->fill != NULL;
+	if (p->n_args && exec_command(c, p, data) == EXEC_AGAIN) {
+		c->again = true;
+		return 0;
+	}
+	c->again = false;
+	c->resume = 0;
+	c->wrong = NULL;
+	if (c->fill)
+		value_drop(c);
+	resp_begin(p);
+	return bytes;
+}
+
+static uint32_t one_command(struct conn *c, struct resp_parser *p, char *data,
+			    size_t len)
+{
+	int r = c->again ? RESP_COMMAND : resp_parse(p, data, len);
+
+	switch (r) {
+	case RESP_MORE:
+		return 0;
+	case RESP_COMMAND:
+		return run(c, p, data);
+	case RESP_VALUE:
+		c->value_due = true;
+		return 0;
+	default:
+		protocol_error(c, p->error);
+		return 0;
+	}
+}
+
+static bool takes_more(const struct conn *c)
+{
+	return c->state == CONN_OPEN && !c->closing && !c->value_due &&
+	       c->door->out.len < RESP_OUT_MAX;
+}
+
+/* Takes commands; the bytes that are done with. */
+static size_t take(struct conn *c, struct resp_parser *p, char *data,
+		   size_t len)
+{
+	size_t done = 0;
+
+	while (done < len && takes_more(c)) {
+		uint32_t n = one_command(c, p, data + done, len - done);
+
+		if (!n)
+			break;
+		done += n;
+	}
+	return done;
+}
+
+static void begin_out(struct conn *c)
+{
+	struct resp_door *d = c->door;
+
+	d->now_ns = clock_ns();
+	memset(d->batch, 0, sizeof(d->batch));
+	d->out.errors = 0;
+	out_begin(&d->out, c->protocol);
+}
+
+/* Requests of a batch have one time: from its last byte to their answers. */
+static void time_batch(struct conn *c)
+{
+	struct resp_door *d = c->door;
+	uint64_t passed = clock_ns() - d->now_ns, all = 0;
+
+	for (unsigned k = 0; k < RESP_KINDS; k++) {
+		if (d->batch[k])
+			hist_add_n(&d->counts.time_ns[k], passed, d->batch[k]);
+		all += d->batch[k];
+		d->batch[k] = 0;
+	}
+	resp_count(c, DOOR_C_requests, all);
+	resp_count(c, DOOR_C_errors, d->out.errors);
+	d->out.errors = 0;
+}
+
+static void on_input(void *ctx, const char *data, int64_t n);
+
+/* Where replies have gone, and what comes next. */
+static void settle(struct conn *c)
+{
+	unsigned flags = c->state == CONN_OPEN ? LOOP_NOT_YET : 0;
+	int r = send_out(c, false);
+
+	time_batch(c);
+	if (r < 0 || c->door->out.failed)
+		goto close;
+	if (c->out_len) {
+		conn_step(c, true);
+		return;
+	}
+	if (c->state == CONN_OPEN && c->closing)
+		goto close;
+	if (c->state == CONN_ROOM || c->state == CONN_WALK)
+		conn_step(c, true);
+	if (c->state != CONN_OPEN && c->state != CONN_TAIL &&
+	    c->state != CONN_SKIP)
+		return;
+	if (c->in && c->in->at == c->in->len && !c->again)
+		input_free(c);
+	conn_step(c, c->in || c->state != CONN_OPEN);
+	if (c->receiving)
+		return;
+	/* a long value's first bytes are copied: let there be few of them */
+	r = stream_receive_any(
+		c->stream,
+		c->large && c->state != CONN_SKIP ? 1024 : LOOP_ANY_BYTES,
+		flags, on_input, c);
+	c->receiving = r == 0;
+	if (r == 0)
+		return;
+close:
+	conn_close(c);
+}
+
+/* Goes on with what is in c->in as far as it can. */
+static void work(struct conn *c)
+{
+	while (c->state != CONN_ENDED) {
+		struct input *in = c->in;
+		size_t done = 0;
+
+		if (c->state == CONN_TAIL && in)
+			value_tail(c);
+		if (!in || !takes_more(c) || c->out_len)
+			break;
+		if (in->at < in->len || c->again)
+			done = take(c, &in->parser, in->buf + in->at,
+				    in->len - in->at);
+		if (c->state == CONN_ENDED)
+			return;
+		in->at += (uint32_t)done;
+		if (c->value_due) {
+			c->value_due = false;
+			value_begin(c);
+			continue;
+		}
+		if (!done || in->at == in->len)
+			break;
+		if (c->door->out.len >= RESP_OUT_MAX &&
+		    send_out(c, false) < 0) {
+			conn_close(c);
+			return;
+		}
+	}
+	if (c->state != CONN_ENDED)
+		settle(c);
+}
+
+void conn_resume(struct conn *c, enum conn_state state)
+{
+	c->state = (uint8_t)state;
+	begin_out(c);
+	work(c);
+}
+
+static void on_input(void *ctx, const char *data, int64_t n)
+{
+	struct conn *c = ctx;
+	struct resp_door *d = c->door;
+	size_t len = (size_t)n, done;
+
+	c->receiving = false;
+	if (n <= 0) {
+		conn_close(c);
+		return;
+	}
+	resp_count(c, DOOR_C_received_bytes, len);
+	begin_out(c);
+	if (c->state == CONN_SKIP) {
+		done = value_skip(c, len);
+		data += done;
+		len -= done;
+	}
+	if (!c->in && c->state == CONN_OPEN) {
+		resp_begin(&d->parser);
+		/* the loop's memory: an inline command is rewritten in place */
+		done = take(c, &d->parser, (char *)(uintptr_t)data, len);
+		if (c->state == CONN_ENDED)
+			return;
+		if (done == len && !c->again) {
+			settle(c);
+			return;
+		}
+		if (!c->closing &&
+		    !input_keep(c, &d->parser, data + done, len - done)) {
+			conn_close(c);
+			return;
+		}
+		if (c->value_due) {
+			c->value_due = false;
+			value_begin(c);
+		}
+	} else if (len && !input_keep(c, NULL, data, len)) {
+		conn_close(c);
+		return;
+	}
+	work(c);
+}
+
+/* ---- its beginning ----------------------------------------------------------------- */
+
+static uint32_t index_unused(struct resp_door *d)
+{
+	uint32_t i = d->conn_hint;
+
+	while (d->conn[i])
+		i++;
+	d->conn_hint = i + 1;
+	d->conn_end = MAX(d->conn_end, i + 1);
+	return i;
+}
+
+int conn_open(struct resp_door *d, int fd)
+{
+	struct conn *c = mem_alloc(sizeof(*c));
+	int one = 1, r;
+
+	if (!c) {
+		close(fd);
+		return -ENOMEM;
+	}
+	/* replies are whole when they are sent: no waiting for more */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+	r = stream_open(d->options.loop, fd, d->options.tls, &c->stream);
+	if (r < 0) {
+		free(c);
+		return r;
+	}
+	c->door = d;
+	c->protocol = 2;
+	c->index = index_unused(d);
+	c->id = ++d->ids;
+	c->ticket = c->id << 20 | c->index;
+	c->born_ns = d->now_ns;
+	d->conn[c->index] = c;
+	d->n_conns++;
+	auth_begin(c);
+	resp_count(c, DOOR_C_connections, 1);
+	resp_count(c, DOOR_C_connections_now, 1);
+	begin_out(c);
+	settle(c);
+	return 0;
+}

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The door itself: made and ended, accepting, ticks, time-outs. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "front/resp/internal.h"
+
+#define ACCEPT_TURN 64u
+/* Who stands still gets no longer than this while others wait for room. */
+#define STALL_CROWDED_NS (1 * NS_PER_S)
+
+/* ---- accepting ------------------------------------------------------------------ */
+
+static void refuse_one(struct resp_door *d, int fd)
+{
+	static const char full[] = "-ERR max number of clients reached\r\n";
+
+	/* if it cannot be told, it sees the end */
+	if (!d->options.tls &&
+	    send(fd, full, sizeof(full) - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		errno = 0;
+	close(fd);
+	door_count(&d->counts, DOOR_NO_TENANT, DOOR_C_refused, 1);
+}
+
+static void on_listen(void *ctx, int fd, unsigned events)
+{
+	struct resp_door *d = ctx;
+
+	(void)events;
+	for (unsigned i = 0; i < ACCEPT_TURN; i++) {
+		int sock = fault_point(FAULT_IO)
+				   ? -1
+				   : accept4(fd, NULL, NULL,
+					     SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (sock < 0 && (errno == EMFILE || errno == ENFILE ||
+				 errno == ENOBUFS || errno == ENOMEM)) {
+			/* until the next tick: it would be told at once again */
+			loop_remove(d->options.loop, fd);
+			d->accepting = false;
+		}
+		if (sock < 0)
+			return;
+		if (d->n_conns >= d->options.max_connections)
+			refuse_one(d, sock);
+		else if (conn_open(d, sock) < 0)
+			door_count(&d->counts, DOOR_NO_TENANT, DOOR_C_refused,
+				   1);
+	}
+}
+
+static void accept_again(struct resp_door *d)
+{
+	if (!d->accepting)
+		d->accepting = loop_add(d->options.loop, d->options.listen_fd,
+					LOOP_IN, on_listen, d) == 0;
+}
+
+static void address_text(const struct sockaddr_storage *a, char text[64])
+{
+	const struct sockaddr_in6 *six = (const void *)a;
+	const struct sockaddr_in *four = (const void *)a;
+	char host[INET6_ADDRSTRLEN] = "?";
+
+	if (a->ss_family == AF_INET6) {
+		inet_ntop(AF_INET6, &six->sin6_addr, host, sizeof(host));
+		snprintf(text, 64, "[%s]:%u", host, ntohs(six->sin6_port));
+	} else {
+		inet_ntop(AF_INET, &four->sin_addr, host, sizeof(host));
+		snprintf(text, 64, "%s:%u", host, ntohs(four->sin_port));
+	}
+}
+
+void conn_addresses(const struct conn *c, struct conn_address *ret)
+{
+	struct sockaddr_storage a = { 0 };
+	socklen_t len = sizeof(a);
+
+	*ret = (struct conn_address){ "?", "?" };
+	if (getpeername(stream_fd(c->stream), (void *)&a, &len) == 0)
+		address_text(&a, ret->peer);
+	len = sizeof(a);
+	if (getsockname(stream_fd(c->stream), (void *)&a, &len) == 0)
+		address_text(&a, ret->own);
+}
+
+/* ---- time ----------------------------------------------------------------------- */
+
+static void free_dead(struct resp_door *d)
+{
+	struct conn *c;
+
+	while ((c = d->dead)) {
+		d->dead = c->busy_next;
+		free(c);
+	}
+}
+
+/* Waiting for the store or for its turn is not the peer's fault. */
+static bool stalled(const struct resp_door *d, const struct conn *c,
+		    uint64_t limit)
+{
+	return c->state != CONN_ROOM && c->state != CONN_WALK &&
+	       d->now_ns - c->step_ns > limit;
+}
+
+static void end_stalled(struct resp_door *d)
+{
+	uint64_t limit = d->options.stall_ns;
+	struct conn *c = d->busy_first, *next;
+
+	if (d->n_queued || store_waiting(d->options.store))
+		limit = MIN(limit, STALL_CROWDED_NS);
+	/* in the order of their last step */
+	for (; c && d->now_ns - c->step_ns > limit; c = next) {
+		next = c->busy_next;
+		if (!stalled(d, c, limit))
+			continue;
+		resp_count(c, DOOR_C_stalled, 1);
+		conn_close(c);
+	}
+}
+
+static void walk_on(struct resp_door *d)
+{
+	struct conn *c = d->busy_first, *next;
+
+	for (; c && d->n_walking; c = next) {
+		next = c->busy_next;
+		if (c->state != CONN_WALK)
+			continue;
+		d->n_walking--;
+		conn_resume(c, CONN_OPEN);
+	}
+}
+
+void resp_tick(struct resp_door *d, uint64_t now_ns)
+{
+	d->now_ns = now_ns;
+	free_dead(d);
+	accept_again(d);
+	end_stalled(d);
+	if (d->n_queued)
+		value_queued(d);
+	if (d->n_walking)
+		walk_on(d);
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++)
+		scan_sweep(&d->tenant[n]);
+}
+
+void resp_answer(struct resp_door *d, struct store_client *c,
+		 const struct ring_call *call, const struct ring_answer *answer)
+{
+	uint32_t index = call->seq & 0xfffff;
+	struct conn *conn = index < d->conn_end ? d->conn[index] : NULL;
+
+	/* nobody waits for it any more: cancelled */
+	if (!conn || conn->ticket != call->seq || !conn->awaits ||
+	    conn->tenant->client != c) {
+		struct local_part part;
+
+		if (answer->result == 0) {
+			local_granted(c, answer, &part);
+			local_abandon(c, &part);
+		}
+		return;
+	}
+	value_granted(conn, answer);
+}
+
+/* ---- beginning and end ------------------------------------------------------------ */
+
+static void keep_options(struct resp_door *d, const struct resp_options *o)
+{
+	d->options = *o;
+	d->options.n_users = MIN(o->n_users, (unsigned)RESP_USERS_MAX);
+	d->options.max_connections = MIN(o->max_connections, 0xfffffu);
+	memcpy(d->users, o->users, d->options.n_users * sizeof(d->users[0]));
+	d->options.users = d->users;
+	if (!o->password_sha256)
+		return;
+	memcpy(d->password_sha256, o->password_sha256,
+	       sizeof(d->password_sha256));
+	d->options.password_sha256 = d->password_sha256;
+}
+
+int resp_create(const struct resp_options *options, struct resp_door **ret_door)
+{
+	static const char *const kinds[RESP_KINDS] = { "get", "set", "exists",
+						       "other" };
+	struct resp_door *d = mem_alloc(sizeof(*d));
+	int r = -ENOMEM;
+
+	if (!d)
+		return r;
+	keep_options(d, options);
+	d->counts.name = "resp";
+	for (unsigned k = 0; k < RESP_KINDS; k++) {
+		d->counts.kind[k] = kinds[k];
+		hist_init(&d->counts.time_ns[k]);
+	}
+	d->parser.large = RESP_INLINE_MAX;
+	d->born_ns = d->now_ns = clock_ns();
+	/* closed ones keep their place until the loop has let go of them */
+	d->conn = mem_array(2ull * d->options.max_connections + ACCEPT_TURN,
+			    sizeof(*d->conn));
+	if (!d->conn)
+		goto fail;
+	r = loop_add(d->options.loop, options->listen_fd, LOOP_IN, on_listen,
+		     d);
+	if (r < 0)
+		goto fail;
+	d->accepting = true;
+	*ret_door = d;
+	return 0;
+fail:
+	must(r < 0);
+	free(d->conn);
+	free(d);
+	return r;
+}
+
+void resp_destroy(struct resp_door *d)
+{
+	if (!d)
+		return;
+	if (d->accepting)
+		loop_remove(d->options.loop, d->options.listen_fd);
+	for (uint32_t i = 0; i < d->conn_end; i++)
+		if (d->conn[i])
+			conn_close(d->conn[i]);
+	/* the kernel gives back what it has of theirs */
+	while (d->n_conns && loop_run(d->options.loop, NS_PER_MS) >= 0)
+		free_dead(d);
+	free_dead(d);
+	out_fini(&d->out);
+	free(d->conn);
+	free(d);
+}
+
+const struct door *resp_counts(const struct resp_door *d)
+{
+	return &d->counts;
+}

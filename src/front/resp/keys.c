@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Names, and what is kept of them (docs/formats/resp.md).
+ *
+ * A name's block key is a hash of it; the record carries the name itself and is
+ * compared, so that two names with one hash can displace each other and never be
+ * taken for each other. `<base>kv_bytes` and `<base>metadata` are parts of one
+ * block, so the store lets them leave together.
+ */
+#include <errno.h>
+#include <time.h>
+#include "base/clock.h"
+#include "base/hash.h"
+#include "front/resp/internal.h"
+#include "shm/layout.h"
+
+#define KEY_WORD 0x312d70736572636full /* "ocresp-1" */
+
+/* Groups of the namespace: a record and a bulk part for each. */
+enum { GROUP_PLAIN = 0, GROUP_BYTES = 2, GROUP_METADATA = 4, GROUPS = 6 };
+
+static bool ends_in(struct name n, const char *tail, size_t len)
+{
+	return n.len > len && memcmp(n.text + n.len - len, tail, len) == 0;
+}
+
+void place_of(struct name name, struct place *ret_place)
+{
+	static const char bytes[] = "kv_bytes", metadata[] = "metadata";
+	uint32_t len = name.len;
+
+	ret_place->group = GROUP_PLAIN;
+	if (ends_in(name, bytes, sizeof(bytes) - 1))
+		ret_place->group = GROUP_BYTES;
+	else if (ends_in(name, metadata, sizeof(metadata) - 1))
+		ret_place->group = GROUP_METADATA;
+	ret_place->paired = ret_place->group != GROUP_PLAIN;
+	if (ret_place->paired)
+		len -= (uint32_t)sizeof(bytes) - 1;
+	hash_name(name.text, len, ret_place->key);
+	ret_place->key[2] = len;
+	ret_place->key[3] = KEY_WORD;
+}
+
+uint64_t now_realtime_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / NS_PER_MS;
+}
+
+static uint64_t part_of(const struct resp_tenant *t, const struct place *p,
+			unsigned bulk)
+{
+	return frame_part(t->ns, (uint16_t)(p->group + bulk), 0);
+}
+
+static uint64_t seed_of(const struct place *p, unsigned bulk)
+{
+	uint8_t key[32];
+
+	memcpy(key, p->key, sizeof(key));
+	return hash_part_seed(key, (uint16_t)(p->group + bulk), 0);
+}
+
+/* ---- records ---------------------------------------------------------------- */
+
+uint64_t record_bytes(struct name name, uint64_t inline_bytes)
+{
+	return sizeof(struct record) + name.len + inline_bytes;
+}
+
+uint64_t record_fill(const struct place *place, uint8_t *frame,
+		     const struct record *head, struct name name,
+		     const char *value)
+{
+	uint64_t inline_bytes = value ? head->value_len : 0;
+
+	memcpy(frame, head, sizeof(*head));
+	memcpy(frame + sizeof(*head), name.text, name.len);
+	if (inline_bytes)
+		memcpy(frame + sizeof(*head) + name.len, value, inline_bytes);
+	return hash_payload(frame, record_bytes(name, inline_bytes),
+			    seed_of(place, 0));
+}
+
+/* The record in a part. Written here alone, but memory can rot: its lengths are
+ * looked at before they are used. */
+static bool record_read(struct resp_tenant *t, struct entry *e,
+			struct name *ret_name)
+{
+	const struct local_part *part = &e->part;
+	const struct record *r = &e->record;
+	uint64_t rest;
+
+	if (part->bytes < sizeof(*r))
+		return false;
+	memcpy(&e->record, part->data, sizeof(*r));
+	rest = part->bytes - sizeof(*r);
+	if (r->magic != RECORD_MAGIC || r->name_len > rest)
+		return false;
+	*ret_name = (struct name){ (const char *)part->data + sizeof(*r),
+				   r->name_len };
+	rest -= r->name_len;
+	e->is_inline = r->value_len == rest && r->value_len <= RESP_INLINE_MAX;
+	e->value = ret_name->text + r->name_len;
+	if (e->is_inline)
+		return true;
+	if (rest || !local_find(t->client, e->place.key,
+				part_of(t, &e->place, 1), &e->bulk))
+		return false;
+	e->value = (const char *)e->bulk.data;
+	return e->bulk.bytes == r->value_len && e->bulk.checksum == r->bulk_sum;
+}
+
+bool entry_expired(const struct entry *e)
+{
+	return e->record.expire_ms && e->record.expire_ms <= now_realtime_ms();
+}
+
+static bool entry_of(struct resp_tenant *t, struct name name, struct entry *e)
+{
+	struct name have;
+
+	place_of(name, &e->place);
+	return local_find(t->client, e->place.key, part_of(t, &e->place, 0),
+			  &e->part) &&
+	       record_read(t, e, &have) && have.len == name.len &&
+	       memcmp(have.text, name.text, name.len) == 0;
+}
+
+bool entry_find(struct resp_tenant *t, struct name name, struct entry *ret)
+{
+	if (!entry_of(t, name, ret))
+		return false;
+	if (!entry_expired(ret))
+		return true;
+	place_remove(t, &ret->place);
+	return false;
+}
+
+bool entry_at(struct resp_tenant *t, uint32_t slab, uint32_t frame,
+	      struct name *ret_name, struct entry *ret)
+{
+	uint64_t part;
+
+	if (!local_at(t->client, slab, frame, t->ns, ret->place.key, &part,
+		      &ret->part))
+		return false;
+	ret->place.group = frame_part_group(part);
+	ret->place.paired = ret->place.group != GROUP_PLAIN;
+	return ret->place.group % 2 == 0 && record_read(t, ret, ret_name);
+}
+
+bool place_at(struct resp_tenant *t, uint32_t slab, uint32_t frame,
+	      struct place *ret)
+{
+	struct local_part found;
+	uint64_t part;
+
+	if (!local_at(t->client, slab, frame, t->ns, ret->key, &part, &found))
+		return false;
+	ret->group = frame_part_group(part) & (uint16_t)~1u;
+	ret->paired = ret->group != GROUP_PLAIN;
+	return true;
+}
+
+bool entry_verify(struct resp_tenant *t, const struct entry *e)
+{
+	if (hash_payload(e->part.data, e->part.bytes, seed_of(&e->place, 0)) ==
+	    e->part.checksum)
+		return true;
+	local_bad(t->client, &e->part);
+	return false;
+}
+
+static void touch_part(struct resp_tenant *t, const struct place *p,
+		       unsigned bulk)
+{
+	struct local_part part;
+
+	if (local_find(t->client, p->key, part_of(t, p, bulk), &part))
+		local_touch(t->client, &part);
+}
+
+/* The partner is as recent: the block leaves when the oldest of it is due. */
+void entry_touch(struct resp_tenant *t, const struct entry *e)
+{
+	struct place other = e->place;
+
+	local_touch(t->client, &e->part);
+	if (!e->is_inline)
+		local_touch(t->client, &e->bulk);
+	if (!e->place.paired)
+		return;
+	other.group = e->place.group == GROUP_BYTES ? GROUP_METADATA
+						    : GROUP_BYTES;
+	touch_part(t, &other, 0);
+	touch_part(t, &other, 1);
+}
+
+/* The record first: without it the bulk is not found. */
+void place_remove(struct resp_tenant *t, const struct place *place)
+{
+	local_remove(t->client, place->key, part_of(t, place, 0));
+	local_remove(t->client, place->key, part_of(t, place, 1));
+}
+
+bool entry_remove(struct resp_tenant *t, struct name name)
+{
+	struct entry e;
+
+	if (!entry_find(t, name, &e))
+		return false;
+	place_remove(t, &e.place);
+	return true;
+}
+
+static uint64_t part_memory(const struct resp_tenant *t,
+			    const struct local_part *part)
+{
+	uint32_t frame;
+	const struct pool_slab *s = pool_locate(t->pool, part->loc, &frame);
+
+	return s ? s->frame_bytes + sizeof(struct frame_desc) : 0;
+}
+
+uint64_t entry_memory(struct resp_tenant *t, const struct entry *e)
+{
+	return part_memory(t, &e->part) +
+	       (e->is_inline ? 0 : part_memory(t, &e->bulk));
+}
+
+/* ---- tenants ----------------------------------------------------------------- */
+
+uint64_t tenant_names(const struct resp_tenant *t)
+{
+	const uint64_t *parts = t->pool->parts[t->ns - 1];
+
+	return parts[GROUP_PLAIN] + parts[GROUP_BYTES] + parts[GROUP_METADATA];
+}
+
+static int64_t namespace_open(struct pool *p)
+{
+	struct ns_spec spec = {
+		.block_tokens = 1, .ranks = 1, .groups = GROUPS, .label = "resp"
+	};
+
+	memset(spec.weights, 0, sizeof(spec.weights));
+	memcpy(spec.layout, "onecopy resp record 1", 21);
+	for (unsigned g = 0; g < GROUPS; g++)
+		spec.group[g].slice_bytes =
+			shared_load64(&p->m->header.max_frame);
+	return store_ns_open(p, &spec);
+}
+
+int tenant_open(struct resp_door *d, const char *tenant,
+		struct resp_tenant **ret_tenant)
+{
+	const struct resp_options *o = &d->options;
+	struct resp_tenant *t;
+	struct pool *p;
+	int64_t ns;
+	int r = store_pool_by_tenant(o->store, tenant, &p);
+
+	if (r < 0) {
+		uint64_t quota = o->quota ? o->quota(o->quota_ctx, tenant) : 0;
+
+		r = store_pool_add(o->store, tenant, quota, &p);
+		if (r < 0)
+			return r;
+		store_pool_serve(p);
+	}
+	t = &d->tenant[p->number];
+	*ret_tenant = t;
+	if (t->client)
+		return 0;
+	ns = namespace_open(p);
+	if (ns < 0)
+		return (int)ns;
+	t->pool = p;
+	t->ns = (uint32_t)ns;
+	t->expiring = true; /* a predecessor may have left some */
+	return local_client(o->store, p, &t->client);
+}

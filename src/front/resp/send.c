@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Values on their way out: from the frame to the socket, hashed a piece at a
+ * time just before the piece is sent. The last piece waits for the whole
+ * checksum: where that is wrong, a short value is a miss, and a long one, whose
+ * beginning is gone already, ends the connection. So nobody ever receives a
+ * whole value whose bytes are not those that were stored.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/hash.h"
+#include "front/resp/internal.h"
+
+/* All connections' replies that wait, together. */
+#define OUT_ALL (256ull << 20)
+
+/* ---- replies -------------------------------------------------------------------- */
+
+static void on_out(void *ctx, const char *data, int64_t n)
+{
+	struct conn *c = ctx;
+
+	(void)data;
+	if (n < (int64_t)(c->out_len - c->out_sent)) {
+		conn_close(c);
+		return;
+	}
+	resp_count(c, DOOR_C_sent_bytes, (uint64_t)n);
+	c->door->out_bytes -= c->out_len;
+	free(c->out);
+	c->out = NULL;
+	c->out_len = 0;
+	conn_step(c, true);
+	if (c->state == CONN_SEND)
+		send_next(c);
+	else
+		conn_resume(c, (enum conn_state)c->state);
+}
+
+/* What the socket did not take. */
+static int out_later(struct conn *c, const char *bytes, size_t len, bool more)
+{
+	struct resp_door *d = c->door;
+	struct iovec piece = { .iov_len = len };
+
+	must(!c->out);
+	if (d->out_bytes + len > OUT_ALL)
+		return -ENOBUFS;
+	c->out = mem_alloc(len);
+	if (!c->out)
+		return -ENOMEM;
+	memcpy(c->out, bytes, len);
+	c->out_len = len;
+	c->out_sent = 0;
+	d->out_bytes += len;
+	piece.iov_base = c->out;
+	return stream_send(c->stream, &piece, 1, more ? LOOP_MORE : 0, on_out,
+			   c);
+}
+
+int send_out(struct conn *c, bool more)
+{
+	struct out *o = &c->door->out;
+	size_t len = o->len;
+	ssize_t n;
+
+	if (!len)
+		return 0;
+	if (o->failed)
+		return -ENOMEM;
+	o->len = 0;
+	n = stream_send_now(c->stream, o->at, len, more ? LOOP_MORE : 0);
+	if (n < 0)
+		return (int)n;
+	resp_count(c, DOOR_C_sent_bytes, (uint64_t)n);
+	if ((size_t)n == len)
+		return 0;
+	return out_later(c, o->at + n, len - (size_t)n, more);
+}
+
+/* ---- values ---------------------------------------------------------------------- */
+
+void send_drop(struct conn *c)
+{
+	struct sending *s = c->sending;
+
+	if (!s)
+		return;
+	local_unpin(c->tenant->client, s->slot);
+	hash_stream_destroy(s->hash);
+	free(s);
+	c->sending = NULL;
+}
+
+/* Hashes the next piece. False: that was the last, and the sum is wrong. */
+static bool hash_piece(struct sending *s)
+{
+	uint64_t n = MIN(s->bytes - s->hashed, (uint64_t)RESP_PIECE);
+
+	hash_stream_add(s->hash, s->part.data + s->hashed, n);
+	s->hashed += n;
+	return s->hashed < s->bytes ||
+	       hash_stream_value(s->hash) == s->part.checksum;
+}
+
+static void on_sent(void *ctx, const char *data, int64_t n)
+{
+	struct conn *c = ctx;
+	struct sending *s = c->sending;
+	uint64_t tail = s->hashed == s->bytes ? 2 : 0;
+
+	(void)data;
+	if (n < (int64_t)(s->hashed - s->sent + tail)) {
+		conn_close(c);
+		return;
+	}
+	resp_count(c, DOOR_C_sent_bytes, (uint64_t)n);
+	resp_count(c, DOOR_C_value_sent_bytes, (uint64_t)n - tail);
+	s->sent = s->hashed;
+	if (s->sent < s->bytes) {
+		send_next(c);
+		return;
+	}
+	send_drop(c);
+	conn_resume(c, CONN_OPEN);
+}
+
+void send_next(struct conn *c)
+{
+	struct sending *s = c->sending;
+	struct iovec pieces[2];
+	bool last;
+
+	conn_step(c, true);
+	if (s->hashed == s->sent && !hash_piece(s)) {
+		local_bad(c->tenant->client, &s->part);
+		conn_close(c);
+		return;
+	}
+	last = s->hashed == s->bytes;
+	pieces[0] =
+		(struct iovec){ s->part.data + s->sent, s->hashed - s->sent };
+	pieces[1] = (struct iovec){ (char *)(uintptr_t) "\r\n", 2 };
+	if (stream_send(c->stream, pieces, last ? 2 : 1, last ? 0 : LOOP_MORE,
+			on_sent, c) < 0)
+		conn_close(c);
+}
+
+int send_begin(struct conn *c, const struct entry *e)
+{
+	struct sending *s = mem_alloc(sizeof(*s));
+	uint8_t key[32];
+	int r = -ENOMEM;
+
+	if (!s)
+		return r;
+	memcpy(key, e->place.key, sizeof(key));
+	r = hash_stream_create(
+		hash_part_seed(key, (uint16_t)(e->place.group + 1), 0),
+		&s->hash);
+	if (r < 0)
+		goto free_it;
+	s->part = e->bulk;
+	s->bytes = e->bulk.bytes;
+	s->slot = local_pin(c->tenant->client, &e->bulk);
+	r = (int)MIN(s->slot, 0);
+	if (r < 0)
+		goto free_hash;
+	c->sending = s;
+	if (!hash_piece(s)) {
+		local_bad(c->tenant->client, &s->part);
+		send_drop(c);
+		return 1;
+	}
+	out_bulk_head(&c->door->out, s->bytes);
+	c->state = CONN_SEND;
+	r = send_out(c, true);
+	if (r == 0 && !c->out_len)
+		send_next(c);
+	return r;
+free_hash:
+	hash_stream_destroy(s->hash);
+free_it:
+	must(r < 0);
+	free(s);
+	return r;
+}

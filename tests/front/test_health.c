@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "front/report/health.h"
+#include "tests/front/told.h"
+
+#define S 1000000000ull
+
+static struct health judge(struct health_facts f)
+{
+	struct health h;
+
+	health_judge(&f, &h);
+	CHECK(h.live);
+	for (unsigned i = 0; i < h.n_degraded; i++) {
+		size_t n = strlen(h.degraded[i]);
+
+		CHECK(n > 10 && h.degraded[i][n - 1] == '.');
+	}
+	return h;
+}
+
+static bool says(const struct health *h, const char *text)
+{
+	for (unsigned i = 0; i < h->n_degraded; i++)
+		if (strstr(h->degraded[i], text))
+			return true;
+	return false;
+}
+
+static const struct health_facts fine = {
+	.serving = true,
+	.starts = 1,
+	.up_s = 5,
+	.age_s = 5,
+};
+
+TEST(a_node_that_is_well)
+{
+	struct health h = judge(fine);
+
+	CHECK(h.ready);
+	CHECK_INT(h.n_degraded, ==, 0);
+	CHECK_INT(h.n_notes, ==, 0);
+}
+
+TEST(not_serving_is_not_ready)
+{
+	struct health_facts f = fine;
+	struct health h;
+
+	f.serving = false;
+	h = judge(f);
+	CHECK(!h.ready);
+	CHECK(says(&h, "does not take requests"));
+}
+
+TEST(restarts)
+{
+	struct health_facts f = fine;
+	struct health h;
+
+	f.starts = 2;
+	f.up_s = 59;
+	f.age_s = 100000;
+	h = judge(f);
+	CHECK(h.ready);
+	CHECK(says(&h, "59 seconds ago"));
+	f.up_s = 60;
+	h = judge(f);
+	CHECK_INT(h.n_degraded, ==, 0);
+	CHECK_INT(h.n_notes, ==, 1);
+	/* four servers in 39 minutes, the last of them ten minutes old */
+	f.starts = 4;
+	f.up_s = 600;
+	f.age_s = 39 * 60;
+	h = judge(f);
+	CHECK(says(&h, "3 times in 39 minutes"));
+	f.age_s = 41 * 60;
+	h = judge(f);
+	CHECK_INT(h.n_degraded, ==, 0);
+}
+
+TEST(wrong_bytes)
+{
+	struct health_facts f = fine;
+	struct health h;
+
+	f.ever.wrong_parts = 3;
+	h = judge(f);
+	CHECK_INT(h.n_degraded, ==, 0);
+	CHECK_INT(h.n_notes, ==, 1);
+	f.lately.wrong_parts = 2;
+	h = judge(f);
+	CHECK(says(&h, "2 parts with wrong bytes"));
+	CHECK_INT(h.n_notes, ==, 0);
+}
+
+TEST(no_room)
+{
+	struct health_facts f = fine;
+	struct health h;
+
+	f.lately.grants_refused = 9;
+	f.lately.slabs_refused = 4;
+	h = judge(f);
+	CHECK(h.ready);
+	CHECK_INT(h.n_degraded, ==, 2);
+	CHECK(says(&h, "9 grants were refused"));
+	CHECK(says(&h, "no memory for 4 slabs"));
+}
+
+TEST(doors_and_the_loop)
+{
+	const char *const failures[] = { "resp: Address already in use" };
+	struct health_facts f = fine;
+	struct health h;
+
+	f.failure = failures;
+	f.n_failures = 1;
+	f.uring_refused = true;
+	h = judge(f);
+	CHECK_INT(h.n_degraded, ==, 1);
+	CHECK(says(&h, "resp: Address already in use."));
+	CHECK_INT(h.n_notes, ==, 1);
+}
+
+/* More reasons than there is room for, and texts too long for it. */
+TEST(texts_are_bounded)
+{
+	const char *failures[20];
+	struct health_facts f = fine;
+	char text[4 * HEALTH_TEXT];
+	struct health h;
+
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	for (unsigned i = 0; i < 20; i++)
+		failures[i] = text;
+	f.failure = failures;
+	f.n_failures = 20;
+	health_judge(&f, &h);
+	CHECK_INT(h.n_degraded, ==, HEALTH_TEXTS);
+	CHECK_INT(strlen(h.degraded[0]), ==, HEALTH_TEXT - 1);
+}
+
+/* ---- lately */
+
+static uint64_t refused_lately(const struct health_trend *t, uint64_t now,
+			       uint64_t refused)
+{
+	const struct health_counts c = { .grants_refused = refused };
+
+	return health_lately(t, now, &c).grants_refused;
+}
+
+TEST(lately_is_five_minutes)
+{
+	struct health_trend t = { 0 };
+	struct health_counts c = { .grants_refused = 100 };
+	uint64_t now = 7 * S;
+
+	CHECK_INT(refused_lately(&t, now, 100), ==, 0);
+	CHECK_INT(health_due(&t), ==, 0);
+	health_sample(&t, now, &c);
+	CHECK_INT(health_due(&t), ==, 17 * S);
+	/* what was before the first sample is not lately */
+	CHECK_INT(refused_lately(&t, now, 100), ==, 0);
+	CHECK_INT(refused_lately(&t, now, 105), ==, 5);
+	for (c.grants_refused = 105; now < 290 * S;) {
+		now = health_due(&t);
+		health_sample(&t, now, &c);
+	}
+	CHECK_INT(refused_lately(&t, now, 105), ==, 5);
+	for (; now < 400 * S;) {
+		now = health_due(&t);
+		health_sample(&t, now, &c);
+	}
+	CHECK_INT(refused_lately(&t, now, 105), ==, 0);
+	/* a pool that began anew */
+	CHECK_INT(refused_lately(&t, now, 4), ==, 4);
+}
+
+/* Of a store: what it counts arrives. */
+TEST(of_a_store)
+{
+	struct told *t = told_create();
+	uint64_t now = t->report.start_ns;
+	struct health h;
+
+	report_health(&t->report, now, &h);
+	CHECK(h.ready);
+	CHECK_INT(h.n_degraded, ==, 0);
+	pool_count(t->w->p, POOL_C_refused, 3);
+	pool_count(t->w->p, POOL_C_bad, 1);
+	report_health(&t->report, now, &h);
+	CHECK_INT(h.n_degraded, ==, 2);
+	for (unsigned i = 0; i < 40; i++)
+		now = report_tick(&t->report, now);
+	report_health(&t->report, now, &h);
+	CHECK_INT(h.n_degraded, ==, 0);
+	shared_store64(&t->w->p->m->header.state, POOL_STOPPED);
+	report_health(&t->report, now, &h);
+	CHECK(!h.ready);
+	told_destroy(t);
+}
