@@ -56,7 +56,7 @@ static const struct talk talk_both[] = {
 	{ "DEL one", "(integer) 0" },
 	{ "UNLINK two three none", "(integer) 2" },
 	{ "DBSIZE", "(integer) 2" },
-	{ "SCAN 0 MATCH fiv* COUNT 1000", "1) \"0\"\n2) 1) \"five\"" },
+	{ "SCAN 0 MATCH fiv* COUNT 1000", "1) \"[0-9]*\"\n2) *" },
 	{ "MEMORY USAGE five", "(integer) [0-9]*" },
 	{ "MEMORY USAGE none", "(nil)" },
 	{ "CLIENT SETNAME tester", "OK" },
