@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """redis-py against the RESP door, with what LMCache's redis:// connector sends.
 
-redis_py.py HOST PORT; ends with 0, with 77 and a reason when redis-py is not
-there, or with a traceback.
+redis_py.py [HOST PORT]; ends with 0, with 77 and a reason when redis-py is not
+there, or with a traceback. Without a server it only looks for redis-py.
 """
-import os
 import struct
 import sys
 import threading
@@ -15,6 +14,8 @@ except ImportError:
     print("redis-py is not installed (python3-redis)")
     sys.exit(77)
 
+if len(sys.argv) < 3:
+    sys.exit(0)
 HOST, PORT = sys.argv[1], int(sys.argv[2])
 CONNECTIONS = 150
 MIB = 1 << 20

@@ -183,6 +183,23 @@ static char *tool_read(int fd)
 	return text;
 }
 
+void tool_need(const char *name)
+{
+	const char *path = getenv("PATH");
+	char file[512];
+	size_t len;
+
+	if (name[0] == '/' && access(name, X_OK) == 0)
+		return;
+	for (; name[0] != '/' && path && *path; path += len + !!path[len]) {
+		len = strcspn(path, ":");
+		snprintf(file, sizeof(file), "%.*s/%s", (int)len, path, name);
+		if (access(file, X_OK) == 0)
+			return;
+	}
+	SKIP("%s is not installed", name);
+}
+
 struct run tool_run(const char *const *words, const char *input, size_t bytes)
 {
 	int in = tool_file(input, input ? bytes : 0);
@@ -196,16 +213,14 @@ struct run tool_run(const char *const *words, const char *input, size_t bytes)
 		CHECK_INT(dup2(out, 1), ==, 1); /* words: its own output */
 		CHECK_INT(dup2(err, 2), ==, 2); /* words: its own output */
 		execvp(words[0], (char **)(uintptr_t)words);
-		_exit(errno == ENOENT ? 126 : 125);
+		_exit(126);
 	}
 	close(in);
 	r.status = run_end(pid, 0);
 	r.out = tool_read(out);
 	r.err = tool_read(err);
-	if (r.status == 126)
-		SKIP("%s is not installed", words[0]);
 	if (r.status == 77)
-		SKIP("%s", r.out);
+		SKIP("%.*s", (int)strcspn(r.out, "\n"), r.out);
 	if (r.err[0])
 		fprintf(stderr, "%s", r.err);
 	return r;

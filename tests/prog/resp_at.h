@@ -36,9 +36,12 @@ void resp_at_recv(int fd, void *data, size_t bytes);
 /* Sends a text and expects exactly this one. */
 void resp_at_ask(int fd, const char *request, const char *answer);
 
-/* Runs a program to its end, `input` (NULL: none) on its stdin. A program that
- * is not installed skips the test, and so does one that ends with 77: its
- * output is the reason. */
+/* Skips the test where this program is not installed: to be asked before a node
+ * is started. */
+void tool_need(const char *name);
+
+/* Runs a program to its end, `input` (NULL: none) on its stdin. One that
+ * ends with 77 skips the test: its output is the reason. */
 struct run tool_run(const char *const *words, const char *input, size_t bytes);
 #define TOOL(...) tool_run((const char *const[]){ __VA_ARGS__, NULL }, NULL, 0)
 
