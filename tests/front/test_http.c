@@ -6,6 +6,7 @@
 #include <openssl/x509.h>
 #include <sys/socket.h>
 #include "base/fault.h"
+#include "base/hash.h"
 #include "base/text.h"
 #include "tests/front/exposition.h"
 #include "tests/front/web.h"
@@ -693,5 +694,69 @@ TEST(requests_that_fail)
 		fault_arm(0, 0, false);
 	}
 	WEB_UNTIL(&w, web_status(&w, "/metrics", "") == 200);
+	web_close(&w);
+}
+
+/* ---- other users of the machine ------------------------------------------------ */
+
+/* The user of a socket is its maker's at that time. */
+static struct browser stranger_open(struct web *w)
+{
+	struct browser b;
+
+	CHECK_OK(seteuid(65534));
+	b = browser_open(w);
+	CHECK_OK(seteuid(0));
+	return b;
+}
+
+static int stranger_status(struct web *w, const char *path, const char *more)
+{
+	struct browser b = stranger_open(w);
+	char text[256];
+	struct page p;
+	int status, n = snprintf(text, sizeof(text),
+				 "GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n", path,
+				 more);
+
+	browser_send(&b, text, (size_t)n);
+	p = browser_page(&b, false);
+	status = p.status;
+	page_free(&p);
+	browser_close(&b);
+	return status;
+}
+
+TEST(blocks_of_tenants_are_not_told_to_other_users)
+{
+	struct web w;
+
+	if (geteuid() != 0)
+		SKIP("only root can be somebody else");
+	web_open(&w, PLAIN);
+	CHECK_INT(web_status(&w, "/v1/stat", ""), ==, 200);
+	CHECK_INT(stranger_status(&w, "/v1/stat", ""), ==, 403);
+	CHECK_INT(stranger_status(&w, "/v1/where?key=00", ""), ==, 403);
+	CHECK_INT(stranger_status(&w, "/metrics", ""), ==, 200);
+	CHECK_INT(stranger_status(&w, "/health", ""), ==, 200);
+	web_close(&w);
+}
+
+TEST(a_token_is_for_any_user)
+{
+	struct http_options o = { 0 };
+	struct hash_piece piece = { WEB_TOKEN, sizeof(WEB_TOKEN) - 1 };
+	uint8_t digest[32];
+	struct web w;
+
+	if (geteuid() != 0)
+		SKIP("only root can be somebody else");
+	CHECK_OK(hash_sha256(&piece, 1, digest));
+	o.token_sha256 = digest;
+	web_open(&w, o);
+	CHECK_INT(stranger_status(&w, "/v1/stat", ""), ==, 401);
+	CHECK_INT(stranger_status(&w, "/v1/stat",
+				  "Authorization: Bearer " WEB_TOKEN "\r\n"),
+		  ==, 200);
 	web_close(&w);
 }

@@ -178,8 +178,9 @@ static void give_ready(struct http_asked *a, const struct http_request *q,
 struct route {
 	const char *path;
 	enum http_kind kind;
-	bool open;  /* no token is asked for */
-	bool long_; /* takes from the credit */
+	bool open;     /* no token is asked for */
+	bool long_;    /* takes from the credit */
+	bool tenants_; /* tells of tenants' blocks: not to everybody here */
 	void (*give)(struct http_asked *a, const struct http_request *q,
 		     struct http_answer *ret);
 };
@@ -188,13 +189,13 @@ static void give_list(struct http_asked *a, const struct http_request *q,
 		      struct http_answer *ret);
 
 static const struct route routes[] = {
-	{ "/", HTTP_OTHER, true, false, give_list },
-	{ "/metrics", HTTP_METRICS, false, true, give_metrics },
-	{ "/health", HTTP_HEALTH, false, false, give_health },
-	{ "/health/live", HTTP_HEALTH, true, false, give_live },
-	{ "/health/ready", HTTP_HEALTH, true, false, give_ready },
-	{ "/v1/stat", HTTP_STAT, false, true, give_stat },
-	{ "/v1/where", HTTP_WHERE, false, true, give_where },
+	{ "/", HTTP_OTHER, true, false, false, give_list },
+	{ "/metrics", HTTP_METRICS, false, true, false, give_metrics },
+	{ "/health", HTTP_HEALTH, false, false, false, give_health },
+	{ "/health/live", HTTP_HEALTH, true, false, false, give_live },
+	{ "/health/ready", HTTP_HEALTH, true, false, false, give_ready },
+	{ "/v1/stat", HTTP_STAT, false, true, true, give_stat },
+	{ "/v1/where", HTTP_WHERE, false, true, true, give_where },
 };
 
 static void give_list(struct http_asked *a, const struct http_request *q,
@@ -252,6 +253,11 @@ void http_answer(struct http_asked *a, const struct http_request *request,
 	};
 	if ((!route || !route->open) && !allowed(a, request->authorization))
 		http_refuse(401, "A bearer token is wanted.", ret_answer);
+	else if (route && route->tenants_ && !a->token_sha256 &&
+		 !request->trusted)
+		http_refuse(403,
+			    "Without a token this is for who runs the node.",
+			    ret_answer);
 	else if (!route)
 		http_refuse(404, "There is no such path; / lists them.",
 			    ret_answer);

@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 #include "base/clock.h"
 #include "base/fault.h"
+#include "front/peer.h"
 
 #define CONNECTIONS_MAX 64u
 #define MEMORY_BYTES	((size_t)16 << 10) /* of a connection: its request */
@@ -256,6 +257,7 @@ static void init(struct http *h, const struct http_options *o)
 
 	_Static_assert(HTTP_KINDS <= DOOR_KINDS_MAX, "room for kinds");
 	h->options = *o;
+	h->peers_known = peer_known();
 	h->asked.report = o->report;
 	if (o->token_sha256) {
 		memcpy(h->token, o->token_sha256, sizeof(h->token));

@@ -24,7 +24,8 @@ struct http {
 	uint64_t run_ns;   /* when MHD_run() is due */
 	struct conn conns; /* head of a ring */
 	size_t unsent;
-	bool starting; /* what the library says is worth a line */
+	bool peers_known; /* front/peer.h works here */
+	bool starting;	  /* what the library says is worth a line */
 	struct door door;
 };
 

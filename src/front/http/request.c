@@ -4,8 +4,10 @@
 #include "front/http/mhd.h"
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/clock.h"
 #include "base/fault.h"
+#include "front/peer.h"
 
 /* Answers that are not sent yet, all connections together. */
 #define UNSENT_MAX ((size_t)32 << 20)
@@ -127,6 +129,22 @@ static bool refuse_head(struct MHD_Connection *c, const char *method,
 	return true;
 }
 
+static bool trusted(const struct http *h, struct MHD_Connection *c)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
+	uint32_t uid;
+
+	if (!h->peers_known)
+		return true;
+	if (!info)
+		return false;
+	if (!peer_is_loopback(info->connect_fd))
+		return true;
+	return peer_uid(info->connect_fd, &uid) == 0 &&
+	       (uid == 0 || uid == geteuid());
+}
+
 static void answer_request(struct http *h, struct MHD_Connection *c,
 			   const char *path, struct http_answer *ret)
 {
@@ -135,6 +153,7 @@ static void answer_request(struct http *h, struct MHD_Connection *c,
 		.authorization = header(c, "Authorization"),
 		.tenant = argument(c, "tenant"),
 		.key = argument(c, "key"),
+		.trusted = trusted(h, c),
 	};
 
 	if (h->unsent >= UNSENT_MAX)
