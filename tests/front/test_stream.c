@@ -4,7 +4,7 @@
  * peer is a process of its own; what it sees decides its exit status.
  */
 #include "tests/test.h"
-#include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include "base/clock.h"
 #include "base/fault.h"
@@ -345,6 +345,37 @@ EACH(idle_costs_nothing)
 	CHECK_INT(peer_status(w), ==, 0);
 }
 
+static bool unasked(struct peer *p)
+{
+	char c;
+
+	return peer_write(p, "a", 1) && peer_read_all(p, &c, 1) &&
+	       peer_write(p, "b", 1) && peer_read(p, &c, 1) == 0;
+}
+
+/* Bytes that nobody has asked for yet do not keep the loop awake. */
+EACH(unread_bytes_cost_nothing)
+{
+	struct told in = { .w = w }, out = in;
+	struct pollfd p;
+
+	start(w, unasked);
+	CHECK_OK(stream_receive_any(w->stream, 9, LOOP_NOT_YET, note, &in));
+	until(w, &in.calls, 1);
+	CHECK_OK(send_text(w, &out, "x"));
+	until(w, &out.calls, 1);
+	p = (struct pollfd){ stream_fd(w->stream), POLLIN, 0 };
+	CHECK_INT(poll(&p, 1, 20000), ==, 1);
+	for (unsigned i = 0; i < 4; i++)
+		CHECK_INT(loop_run(w->loop, 0), >=, 0);
+	CHECK_INT(loop_run(w->loop, 30 * NS_PER_MS), ==, 0);
+	CHECK_OK(stream_receive_any(w->stream, 9, LOOP_NOT_YET, note, &in));
+	until(w, &in.calls, 2);
+	CHECK_INT(in.bytes[0], ==, 'b');
+	close_it(w);
+	CHECK_INT(peer_status(w), ==, 0);
+}
+
 /* ---- the end ------------------------------------------------------------------ */
 
 static bool half_close(struct peer *p)
@@ -392,6 +423,10 @@ EACH(vanished_peer)
 	until(w, &in.calls, 1);
 	CHECK_INT(in.result, ==, 1);
 	CHECK_INT(peer_status(w), ==, 0);
+	/* an end that nobody waits for does not keep the loop awake */
+	for (unsigned i = 0; i < 4; i++)
+		CHECK_INT(loop_run(w->loop, 0), >=, 0);
+	CHECK_INT(loop_run(w->loop, 30 * NS_PER_MS), ==, 0);
 	CHECK_OK(stream_receive_any(w->stream, 9, LOOP_NOT_YET, note, &in));
 	until(w, &in.calls, 2);
 	CHECK(in.result == 0 || in.result == -ECONNRESET);
