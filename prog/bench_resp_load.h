@@ -56,10 +56,4 @@ int bench_load_connect(struct bench_load *l, const struct bench_peer *p);
 int bench_load_run(struct bench_load *l, const struct bench_peer *p,
 		   const struct load_plan *plan, struct load_done *ret_done);
 
-/* A blocking connection; a descriptor or -errno. It comes from 127.0.0.1, or
- * when that has no free port from another address of the loopback. */
-int bench_load_dial(const struct bench_peer *p);
-/* PING and its answer: 0 or -errno. */
-int bench_load_ping(int fd);
-
 #endif
