@@ -9,7 +9,6 @@
 
 #include "base/clock.h"
 #include "bench_resp.h"
-#include "bench_resp_load.h"
 #include "stop.h"
 
 #define IDLE_CONNECTIONS 10000u
@@ -75,12 +74,12 @@ static int idle_cost(const struct bench_peer *p, struct idle_cost *ret_cost)
 static int idle_connect(struct idle *s, const struct bench_peer *p)
 {
 	while (s->n < s->wanted) {
-		int fd = bench_load_dial(p), r;
+		int fd = bench_peer_dial(p), r;
 
 		if (fd < 0)
 			return fd;
 		s->fd[s->n++] = fd;
-		r = bench_load_ping(fd);
+		r = bench_peer_ping(fd);
 		if (r || stop_wanted())
 			return r ? r : -EINTR;
 	}
@@ -93,7 +92,7 @@ static int idle_alive(const struct idle *s)
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && i < s->n; i++)
-		r = bench_load_ping(s->fd[i]);
+		r = bench_peer_ping(s->fd[i]);
 	return r;
 }
 

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bench_resp_load.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -116,56 +114,6 @@ void bench_load_close(struct bench_load *l)
 
 /* ---- connections ------------------------------------------------------------------ */
 
-static int load_dial_from(const struct bench_peer *p, unsigned host)
-{
-	struct sockaddr_in to = {
-		.sin_family = AF_INET,
-		.sin_port = htons(p->port),
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	}, from = {
-		.sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK + host),
-	};
-	struct timeval wait = { .tv_sec = LOAD_TIMEOUT_MS / 1000 };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1, r;
-
-	if (fd < 0)
-		return -errno;
-	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
-	if (bind(fd, (struct sockaddr *)&from, sizeof(from)) == 0 &&
-	    connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0)
-		return fd;
-	r = -errno;
-	close(fd);
-	return r;
-}
-
-int bench_load_dial(const struct bench_peer *p)
-{
-	int fd = -EADDRNOTAVAIL;
-
-	for (unsigned host = 0; fd == -EADDRNOTAVAIL && host < 8; host++)
-		fd = load_dial_from(p, host);
-	return fd;
-}
-
-int bench_load_ping(int fd)
-{
-	static const char ping[] = "*1\r\n$4\r\nPING\r\n";
-	char answer[8];
-	ssize_t n = send(fd, ping, sizeof(ping) - 1, MSG_NOSIGNAL);
-
-	if (n != sizeof(ping) - 1)
-		return n < 0 ? -errno : -EIO;
-	n = recv(fd, answer, 7, MSG_WAITALL);
-	if (n != 7)
-		return n < 0 ? -errno : -EPIPE;
-	return memcmp(answer, "+PONG\r\n", 7) == 0 ? 0 : -EPROTO;
-}
-
 static int load_connect(struct load_hand *h, const struct bench_peer *p)
 {
 	h->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -178,7 +126,7 @@ static int load_connect(struct load_hand *h, const struct bench_peer *p)
 			.data.ptr = k,
 		};
 
-		k->fd = bench_load_dial(p);
+		k->fd = bench_peer_dial(p);
 		if (k->fd < 0)
 			return k->fd;
 		if (epoll_ctl(h->epoll, EPOLL_CTL_ADD, k->fd, &e))

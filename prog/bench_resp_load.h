@@ -8,7 +8,9 @@
  * key; in between lies memory that rotates, so that caches are treated alike
  * whoever answers. Each answer's framing and both stamps are checked.
  *
- * One thread with epoll serves all connections.
+ * Two threads (LOAD_THREADS) with an epoll each serve all connections: of one
+ * thread, two, and one for each connection, two made the bare socket fastest and
+ * steadiest. One is the limit before a server is; eight wait for each other.
  */
 #ifndef ONECOPY_PROG_BENCH_RESP_LOAD_H
 #define ONECOPY_PROG_BENCH_RESP_LOAD_H
@@ -53,11 +55,5 @@ int bench_load_connect(struct bench_load *l, const struct bench_peer *p);
 /* 0, or -errno after saying why on stderr. */
 int bench_load_run(struct bench_load *l, const struct bench_peer *p,
 		   const struct load_plan *plan, struct load_done *ret_done);
-
-/* A blocking connection; a descriptor or -errno. It comes from 127.0.0.1, or
- * when that has no free port from another address of the loopback. */
-int bench_load_dial(const struct bench_peer *p);
-/* PING and its answer: 0 or -errno. */
-int bench_load_ping(int fd);
 
 #endif

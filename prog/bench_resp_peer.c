@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,8 @@
 #include "base/clock.h"
 #include "stop.h"
 
-#define PEER_WAIT_NS (20 * NS_PER_S)
+#define PEER_WAIT_NS   (20 * NS_PER_S)
+#define PEER_TIMEOUT_S 10
 
 static int peer_fail(const struct bench_peer *p, const char *what, int r)
 {
@@ -261,6 +263,58 @@ void bench_peer_stop(struct bench_peer *p)
 	if (p->dir[0])
 		rmdir(p->dir);
 	memset(p, 0, sizeof(*p));
+}
+
+/* ---- talking to it ----------------------------------------------------------------- */
+
+static int peer_dial_from(const struct bench_peer *p, unsigned host)
+{
+	struct sockaddr_in to = {
+		.sin_family = AF_INET,
+		.sin_port = htons(p->port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	}, from = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK + host),
+	};
+	struct timeval wait = { .tv_sec = PEER_TIMEOUT_S };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1, r;
+
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
+	if (bind(fd, (struct sockaddr *)&from, sizeof(from)) == 0 &&
+	    connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0)
+		return fd;
+	r = -errno;
+	close(fd);
+	return r;
+}
+
+int bench_peer_dial(const struct bench_peer *p)
+{
+	int fd = -EADDRNOTAVAIL;
+
+	for (unsigned host = 0; fd == -EADDRNOTAVAIL && host < 8; host++)
+		fd = peer_dial_from(p, host);
+	return fd;
+}
+
+int bench_peer_ping(int fd)
+{
+	static const char ping[] = "*1\r\n$4\r\nPING\r\n";
+	char answer[8];
+	ssize_t n = send(fd, ping, sizeof(ping) - 1, MSG_NOSIGNAL);
+
+	if (n != sizeof(ping) - 1)
+		return n < 0 ? -errno : -EIO;
+	n = recv(fd, answer, 7, MSG_WAITALL);
+	if (n != 7)
+		return n < 0 ? -errno : -EPIPE;
+	return memcmp(answer, "+PONG\r\n", 7) == 0 ? 0 : -EPROTO;
 }
 
 /* ---- what it costs --------------------------------------------------------------- */

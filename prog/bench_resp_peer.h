@@ -51,6 +51,12 @@ int bench_peer_start(struct bench_peer *p, enum bench_peer_kind kind);
 /* Takes one that was never started. */
 void bench_peer_stop(struct bench_peer *p);
 
+/* A blocking connection; a descriptor or -errno. It comes from 127.0.0.1, or
+ * when that has no free port from another address of the loopback. */
+int bench_peer_dial(const struct bench_peer *p);
+/* PING and its answer: 0 or -errno. */
+int bench_peer_ping(int fd);
+
 /* Processor time of all its threads, also of those that have ended. */
 int bench_peer_cpu(const struct bench_peer *p, uint64_t *ret_ns);
 /* Its share of memory (PSS). */
