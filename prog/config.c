@@ -77,6 +77,9 @@ const struct setting config_settings[] = {
 	{ "resp.stall", NULL, SETTING_TIME, IN(resp.stall_ns), RAW(resp.stall),
 	  100 * NS_PER_MS, 24 * 3600 * NS_PER_S, NULL,
 	  "a time like 10s, from 100ms to 24h" },
+	{ "resp.verify", NULL, SETTING_TIME, IN(resp.verify_ns),
+	  RAW(resp.verify), 0, 3600 * NS_PER_S, NULL,
+	  "a time like 1s, from 0s to 1h" },
 	A_FILE("resp.tls.certificate", "resp-tls-cert", resp.certificate,
 	       resp.tls.certificate),
 	A_FILE("resp.tls.key", "resp-tls-key", resp.key, resp.tls.key),
@@ -109,6 +112,7 @@ void config_defaults(struct node_config *ret_config)
 			.listen = CONFIG_RESP_LISTEN,
 			.max_connections = 10000,
 			.stall_ns = 10 * NS_PER_S,
+			.verify_ns = 1 * NS_PER_S,
 		},
 		.http = { .listen = CONFIG_HTTP_LISTEN },
 	};

@@ -64,7 +64,8 @@ struct config_resp {
 	uint8_t password_sha256[32];			 /* of user "default" */
 	char certificate[CONFIG_FILE], key[CONFIG_FILE]; /* PEM; "": none */
 	char client_ca[CONFIG_FILE]; /* clients show a certificate of it */
-	uint64_t stall_ns;	     /* a connection may stand still so long */
+	uint64_t verify_ns; /* a value that was right so lately is not hashed */
+	uint64_t stall_ns;  /* a connection may stand still so long */
 	uint32_t n_users, zero;
 	struct config_user users[CONFIG_USERS_MAX];
 };

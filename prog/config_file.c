@@ -74,6 +74,7 @@ static const cyaml_schema_field_t resp_fields[] = {
 	TEXT("password_sha256", struct raw_door, password_sha256),
 	TEXT("max_connections", struct raw_door, max_connections),
 	TEXT("stall", struct raw_door, stall),
+	TEXT("verify", struct raw_door, verify),
 	TLS(resp_tls_fields),
 	WITHOUT,
 	CYAML_FIELD_SEQUENCE("users", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,

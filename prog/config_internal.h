@@ -50,7 +50,8 @@ struct raw_user {
 };
 /* Both doors; http's password is its token, it has no users. */
 struct raw_door {
-	config_text listen, password, password_sha256, max_connections, stall;
+	config_text listen, password, password_sha256, max_connections, stall,
+		verify;
 	struct raw_tls {
 		config_text certificate, key, client_ca;
 	} tls;

@@ -128,6 +128,7 @@ static void open_resp(struct doors *d, const struct node_config *config,
 	o->n_users = resp_users(c, users);
 	o->max_connections = c->max_connections;
 	o->stall_ns = c->stall_ns;
+	o->verify_ns = c->verify_ns;
 	o->version = ONECOPY_VERSION;
 	o->port = port_of(o->listen_fd);
 	o->quota = quota;

@@ -83,6 +83,7 @@ static const char everything[] = "socket: /run/one \"copy\\.sock\n"
 				 "  password: password\n"
 				 "  max_connections: 12\n"
 				 "  stall: 1500ms\n"
+				 "  verify: 0s\n"
 				 "  tls: {certificate: c.pem, key: k.pem,\n"
 				 "        client_ca: ca.pem}\n"
 				 "  without: [tls]\n"
@@ -148,6 +149,7 @@ TEST(every_key_of_the_doors)
 	check_password(c.resp.password_sha256);
 	CHECK_INT(c.resp.max_connections, ==, 12);
 	CHECK_INT(c.resp.stall_ns, ==, 1500000000);
+	CHECK_INT(c.resp.verify_ns, ==, 0);
 	CHECK_STR(c.resp.certificate, "c.pem");
 	CHECK_STR(c.resp.key, "k.pem");
 	CHECK_STR(c.resp.client_ca, "ca.pem");
@@ -317,6 +319,7 @@ TEST(wrong_doors_say_where)
 		{ "resp: {max_connections: 0}", "expected a number from 1" },
 		{ "resp: {stall: 1ms}", "expected a time like 10s" },
 		{ "resp: {stall: 25h}", "expected a time like 10s" },
+		{ "resp: {verify: 2h}", "expected a time like 1s" },
 		{ "resp: {tls: {key: ''}}", "expected a path of at most 255" },
 		{ "resp:\n  without:\n  - tls\n  - auth\n",
 		  "f.yaml:4: resp.without[1]: 'auth': expected "

@@ -128,9 +128,8 @@ struct fill {
 struct sending {
 	int64_t slot; /* pin */
 	struct local_part part;
-	uint64_t seed, bytes, hashed, sent;
-	bool checked; /* the whole checksum was right */
-	struct hash_stream *hash;
+	uint64_t bytes, hashed, sent;
+	struct hash_stream *hash; /* NULL: it was right a moment ago */
 };
 
 /* What has come of commands that are not done. */
@@ -185,6 +184,14 @@ struct conn {
 	uint64_t commands;
 };
 
+/* When a bulk's checksum was seen to be right: a table by location that forgets
+ * (another takes the place). */
+#define RESP_VERIFIED_BITS 14
+struct verified {
+	uint64_t loc; /* pool << 40 | location */
+	uint64_t gen, at_ns;
+};
+
 struct resp_door {
 	struct resp_options options;
 	struct door counts;
@@ -204,6 +211,7 @@ struct resp_door {
 	struct resp_parser parser;
 	bool accepting;
 	bool peers_known; /* front/peer.h works here */
+	struct verified verified[1u << RESP_VERIFIED_BITS];
 	uint8_t password_sha256[32];
 	struct resp_user users[RESP_USERS_MAX];
 };
@@ -266,6 +274,9 @@ int value_keep_record(struct conn *c, uint32_t arg,
 int send_begin(struct conn *c, const struct entry *e);
 void send_next(struct conn *c);
 void send_drop(struct conn *c);
+/* Its checksum was right, or has just been made. */
+void send_verified(struct resp_door *d, uint32_t pool,
+		   const struct local_part *part);
 /* Gives door->out to the socket; what that does not take goes out by and by
  * (c->out). more: something follows at once. -errno. */
 int send_out(struct conn *c, bool more);

@@ -41,6 +41,9 @@ struct resp_options {
 	const struct resp_user *users; /* copied */
 	unsigned n_users;
 	uint32_t max_connections;
+	/* A long value is not hashed again when it was right so lately; 0: it
+	 * always is. */
+	uint64_t verify_ns;
 	uint64_t stall_ns;   /* without a step forward: the connection ends */
 	const char *version; /* of onecopy */
 	uint16_t port;	     /* for INFO */

@@ -170,6 +170,7 @@ static int commit(struct call *k, struct name name, uint32_t arg,
 		head.bulk_sum = hash_stream_value(f->hash);
 		f->has_bulk = false;
 		r = local_seal(client, &f->bulk, f->bytes, head.bulk_sum);
+		send_verified(k->d, k->t->pool->number, &f->bulk);
 	}
 	if (r < 0) {
 		local_abandon(client, rec);
