@@ -24,9 +24,11 @@
 /* Values up to this are copied into their record (docs/formats/resp.md); longer
  * ones have a frame of their own that the socket reads and writes. */
 #define RESP_INLINE_MAX 16384u
-/* Bytes of a long value that are moved and hashed at a time: they stay in the
- * core's cache in between. */
-#define RESP_PIECE (64u << 10)
+/* Bytes of a long value that are received and then hashed at a time: they stay
+ * in the core's cache in between; and those that one connection receives before
+ * others have their turn. */
+#define RESP_PIECE (128u << 10)
+#define RESP_TURN  (1u << 20)
 /* Replies that wait for the socket, beyond which no command is taken. */
 #define RESP_OUT_MAX (256u << 10)
 /* How long a SET waits for room. */
@@ -256,7 +258,6 @@ void value_begin(struct conn *c);
 void value_tail(struct conn *c);
 /* The bytes of data that belong to a value that nobody wants. */
 size_t value_skip(struct conn *c, size_t len);
-void value_receive(struct conn *c);
 void value_queued(struct resp_door *d); /* tries for those that are queued */
 void value_granted(struct conn *c, const struct ring_answer *answer);
 void value_drop(struct conn *c); /* all fills of the command */

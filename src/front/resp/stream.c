@@ -159,6 +159,19 @@ int stream_send(struct stream *s, const struct iovec *pieces, unsigned n,
 		     ctx);
 }
 
+ssize_t stream_receive_now(struct stream *s, void *into, size_t len)
+{
+	ssize_t n;
+
+	must(!s->closing && !s->in.busy);
+	if (s->tls)
+		return -EAGAIN;
+	if (fault_point(FAULT_IO))
+		return -EIO;
+	n = recv(s->fd, into, len, MSG_DONTWAIT);
+	return n >= 0 ? n : errno == EINTR ? -EAGAIN : -errno;
+}
+
 /* TLS: a record that the socket takes half of must be given again; that is
  * stream_send()'s business. */
 ssize_t stream_send_now(struct stream *s, const void *data, size_t len,

@@ -37,6 +37,10 @@ int stream_receive_any(struct stream *s, size_t most, unsigned flags,
 		       stream_fn fn, void *ctx);
 int stream_send(struct stream *s, const struct iovec *pieces, unsigned n,
 		unsigned flags, stream_fn fn, void *ctx);
+/* Takes what the socket has at once, up to len bytes: their number, 0 when the
+ * peer has closed its side, -EAGAIN when there is nothing now (TLS: always), or
+ * another -errno. Not while a receive is under way. */
+ssize_t stream_receive_now(struct stream *s, void *into, size_t len);
 /* Gives the socket what it takes of `data` at once: the bytes it took (0: none
  * now), or -errno. Not while a stream_send() is under way. flags: LOOP_MORE. */
 ssize_t stream_send_now(struct stream *s, const void *data, size_t len,

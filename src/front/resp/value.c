@@ -132,6 +132,40 @@ static void value_got(struct conn *c, struct fill *f, uint64_t n)
 	resp_count(c, DOOR_C_value_received_bytes, n);
 }
 
+static void on_piece(void *ctx, const char *data, int64_t n);
+
+static uint64_t next_piece(const struct fill *f)
+{
+	return MIN(f->bytes - f->got, (uint64_t)RESP_PIECE);
+}
+
+/* What is there is taken at once and hashed while it is in the core's cache: a
+ * loop that first receives for everybody would have to read it back. True: all
+ * has come. False: the loop will call, or the connection has ended. */
+static bool receive(struct conn *c)
+{
+	struct fill *f = c->fill;
+	uint64_t end = MIN(f->bytes, f->got + RESP_TURN);
+	ssize_t n = -EAGAIN;
+
+	conn_step(c, true);
+	while (f->got < end) {
+		n = stream_receive_now(c->stream, f->bulk.data + f->got,
+				       next_piece(f));
+		if (n <= 0)
+			break;
+		resp_count(c, DOOR_C_received_bytes, (uint64_t)n);
+		value_got(c, f, (uint64_t)n);
+	}
+	if (f->got == f->bytes)
+		return true;
+	if ((n <= 0 && n != -EAGAIN) ||
+	    stream_receive(c->stream, f->bulk.data + f->got, next_piece(f),
+			   n == -EAGAIN ? LOOP_NOT_YET : 0, on_piece, c) < 0)
+		conn_close(c);
+	return false;
+}
+
 static void on_piece(void *ctx, const char *data, int64_t n)
 {
 	struct conn *c = ctx;
@@ -143,22 +177,8 @@ static void on_piece(void *ctx, const char *data, int64_t n)
 	}
 	resp_count(c, DOOR_C_received_bytes, (uint64_t)n);
 	value_got(c, c->fill, (uint64_t)n);
-	value_receive(c);
-}
-
-void value_receive(struct conn *c)
-{
-	struct fill *f = c->fill;
-	uint64_t n = MIN(f->bytes - f->got, (uint64_t)RESP_PIECE);
-
-	if (!n) {
+	if (c->fill->got == c->fill->bytes || receive(c))
 		conn_resume(c, CONN_TAIL);
-		return;
-	}
-	conn_step(c, true);
-	if (stream_receive(c->stream, f->bulk.data + f->got, n, LOOP_WHOLE,
-			   on_piece, c) < 0)
-		conn_close(c);
 }
 
 /* It has its frame: what came with the command first. */
@@ -175,9 +195,9 @@ static void start(struct conn *c, struct fill *f)
 	in->len -= n;
 	value_got(c, f, n);
 	resp_count(c, DOOR_C_value_copied_bytes, n);
-	c->state = f->got < f->bytes ? CONN_FILL : CONN_TAIL;
-	if (c->state == CONN_FILL)
-		value_receive(c);
+	c->state = CONN_FILL;
+	if (f->got == f->bytes || receive(c))
+		c->state = CONN_TAIL;
 }
 
 static uint64_t bulk_part(const struct conn *c, const struct place *p)
