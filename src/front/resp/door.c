@@ -167,10 +167,8 @@ void resp_answer(struct resp_door *d, struct store_client *c,
 	    conn->tenant->client != c) {
 		struct local_part part;
 
-		if (answer->result == 0) {
-			local_granted(c, answer, &part);
+		if (answer->result == 0 && local_granted(c, answer, &part) == 0)
 			local_abandon(c, &part);
-		}
 		return;
 	}
 	value_granted(conn, answer);

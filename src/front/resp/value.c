@@ -307,24 +307,23 @@ void value_queued(struct resp_door *d)
 void value_granted(struct conn *c, const struct ring_answer *answer)
 {
 	struct fill *f = c->awaits;
+	int r = (int)answer->result;
 
 	c->awaits = NULL;
 	if (f->bytes && !f->has_bulk) {
-		if (answer->result < 0) {
+		if (r == 0)
+			r = local_granted(c->tenant->client, answer, &f->bulk);
+		if (r < 0)
 			refuse(c, f, RESP_NO_ROOM);
-		} else {
-			local_granted(c->tenant->client, answer, &f->bulk);
+		else
 			start(c, f);
-		}
 		go_on(c);
 		return;
 	}
-	if (answer->result < 0) {
-		f->error = (int)answer->result;
-	} else {
-		local_granted(c->tenant->client, answer, &f->record);
-		f->has_record = true;
-	}
+	if (r == 0)
+		r = local_granted(c->tenant->client, answer, &f->record);
+	f->error = r;
+	f->has_record = r == 0;
 	conn_resume(c, CONN_OPEN);
 }
 
