@@ -296,6 +296,9 @@ static inline bool word_is(struct name word, const char *text)
 	return resp_word(word.text, word.len, text);
 }
 
+/* Says that the command's second word is none of `known` (in small letters, ends
+ * with NULL), or came with too few or too many others. */
+enum exec_result exec_no_subcommand(struct call *k, const char *const *known);
 typedef enum exec_result (*exec_fn)(struct call *k);
 /* strings.c */
 enum exec_result exec_get(struct call *k), exec_mget(struct call *k),
