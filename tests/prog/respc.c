@@ -199,8 +199,9 @@ const char *respc_answer(struct respc *c, size_t *ret_len)
 
 	for (;;) {
 		size_t have = c->len - c->at;
-		size_t n = have >= need ? whole(c->buf + c->at, have, &need)
-					: 0;
+		size_t n = have && have >= need
+				   ? whole(c->buf + c->at, have, &need)
+				   : 0;
 
 		if (n) {
 			c->at += n;

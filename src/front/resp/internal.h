@@ -117,6 +117,7 @@ int tenant_open(struct resp_door *d, const char *tenant,
 struct fill {
 	struct fill *next;
 	uint32_t arg; /* of the command */
+	bool asked;   /* for its frame: it counts as under way */
 	bool has_bulk, has_record;
 	int error;			/* -errno: no room for the record */
 	struct local_part bulk, record; /* granted */
@@ -197,7 +198,7 @@ struct resp_door {
 	uint64_t now_ns, born_ns;
 	uint64_t input_bytes;	    /* of all struct input */
 	uint64_t out_bytes;	    /* of all conn.out */
-	uint64_t fill_bytes;	    /* of values that are being received */
+	uint64_t fill_bytes;	    /* of values that have asked for frames */
 	struct out out;		    /* replies of the commands in hand */
 	uint32_t batch[RESP_KINDS]; /* how many, by kind */
 	struct resp_parser parser;
