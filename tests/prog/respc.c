@@ -2,6 +2,7 @@
 #include "tests/prog/respc.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -380,4 +381,23 @@ uint64_t respc_rss(pid_t pid)
 			break;
 	fclose(f);
 	return anon * KIB;
+}
+
+unsigned respc_sockets(pid_t pid)
+{
+	char path[64], target[16];
+	struct dirent *entry;
+	unsigned n = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	if (!dir)
+		SKIP("cannot look into %s", path);
+	while ((entry = readdir(dir)) != NULL)
+		n += readlinkat(dirfd(dir), entry->d_name, target,
+				sizeof(target)) > 7 &&
+		     memcmp(target, "socket:", 7) == 0;
+	closedir(dir);
+	return n;
 }

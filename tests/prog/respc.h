@@ -75,6 +75,8 @@ static inline uint16_t respc_port(const struct live *n)
 uint64_t respc_counter(oc_client *c, const char *name);
 /* A number of INFO, of the tenant. */
 uint64_t respc_info(struct respc *c, const char *name);
+/* Sockets that a process holds. */
+unsigned respc_sockets(pid_t pid);
 /* Memory of a process, in bytes. */
 uint64_t respc_rss(pid_t pid);
 

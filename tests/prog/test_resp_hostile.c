@@ -88,7 +88,7 @@ static void who_does_not_read_is_not_read_from(const char *backend)
 	uint64_t before;
 	struct scene s;
 
-	begin(&s, backend, "dram: 64M\n");
+	begin(&s, backend, "dram: 64M\nresp:\n  stall: 1h\n");
 	respc_set(s.c, "m", 1, MIB);
 	bad = another(&s);
 	before = respc_rss(live_server(s.own));
@@ -112,7 +112,7 @@ static void short_answers_that_nobody_reads(const char *backend)
 	uint64_t before;
 	struct scene s;
 
-	begin(&s, backend, "dram: 64M\n");
+	begin(&s, backend, "dram: 64M\nresp:\n  stall: 1h\n");
 	respc_set(s.c, "k", 1, 10000);
 	before = respc_rss(live_server(s.own));
 	for (unsigned i = 0; i < 4; i++) {
@@ -305,7 +305,7 @@ BOTH(half_closed_sockets);
 
 static void many_come_and_go(const char *backend)
 {
-	unsigned fds = 0, rounds = LIVE_N(10000u) / 100;
+	unsigned sockets = 0, rounds = LIVE_N(10000u) / 100;
 	struct respc *c[100];
 	uint64_t rss = 0;
 	struct scene s;
@@ -316,7 +316,7 @@ static void many_come_and_go(const char *backend)
 	for (unsigned round = 0; round < rounds; round++) {
 		if (round == 2) { /* it has what it wants by now */
 			alone(&s);
-			fds = live_fds(pid);
+			sockets = respc_sockets(pid);
 			rss = respc_rss(pid);
 		}
 		for (unsigned i = 0; i < ARRAY_LEN(c); i++) {
@@ -331,7 +331,7 @@ static void many_come_and_go(const char *backend)
 			respc_close(c[i]);
 	}
 	alone(&s);
-	LIVE_WAIT(&s.n, live_fds(pid) <= fds);
+	LIVE_WAIT(&s.n, respc_sockets(pid) <= sockets);
 	CHECK_INT(counter(&s, "connections"), ==, 100 * rounds + 1);
 	CHECK_INT(respc_rss(pid), <, rss + 32 * MIB);
 	end(&s);

@@ -23,8 +23,6 @@
 #include "base/fault.h"
 #include "front/resp/internal.h"
 
-/* All connections' halves of commands, together. */
-#define INPUT_ALL   (64ull << 20)
 #define INPUT_LEAST 512u
 
 /* ---- lists ------------------------------------------------------------------ */
@@ -86,8 +84,8 @@ static bool input_room(struct conn *c, size_t more)
 	}
 	if (in->len + more <= in->cap)
 		return true;
-	if (need > 2 * RESP_COMMAND_MAX ||
-	    d->input_bytes + cap - in->cap > INPUT_ALL)
+	if (need > (c->tenant ? 2 * RESP_COMMAND_MAX : RESP_NOBODY_MAX) ||
+	    d->input_bytes + cap - in->cap > RESP_INPUT_ALL)
 		return false;
 	grown = mem_grow(in->buf, cap, 1);
 	if (!grown)

@@ -29,6 +29,11 @@
 #define RESP_PIECE (256u << 10)
 /* Replies that wait for the socket, beyond which no command is taken. */
 #define RESP_OUT_MAX (256u << 10)
+/* All connections together: halves of commands, replies that wait. */
+#define RESP_INPUT_ALL (64ull << 20)
+#define RESP_OUT_ALL   (256ull << 20)
+/* Half a command of somebody who is not authenticated. */
+#define RESP_NOBODY_MAX (64u << 10)
 /* How long a SET waits for room. */
 #define RESP_ROOM_NS (5 * NS_PER_S)
 

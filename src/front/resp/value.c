@@ -353,7 +353,10 @@ void value_tail(struct conn *c)
 	if (have < 2)
 		return;
 	if (memcmp(at, "\r\n", 2) != 0) {
-		conn_close(c);
+		out_error(&c->door->out,
+			  "ERR Protocol error: expected CRLF after a bulk");
+		c->closing = true;
+		c->state = CONN_OPEN;
 		return;
 	}
 	memmove(at, at + 2, have - 2);
