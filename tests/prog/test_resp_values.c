@@ -195,6 +195,26 @@ static void long_pipelines(const char *backend)
 }
 BOTH(long_pipelines);
 
+/* Requests that come together, with more answers than are kept at a time. */
+static void short_requests_long_answers(const char *backend)
+{
+	static const unsigned counts[] = { 26, 27, 28, 100, 600 };
+	struct live n;
+	struct respc *c = start(&n, backend, "64M");
+	char requests[600 * 7 + 1] = "";
+
+	respc_set(c, "k", 1, 10000);
+	for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
+		for (unsigned j = 0; j < counts[i]; j++)
+			memcpy(requests + 7 * j, "GET k\r\n", 7);
+		respc_send(c, requests, 7 * counts[i]);
+		for (unsigned j = 0; j < counts[i]; j++)
+			CHECK_INT(respc_value(c, 1, 10000), ==, 0);
+	}
+	stop(&n, c);
+}
+BOTH(short_requests_long_answers);
+
 /* Each request in two pieces, cut at each byte; both pieces are seen apart,
  * since the first is known to have been read. */
 static void requests_cut_at_each_byte(const char *backend)
@@ -202,7 +222,6 @@ static void requests_cut_at_each_byte(const char *backend)
 	static const char request[] =
 		"*3\r\n$3\r\nSET\r\n$3\r\na\0b\r\n$4\r\n\r\n\r\n\r\n"
 		"PING\r\n*2\r\n$3\r\nGET\r\n$3\r\na\0b\r\n";
-	static const char answer[] = "+OK\r\n+PONG\r\n$4\r\n\r\n\r\n\r\n";
 	struct live n;
 	struct respc *c = start(&n, backend, "64M");
 	oc_client *own = live_connect(&n);
@@ -218,7 +237,6 @@ static void requests_cut_at_each_byte(const char *backend)
 		respc_expect(c, "+PONG\r\n");
 		respc_expect(c, "$4\r\n\r\n\r\n\r\n");
 	}
-	(void)answer;
 	oc_client_close(own);
 	stop(&n, c);
 }

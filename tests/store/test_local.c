@@ -120,13 +120,11 @@ TEST(a_replacement_may_have_another_size)
 TEST(a_pinned_old_one_stays_until_its_pin_goes)
 {
 	struct local_part old;
-	uint64_t before;
 	int64_t slot;
 	struct own o;
 
 	begin(&o, &four);
 	own_put(&o, 1, 0, 1, 4096);
-	before = free_frames(&o);
 	CHECK(own_find(&o, 1, 0, &old));
 	slot = local_pin(o.c, &old);
 	CHECK_INT(slot, >=, 0);
@@ -141,7 +139,29 @@ TEST(a_pinned_old_one_stays_until_its_pin_goes)
 	local_unpin(o.c, slot);
 	world_tick(o.w, WORLD_SEC / 100);
 	CHECK_INT(world_check(o.w).doomed, ==, 0);
-	(void)before;
+	end(&o);
+}
+
+/* A client that was given the slab may read what it pins. */
+TEST(a_clients_pin_counts_as_well)
+{
+	struct local_part old;
+	struct sim *a;
+	struct own o;
+
+	begin(&o, &four);
+	a = sim_add(o.w, 0);
+	own_put(&o, 1, 0, 1, 4096);
+	store_region_given(a->c, 1);
+	CHECK(own_find(&o, 1, 0, &old));
+	CHECK(sim_pin(a, 0, 1, own_part(&o, 0)));
+	own_put(&o, 1, 0, 2, 4096);
+	for (unsigned i = 0; i < 200; i++)
+		own_put(&o, 100 + i, 0, 1, 4096);
+	own_compare(&o, 1, 0, 1, 4096, &old);
+	sim_unpin(a, 0);
+	world_tick(o.w, WORLD_SEC / 100);
+	CHECK_INT(world_check(o.w).doomed, ==, 0);
 	end(&o);
 }
 

@@ -208,10 +208,14 @@ static uint32_t one_command(struct conn *c, struct resp_parser *p, char *data,
 	}
 }
 
+static bool is_open(const struct conn *c)
+{
+	return c->state == CONN_OPEN && !c->closing && !c->value_due;
+}
+
 static bool takes_more(const struct conn *c)
 {
-	return c->state == CONN_OPEN && !c->closing && !c->value_due &&
-	       c->door->out.len < RESP_OUT_MAX;
+	return is_open(c) && c->door->out.len < RESP_OUT_MAX;
 }
 
 /* Takes commands; the bytes that are done with. */
@@ -305,6 +309,13 @@ static void work(struct conn *c)
 
 		if (c->state == CONN_TAIL && in)
 			value_tail(c);
+		/* it stopped for the replies' sake: if they go, it goes on */
+		if (in && is_open(c) && !c->out_len &&
+		    c->door->out.len >= RESP_OUT_MAX &&
+		    send_out(c, false) < 0) {
+			conn_close(c);
+			return;
+		}
 		if (!in || !takes_more(c) || c->out_len)
 			break;
 		if (in->at < in->len || c->again)
@@ -320,11 +331,6 @@ static void work(struct conn *c)
 		}
 		if (!done || in->at == in->len)
 			break;
-		if (c->door->out.len >= RESP_OUT_MAX &&
-		    send_out(c, false) < 0) {
-			conn_close(c);
-			return;
-		}
 	}
 	if (c->state != CONN_ENDED)
 		settle(c);
