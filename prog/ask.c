@@ -48,23 +48,35 @@ uint64_t ask_u64(const json_t *object, const char *name)
 	return (uint64_t)json_integer_value(json_object_get(object, name));
 }
 
-static bool ask_is_size(const char *name)
+static bool ask_ends(const char *name, const char *end)
 {
-	size_t n = strlen(name);
+	size_t n = strlen(name), k = strlen(end);
 
-	return n >= 5 && strcmp(name + n - 5, "bytes") == 0;
+	return n >= k && strcmp(name + n - k, end) == 0;
+}
+
+/* The unit is in the name. */
+static void ask_number(const char *name, uint64_t v, char *text, size_t cap)
+{
+	char unit[32];
+
+	if (ask_ends(name, "bytes") || strcmp(name, "max_frame") == 0)
+		snprintf(text, cap, "%s", text_size(v, unit));
+	else if (ask_ends(name, "bytes_per_s"))
+		snprintf(text, cap, "%s/s", text_size(v, unit));
+	else if (ask_ends(name, "_ns"))
+		snprintf(text, cap, "%s", text_time(v, unit));
+	else if (strcmp(name, "age_ms") == 0)
+		snprintf(text, cap, "%s", text_time(v * NS_PER_MS, unit));
+	else
+		snprintf(text, cap, "%lld", (long long)v);
 }
 
 void ask_value(const char *name, const json_t *value, char *text, size_t cap)
 {
-	char size[32];
-
-	if (json_is_integer(value) && ask_is_size(name))
-		snprintf(text, cap, "%s",
-			 text_size((uint64_t)json_integer_value(value), size));
-	else if (json_is_integer(value))
-		snprintf(text, cap, "%lld",
-			 (long long)json_integer_value(value));
+	if (json_is_integer(value))
+		ask_number(name, (uint64_t)json_integer_value(value), text,
+			   cap);
 	else if (json_is_real(value))
 		snprintf(text, cap, "%.3f", json_real_value(value));
 	else if (json_is_string(value))
@@ -105,7 +117,7 @@ static void ask_widths(const json_t *rows, const char **names, size_t n,
 		}
 }
 
-void ask_table(const json_t *rows)
+void ask_table(FILE *out, const json_t *rows)
 {
 	const char *names[ASK_COLUMNS];
 	size_t n = ask_columns(rows, names), i;
@@ -115,14 +127,14 @@ void ask_table(const json_t *rows)
 
 	ask_widths(rows, names, n, width);
 	for (size_t k = 0; k < n; k++)
-		printf("  %*s", width[k], names[k]);
-	printf("\n");
+		fprintf(out, "  %*s", width[k], names[k]);
+	fprintf(out, "\n");
 	json_array_foreach(rows, i, row) {
 		for (size_t k = 0; k < n; k++) {
 			ask_value(names[k], json_object_get(row, names[k]),
 				  text, sizeof(text));
-			printf("  %*s", width[k], text);
+			fprintf(out, "  %*s", width[k], text);
 		}
-		printf("\n");
+		fprintf(out, "\n");
 	}
 }

@@ -4,6 +4,7 @@
 #define ONECOPY_PROG_ASK_H
 
 #include <jansson.h>
+#include <stdio.h>
 
 #include "onecopy/onecopy.h"
 
@@ -17,9 +18,9 @@ int ask_json(oc_client *c, const char *what, const char *args,
 /* A number of an object: 0 where there is none. */
 uint64_t ask_u64(const json_t *object, const char *name);
 
-/* An array of objects as a table: a line each, columns as in the first. Sizes
- * (names that end in "bytes") are written for people. */
-void ask_table(const json_t *rows);
+/* An array of objects as a table: a line each, columns as in the first. Sizes,
+ * rates and times (as their names end) are written for people. */
+void ask_table(FILE *out, const json_t *rows);
 /* One value as text: for tables and lists. */
 void ask_value(const char *name, const json_t *value, char *text, size_t cap);
 

@@ -81,11 +81,14 @@ static void bare_sent(struct bare_link *l, size_t n)
 	for (int i = 0; i < 3; i++) {
 		size_t now = MIN(n, l->out[i].iov_len);
 
+		if (!now)
+			continue;
 		l->out[i].iov_base = (uint8_t *)l->out[i].iov_base + now;
 		l->out[i].iov_len -= now;
 		n -= now;
-		left += l->out[i].iov_len;
 	}
+	for (int i = 0; i < 3; i++)
+		left += l->out[i].iov_len;
 	l->answering = left > 0;
 }
 

@@ -27,7 +27,7 @@ struct idle {
 };
 
 struct idle_cost {
-	uint64_t bytes, switches;
+	uint64_t bytes, wakeups;
 };
 
 /* As many as this process may have open. */
@@ -54,19 +54,19 @@ static int idle_cost(const struct bench_peer *p, struct idle_cost *ret_cost)
 	struct timespec window = { .tv_sec = IDLE_WINDOW_S };
 	struct idle_cost cost;
 	uint64_t before;
-	int r = bench_peer_switches(p, &before);
+	int r = bench_peer_wakeups(p, &before);
 
 	if (r)
 		return r;
 	nanosleep(&window, NULL);
 	if (stop_wanted())
 		return -EINTR;
-	r = bench_peer_switches(p, &cost.switches);
+	r = bench_peer_wakeups(p, &cost.wakeups);
 	if (r == 0)
 		r = bench_peer_memory(p, &cost.bytes);
 	if (r)
 		return r;
-	cost.switches -= before;
+	cost.wakeups -= before;
 	*ret_cost = cost;
 	return 0;
 }
@@ -109,20 +109,19 @@ static void idle_report(struct bench *b, const struct idle *s,
 	}, wakeups = {
 		.name = "idle_wakeups", .unit = "",
 		.sense = BENCH_AT_MOST, .wanted = IDLE_PHASE,
-		.against = "context switches in 2 s without connections; "
-			   "more of them with",
+		.against = "wakeups of the node's threads in 2 s without "
+			   "connections; more of them with",
 		.note = bytes.note,
 	};
 	double value = ((double)with->bytes - (double)without->bytes) / s->n;
-	double windows[2] = { (double)without->switches,
-			      (double)with->switches };
+	double windows[2] = { (double)without->wakeups, (double)with->wakeups };
 
 	value = MAX(value, 0);
 	bench_report(b, &bytes, &value, 1);
 	value = MAX(windows[1] - windows[0], 0);
 	bench_report(b, &wakeups, &value, 1);
-	bench_inform(b, "idle_switches_without", "in 2 s", &windows[0], 1);
-	bench_inform(b, "idle_switches_with", "in 2 s", &windows[1], 1);
+	bench_inform(b, "idle_wakeups_without", "in 2 s", &windows[0], 1);
+	bench_inform(b, "idle_wakeups_with", "in 2 s", &windows[1], 1);
 }
 
 static int idle_measure(struct bench *b, struct idle *s,

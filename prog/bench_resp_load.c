@@ -383,9 +383,11 @@ static int load_send(struct load_link *k)
 		return -errno;
 	k->left -= (size_t)n;
 	left = (size_t)n;
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; left && i < 3; i++) {
 		size_t now = MIN(left, k->out[i].iov_len);
 
+		if (!now)
+			continue;
 		k->out[i].iov_base = (uint8_t *)k->out[i].iov_base + now;
 		k->out[i].iov_len -= now;
 		left -= now;
@@ -483,7 +485,8 @@ static int load_hands(struct load_hand *hand, struct load_done *done)
 /* The bare socket has to know how much to move. */
 static void load_tell(struct bench_load *l, const struct bench_peer *p)
 {
-	struct load_link one = { .from_area = l->area[0] };
+	struct load_link one = { .from_area = l->area[0],
+				 .into_area = l->area[0] };
 
 	load_next(l, &one, 0);
 	atomic_store_explicit(&p->bare->in_bytes, one.left,

@@ -323,11 +323,10 @@ int bench_peer_memory(const struct bench_peer *p, uint64_t *ret_bytes)
 	return 0;
 }
 
-static int peer_switches(pid_t pid, uint64_t *sum)
+static int peer_sleeps(pid_t pid, uint64_t *sum)
 {
-	static const char *const both[] = {
-		"voluntary_ctxt_switches:", "nonvoluntary_ctxt_switches:", NULL
-	};
+	static const char *const sleeps[] = { "voluntary_ctxt_switches:",
+					      NULL };
 	struct dirent *entry;
 	char path[320];
 	DIR *dir;
@@ -341,21 +340,21 @@ static int peer_switches(pid_t pid, uint64_t *sum)
 			continue;
 		snprintf(path, sizeof(path), "/proc/%d/task/%s/status",
 			 (int)pid, entry->d_name);
-		peer_sum(path, both, sum); /* a thread may have ended */
+		peer_sum(path, sleeps, sum); /* a thread may have ended */
 	}
 	closedir(dir);
 	return 0;
 }
 
-int bench_peer_switches(const struct bench_peer *p, uint64_t *ret_switches)
+int bench_peer_wakeups(const struct bench_peer *p, uint64_t *ret_wakeups)
 {
 	uint64_t sum = 0;
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < ARRAY_LEN(p->pid) && p->pid[i]; i++)
-		r = peer_switches(p->pid[i], &sum);
+		r = peer_sleeps(p->pid[i], &sum);
 	if (r)
 		return peer_fail(p, "its threads", r);
-	*ret_switches = sum;
+	*ret_wakeups = sum;
 	return 0;
 }

@@ -55,8 +55,9 @@ void bench_peer_stop(struct bench_peer *p);
 int bench_peer_cpu(const struct bench_peer *p, uint64_t *ret_ns);
 /* Its share of memory (PSS). */
 int bench_peer_memory(const struct bench_peer *p, uint64_t *ret_bytes);
-/* How often its threads were switched to or from. */
-int bench_peer_switches(const struct bench_peer *p, uint64_t *ret_switches);
+/* How often its threads went to sleep, and so were woken. To be preempted by
+ * others is no wakeup and does not count. */
+int bench_peer_wakeups(const struct bench_peer *p, uint64_t *ret_wakeups);
 
 /* The bare socket's process: serves until it is killed. */
 _Noreturn void bench_bare_serve(int listen_fd, const struct bench_bare *what);

@@ -23,10 +23,11 @@
 #define ONECOPY_PROG_DOCTOR_H
 
 #include <jansson.h>
+#include <sched.h>
 #include <stdio.h>
 #include "base/compiler.h"
 
-#define DOCTOR_RESULTS 24
+#define DOCTOR_RESULTS 64
 #define DOCTOR_FACTS   40
 #define DOCTOR_GAPS    6
 #define DOCTOR_TEXT    256
@@ -156,7 +157,7 @@ void doctor_link(const struct doctor *d, char *text, size_t cap,
 uint64_t doctor_field(const char *text, const char *name);
 /* Names in a folder that begin with `prefix`, sorted. Returns how many were
  * put into `names`. */
-#define DOCTOR_NAMES 64
+#define DOCTOR_NAMES 1024
 struct doctor_names {
 	size_t n;
 	char name[DOCTOR_NAMES][64];
@@ -164,8 +165,11 @@ struct doctor_names {
 size_t doctor_list(const struct doctor *d, const char *path, const char *prefix,
 		   struct doctor_names *ret_names);
 
-/* What a filter or the kernel does with a call that was refused: "" or
- * "a seccomp filter" where this process has one (/proc/self/status). */
+/* "0-3,8": the processors of a list, five here. */
+unsigned doctor_cpu_list(const char *text, cpu_set_t *ret_set);
+
+/* Has this process a seccomp filter (/proc/self/status)? Then that is the first
+ * suspect for a call that was refused. */
 bool doctor_filtered(const struct doctor *d);
 /* Can the library be opened? Adds a result; `package` mends it, or NULL. */
 struct doctor_result *doctor_library(struct doctor_answer *a, const char *name,
@@ -221,7 +225,8 @@ void doctor_judge_xdp(const struct doctor *d, const struct doctor_xdp *x,
 		      struct doctor_result *r);
 
 struct doctor_pages {
-	int collapse;		  /* 0 or -errno of MADV_COLLAPSE on a memfd */
+	int made;		  /* 0 or -errno of making a memfd */
+	int collapse;		  /* 0 or -errno of MADV_COLLAPSE on it */
 	double small_ns, huge_ns; /* a load with each; 0: not measured */
 };
 void doctor_judge_pages(const struct doctor *d, const struct doctor_pages *p,

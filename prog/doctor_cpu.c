@@ -18,12 +18,12 @@
 #define EXCHANGE_RUN 16u
 #define HASH_BYTES   (4ull << 20)
 
-/* "0-3,8" has five. */
-static unsigned list_count(const char *text)
+unsigned doctor_cpu_list(const char *text, cpu_set_t *ret_set)
 {
 	unsigned n = 0;
 	char *end;
 
+	CPU_ZERO(ret_set);
 	while (*text) {
 		unsigned long from = strtoul(text, &end, 10), to = from;
 
@@ -31,10 +31,20 @@ static unsigned list_count(const char *text)
 			break;
 		if (*end == '-')
 			to = strtoul(end + 1, &end, 10);
-		n += to >= from ? (unsigned)(to - from + 1) : 0;
+		for (; from <= to && from < CPU_SETSIZE; from++) {
+			CPU_SET(from, ret_set);
+			n++;
+		}
 		text = end + (*end == ',');
 	}
 	return n;
+}
+
+static unsigned list_count(const char *text)
+{
+	cpu_set_t set;
+
+	return doctor_cpu_list(text, &set);
 }
 
 static unsigned allowed(void)

@@ -17,6 +17,10 @@
 
 static int path_make(const struct doctor *d, char path[PATH_MAX],
 		     const char *fmt, va_list ap)
+	__attribute__((format(printf, 3, 0)));
+
+static int path_make(const struct doctor *d, char path[PATH_MAX],
+		     const char *fmt, va_list ap)
 {
 	int n = snprintf(path, PATH_MAX, "%s", d->root);
 	int m;

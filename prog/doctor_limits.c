@@ -14,9 +14,10 @@
 /* A node of less does not do much: metadata, a few slabs, two processes. */
 #define NODE_LEAST_BYTES (32ull << 20)
 /* Descriptors: of the node itself; of each slab, each client. */
-#define NODE_FILES   32u
+#define NODE_FILES   16u
 #define SLAB_FILES   2u
 #define CLIENT_FILES 5u
+#define FILES_LEAST  20u /* a small node and one client: tried */
 /* Of the default configuration at its fullest. */
 #define SLABS_MOST   256u
 #define CLIENTS_MOST 512u
@@ -142,6 +143,12 @@ void doctor_memory(const struct doctor *d, struct doctor_answer *a)
 	doctor_number(r, "bytes", (double)whole);
 	doctor_number(r, "available_bytes", (double)free);
 	doctor_number(r, "default_dram_bytes", (double)dram);
+	if (whole == 0) {
+		doctor_failed(r, DOCTOR_MISSING, "/proc/meminfo", -ENOENT);
+		doctor_cost(r, "A node cannot tell how much its share is.");
+		doctor_mend(r, "mount -t proc proc /proc");
+		return;
+	}
 	doctor_value(r, "%s, %s available; a node takes %s by default",
 		     text_size(whole, x), text_size(free, y),
 		     text_size(dram, z));
@@ -274,16 +281,18 @@ void doctor_judge_files(uint64_t nofile, struct doctor_result *r)
 	doctor_value(r, "%" PRIu64 " descriptors", nofile);
 	if (nofile >= all)
 		return;
-	if (left < SLAB_FILES + CLIENT_FILES) {
+	if (nofile < FILES_LEAST) {
 		doctor_worsen(r, DOCTOR_MISSING);
 		r->error = -EMFILE;
 		doctor_cost(r,
-			    "The main job cannot run: a node with one client "
-			    "and one slab takes %u descriptors.",
-			    NODE_FILES + SLAB_FILES + CLIENT_FILES);
+			    "The main job cannot run: the smallest node takes "
+			    "%u descriptors.",
+			    FILES_LEAST);
 	} else {
-		doctor_limit(r, "about %" PRIu64 " clients at a time",
-			     MAX(left / 2 / CLIENT_FILES, (uint64_t)1));
+		doctor_limit(r,
+			     "%" PRIu64 " descriptors: about %" PRIu64
+			     " clients at a time",
+			     nofile, MAX(left / 2 / CLIENT_FILES, (uint64_t)1));
 		doctor_cost(r,
 			    "A slab takes %u of the %" PRIu64
 			    " and a client %u: %" PRIu64 " slabs, or %" PRIu64

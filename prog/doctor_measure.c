@@ -193,7 +193,8 @@ int doctor_measure(const void *base, uint64_t bytes, uint64_t window_ns,
 						  (uint64_t)THREADS_MAX));
 	s.latency_ns = doctor_latency(base, bytes, window_ns);
 	r = bandwidth(base, bytes, window_ns, 1, cpu, &s.one_bytes_per_s);
-	if (r == 0)
+	s.all_bytes_per_s = s.one_bytes_per_s;
+	if (r == 0 && s.threads > 1)
 		r = bandwidth(base, bytes, window_ns, s.threads, cpu,
 			      &s.all_bytes_per_s);
 	if (r == 0)

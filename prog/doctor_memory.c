@@ -120,6 +120,28 @@ static int node_measure(const struct doctor *d, unsigned node, bool bind,
 	return r;
 }
 
+/* From the node's own processors, where it has any that this process may use;
+ * from all others otherwise. cpus NULL: there is only this node. */
+static int node_measure_near(const struct doctor *d, unsigned node,
+			     const char *cpus, bool *ret_cached,
+			     struct doctor_speed *ret)
+{
+	cpu_set_t all, near;
+	bool moved = false;
+	int r;
+
+	if (cpus && sched_getaffinity(0, sizeof(all), &all) == 0 &&
+	    doctor_cpu_list(cpus, &near)) {
+		CPU_AND(&near, &near, &all);
+		moved = CPU_COUNT(&near) &&
+			sched_setaffinity(0, sizeof(near), &near) == 0;
+	}
+	r = node_measure(d, node, cpus != NULL, ret_cached, ret);
+	if (moved)
+		sched_setaffinity(0, sizeof(all), &all);
+	return r;
+}
+
 static void speed_facts(struct doctor_result *r, const struct doctor_speed *s,
 			bool cached)
 {
@@ -138,8 +160,8 @@ static void node_hmat(const struct doctor *d, unsigned node,
 		const char *file, *fact;
 		double scale;
 	} values[] = {
-		{ "read_bandwidth", "hmat_read_bytes_per_s", 1e6 },
-		{ "write_bandwidth", "hmat_write_bytes_per_s", 1e6 },
+		{ "read_bandwidth", "hmat_read_bytes_per_s", 1048576 },
+		{ "write_bandwidth", "hmat_write_bytes_per_s", 1048576 },
 		{ "read_latency", "hmat_read_latency_ns", 1 },
 		{ "write_latency", "hmat_write_latency_ns", 1 },
 	};
@@ -201,7 +223,7 @@ static void node_one(const struct doctor *d, struct doctor_answer *a,
 	doctor_number(r, "free_bytes", (double)free);
 	node_hmat(d, node, r);
 	if (!d->root[0] && a->n <= NODES_MEASURED)
-		e = node_measure(d, node, bind, &cached, &s);
+		e = node_measure_near(d, node, bind ? cpus : NULL, &cached, &s);
 	if (s.threads)
 		speed_facts(r, &s, cached);
 	node_value(r, total, free, far, &s, cached);
@@ -281,6 +303,7 @@ void doctor_pool_memory(const struct doctor *d, struct doctor_answer *a)
 	doctor_number(r, "made_bytes_per_s", rate);
 	doctor_value(r,
 		     "made at %s; read at %s by one thread, %s by %u, "
-		     "%.0f ns",
-		     made, one, all, speed.threads, speed.latency_ns);
+		     "%.0f ns%s",
+		     made, one, all, speed.threads, speed.latency_ns,
+		     doctor_cached(d, bytes) ? " (in the cache)" : "");
 }

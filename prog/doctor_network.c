@@ -76,11 +76,15 @@ static void xdp_refused(const struct doctor *d, struct doctor_result *r)
 		doctor_mend(r, "docker run --security-opt seccomp=unconfined");
 		return;
 	}
+	if (bpf && net) {
+		doctor_value(r, "refused in spite of the capabilities: in a "
+				"user namespace they do not count");
+		doctor_mend(r, "docker run --userns host --cap-add BPF "
+			       "--cap-add NET_ADMIN");
+		return;
+	}
 	doctor_value(r, "refused: without %s%s%s", bpf ? "" : "CAP_BPF",
 		     !bpf && !net ? " and " : "", net ? "" : "CAP_NET_ADMIN");
-	if (bpf && net)
-		doctor_value(r, "refused in spite of the capabilities (a "
-				"security module, or a user namespace)");
 	doctor_mend(r, "docker run --cap-add BPF --cap-add NET_ADMIN   "
 		       "(setcap cap_bpf,cap_net_admin+ep onecopy)");
 }

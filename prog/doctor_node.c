@@ -38,6 +38,7 @@
 #define SEGMENT_TRY_BYTES (4ull << 20)
 #define TRIAL_DRAM	  (16ull << 20)
 #define TRIAL_BLOCK	  65536u
+#define NO_DIRECTORY	  "no private directory" /* of node_start() */
 #define TRIAL_WAIT_NS	  (10 * NS_PER_S)
 
 /* What refuses a call that every kernel of these days has. */
@@ -326,6 +327,25 @@ static int trial_use(struct node *n, char *error)
 	return r;
 }
 
+static void trial_failed(struct doctor_result *r, int e, const char *error)
+{
+	r->error = e;
+	doctor_value(r, "%.200s", error[0] ? error : strerror(-e));
+	if (strncmp(error, NO_DIRECTORY, strlen(NO_DIRECTORY)) == 0) {
+		/* this says nothing of a node that is given a place */
+		doctor_limit(r, "not tried: no folder for a socket");
+		doctor_cost(r, "Neither $XDG_RUNTIME_DIR nor /tmp can be "
+			       "written: a node needs a place for its socket.");
+		doctor_mend(r, "docker run --tmpfs /tmp   (or onecopy serve "
+			       "--socket PATH)");
+		return;
+	}
+	doctor_worsen(r, DOCTOR_BROKEN);
+	doctor_cost(r, "The main job cannot run: a node of 16 MiB was started "
+		       "and did not do its work.");
+	doctor_mend(r, "onecopy serve --dram 16M --log-level debug");
+}
+
 void doctor_trial(const struct doctor *d, struct doctor_answer *a)
 {
 	struct node_options options = { .dram = TRIAL_DRAM,
@@ -344,12 +364,7 @@ void doctor_trial(const struct doctor *d, struct doctor_answer *a)
 		node_stop(n);
 	}
 	if (e) {
-		doctor_worsen(r, DOCTOR_BROKEN);
-		r->error = e;
-		doctor_value(r, "%.200s", error[0] ? error : strerror(-e));
-		doctor_cost(r, "The main job cannot run: a node of 16 MiB was "
-			       "started and did not do its work.");
-		doctor_mend(r, "onecopy serve --dram 16M --log-level debug");
+		trial_failed(r, e, error);
 		return;
 	}
 	doctor_value(r,

@@ -53,11 +53,18 @@ void doctor_judge_pages(const struct doctor *d, const struct doctor_pages *p,
 		doctor_number(r, "latency_4k_ns", p->small_ns);
 	if (p->huge_ns > 0)
 		doctor_number(r, "latency_2m_ns", p->huge_ns);
-	doctor_value(r, "transparent: %s, shared: %s, MADV_COLLAPSE %s",
+	doctor_value(r, "transparent: %s, shared: %s, MADV_COLLAPSE: %s",
 		     enabled[0] ? enabled : "none", shmem[0] ? shmem : "none",
 		     p->collapse ? strerror(-p->collapse) : "works");
 	if (p->collapse == 0)
 		return;
+	if (p->made) {
+		doctor_cost(r,
+			    "Not tried: there is no shared memory to try it "
+			    "on (%s).",
+			    strerror(-p->made));
+		return;
+	}
 	if (p->small_ns > 0)
 		snprintf(loads, sizeof(loads),
 			 ": a load from anywhere in a pool takes %.0f ns here",
@@ -100,8 +107,9 @@ static void pages_try(uint64_t bytes, struct doctor_pages *p)
 {
 	struct segment s = SEGMENT_NONE;
 
-	p->collapse = segment_create("onecopy-doctor", bytes, 0, &s);
-	if (p->collapse)
+	p->made = segment_create("onecopy-doctor", bytes, 0, &s);
+	p->collapse = p->made;
+	if (p->made)
 		return;
 	if (huge_bytes(s.base) == 0)
 		p->small_ns = doctor_latency(s.base, bytes, LOOK_NS);

@@ -128,7 +128,7 @@ static void answer_broken(struct doctor_answer *a, const struct doctor_probe *p,
 {
 	struct doctor_result *r;
 
-	memset(a, 0, sizeof(*a));
+	a->n = a->spilled = 0; /* the rest need not be touched */
 	r = doctor_add(a, p->name);
 	doctor_worsen(r, DOCTOR_BROKEN);
 	r->error = -EIO;
@@ -149,6 +149,16 @@ static void answer_broken(struct doctor_answer *a, const struct doctor_probe *p,
 }
 
 /* What another process wrote: all texts end, all counts are in range. */
+static void answer_left_out(struct doctor_answer *a)
+{
+	struct doctor_result *r = &a->result[a->n - 1];
+	size_t len = strlen(r->value);
+
+	snprintf(r->value + len, sizeof(r->value) - len, " (and %u more)",
+		 a->spilled);
+	doctor_number(r, "left_out", a->spilled);
+}
+
 static void answer_bound(struct doctor_answer *a)
 {
 	a->n = MIN(a->n, (uint32_t)DOCTOR_RESULTS);
@@ -170,6 +180,8 @@ static void answer_bound(struct doctor_answer *a)
 			r->gap[k].mend[DOCTOR_MEND - 1] = '\0';
 		}
 	}
+	if (a->n == DOCTOR_RESULTS && a->spilled)
+		answer_left_out(a);
 }
 
 void doctor_probe(const struct doctor *d, const struct doctor_probe *p,
@@ -178,7 +190,7 @@ void doctor_probe(const struct doctor *d, const struct doctor_probe *p,
 	pid_t pid, parent = getpid();
 	int done[2], why, status = 0;
 
-	memset(a, 0, sizeof(*a));
+	a->n = a->spilled = 0; /* the rest need not be touched */
 	if (stop_wanted()) {
 		answer_broken(a, p, -EINTR, 0);
 		return;

@@ -275,6 +275,24 @@ static void judge_full(const struct doctor *d, const struct doctor_uffd *u,
 		doctor_mend(r, "sysctl -w vm.unprivileged_userfaultfd=1");
 }
 
+static void judge_lacks(const struct doctor_uffd *u, struct doctor_result *r)
+{
+	const uint64_t all = UFFD_FEATURE_MISSING_SHMEM |
+			     UFFD_FEATURE_MINOR_SHMEM |
+			     UFFD_FEATURE_WP_HUGETLBFS_SHMEM;
+
+	if ((u->features & all) == all) {
+		doctor_cost(r,
+			    "A fault on shared memory was not served (%s): "
+			    "pages have to be asked for by name.",
+			    strerror(-MIN(MIN(u->missing, u->minor), u->wp)));
+		return;
+	}
+	doctor_cost(r, "The kernel serves not every fault on shared memory: "
+		       "such pages have to be asked for by name.");
+	doctor_mend(r, "Linux 5.19 or later");
+}
+
 void doctor_judge_uffd(const struct doctor *d, const struct doctor_uffd *u,
 		       struct doctor_result *r)
 {
@@ -301,15 +319,8 @@ void doctor_judge_uffd(const struct doctor *d, const struct doctor_uffd *u,
 	judge_full(d, u, r);
 	if (u->missing)
 		doctor_worsen(r, DOCTOR_MISSING);
-	if (u->missing || u->minor || u->wp) {
-		doctor_cost(r,
-			    "Shared memory lacks %s%s%s: such pages have to "
-			    "be asked for by name.",
-			    u->missing ? "missing faults " : "",
-			    u->minor ? "minor faults " : "",
-			    u->wp ? "write protection" : "");
-		doctor_mend(r, "Linux 5.19 or later");
-	}
+	if (u->missing || u->minor || u->wp)
+		judge_lacks(u, r);
 }
 
 void doctor_uffd(const struct doctor *d, struct doctor_answer *a)

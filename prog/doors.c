@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/log.h"
 #include "base/text.h"
 #include "listen.h"
@@ -42,6 +43,23 @@ static uint64_t quota(void *ctx, const char *tenant)
 							   memory));
 	}
 	return 0;
+}
+
+/* The rule of the native door: who runs the node, root, and a tenant's uids. */
+static bool allowed(void *ctx, const char *tenant, uint32_t uid)
+{
+	const struct node_config *config = ctx;
+
+	if (uid == 0 || uid == geteuid())
+		return true;
+	for (uint32_t i = 0; i < config->n_tenants; i++) {
+		const struct config_tenant *t = &config->tenants[i];
+
+		for (uint32_t u = 0; u < t->n_uids; u++)
+			if (t->uids[u] == uid && !strcmp(t->name, tenant))
+				return true;
+	}
+	return false;
 }
 
 /* ---- RESP ---------------------------------------------------------------------- */
@@ -113,7 +131,8 @@ static void open_resp(struct doors *d, const struct node_config *config,
 	o->version = ONECOPY_VERSION;
 	o->port = port_of(o->listen_fd);
 	o->quota = quota;
-	o->quota_ctx = (void *)(uintptr_t)config;
+	o->allowed = allowed;
+	o->ctx = (void *)(uintptr_t)config;
 	r = resp_create(o, &d->resp);
 	if (r < 0)
 		failed(report, "resp: it cannot be opened", strerror(-r));

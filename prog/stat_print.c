@@ -37,8 +37,8 @@ static void stat_rate(const char *name, double rate, char *text, size_t cap)
 		snprintf(text, cap, "%.1f/s", rate);
 }
 
-static void stat_print_counters(const json_t *now, const json_t *last,
-				double seconds)
+static void stat_print_counters(FILE *out, const json_t *now,
+				const json_t *last, double seconds)
 {
 	json_t *counters = json_object_get(now, "counters"), *value;
 	json_t *before = json_object_get(last, "counters");
@@ -54,12 +54,12 @@ static void stat_print_counters(const json_t *now, const json_t *last,
 
 			stat_rate(name, more / seconds, rate, sizeof(rate));
 		}
-		printf("  %-18s %16s  %16s\n", name, text, rate);
+		fprintf(out, "  %-18s %16s  %16s\n", name, text, rate);
 	}
 }
 
 /* Writes of payload bytes by what caused them. */
-static void stat_print_moves(const json_t *now)
+static void stat_print_moves(FILE *out, const json_t *now)
 {
 	json_t *c = json_object_get(now, "counters");
 	uint64_t filled = ask_u64(c, "seal_bytes");
@@ -67,64 +67,144 @@ static void stat_print_moves(const json_t *now)
 	uint64_t read = ask_u64(c, "read_bytes") + copied;
 	char text[32];
 
-	printf("moves\n");
-	printf("  %-18s %16s\n", "fill", text_size(filled, text));
-	printf("  %-18s %16s\n", "copy out", text_size(copied, text));
-	printf("  %-18s %16s\n", "delivered", text_size(read, text));
+	fprintf(out, "moves\n");
+	fprintf(out, "  %-18s %16s\n", "fill", text_size(filled, text));
+	fprintf(out, "  %-18s %16s\n", "copy out", text_size(copied, text));
+	fprintf(out, "  %-18s %16s\n", "delivered", text_size(read, text));
 	if (read)
-		printf("  %-18s %16.3f\n", "per byte",
-		       (double)(filled + copied) / (double)read);
+		fprintf(out, "  %-18s %16.3f\n", "per byte",
+			(double)(filled + copied) / (double)read);
 }
 
-static void stat_print_object(const char *title, const json_t *object)
+static uint64_t stat_now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* "3 days 4 hours", "1 hour 5 minutes", "6 seconds". cap: 64. */
+static void stat_age(uint64_t seconds, char *text, size_t cap)
+{
+	static const struct {
+		const char *unit;
+		uint64_t seconds;
+	} units[] = { { "day", 86400 },
+		      { "hour", 3600 },
+		      { "minute", 60 },
+		      { "second", 1 } };
+	size_t i = 0, used = 0;
+
+	while (i + 1 < ARRAY_LEN(units) && seconds < units[i].seconds)
+		i++;
+	for (size_t k = i; k < MIN(i + 2, ARRAY_LEN(units)); k++) {
+		uint64_t n = seconds / units[k].seconds;
+
+		seconds %= units[k].seconds;
+		used += (size_t)snprintf(text + used, cap - used, "%s%llu %s%s",
+					 k > i ? " " : "",
+					 (unsigned long long)n, units[k].unit,
+					 n == 1 ? "" : "s");
+	}
+}
+
+/* Moments (born_ms, server_start_ms): date, and how long ago. */
+static bool stat_date(const char *name, const json_t *value, char *text,
+		      size_t cap)
+{
+	uint64_t ms = (uint64_t)json_integer_value(value), now = stat_now_ms();
+	time_t seconds = (time_t)(ms / 1000);
+	char date[32], age[64];
+	struct tm tm;
+
+	if ((strcmp(name, "born_ms") != 0 &&
+	     strcmp(name, "server_start_ms") != 0) ||
+	    ms == 0 || !localtime_r(&seconds, &tm))
+		return false;
+	strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
+	stat_age((now - MIN(ms, now)) / 1000, age, sizeof(age));
+	snprintf(text, cap, "%s, %s ago", date, age);
+	return true;
+}
+
+/* Names without the unit that the text has now. */
+static const char *stat_name(const char *name)
+{
+	if (strcmp(name, "born_ms") == 0)
+		return "born";
+	if (strcmp(name, "server_start_ms") == 0)
+		return "server_start";
+	return name;
+}
+
+static void stat_print_object(FILE *out, const char *title,
+			      const json_t *object)
 {
 	const char *name;
 	json_t *value;
 	char text[128];
 
-	printf("%s\n", title);
+	fprintf(out, "%s\n", title);
 	json_object_foreach((json_t *)(uintptr_t)object, name, value) {
-		ask_value(name, value, text, sizeof(text));
+		if (!stat_date(name, value, text, sizeof(text)))
+			ask_value(name, value, text, sizeof(text));
 		if (strcmp(text, "-") != 0)
-			printf("  %-18s %s\n", name, text);
+			fprintf(out, "  %-18s %s\n", stat_name(name), text);
 	}
 }
 
 /* Seconds that rates are taken over; 0: not known. */
-static double stat_seconds(const json_t *now, const json_t *last, uint64_t ns)
+static double stat_seconds_since(uint64_t begin_ms, const json_t *last,
+				 uint64_t ns)
 {
-	const json_t *node = json_object_get(now, "node");
-	uint64_t born = ask_u64(node, "born_ms"), now_ms;
-	struct timespec ts;
+	uint64_t now_ms = stat_now_ms();
 
 	if (last)
 		return (double)ns / 1e9;
-	clock_gettime(CLOCK_REALTIME, &ts);
-	now_ms = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-	return born && now_ms > born ? (double)(now_ms - born) / 1e3 : 0;
+	return begin_ms && now_ms > begin_ms ? (double)(now_ms - begin_ms) / 1e3
+					     : 0;
 }
 
-void stat_print(const json_t *now, const json_t *last, uint64_t ns)
+static double stat_seconds(const json_t *now, const json_t *last, uint64_t ns)
+{
+	const json_t *node = json_object_get(now, "node");
+
+	return stat_seconds_since(ask_u64(node, "born_ms"), last, ns);
+}
+
+/* A pool outlives servers; what a door counts does not. */
+static double stat_door_seconds(const json_t *now, const json_t *last,
+				uint64_t ns)
+{
+	const json_t *node = json_object_get(now, "node");
+
+	return stat_seconds_since(ask_u64(node, "server_start_ms"), last, ns);
+}
+
+void stat_print(FILE *out, const json_t *now, const json_t *last, uint64_t ns)
 {
 	static const char *const tables[] = { "tiers", "tenants", "shapes",
 					      "namespaces", "clients" };
 	double seconds = stat_seconds(now, last, ns);
 
-	stat_print_object("node", json_object_get(now, "node"));
+	stat_print_object(out, "node", json_object_get(now, "node"));
 	for (size_t i = 0; i < ARRAY_LEN(tables); i++) {
 		json_t *rows = json_object_get(now, tables[i]);
 
 		if (json_array_size(rows) == 0)
 			continue;
-		printf("%s\n", tables[i]);
-		ask_table(rows);
+		fprintf(out, "%s\n", tables[i]);
+		ask_table(out, rows);
 	}
-	stat_print_moves(now);
-	printf("counters%s\n", last	     ? ", and since the last look"
-			       : seconds > 0 ? ", and since the start"
-					     : "");
-	stat_print_counters(now, last, seconds);
-	fflush(stdout);
+	stat_print_doors(out, now, last, stat_door_seconds(now, last, ns));
+	stat_print_moves(out, now);
+	fprintf(out, "counters%s\n",
+		last	      ? ", and since the last look"
+		: seconds > 0 ? ", and since the start"
+			      : "");
+	stat_print_counters(out, now, last, seconds);
+	fflush(out);
 }
 
 /* ---- without the server -------------------------------------------------------- */
@@ -163,11 +243,11 @@ json_t *stat_short_json(const struct oc_stat *s)
 	return root;
 }
 
-void stat_print_short(const struct oc_stat *s)
+void stat_print_short(FILE *out, const struct oc_stat *s)
 {
 	json_t *root = stat_short_json(s);
 
-	stat_print_object("node (from shared memory)", root);
+	stat_print_object(out, "node (from shared memory)", root);
 	json_decref(root);
-	fflush(stdout);
+	fflush(out);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * contrib/'s board and alerts ask for figures that /metrics really gives: each
- * name in their expressions, and each label by which they group.
+ * name in their expressions, and each label by which they group. And
+ * docs/formats/http.md lists all of them.
  */
 #include <ctype.h>
 #include <jansson.h>
@@ -200,6 +201,26 @@ TEST(the_alerts)
 	struct expo e = metrics(t);
 
 	CHECK_INT(check_yaml(&e, text), >=, 7);
+	expo_free(&e);
+	told_destroy(t);
+	free(text);
+}
+
+TEST(the_documents)
+{
+	char *text = told_source("docs/formats/http.md");
+	struct told *t = told_create();
+	struct expo e = metrics(t);
+
+	for (size_t i = 0; i < e.n_families; i++) {
+		char row[2 * EXPO_NAME];
+
+		snprintf(row, sizeof(row), "\n| `%s` | %s | ", e.family[i].name,
+			 e.family[i].type);
+		if (!strstr(text, row))
+			FAIL("docs/formats/http.md has no line of %s",
+			     e.family[i].name);
+	}
 	expo_free(&e);
 	told_destroy(t);
 	free(text);

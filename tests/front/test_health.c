@@ -202,3 +202,21 @@ TEST(of_a_store)
 	CHECK(!h.ready);
 	told_destroy(t);
 }
+
+/* What a predecessor's pools counted is not news to the next server. */
+TEST(of_a_successor)
+{
+	struct told *t = told_create();
+	struct report next;
+	struct health h;
+
+	pool_count(t->w->p, POOL_C_bad, 5);
+	report_init(&next, t->w->s, NULL, "1.2.3");
+	report_health(&next, next.start_ns, &h);
+	CHECK_INT(h.n_degraded, ==, 0);
+	report_tick(&next, next.start_ns);
+	report_health(&next, next.start_ns, &h);
+	CHECK_INT(h.n_degraded, ==, 0);
+	CHECK_INT(h.n_notes, ==, 1);
+	told_destroy(t);
+}

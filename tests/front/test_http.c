@@ -543,6 +543,47 @@ TEST(a_certificate_of_no_use)
 	told_destroy(t);
 }
 
+/* A connection that waits wakes nobody before its time is over. */
+static void idle(enum loop_backend backend)
+{
+	static const char ask[] = "GET /health/live HTTP/1.1\r\nHost: x\r\n"
+				  "\r\n";
+	struct browser b;
+	struct page p;
+	struct web w;
+	uint64_t now;
+
+	web_open_on(&w, PLAIN, backend);
+	b = browser_open(&w);
+	for (unsigned i = 0; i < 3; i++) {
+		browser_send(&b, ask, strlen(ask));
+		p = browser_page(&b, false);
+		CHECK_INT(p.status, ==, 200);
+		page_free(&p);
+	}
+	/* what is left of the last event */
+	for (unsigned i = 0; i < 10; i++)
+		web_turn(&w);
+	now = clock_ns();
+	CHECK_INT(http_tick(w.http, now), >, now + NS_PER_S);
+	CHECK_INT(loop_run(w.loop, 0), ==, 0);
+	CHECK_INT(web_count(&w, DOOR_C_connections_now), ==, 1);
+	CHECK_INT(web_count(&w, DOOR_C_connections), ==, 1);
+	browser_close(&b);
+	WEB_UNTIL(&w, web_count(&w, DOOR_C_connections_now) == 0);
+	web_close(&w);
+}
+
+TEST(idle_over_epoll)
+{
+	idle(LOOP_EPOLL);
+}
+
+TEST(idle_over_what_there_is)
+{
+	idle(LOOP_AUTO);
+}
+
 /* ---- life -------------------------------------------------------------------- */
 
 /* The next server goes on with the same socket. */

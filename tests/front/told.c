@@ -21,6 +21,7 @@ struct told *told_create(void)
 	for (uint64_t n = 0; n < 5; n++)
 		sim_put(c, n, PART);
 	report_init(&t->report, t->w->s, NULL, "1.2.3");
+	report_tick(&t->report, t->report.start_ns);
 	t->door.name = "resp";
 	t->door.kind[0] = "get";
 	t->door.kind[1] = "set";

@@ -27,11 +27,17 @@ static void listen_somewhere(struct web *w)
 
 void web_open(struct web *w, struct http_options options)
 {
+	web_open_on(w, options, LOOP_AUTO);
+}
+
+void web_open_on(struct web *w, struct http_options options,
+		 enum loop_backend backend)
+{
 	int r;
 
 	*w = (struct web){ .told = told_create() };
 	listen_somewhere(w);
-	CHECK_OK(loop_create(LOOP_AUTO, &w->loop));
+	CHECK_OK(loop_create(backend, &w->loop));
 	CHECK(EVP_Digest(WEB_TOKEN, strlen(WEB_TOKEN), w->token, NULL,
 			 EVP_sha256(), NULL));
 	options.loop = w->loop;

@@ -25,6 +25,8 @@ struct web {
 /* Skips the test where the door is not built in. options.loop, report and
  * listen_fd are filled in. */
 void web_open(struct web *w, struct http_options options);
+void web_open_on(struct web *w, struct http_options options,
+		 enum loop_backend backend);
 void web_close(struct web *w);
 /* Once around. */
 void web_turn(struct web *w);

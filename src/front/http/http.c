@@ -9,11 +9,10 @@
 #include "front/http/http.h"
 #include <errno.h>
 #include "base/log.h"
-#include "front/http/internal.h"
+#include "front/http/mhd.h"
 
 #ifdef ONECOPY_MHD
 #include <fcntl.h>
-#include <microhttpd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,193 +24,6 @@
 #define MEMORY_BYTES	((size_t)16 << 10) /* of a connection: its request */
 #define TIMEOUT_S	10u
 #define REQUEST_NS	(30 * NS_PER_S)
-/* Answers that are not sent yet, all connections together. */
-#define UNSENT_MAX ((size_t)32 << 20)
-
-struct conn {
-	struct conn *next, *prev;
-	int fd;
-	uint64_t since_ns; /* it came, or its last answer was sent */
-	bool ended;
-};
-
-struct http {
-	struct http_options options;
-	struct http_asked asked;
-	uint8_t token[32];
-	struct MHD_Daemon *mhd;
-	int epoll_fd;
-	uint64_t run_ns;   /* when MHD_run() is due */
-	struct conn conns; /* head of a ring */
-	size_t unsent;
-	bool starting; /* what the library says is worth a line */
-	struct door door;
-};
-
-/* ---- counting ---------------------------------------------------------------- */
-
-static void count(struct http *h, enum door_counter c, uint64_t n)
-{
-	door_count(&h->door, DOOR_NO_TENANT, c, n);
-}
-
-static void count_answer(struct http *h, const struct http_answer *a,
-			 uint64_t start_ns)
-{
-	count(h, DOOR_C_requests, 1);
-	if (a->status >= 400)
-		count(h, DOOR_C_errors, 1);
-	if (a->status == MHD_HTTP_UNAUTHORIZED)
-		count(h, DOOR_C_auth_failures, 1);
-	count(h, DOOR_C_sent_bytes, a->bytes);
-	/* the library sends the first bytes when its handler returns */
-	hist_add(&h->door.time_ns[a->kind], clock_ns() - start_ns);
-}
-
-/* ---- answers ----------------------------------------------------------------- */
-
-struct reply {
-	struct http *http;
-	char *text;
-	size_t bytes;
-};
-
-static void reply_free(void *ctx)
-{
-	struct reply *r = ctx;
-
-	r->http->unsent -= r->bytes;
-	free(r->text);
-	free(r);
-}
-
-/* Consumes the text. NULL: memory. */
-static struct MHD_Response *make_response(struct http *h, struct http_answer *a)
-{
-	struct reply *reply = a->text ? mem_alloc(sizeof(*reply)) : NULL;
-	struct MHD_Response *response;
-
-	if (!reply) {
-		free(a->text);
-		return NULL;
-	}
-	*reply = (struct reply){ h, a->text, a->bytes };
-	h->unsent += a->bytes;
-	response = MHD_create_response_from_buffer_with_free_callback_cls(
-		a->bytes, a->text, reply_free, reply);
-	if (!response)
-		reply_free(reply);
-	return response;
-}
-
-static void add_headers(struct MHD_Response *response,
-			const struct http_answer *a)
-{
-	MHD_add_response_header(response, "Content-Type", a->type);
-	MHD_add_response_header(response, "Cache-Control", "no-store");
-	MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
-	if (a->status == MHD_HTTP_UNAUTHORIZED)
-		MHD_add_response_header(response, "WWW-Authenticate",
-					"Bearer realm=\"onecopy\"");
-	if (a->status == MHD_HTTP_METHOD_NOT_ALLOWED)
-		MHD_add_response_header(response, "Allow", "GET, HEAD");
-	if (a->status == MHD_HTTP_SERVICE_UNAVAILABLE)
-		MHD_add_response_header(response, "Retry-After", "1");
-}
-
-/* MHD_NO: the library closes the connection. */
-static enum MHD_Result send_answer(struct http *h, struct MHD_Connection *c,
-				   struct http_answer *a)
-{
-	struct MHD_Response *response = make_response(h, a);
-	enum MHD_Result r;
-
-	if (!response)
-		return MHD_NO;
-	add_headers(response, a);
-	r = MHD_queue_response(c, a->status, response);
-	MHD_destroy_response(response); /* our reference */
-	return r;
-}
-
-/* ---- requests ---------------------------------------------------------------- */
-
-static const char *header(struct MHD_Connection *c, const char *name)
-{
-	return MHD_lookup_connection_value(c, MHD_HEADER_KIND, name);
-}
-
-static const char *argument(struct MHD_Connection *c, const char *name)
-{
-	return MHD_lookup_connection_value(c, MHD_GET_ARGUMENT_KIND, name);
-}
-
-static bool has_body(struct MHD_Connection *c)
-{
-	const char *length = header(c, "Content-Length");
-
-	return header(c, "Transfer-Encoding") ||
-	       (length && strcmp(length, "0") != 0);
-}
-
-/* What can be told from the head alone. */
-static bool refuse_head(struct MHD_Connection *c, const char *method,
-			struct http_answer *ret)
-{
-	ret->kind = HTTP_OTHER;
-	if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
-		http_refuse(405, "Only GET and HEAD: nothing is changed here.",
-			    ret);
-	else if (has_body(c))
-		http_refuse(413, "A request has no body here.", ret);
-	else
-		return false;
-	return true;
-}
-
-static void answer_request(struct http *h, struct MHD_Connection *c,
-			   const char *path, struct http_answer *ret)
-{
-	const struct http_request q = {
-		.path = path,
-		.authorization = header(c, "Authorization"),
-		.tenant = argument(c, "tenant"),
-		.key = argument(c, "key"),
-	};
-
-	if (h->unsent >= UNSENT_MAX)
-		http_refuse(503, "Too many answers wait to be read.", ret);
-	else
-		http_answer(&h->asked, &q, ret);
-}
-
-/* Called with the head, then (when nothing was answered) with the end. */
-static enum MHD_Result on_request(void *ctx, struct MHD_Connection *c,
-				  const char *path, const char *method,
-				  const char *version, const char *upload,
-				  size_t *upload_bytes, void **request)
-{
-	static char seen;
-	struct http_answer a = { .kind = HTTP_OTHER };
-	uint64_t start = clock_ns();
-	struct http *h = ctx;
-
-	(void)version;
-	(void)upload;
-	if (*request && *upload_bytes)
-		return MHD_NO;
-	if (!*request) {
-		*request = &seen;
-		if (!refuse_head(c, method, &a))
-			return MHD_YES;
-	} else {
-		answer_request(h, c, path, &a);
-	}
-	if (!strcmp(method, "HEAD"))
-		count(h, DOOR_C_sent_bytes, 0 - a.bytes); /* told, not sent */
-	count_answer(h, &a, start);
-	return send_answer(h, c, &a);
-}
 
 /* ---- connections ------------------------------------------------------------- */
 
@@ -221,8 +33,8 @@ static void conn_open(struct http *h, struct MHD_Connection *c, void **ret)
 		MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
 	struct conn *conn = mem_alloc(sizeof(*conn));
 
-	count(h, DOOR_C_connections, 1);
-	count(h, DOOR_C_connections_now, 1);
+	http_count(h, DOOR_C_connections, 1);
+	http_count(h, DOOR_C_connections_now, 1);
 	*ret = conn;
 	if (!conn) /* then the library's own time limit must do */
 		return;
@@ -235,7 +47,7 @@ static void conn_open(struct http *h, struct MHD_Connection *c, void **ret)
 
 static void conn_close(struct http *h, struct conn *conn)
 {
-	count(h, DOOR_C_connections_now, -1ull);
+	http_count(h, DOOR_C_connections_now, -1ull);
 	if (!conn)
 		return;
 	conn->next->prev = conn->prev;
@@ -263,12 +75,12 @@ static void on_completed(void *ctx, struct MHD_Connection *c, void **request,
 
 	*request = NULL;
 	if (head)
-		count(ctx, DOOR_C_received_bytes, head->header_size);
+		http_count(ctx, DOOR_C_received_bytes, head->header_size);
 	if (conn && how == MHD_REQUEST_TERMINATED_COMPLETED_OK)
 		conn->since_ns = clock_ns();
 	if (how == MHD_REQUEST_TERMINATED_TIMEOUT_REACHED && conn &&
 	    !conn->ended)
-		count(ctx, DOOR_C_stalled, 1);
+		http_count(ctx, DOOR_C_stalled, 1);
 }
 
 /* The library sees the end of a socket that was shut. When the next is due. */
@@ -285,7 +97,7 @@ static uint64_t end_stalled(struct http *h, uint64_t now_ns)
 		}
 		c->ended = true;
 		shutdown(c->fd, SHUT_RDWR);
-		count(h, DOOR_C_stalled, 1);
+		http_count(h, DOOR_C_stalled, 1);
 	}
 	return next;
 }
@@ -354,34 +166,47 @@ static int check_library(const struct http_options *o)
 
 #define TLS_VERSIONS "NORMAL:-VERS-TLS1.0:-VERS-TLS1.1"
 
+/* The library wants texts that it could change. */
+struct tls {
+	char *certificate, *key, *versions;
+	struct MHD_OptionItem item[4];
+};
+
+static void tls_fini(struct tls *t)
+{
+	free(t->certificate);
+	free(t->key);
+	free(t->versions);
+}
+
+static int tls_init(struct tls *t, const struct http_options *o)
+{
+	*t = (struct tls){ .item = { { MHD_OPTION_END, 0, NULL } } };
+	if (!o->certificate)
+		return 0;
+	t->certificate = mem_dup(o->certificate);
+	t->key = mem_dup(o->key);
+	t->versions = mem_dup(TLS_VERSIONS);
+	t->item[0] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_MEM_CERT, 0,
+					      t->certificate };
+	t->item[1] =
+		(struct MHD_OptionItem){ MHD_OPTION_HTTPS_MEM_KEY, 0, t->key };
+	t->item[2] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_PRIORITIES, 0,
+					      t->versions };
+	t->item[3] = (struct MHD_OptionItem){ MHD_OPTION_END, 0, NULL };
+	return t->certificate && t->key && t->versions ? 0 : -ENOMEM;
+}
+
 static int start(struct http *h)
 {
 	const struct http_options *o = &h->options;
 	unsigned most = o->max_connections ? o->max_connections
 					   : CONNECTIONS_MAX;
-	struct MHD_OptionItem tls[] = {
-		{ MHD_OPTION_HTTPS_MEM_CERT, 0, NULL },
-		{ MHD_OPTION_HTTPS_MEM_KEY, 0, NULL },
-		{ MHD_OPTION_HTTPS_PRIORITIES, 0, NULL },
-		{ MHD_OPTION_END, 0, NULL },
-	};
-	CLEANUP(mem_free_at) char *versions = NULL;
-	CLEANUP(mem_free_at) char *certificate = NULL;
-	CLEANUP(mem_free_at) char *key = NULL;
+	CLEANUP(tls_fini) struct tls tls;
 	CLEANUP(fd_close_at) int fd = -1;
 
-	if (o->certificate) {
-		versions = mem_dup(TLS_VERSIONS);
-		certificate = mem_dup(o->certificate);
-		key = mem_dup(o->key);
-		tls[0].ptr_value = certificate;
-		tls[1].ptr_value = key;
-		tls[2].ptr_value = versions;
-		if (!certificate || !key || !versions)
-			return -ENOMEM;
-	} else {
-		tls[0].option = MHD_OPTION_END;
-	}
+	if (tls_init(&tls, o) < 0)
+		return -ENOMEM;
 	/* the library closes what it is given */
 	if (fault_point(FAULT_IO))
 		return -EIO;
@@ -390,7 +215,7 @@ static int start(struct http *h)
 		return -errno;
 	h->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG |
 					  (o->certificate ? MHD_USE_TLS : 0),
-				  0, NULL, NULL, on_request, h,
+				  0, NULL, NULL, http_request, h,
 				  MHD_OPTION_EXTERNAL_LOGGER, on_log, h,
 				  MHD_OPTION_LISTEN_SOCKET, fd,
 				  MHD_OPTION_CONNECTION_LIMIT, most,
@@ -399,7 +224,7 @@ static int start(struct http *h)
 				  TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 				  MEMORY_BYTES, MHD_OPTION_NOTIFY_CONNECTION,
 				  on_connection, h, MHD_OPTION_NOTIFY_COMPLETED,
-				  on_completed, h, MHD_OPTION_ARRAY, tls,
+				  on_completed, h, MHD_OPTION_ARRAY, tls.item,
 				  MHD_OPTION_END);
 	if (!h->mhd)
 		return -EINVAL;

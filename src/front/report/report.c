@@ -20,7 +20,6 @@ void report_init(struct report *r, struct store *store, const struct loop *loop,
 		.start_unix_ms = (uint64_t)ts.tv_sec * 1000 +
 				 (uint64_t)ts.tv_nsec / NS_PER_MS,
 	};
-	report_tick(r, r->start_ns);
 }
 
 int report_door_add(struct report *r, const struct door *d)

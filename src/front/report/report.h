@@ -48,7 +48,8 @@ int report_door_add(struct report *r, const struct door *d);
 void report_door_remove(struct report *r, const struct door *d);
 
 /* For what happened lately: called in each turn of the server, returns when it
- * wants to be called again at the latest (as now_ns). */
+ * wants to be called again at the latest (as now_ns). Not before the pools of a
+ * predecessor are there: what they counted would be news. */
 uint64_t report_tick(struct report *r, uint64_t now_ns);
 void report_health(const struct report *r, uint64_t now_ns,
 		   struct health *ret_health);

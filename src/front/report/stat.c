@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `onecopy stat`: docs/formats/http.md names what is in it. */
+#include "base/fault.h"
 #include "front/report/json.h"
 #include "front/report/report.h"
 #include "tier/tier.h"
@@ -80,46 +81,61 @@ static json_t *stat_tenants(const struct report *r, const struct pool *own,
 
 /* ---- shapes */
 
-static json_t *shape_entry(json_t *list, uint64_t frame_bytes)
-{
-	json_t *o;
-	size_t i;
+struct shape {
+	uint64_t frame_bytes, slabs, frames, free, sealed, granted;
+};
 
-	json_array_foreach(list, i, o) {
-		if ((uint64_t)json_integer_value(
-			    json_object_get(o, "frame_bytes")) == frame_bytes)
-			return o;
-	}
-	o = json_pack("{s:I,s:i,s:i,s:i,s:i,s:i}", "frame_bytes",
-		      (json_int_t)frame_bytes, "slabs", 0, "frames", 0, "free",
-		      0, "sealed", 0, "granted", 0);
-	json_array_append_new(list, o);
-	return o;
+/* The shape's entry among n, or the next one. */
+static struct shape *shape_entry(struct shape *shapes, unsigned *n,
+				 uint64_t frame_bytes)
+{
+	unsigned i = 0;
+
+	while (i < *n && shapes[i].frame_bytes != frame_bytes)
+		i++;
+	if (i == *n)
+		shapes[(*n)++].frame_bytes = frame_bytes;
+	return &shapes[i];
 }
 
-static void add(json_t *o, const char *name, uint64_t n)
+static unsigned add_shapes(const struct pool *p, struct shape *shapes)
 {
-	json_t *have = json_object_get(o, name);
+	unsigned n = 0;
 
-	json_integer_set(have, json_integer_value(have) + (json_int_t)n);
+	for (uint32_t id = 1; id < p->slab_end; id++) {
+		const struct pool_slab *s = p->slab[id];
+		struct shape *shape;
+
+		if (!s || s->retiring)
+			continue;
+		shape = shape_entry(shapes, &n, s->frame_bytes);
+		shape->slabs++;
+		shape->frames += s->frames;
+		shape->free += s->n_free;
+		shape->sealed += s->n_sealed;
+		shape->granted += s->n_granted;
+	}
+	return n;
 }
 
 static json_t *stat_shapes(const struct pool *p)
 {
+	/* no more shapes than slabs */
+	CLEANUP(mem_free_at)
+	struct shape *shapes = mem_array(p->slab_end + 1, sizeof(*shapes));
+	unsigned n = shapes ? add_shapes(p, shapes) : 0;
 	json_t *list = json_array();
 
-	for (uint32_t id = 1; id < p->slab_end; id++) {
-		const struct pool_slab *s = p->slab[id];
-		json_t *o;
+	for (unsigned i = 0; i < n; i++) {
+		json_t *o = json_object();
 
-		if (!s || s->retiring)
-			continue;
-		o = shape_entry(list, s->frame_bytes);
-		add(o, "slabs", 1);
-		add(o, "frames", s->frames);
-		add(o, "free", s->n_free);
-		add(o, "sealed", s->n_sealed);
-		add(o, "granted", s->n_granted);
+		json_num(o, "frame_bytes", shapes[i].frame_bytes);
+		json_num(o, "slabs", shapes[i].slabs);
+		json_num(o, "frames", shapes[i].frames);
+		json_num(o, "free", shapes[i].free);
+		json_num(o, "sealed", shapes[i].sealed);
+		json_num(o, "granted", shapes[i].granted);
+		json_array_append_new(list, o);
 	}
 	return list;
 }

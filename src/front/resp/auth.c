@@ -9,6 +9,7 @@
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include "base/hash.h"
+#include "front/peer.h"
 #include "front/resp/internal.h"
 
 bool auth_needed(const struct resp_door *d)
@@ -24,14 +25,33 @@ static void enter(struct conn *c, struct resp_tenant *t, const char *user)
 	resp_count(c, DOOR_C_connections_now, 1);
 }
 
+/* The same boundary as on the node's own socket. Peers elsewhere: who let the
+ * door listen there without authentication said so by name. */
+static bool welcome(const struct conn *c)
+{
+	const struct resp_options *o = &c->door->options;
+	int fd = stream_fd(c->stream);
+	uint32_t uid;
+
+	if (!o->allowed || !c->door->peers_known || !peer_is_loopback(fd))
+		return true;
+	return peer_uid(fd, &uid) == 0 && o->allowed(o->ctx, "default", uid);
+}
+
 void auth_begin(struct conn *c)
 {
 	struct resp_tenant *t;
 
-	if (!auth_needed(c->door) && tenant_open(c->door, "default", &t) == 0) {
-		c->tenant = t;
-		c->user = "default";
+	if (auth_needed(c->door))
+		return;
+	if (!welcome(c)) {
+		c->stranger = true;
+		return;
 	}
+	if (tenant_open(c->door, "default", &t) < 0)
+		return;
+	c->tenant = t;
+	c->user = "default";
 }
 
 static bool is_digest(const uint8_t digest[32], struct name password)

@@ -10,6 +10,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "front/peer.h"
 #include "front/resp/internal.h"
 
 #define ACCEPT_TURN 64u
@@ -223,6 +224,11 @@ int resp_create(const struct resp_options *options, struct resp_door **ret_door)
 			    sizeof(*d->conn));
 	if (!d->conn)
 		goto fail;
+	d->peers_known = peer_known();
+	if (!auth_needed(d) && d->options.allowed && !d->peers_known)
+		log_warn("resp: the kernel does not tell users of connections "
+			 "over loopback: all of this machine may use tenant "
+			 "'default'");
 	r = loop_add(d->options.loop, options->listen_fd, LOOP_IN, on_listen,
 		     d);
 	if (r < 0)

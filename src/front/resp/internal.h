@@ -26,7 +26,7 @@
 #define RESP_INLINE_MAX 16384u
 /* Bytes of a long value that are moved and hashed at a time: they stay in the
  * core's cache in between. */
-#define RESP_PIECE (256u << 10)
+#define RESP_PIECE (64u << 10)
 /* Replies that wait for the socket, beyond which no command is taken. */
 #define RESP_OUT_MAX (256u << 10)
 /* All connections together: halves of commands, replies that wait. */
@@ -170,6 +170,7 @@ struct conn {
 	bool large;	 /* its last command carried a long value */
 	bool again;	 /* the command in hand goes on: it is parsed already */
 	bool value_due;	 /* the parser stands before a long value */
+	bool stranger;	 /* its user may not use the tenant */
 	bool queued;	 /* its value waits for others' to be complete */
 	uint32_t resume; /* where a command goes on that does so later */
 	uint64_t walk;	 /* FLUSHDB's */
@@ -208,6 +209,7 @@ struct resp_door {
 	uint32_t batch[RESP_KINDS]; /* how many, by kind */
 	struct resp_parser parser;
 	bool accepting;
+	bool peers_known; /* front/peer.h works here */
 	uint8_t password_sha256[32];
 	struct resp_user users[RESP_USERS_MAX];
 };

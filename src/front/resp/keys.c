@@ -265,7 +265,7 @@ int tenant_open(struct resp_door *d, const char *tenant,
 	int r = store_pool_by_tenant(o->store, tenant, &p);
 
 	if (r < 0) {
-		uint64_t quota = o->quota ? o->quota(o->quota_ctx, tenant) : 0;
+		uint64_t quota = o->quota ? o->quota(o->ctx, tenant) : 0;
 
 		r = store_pool_add(o->store, tenant, quota, &p);
 		if (r < 0)

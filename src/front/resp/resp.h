@@ -45,9 +45,12 @@ struct resp_options {
 	const char *version; /* of onecopy */
 	uint16_t port;	     /* for INFO */
 	/* What a tenant may have, for a pool that is made when its first user
-	 * comes. */
+	 * comes. NULL: all. */
 	uint64_t (*quota)(void *ctx, const char *tenant);
-	void *quota_ctx;
+	/* Without authentication, a peer on this machine is known by its user
+	 * (front/peer.h): may that use the tenant? NULL: all may. */
+	bool (*allowed)(void *ctx, const char *tenant, uint32_t uid);
+	void *ctx; /* of both */
 };
 
 int resp_create(const struct resp_options *options,

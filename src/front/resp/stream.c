@@ -1,119 +1,183 @@
-#include "front/resp/stream.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A stream is two halves, each with one call under way at most. Plain: a half
+ * is an operation of the loop, which has its memory until the callback. TLS:
+ * tls.c keeps the halves.
+ *
+ * Closing takes as long as the loop has something of it: the callbacks that
+ * come meanwhile end here.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <unistd.h>
 #include "base/fault.h"
-struct stream {
-	struct loop *l;
-	int fd;
-	struct loop_op rx, tx;
-	stream_fn rfn, sfn;
-	void *rctx, *sctx;
-	bool rbusy, sbusy, closing;
-	void (*gone)(void *);
-	void *gctx;
+#include "base/log.h"
+#include "front/resp/stream.h"
+#include "front/resp/tls.h"
+
+struct half {
+	struct loop_op op;
+	struct stream *stream;
+	stream_fn fn;
+	void *ctx;
+	bool busy;
 };
-#define OF(op, f) \
-	((struct stream *)(void *)((char *)(op)-offsetof(struct stream, f)))
-static void maybe_free(struct stream *s)
+
+struct stream {
+	struct loop *loop;
+	int fd;
+	struct tls *tls; /* NULL: plain */
+	struct half in, out;
+	bool closing;
+	void (*gone)(void *ctx);
+	void *gone_ctx;
+};
+
+static void let_go(struct stream *s)
 {
-	if (s->closing && !s->rbusy && !s->sbusy) {
-		loop_forget(s->l, s->fd);
-		close(s->fd);
-		if (s->gone)
-			s->gone(s->gctx);
-		free(s);
-	}
+	void (*gone)(void *ctx) = s->gone;
+	void *ctx = s->gone_ctx;
+
+	loop_forget(s->loop, s->fd);
+	fd_close(s->fd);
+	free(s);
+	if (gone)
+		gone(ctx);
 }
-static void on_rx(struct loop_op *op, int64_t n)
+
+static void half_done(struct loop_op *op, int64_t result)
 {
-	struct stream *s = OF(op, rx);
-	s->rbusy = false;
-	if (s->closing) {
-		maybe_free(s);
-		return;
-	}
-	s->rfn(s->rctx, op->data, n);
+	struct half *h = container_of(op, struct half, op);
+	struct stream *s = h->stream;
+
+	h->busy = false;
+	if (!s->closing)
+		h->fn(h->ctx, op->data, result);
+	else if (!s->in.busy && !s->out.busy)
+		let_go(s);
 }
-static void on_tx(struct loop_op *op, int64_t n)
-{
-	struct stream *s = OF(op, tx);
-	s->sbusy = false;
-	if (s->closing) {
-		maybe_free(s);
-		return;
-	}
-	s->sfn(s->sctx, NULL, n);
-}
+
 int stream_open(struct loop *l, int fd, struct stream_tls *tls,
-		struct stream **ret)
+		struct stream **ret_stream)
 {
 	struct stream *s = mem_alloc(sizeof(*s));
-	(void)tls;
-	if (!s) {
-		close(fd);
-		return -ENOMEM;
+	int r = s ? 0 : -ENOMEM;
+
+	if (r == 0 && tls)
+		r = tls_open(l, fd, tls, &s->tls);
+	if (r < 0) {
+		free(s);
+		fd_close(fd);
+		return r;
 	}
-	s->l = l;
+	s->loop = l;
 	s->fd = fd;
-	s->rx.fn = on_rx;
-	s->tx.fn = on_tx;
-	*ret = s;
+	s->in.op.fn = s->out.op.fn = half_done;
+	s->in.stream = s->out.stream = s;
+	*ret_stream = s;
 	return 0;
 }
+
+static void tls_gone(void *ctx)
+{
+	let_go(ctx);
+}
+
 void stream_close(struct stream *s, void (*gone)(void *ctx), void *ctx)
 {
+	must(!s->closing);
 	s->closing = true;
 	s->gone = gone;
-	s->gctx = ctx;
+	s->gone_ctx = ctx;
+	if (s->tls) {
+		tls_close(s->tls, tls_gone, s);
+		return;
+	}
 	shutdown(s->fd, SHUT_RDWR);
-	if (s->rbusy)
-		loop_cancel(s->l, &s->rx);
-	if (s->sbusy)
-		loop_cancel(s->l, &s->tx);
-	maybe_free(s);
+	if (s->in.busy)
+		loop_cancel(s->loop, &s->in.op);
+	if (s->out.busy)
+		loop_cancel(s->loop, &s->out.op);
+	if (!s->in.busy && !s->out.busy)
+		let_go(s);
 }
+
+/* The loop refuses a second call of a half; until then the half is the first
+ * one's. */
+static int begin(struct half *h, int r, stream_fn fn, void *ctx)
+{
+	if (r < 0)
+		return r;
+	h->fn = fn;
+	h->ctx = ctx;
+	h->busy = true;
+	return 0;
+}
+
 int stream_receive(struct stream *s, void *into, size_t len, unsigned flags,
 		   stream_fn fn, void *ctx)
 {
-	int r;
-	s->rfn = fn;
-	s->rctx = ctx;
-	r = loop_receive(s->l, &s->rx, s->fd, into, len, flags);
-	s->rbusy = r == 0;
-	return r;
+	struct half *h = &s->in;
+
+	must(!s->closing);
+	if (s->tls)
+		return tls_receive(s->tls, into, len, flags, fn, ctx);
+	if (h->busy)
+		return -EBUSY;
+	return begin(h, loop_receive(s->loop, &h->op, s->fd, into, len, flags),
+		     fn, ctx);
 }
+
 int stream_receive_any(struct stream *s, size_t most, unsigned flags,
 		       stream_fn fn, void *ctx)
 {
-	int r;
-	s->rfn = fn;
-	s->rctx = ctx;
-	r = loop_receive_any(s->l, &s->rx, s->fd, most, flags);
-	s->rbusy = r == 0;
-	return r;
+	struct half *h = &s->in;
+
+	must(!s->closing);
+	if (s->tls)
+		return most > LOOP_ANY_BYTES
+			       ? -EINVAL
+			       : tls_receive(s->tls, NULL, most,
+					     flags & ~LOOP_WHOLE, fn, ctx);
+	if (h->busy)
+		return -EBUSY;
+	return begin(h, loop_receive_any(s->loop, &h->op, s->fd, most, flags),
+		     fn, ctx);
 }
-int stream_send(struct stream *s, const struct iovec *p, unsigned n,
+
+int stream_send(struct stream *s, const struct iovec *pieces, unsigned n,
 		unsigned flags, stream_fn fn, void *ctx)
 {
-	int r;
-	s->sfn = fn;
-	s->sctx = ctx;
-	r = loop_send(s->l, &s->tx, s->fd, p, n, flags);
-	s->sbusy = r == 0;
-	return r;
+	struct half *h = &s->out;
+
+	must(!s->closing);
+	if (s->tls)
+		return tls_send(s->tls, pieces, n, flags, fn, ctx);
+	if (h->busy)
+		return -EBUSY;
+	return begin(h, loop_send(s->loop, &h->op, s->fd, pieces, n, flags), fn,
+		     ctx);
 }
-ssize_t stream_send_now(struct stream *s, const void *b, size_t n,
+
+/* TLS: a record that the socket takes half of must be given again; that is
+ * stream_send()'s business. */
+ssize_t stream_send_now(struct stream *s, const void *data, size_t len,
 			unsigned flags)
 {
-	ssize_t r = send(s->fd, b, n,
-			 MSG_DONTWAIT | MSG_NOSIGNAL |
-				 (flags & LOOP_MORE ? MSG_MORE : 0));
-	if (r < 0)
-		return errno == EAGAIN ? 0 : -errno;
-	return r;
+	int how = MSG_DONTWAIT | MSG_NOSIGNAL;
+	ssize_t n;
+
+	must(!s->closing && !s->out.busy);
+	if (s->tls)
+		return 0;
+	if (fault_point(FAULT_IO))
+		return -EIO;
+	n = send(s->fd, data, len, flags & LOOP_MORE ? how | MSG_MORE : how);
+	if (n >= 0)
+		return n;
+	return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 }
+
 int stream_fd(const struct stream *s)
 {
 	return s->fd;
