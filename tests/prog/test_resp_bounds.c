@@ -186,10 +186,13 @@ static void no_descriptors(const char *backend)
 	struct live n;
 	pid_t server;
 
-	RESPC_NODE(&n, NULL, "--dram", "64M", "--backend", backend);
+	/* a password: looking for a peer's user takes a descriptor too */
+	RESPC_NODE(&n, "dram: 64M\nresp:\n  password: the-default-password\n",
+		   "--backend", backend);
 	own = live_connect(&n);
 	server = live_server(own);
 	c = respc_open(respc_port(&n));
+	RESPC_IS(c, "+OK\r\n", "AUTH", "the-default-password");
 	respc_set(c, "k", 1, 100000);
 	CHECK_OK(prlimit(server, RLIMIT_NOFILE, NULL, &limit));
 	few = limit;
@@ -202,7 +205,7 @@ static void no_descriptors(const char *backend)
 	CHECK_INT(respc_counter(own, "connections_now"), <, 20);
 	/* the first came in; each that ends makes room for the next */
 	for (unsigned i = 0; i < ARRAY_LEN(more); i++) {
-		RESPC_IS(more[i], "+PONG\r\n", "PING");
+		RESPC_IS(more[i], "+OK\r\n", "AUTH", "the-default-password");
 		respc_close(more[i]);
 	}
 	LIVE_WAIT(&n, respc_counter(own, "connections_now") == 1);
