@@ -65,8 +65,8 @@ static uint32_t batch_of(uint64_t bytes)
 	return bytes <= 65536 ? 32 : 2;
 }
 
-void local_granted(struct store_client *c, const struct ring_answer *answer,
-		   struct local_part *ret_part)
+int local_granted(struct store_client *c, const struct ring_answer *answer,
+		  struct local_part *ret_part)
 {
 	uint32_t frame;
 	struct pool_slab *s = pool_locate(c->pool, answer->loc, &frame);
@@ -78,6 +78,10 @@ void local_granted(struct store_client *c, const struct ring_answer *answer,
 		.data = pool_payload_own(s, frame),
 		.bytes = s->frame_bytes,
 	};
+	if (ret_part->data)
+		return 0;
+	local_abandon(c, ret_part);
+	return -ENOMEM;
 }
 
 enum store_result local_grant(struct store_client *c, const uint64_t key[4],
@@ -100,13 +104,8 @@ enum store_result local_grant(struct store_client *c, const uint64_t key[4],
 	    STORE_LATER)
 		return STORE_LATER;
 	*ret_result = answer.result;
-	if (answer.result != 0)
-		return STORE_ANSWERED;
-	local_granted(c, &answer, ret_part);
-	if (!ret_part->data) { /* memory to map it was refused */
-		local_abandon(c, ret_part);
-		*ret_result = -ENOMEM;
-	}
+	if (answer.result == 0)
+		*ret_result = local_granted(c, &answer, ret_part);
 	return STORE_ANSWERED;
 }
 

@@ -40,9 +40,10 @@ enum store_result local_grant(struct store_client *c, const uint64_t key[4],
 			      uint64_t part, uint64_t bytes, uint64_t seq,
 			      uint64_t timeout_ns, int64_t *ret_result,
 			      struct local_part *ret_part);
-/* What an answer that came later brought (its result was 0). */
-void local_granted(struct store_client *c, const struct ring_answer *answer,
-		   struct local_part *ret_part);
+/* What an answer that came later brought (its result was 0). -ENOMEM: memory to
+ * map it was refused, the frame is back. */
+int local_granted(struct store_client *c, const struct ring_answer *answer,
+		  struct local_part *ret_part);
 /* A grant that waits is not waited for any more. False: it does not wait. */
 bool local_cancel(struct store_client *c, uint64_t seq);
 /* Visible from now on: `bytes` of payload, whose checksum is right (the seed is

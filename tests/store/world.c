@@ -2,8 +2,6 @@
 #include "tests/store/world.h"
 #include "base/hash.h"
 
-#define PART_BYTES 4096
-
 /* A client's own stores are not the server's: they are never cut. */
 #ifdef ONECOPY_RECORD
 #define CLIENT_STORES                           \
@@ -30,8 +28,14 @@ static void on_answer(void *ctx, struct store_client *c,
 		      const struct ring_answer *answer)
 {
 	struct sim *sim = c->door;
+	struct world *w = ctx;
 
-	(void)ctx;
+	if (c->local) {
+		w->local_answers++;
+		if (w->local_answer)
+			w->local_answer(w, call, answer);
+		return;
+	}
 	CHECK(sim->c == c);
 	ring_resp_store(&sim->cs->resp[call->slot], call->seq, answer);
 }
@@ -205,6 +209,11 @@ struct pool_checked world_check(struct world *w)
 		CHECK_INT(c->c->granted, ==, granted_to(w, c->id));
 		granted += c->c->granted;
 	}
+	if (w->s->local[w->p->number]) {
+		CHECK_INT(w->s->local[w->p->number]->granted, ==,
+			  granted_to(w, CLIENT_SERVER));
+		granted += w->s->local[w->p->number]->granted;
+	}
 	CHECK_INT(granted, ==, seen.granted);
 	return seen;
 }
@@ -373,13 +382,13 @@ int64_t sim_grant_wait(struct sim *c, uint64_t n, uint64_t part)
 	return sim_answer(c, slot);
 }
 
-static void fill(uint64_t n, uint64_t part, uint8_t buf[PART_BYTES])
+void world_fill(uint64_t n, uint64_t part, uint8_t *buf)
 {
 	for (unsigned i = 0; i < PART_BYTES; i++)
 		buf[i] = (uint8_t)(n * 7 + part + i);
 }
 
-static uint64_t checksum_of(uint64_t n, uint64_t part, const uint8_t *buf)
+uint64_t world_sum(uint64_t n, uint64_t part, const uint8_t *buf)
 {
 	uint64_t key[4];
 	uint8_t bytes[32];
@@ -399,7 +408,7 @@ struct ring_call seal_of(struct sim *c, uint64_t n, uint64_t part,
 	uint8_t buf[PART_BYTES];
 	uint32_t frame;
 
-	fill(n, part, buf);
+	world_fill(n, part, buf);
 	s = pool_locate(c->w->p, grant->loc, &frame);
 	CHECK(s);
 	CHECK_INT(s->owner, ==, c->id);
@@ -409,7 +418,7 @@ struct ring_call seal_of(struct sim *c, uint64_t n, uint64_t part,
 	call.loc = grant->loc;
 	call.gen = grant->gen;
 	call.extent = frame_extent(PART_BYTES, 0);
-	call.checksum = checksum_of(n, part, buf);
+	call.checksum = world_sum(n, part, buf);
 	return call;
 }
 
@@ -501,13 +510,13 @@ bool world_has(struct world *w, uint64_t n, uint64_t part)
 
 	if (!s)
 		return false;
-	fill(n, part, want);
+	world_fill(n, part, want);
 	CHECK_INT(pread(s->payload.fd, have, sizeof(have),
 			(off_t)(frame * s->frame_bytes)),
 		  ==, sizeof(have));
 	CHECK_MEM(have, want, sizeof(want));
 	CHECK_INT(shared_load64(&s->desc[frame].checksum), ==,
-		  checksum_of(n, part, want));
+		  world_sum(n, part, want));
 	CHECK_INT(frame_extent_bytes(shared_load64(&s->desc[frame].extent)), ==,
 		  PART_BYTES);
 	return true;

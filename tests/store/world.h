@@ -47,6 +47,10 @@ struct world {
 	unsigned ended;
 	struct hold_set given;
 	struct ring_answer last;
+	/* waiting grants of the server's own client that were answered */
+	void (*local_answer)(struct world *w, const struct ring_call *call,
+			     const struct ring_answer *answer);
+	unsigned local_answers;
 };
 
 struct world_config {
@@ -102,6 +106,9 @@ void sim_touch(struct sim *c, uint64_t n, uint64_t part);
 
 /* Is block n resident, with the right bytes? Wrong bytes fail the test. */
 bool world_has(struct world *w, uint64_t n, uint64_t part);
+#define PART_BYTES 4096
+void world_fill(uint64_t n, uint64_t part, uint8_t *buf);
+uint64_t world_sum(uint64_t n, uint64_t part, const uint8_t *buf);
 void key_of(uint64_t n, uint64_t key[4]);
 
 /* The server is gone; the next one takes over what the keeper holds. */

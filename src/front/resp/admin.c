@@ -35,7 +35,8 @@ enum exec_result exec_select(struct call *k)
 	int64_t n;
 
 	if (!resp_number(word.text, word.len, &n))
-		out_error(k->out, "ERR invalid DB index");
+		out_error(k->out,
+			  "ERR value is not an integer or out of range");
 	else if (n != 0)
 		out_error(k->out, "ERR DB index is out of range");
 	else
@@ -122,13 +123,16 @@ static void client_list(struct call *k)
 		out_raw(&list, line, strlen(line));
 		n++;
 	}
-	out_bulk(k->out, list.at, list.len);
+	out_people(k->out, list.at, list.len);
 	k->out->failed |= list.failed;
 	out_fini(&list);
 }
 
 enum exec_result exec_client(struct call *k)
 {
+	static const char *const known[] = { "id",	"getname", "setname",
+					     "setinfo", "info",	   "list",
+					     NULL };
 	struct name what = call_arg(k, 1);
 	char line[768];
 
@@ -148,17 +152,13 @@ enum exec_result exec_client(struct call *k)
 		out_simple(k->out, "OK"); /* taken and not kept */
 	} else if (word_is(what, "info") && k->n == 2) {
 		client_line(k->c, line, sizeof(line));
-		out_text(k->out, line);
+		out_people(k->out, line, strlen(line));
 	} else if (word_is(what, "list") && k->n == 2) {
 		client_list(k);
 	} else if (word_is(what, "no-evict") || word_is(what, "no-touch")) {
 		out_simple(k->out, "OK");
 	} else {
-		out_errorf(k->out,
-			   "ERR Unknown subcommand or wrong number of "
-			   "arguments for '%.*s'. Try ID, GETNAME, SETNAME, "
-			   "SETINFO, INFO or LIST.",
-			   (int)MIN(what.len, 64u), what.text);
+		return exec_no_subcommand(k, known);
 	}
 	return EXEC_DONE;
 }
@@ -202,11 +202,9 @@ enum exec_result exec_config(struct call *k)
 	uint32_t n = 0;
 	char text[32];
 
-	if (!word_is(call_arg(k, 1), "get") || k->n < 3) {
-		out_error(k->out, "ERR only CONFIG GET is supported: see "
-				  "onecopy.yaml(5)");
-		return EXEC_DONE;
-	}
+	if (!word_is(call_arg(k, 1), "get") || k->n < 3)
+		return exec_no_subcommand(k,
+					  (const char *const[]){ "get", NULL });
 	for (size_t i = 0; i < ARRAY_LEN(parameters); i++) {
 		bool wanted = false;
 
@@ -234,10 +232,9 @@ enum exec_result exec_memory(struct call *k)
 {
 	struct entry e;
 
-	if (!word_is(call_arg(k, 1), "usage") || k->n < 3) {
-		out_error(k->out, "ERR only MEMORY USAGE is supported");
-		return EXEC_DONE;
-	}
+	if (!word_is(call_arg(k, 1), "usage") || k->n < 3)
+		return exec_no_subcommand(k, (const char *const[]){ "usage",
+								    NULL });
 	if (!entry_find(k->t, call_arg(k, 2), &e))
 		out_null(k->out);
 	else
@@ -381,7 +378,7 @@ enum exec_result exec_info(struct call *k)
 		     sections[s].name + 1);
 		sections[s].write(&i);
 	}
-	out_bulk(k->out, i.text.at, i.text.len);
+	out_people(k->out, i.text.at, i.text.len);
 	k->out->failed |= i.text.failed;
 	out_fini(&i.text);
 	return EXEC_DONE;

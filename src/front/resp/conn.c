@@ -23,8 +23,6 @@
 #include "base/fault.h"
 #include "front/resp/internal.h"
 
-/* All connections' halves of commands, together. */
-#define INPUT_ALL   (64ull << 20)
 #define INPUT_LEAST 512u
 
 /* ---- lists ------------------------------------------------------------------ */
@@ -86,8 +84,8 @@ static bool input_room(struct conn *c, size_t more)
 	}
 	if (in->len + more <= in->cap)
 		return true;
-	if (need > 2 * RESP_COMMAND_MAX ||
-	    d->input_bytes + cap - in->cap > INPUT_ALL)
+	if (need > (c->tenant ? 2 * RESP_COMMAND_MAX : RESP_NOBODY_MAX) ||
+	    d->input_bytes + cap - in->cap > RESP_INPUT_ALL)
 		return false;
 	grown = mem_grow(in->buf, cap, 1);
 	if (!grown)
@@ -210,10 +208,14 @@ static uint32_t one_command(struct conn *c, struct resp_parser *p, char *data,
 	}
 }
 
+static bool is_open(const struct conn *c)
+{
+	return c->state == CONN_OPEN && !c->closing && !c->value_due;
+}
+
 static bool takes_more(const struct conn *c)
 {
-	return c->state == CONN_OPEN && !c->closing && !c->value_due &&
-	       c->door->out.len < RESP_OUT_MAX;
+	return is_open(c) && c->door->out.len < RESP_OUT_MAX;
 }
 
 /* Takes commands; the bytes that are done with. */
@@ -307,6 +309,13 @@ static void work(struct conn *c)
 
 		if (c->state == CONN_TAIL && in)
 			value_tail(c);
+		/* it stopped for the replies' sake: if they go, it goes on */
+		if (in && is_open(c) && !c->out_len &&
+		    c->door->out.len >= RESP_OUT_MAX &&
+		    send_out(c, false) < 0) {
+			conn_close(c);
+			return;
+		}
 		if (!in || !takes_more(c) || c->out_len)
 			break;
 		if (in->at < in->len || c->again)
@@ -322,11 +331,6 @@ static void work(struct conn *c)
 		}
 		if (!done || in->at == in->len)
 			break;
-		if (c->door->out.len >= RESP_OUT_MAX &&
-		    send_out(c, false) < 0) {
-			conn_close(c);
-			return;
-		}
 	}
 	if (c->state != CONN_ENDED)
 		settle(c);

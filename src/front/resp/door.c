@@ -14,7 +14,8 @@
 #include "front/resp/internal.h"
 
 #define ACCEPT_TURN 64u
-/* Who stands still gets no longer than this while others wait for room. */
+/* Who stands still gets no longer than this while others wait for room, or when
+ * memory for what is half done runs short. */
 #define STALL_CROWDED_NS (1 * NS_PER_S)
 
 /* ---- accepting ------------------------------------------------------------------ */
@@ -113,12 +114,19 @@ static bool stalled(const struct resp_door *d, const struct conn *c,
 	       d->now_ns - c->step_ns > limit;
 }
 
+static bool scarce(const struct resp_door *d)
+{
+	return d->n_queued || store_waiting(d->options.store) ||
+	       d->input_bytes > RESP_INPUT_ALL / 2 ||
+	       d->out_bytes > RESP_OUT_ALL / 2;
+}
+
 static void end_stalled(struct resp_door *d)
 {
 	uint64_t limit = d->options.stall_ns;
 	struct conn *c = d->busy_first, *next;
 
-	if (d->n_queued || store_waiting(d->options.store))
+	if (scarce(d))
 		limit = MIN(limit, STALL_CROWDED_NS);
 	/* in the order of their last step */
 	for (; c && d->now_ns - c->step_ns > limit; c = next) {
@@ -133,11 +141,14 @@ static void end_stalled(struct resp_door *d)
 static void walk_on(struct resp_door *d)
 {
 	struct conn *c = d->busy_first, *next;
+	uint32_t n = d->n_walking;
 
-	for (; c && d->n_walking; c = next) {
+	/* each once: who goes on walking goes to the end of the list */
+	for (; c && n; c = next) {
 		next = c->busy_next;
 		if (c->state != CONN_WALK)
 			continue;
+		n--;
 		d->n_walking--;
 		conn_resume(c, CONN_OPEN);
 	}
@@ -168,10 +179,8 @@ void resp_answer(struct resp_door *d, struct store_client *c,
 	    conn->tenant->client != c) {
 		struct local_part part;
 
-		if (answer->result == 0) {
-			local_granted(c, answer, &part);
+		if (answer->result == 0 && local_granted(c, answer, &part) == 0)
 			local_abandon(c, &part);
-		}
 		return;
 	}
 	value_granted(conn, answer);

@@ -3,6 +3,54 @@
 #include "wire/resp_reply.h"
 #include "front/resp/internal.h"
 
+/* ---- what several say ---------------------------------------------------------- */
+
+/* As much of a client's words as Redis repeats. */
+#define REPEAT_MAX 128
+
+enum exec_result exec_no_subcommand(struct call *k, const char *const *known)
+{
+	const char *name = resp_commands[k->id].name;
+	struct name word = call_arg(k, 1);
+	char large[RESP_NAME_MAX + 1] = "";
+
+	for (; *known; known++) {
+		if (!word_is(word, *known))
+			continue;
+		out_errorf(k->out,
+			   "ERR wrong number of arguments for '%s|%s' command",
+			   name, *known);
+		return EXEC_DONE;
+	}
+	for (unsigned i = 0; name[i]; i++)
+		large[i] = (char)(name[i] - 'a' + 'A');
+	out_errorf(k->out, "ERR unknown subcommand '%.*s'. Try %s HELP.",
+		   (int)MIN(word.len, (uint32_t)REPEAT_MAX), word.text, large);
+	return EXEC_DONE;
+}
+
+static void unknown_command(struct call *k)
+{
+	struct name word = call_arg(k, 0);
+	char args[REPEAT_MAX + 8] = "";
+	size_t len = 0;
+
+	for (uint32_t i = 1; i < k->n && len < REPEAT_MAX; i++) {
+		struct name a = call_arg(k, i);
+		size_t n = MIN((size_t)a.len, REPEAT_MAX - len);
+
+		args[len++] = '\'';
+		memcpy(args + len, a.text, n);
+		len += n;
+		args[len++] = '\'';
+		args[len++] = ' ';
+	}
+	out_errorf(k->out,
+		   "ERR unknown command '%.*s', with args beginning with: %.*s",
+		   (int)MIN(word.len, (uint32_t)REPEAT_MAX), word.text,
+		   (int)len, args);
+}
+
 /* ---- COMMAND ------------------------------------------------------------------ */
 
 static void put_info(struct out *o, enum resp_command_id id)
@@ -59,6 +107,7 @@ static void command_docs(struct call *k)
 
 enum exec_result exec_command_info(struct call *k)
 {
+	static const char *const known[] = { "count", "list", NULL };
 	struct name what = k->n > 1 ? call_arg(k, 1) : (struct name){ "", 0 };
 
 	if (k->n == 1 || (word_is(what, "info") && k->n == 2)) {
@@ -76,11 +125,7 @@ enum exec_result exec_command_info(struct call *k)
 		for (unsigned id = 1; id < RESP_CMD_END; id++)
 			out_text(k->out, resp_commands[id].name);
 	} else {
-		out_errorf(k->out,
-			   "ERR Unknown subcommand or wrong number of "
-			   "arguments for '%.*s'. Try INFO, DOCS, COUNT or "
-			   "LIST.",
-			   (int)MIN(what.len, 64u), what.text);
+		return exec_no_subcommand(k, known);
 	}
 	return EXEC_DONE;
 }
@@ -130,13 +175,10 @@ static const struct {
 /* What must be said instead of running it; true: it was said. */
 static bool refused(struct call *k)
 {
-	struct name word = call_arg(k, 0);
-
 	if (k->c->wrong) {
 		out_error(k->out, k->c->wrong);
 	} else if (k->id == RESP_CMD_NONE) {
-		out_errorf(k->out, "ERR unknown command '%.*s'",
-			   (int)MIN(word.len, 128u), word.text);
+		unknown_command(k);
 	} else if (!resp_command_takes(k->id, k->n)) {
 		out_errorf(k->out,
 			   "ERR wrong number of arguments for '%s' command",

@@ -31,6 +31,11 @@
 #define RESP_TURN  (1u << 20)
 /* Replies that wait for the socket, beyond which no command is taken. */
 #define RESP_OUT_MAX (256u << 10)
+/* All connections together: halves of commands, replies that wait. */
+#define RESP_INPUT_ALL (64ull << 20)
+#define RESP_OUT_ALL   (256ull << 20)
+/* Half a command of somebody who is not authenticated. */
+#define RESP_NOBODY_MAX (64u << 10)
 /* How long a SET waits for room. */
 #define RESP_ROOM_NS (5 * NS_PER_S)
 
@@ -119,6 +124,7 @@ int tenant_open(struct resp_door *d, const char *tenant,
 struct fill {
 	struct fill *next;
 	uint32_t arg; /* of the command */
+	bool asked;   /* for its frame: it counts as under way */
 	bool has_bulk, has_record;
 	int error;			/* -errno: no room for the record */
 	struct local_part bulk, record; /* granted */
@@ -207,7 +213,7 @@ struct resp_door {
 	uint64_t now_ns, born_ns;
 	uint64_t input_bytes;	    /* of all struct input */
 	uint64_t out_bytes;	    /* of all conn.out */
-	uint64_t fill_bytes;	    /* of values that are being received */
+	uint64_t fill_bytes;	    /* of values that have asked for frames */
 	struct out out;		    /* replies of the commands in hand */
 	uint32_t batch[RESP_KINDS]; /* how many, by kind */
 	struct resp_parser parser;
@@ -310,6 +316,9 @@ static inline bool word_is(struct name word, const char *text)
 	return resp_word(word.text, word.len, text);
 }
 
+/* Says that the command's second word is none of `known` (in small letters, ends
+ * with NULL), or came with too few or too many others. */
+enum exec_result exec_no_subcommand(struct call *k, const char *const *known);
 typedef enum exec_result (*exec_fn)(struct call *k);
 /* strings.c */
 enum exec_result exec_get(struct call *k), exec_mget(struct call *k),

@@ -128,6 +128,16 @@ void out_text(struct out *o, const char *text)
 	out_bulk(o, text, strlen(text));
 }
 
+void out_people(struct out *o, const char *text, size_t len)
+{
+	size_t cap = len + 2 * RESP_HEAD_MAX;
+	char *at = out_room(o, cap);
+
+	if (at)
+		put(o,
+		    resp_put_text(at, cap, o->protocol, text ? text : "", len));
+}
+
 void out_null(struct out *o)
 {
 	char *at = out_room(o, RESP_HEAD_MAX);

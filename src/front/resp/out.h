@@ -25,7 +25,9 @@ void out_error(struct out *o, const char *text);
 void out_errorf(struct out *o, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void out_int(struct out *o, int64_t n);
 void out_bulk(struct out *o, const char *bytes, size_t len);
-void out_text(struct out *o, const char *text);	 /* a bulk string */
+void out_text(struct out *o, const char *text); /* a bulk string */
+/* Text for people (INFO): RESP3 marks it as such. */
+void out_people(struct out *o, const char *text, size_t len);
 void out_bulk_head(struct out *o, uint64_t len); /* the bytes follow */
 void out_null(struct out *o);
 void out_array(struct out *o, uint32_t n);

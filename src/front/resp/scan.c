@@ -13,7 +13,8 @@
 /* Frames looked at at a time; most of them are free, which is seen quickly. */
 #define SCAN_FRAMES_LEAST 8192u /* by one SCAN at least */
 #define SCAN_COUNT_MAX	  10000
-#define FLUSH_FRAMES	  32768u /* in one tick */
+#define SCAN_BYTES	  (256u << 10) /* of names, about: they may be long */
+#define FLUSH_FRAMES	  32768u       /* in one tick */
 #define SWEEP_FRAMES	  4096u
 
 struct walk {
@@ -111,7 +112,7 @@ static uint32_t scan_names(struct call *k, struct scan *s, struct out *names)
 	uint32_t left = MAX((uint32_t)s->count * 8, SCAN_FRAMES_LEAST);
 	uint32_t n = 0, slab, frame;
 
-	while (n < (uint32_t)s->count && left-- &&
+	while (n < (uint32_t)s->count && left-- && names->len < SCAN_BYTES &&
 	       walk_next(k->t, &s->walk, &slab, &frame)) {
 		struct name name;
 		struct entry e;

@@ -18,9 +18,6 @@
 #include "base/hash.h"
 #include "front/resp/internal.h"
 
-/* All connections' replies that wait, together. */
-#define OUT_ALL (256ull << 20)
-
 /* ---- replies -------------------------------------------------------------------- */
 
 static void on_out(void *ctx, const char *data, int64_t n)
@@ -51,7 +48,7 @@ static int out_later(struct conn *c, const char *bytes, size_t len, bool more)
 	struct iovec piece = { .iov_len = len };
 
 	must(!c->out);
-	if (d->out_bytes + len > OUT_ALL)
+	if (d->out_bytes + len > RESP_OUT_ALL)
 		return -ENOBUFS;
 	c->out = mem_alloc(len);
 	if (!c->out)

@@ -451,7 +451,9 @@ enum exec_result exec_expire(struct call *k)
 	int64_t n;
 
 	if (k->n > 3) { /* NX, XX, GT, LT */
-		out_error(k->out, "ERR Unsupported option");
+		out_errorf(k->out, "ERR Unsupported option %.*s",
+			   (int)MIN(call_arg(k, 3).len, 128u),
+			   call_arg(k, 3).text);
 		return EXEC_DONE;
 	}
 	if (!resp_number(number.text, number.len, &n)) {

@@ -8,7 +8,8 @@
  * (strings.c); whatever ends the connection before gives the frame back.
  *
  * Values that are under way may take half of the memory: beyond that they are
- * queued, their bytes stay in the socket.
+ * queued, their bytes stay in the socket. Small ones go first, so that they need
+ * not wait for others' large ones that do not come.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -40,6 +41,14 @@ static struct fill *fill_add(struct conn *c, uint32_t arg)
 	return f;
 }
 
+static void fill_free(struct conn *c, struct fill *f)
+{
+	if (f->asked)
+		c->door->fill_bytes -= f->bytes;
+	hash_stream_destroy(f->hash);
+	free(f);
+}
+
 void value_drop(struct conn *c)
 {
 	struct fill *f;
@@ -50,9 +59,7 @@ void value_drop(struct conn *c)
 			local_abandon(c->tenant->client, &f->bulk);
 		if (f->has_record)
 			local_abandon(c->tenant->client, &f->record);
-		c->door->fill_bytes -= f->bytes;
-		hash_stream_destroy(f->hash);
-		free(f);
+		fill_free(c, f);
 	}
 }
 
@@ -219,9 +226,7 @@ static void refuse(struct conn *c, struct fill *f, const char *why)
 	uint64_t bytes = f->bytes;
 
 	c->fill = f->next;
-	c->door->fill_bytes -= bytes;
-	hash_stream_destroy(f->hash);
-	free(f);
+	fill_free(c, f);
 	skip(c, bytes, why);
 }
 
@@ -232,6 +237,8 @@ static void ask(struct conn *c, struct fill *f)
 	int64_t result;
 	uint8_t key[32];
 
+	f->asked = true;
+	c->door->fill_bytes += f->bytes;
 	place_of(name_of(c, f), &place);
 	memcpy(key, place.key, sizeof(key));
 	hash_stream_reset(f->hash,
@@ -250,10 +257,15 @@ static void ask(struct conn *c, struct fill *f)
 
 static bool crowded(const struct conn *c, uint64_t bytes)
 {
-	const struct resp_door *d = c->door;
+	uint64_t others = c->door->fill_bytes;
 
-	return d->fill_bytes > bytes &&
-	       d->fill_bytes > c->tenant->pool->budget->limit / 2;
+	return others && others + bytes > c->tenant->pool->budget->limit / 2;
+}
+
+/* May it pass by others in the queue? */
+static bool small(const struct conn *c)
+{
+	return c->fill->bytes <= c->tenant->pool->budget->limit / 64;
 }
 
 void value_begin(struct conn *c)
@@ -278,7 +290,6 @@ void value_begin(struct conn *c)
 		return;
 	}
 	f->bytes = p->value_bytes;
-	c->door->fill_bytes += f->bytes;
 	if (!crowded(c, f->bytes)) {
 		ask(c, f);
 		return;
@@ -303,13 +314,13 @@ static void go_on(struct conn *c)
 		conn_resume(c, (enum conn_state)c->state);
 }
 
-void value_queued(struct resp_door *d)
+static void queue_pass(struct resp_door *d, bool only_small)
 {
 	struct conn *c = d->busy_first, *next;
 
 	for (; c && d->n_queued; c = next) {
 		next = c->busy_next;
-		if (!c->queued)
+		if (!c->queued || (only_small && !small(c)))
 			continue;
 		if (d->now_ns - c->room_ns > RESP_ROOM_NS) {
 			dequeue(c);
@@ -323,28 +334,33 @@ void value_queued(struct resp_door *d)
 	}
 }
 
+void value_queued(struct resp_door *d)
+{
+	queue_pass(d, true);
+	queue_pass(d, false);
+}
+
 /* A grant that waited is answered: for a long value, or for a record. */
 void value_granted(struct conn *c, const struct ring_answer *answer)
 {
 	struct fill *f = c->awaits;
+	int r = (int)answer->result;
 
 	c->awaits = NULL;
 	if (f->bytes && !f->has_bulk) {
-		if (answer->result < 0) {
+		if (r == 0)
+			r = local_granted(c->tenant->client, answer, &f->bulk);
+		if (r < 0)
 			refuse(c, f, RESP_NO_ROOM);
-		} else {
-			local_granted(c->tenant->client, answer, &f->bulk);
+		else
 			start(c, f);
-		}
 		go_on(c);
 		return;
 	}
-	if (answer->result < 0) {
-		f->error = (int)answer->result;
-	} else {
-		local_granted(c->tenant->client, answer, &f->record);
-		f->has_record = true;
-	}
+	if (r == 0)
+		r = local_granted(c->tenant->client, answer, &f->record);
+	f->error = r;
+	f->has_record = r == 0;
 	conn_resume(c, CONN_OPEN);
 }
 
@@ -357,7 +373,10 @@ void value_tail(struct conn *c)
 	if (have < 2)
 		return;
 	if (memcmp(at, "\r\n", 2) != 0) {
-		conn_close(c);
+		out_error(&c->door->out,
+			  "ERR Protocol error: expected CRLF after a bulk");
+		c->closing = true;
+		c->state = CONN_OPEN;
 		return;
 	}
 	memmove(at, at + 2, have - 2);

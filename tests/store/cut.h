@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Cutting a run after any of the server's stores: the operation is left by
+ * longjmp, the dead server's heap with it, and only what the fake keeper holds
+ * goes on. Each cut runs in a process of its own. Only in builds that record
+ * stores.
+ */
+#ifndef ONECOPY_TESTS_STORE_CUT_H
+#define ONECOPY_TESTS_STORE_CUT_H
+
+#include "tests/store/world.h"
+
+#define CUT_SLAB 65536ull
+
+#ifdef ONECOPY_RECORD
+/* Room for two slabs. */
+extern const struct world_config cut_two;
+
+struct cut_case {
+	const struct world_config *config;
+	void (*prepare)(struct world *w);
+	void (*act)(struct world *w);	/* is cut */
+	void (*after)(struct world *w); /* may be NULL */
+};
+
+/* Cuts after each store, and the recovery too. */
+void cut_everywhere(const struct cut_case *t);
+/* One cut, and one of the recovery after `again` stores (UINT64_MAX: none).
+ * 0: it was cut; 3: it ran through; whatever else fails the test. */
+int cut_forked(const struct cut_case *t, uint64_t stores, uint64_t again);
+/* The same for a test that does the rest itself. True: it was cut. */
+bool cut_after(uint64_t stores, void (*act)(struct world *w), struct world *w);
+/* The dead server's own memory is not looked at again. */
+void cut_forget(struct world *w);
+#endif
+
+#endif
