@@ -125,22 +125,40 @@ bool peer_is_loopback(int fd)
 		memcmp(&six->sin6_addr, mapped, sizeof(mapped)) == 0);
 }
 
-bool peer_known(void)
+/* Does a failure say something about the kernel, or about this moment? */
+static int verdict(int r)
+{
+	switch (r) {
+	case -EIO:
+	case -EMFILE:
+	case -ENFILE:
+	case -ENOMEM:
+	case -ENOBUFS:
+		return r;
+	default:
+		return 0;
+	}
+}
+
+int peer_known(void)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET,
 				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	CLEANUP(fd_close_at) int listener = -1, near = -1, far = -1;
 	socklen_t len = sizeof(a);
 	uint32_t uid;
+	int r;
 
 	listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (listener < 0 || bind(listener, (void *)&a, len) < 0 ||
-	    listen(listener, 1) < 0 ||
-	    getsockname(listener, (void *)&a, &len) < 0)
-		return false;
 	far = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (far < 0 || connect(far, (void *)&a, len) < 0)
-		return false;
+	if (listener < 0 || far < 0 || bind(listener, (void *)&a, len) < 0 ||
+	    listen(listener, 1) < 0 ||
+	    getsockname(listener, (void *)&a, &len) < 0 ||
+	    connect(far, (void *)&a, len) < 0)
+		return verdict(-errno);
 	near = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	return near >= 0 && peer_uid(near, &uid) == 0 && uid == geteuid();
+	if (near < 0)
+		return verdict(-errno);
+	r = peer_uid(near, &uid);
+	return r < 0 ? verdict(r) : uid == geteuid();
 }

@@ -15,9 +15,10 @@
 /* The user of a connected TCP socket's peer. -ENOENT: it has none here (it is
  * elsewhere, or closed already); another -errno: the kernel does not tell. */
 int peer_uid(int fd, uint32_t *ret_uid);
-/* Whether the kernel tells users at all (tried once, on a connection of one's
- * own). Not where sock_diag is not built in, or a filter refuses it. */
-bool peer_known(void);
+/* Whether the kernel tells users at all, tried on a connection of one's own: 1;
+ * 0 where sock_diag is not built in, or a filter refuses it; -errno: want of
+ * memory or descriptors, which says nothing. */
+int peer_known(void);
 /* Is the peer on this machine? */
 bool peer_is_loopback(int fd);
 

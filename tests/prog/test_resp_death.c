@@ -247,9 +247,9 @@ static bool flip(pid_t server, const char *what, size_t offset)
 }
 
 /* What is hashed at a time: only of longer values has some gone by then. */
-#define PIECE 65536
-static const size_t flipped[] = { 100,	 5000,	    16384,  16385,
-				  PIECE, PIECE + 1, 200000, 3000000 };
+#define PIECE (1u << 20)
+static const size_t flipped[] = { 100,	  5000,	 16384,	    16385,
+				  200000, PIECE, PIECE + 1, 3000000 };
 
 /* A value whose bytes are wrong: a miss as long as nothing of it has gone. */
 static void flipped_one(struct live *n, oc_client *own, size_t size,
@@ -288,7 +288,7 @@ TEST(wrong_bytes_are_never_sent)
 	oc_client *own;
 	struct live n;
 
-	RESPC_NODE(&n, NULL, "--dram", "64M", "--scrub", "0");
+	RESPC_NODE(&n, "resp: {verify: 0s}\n", "--dram", "64M", "--scrub", "0");
 	own = live_connect(&n);
 	for (size_t i = 0; i < ARRAY_LEN(flipped); i++) {
 		flipped_one(&n, own, flipped[i], 0);

@@ -257,7 +257,6 @@ static void init(struct http *h, const struct http_options *o)
 
 	_Static_assert(HTTP_KINDS <= DOOR_KINDS_MAX, "room for kinds");
 	h->options = *o;
-	h->peers_known = peer_known();
 	h->asked.report = o->report;
 	if (o->token_sha256) {
 		memcpy(h->token, o->token_sha256, sizeof(h->token));
@@ -282,6 +281,10 @@ int http_create(const struct http_options *options, struct http **ret_http)
 	init(h, options);
 	h->starting = true;
 	r = check_library(options);
+	if (r == 0)
+		r = peer_known();
+	h->peers_known = r > 0;
+	r = MIN(r, 0);
 	if (r == 0)
 		r = start(h);
 	h->starting = false;

@@ -26,16 +26,19 @@ static void enter(struct conn *c, struct resp_tenant *t, const char *user)
 }
 
 /* The same boundary as on the node's own socket. Peers elsewhere: who let the
- * door listen there without authentication said so by name. */
-static bool welcome(const struct conn *c)
+ * door listen there without authentication said so by name. One whose user
+ * cannot be looked up now (no descriptor is left) comes again. */
+static bool welcome(struct conn *c)
 {
 	const struct resp_options *o = &c->door->options;
-	int fd = stream_fd(c->stream);
+	int fd = stream_fd(c->stream), r;
 	uint32_t uid;
 
 	if (!o->allowed || !c->door->peers_known || !peer_is_loopback(fd))
 		return true;
-	return peer_uid(fd, &uid) == 0 && o->allowed(o->ctx, "default", uid);
+	r = peer_uid(fd, &uid);
+	c->closing = r < 0;
+	return r == 0 && o->allowed(o->ctx, "default", uid);
 }
 
 void auth_begin(struct conn *c)

@@ -224,7 +224,10 @@ int resp_create(const struct resp_options *options, struct resp_door **ret_door)
 			    sizeof(*d->conn));
 	if (!d->conn)
 		goto fail;
-	d->peers_known = peer_known();
+	r = peer_known();
+	if (r < 0)
+		goto fail;
+	d->peers_known = r > 0;
 	if (!auth_needed(d) && d->options.allowed && !d->peers_known)
 		log_warn("resp: the kernel does not tell users of connections "
 			 "over loopback: all of this machine may use tenant "
