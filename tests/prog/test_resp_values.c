@@ -486,3 +486,34 @@ TEST(small_values_take_small_frames)
 	CHECK_INT(respc_info(c, "used_memory"), <, 16 * MIB);
 	stop(&n, c);
 }
+
+/* Four values of a quarter of the memory each less a bit: more than half of it
+ * belongs to this one command, which must not wait for itself. */
+TEST(an_mset_of_most_of_the_memory)
+{
+	const size_t size = 14u << 20;
+	struct respc_word words[1 + 2 * 4] = { { "MSET", 4 } };
+	char key[4][8];
+	struct respc *c;
+	struct live n;
+
+	RESPC_NODE(&n, NULL, "--dram", "64M");
+	c = respc_open(respc_port(&n));
+	for (unsigned i = 0; i < 4; i++) {
+		char *value = malloc(size);
+
+		CHECK(value);
+		snprintf(key[i], sizeof(key[i]), "big%u", i);
+		respc_bytes(i, value, size);
+		words[1 + 2 * i] = (struct respc_word){ key[i], 4 };
+		words[2 + 2 * i] = (struct respc_word){ value, size };
+	}
+	respc_words(c, words, ARRAY_LEN(words));
+	respc_expect(c, "+OK\r\n");
+	for (unsigned i = 0; i < 4; i++) {
+		CHECK_INT(respc_get(c, key[i], i, size), ==, 0);
+		free((void *)(uintptr_t)words[2 + 2 * i].at);
+	}
+	respc_close(c);
+	live_stop(&n);
+}

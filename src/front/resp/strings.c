@@ -26,13 +26,10 @@ static int reply_value(struct call *k, const struct entry *e)
 	int r;
 
 	entry_touch(k->t, e);
-	if (!e->is_inline)
+	r = entry_verify(k->t, e) ? 0 : 1;
+	if (r == 0 && !e->is_inline)
 		r = send_begin(k->c, e);
-	else if (entry_verify(k->t, e))
-		r = 0;
-	else
-		r = 1;
-	if (r == 0 && e->is_inline) {
+	else if (r == 0) {
 		out_bulk(k->out, e->value, e->record.value_len);
 		resp_count(k->c, DOOR_C_value_sent_bytes, e->record.value_len);
 		resp_count(k->c, DOOR_C_value_copied_bytes,

@@ -255,10 +255,13 @@ static void ask(struct conn *c, struct fill *f)
 	}
 }
 
+/* An MSET's own earlier values are no reason for it to wait. */
 static bool crowded(const struct conn *c, uint64_t bytes)
 {
 	uint64_t others = c->door->fill_bytes;
 
+	for (const struct fill *f = c->fill; f; f = f->next)
+		others -= f->asked ? f->bytes : 0;
 	return others && others + bytes > c->tenant->pool->budget->limit / 2;
 }
 
