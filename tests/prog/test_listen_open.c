@@ -91,7 +91,7 @@ TEST(ipv6_is_only_that)
 	c.resp.without = CONFIG_WITHOUT_AUTH | CONFIG_WITHOUT_TLS;
 	r = listen_open_all(&c, fds, error);
 	if (r == -EAFNOSUPPORT || r == -EADDRNOTAVAIL)
-		SKIP("no IPv6 here: %s", error);
+		SKIP("no IPv6 here: %.200s", error);
 	CHECK_OK(r);
 	CHECK_OK(getsockname(fds[0], (struct sockaddr *)&in, &len));
 	CHECK_INT(reach(ntohs(in.sin6_port), &fd), ==, -ECONNREFUSED);

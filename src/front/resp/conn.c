@@ -21,6 +21,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/log.h"
 #include "front/resp/internal.h"
 
 #define INPUT_LEAST 512u
@@ -162,11 +163,18 @@ void conn_close(struct conn *c)
 	stream_close(c->stream, conn_gone, c);
 }
 
+void conn_refuse(struct conn *c)
+{
+	resp_count(c, DOOR_C_refused, 1);
+	conn_close(c);
+}
+
 /* ---- commands -------------------------------------------------------------------- */
 
 static void protocol_error(struct conn *c, const char *text)
 {
 	out_errorf(&c->door->out, "ERR %s", text);
+	resp_count(c, DOOR_C_refused, 1);
 	c->closing = true;
 }
 
@@ -210,7 +218,8 @@ static uint32_t one_command(struct conn *c, struct resp_parser *p, char *data,
 
 static bool is_open(const struct conn *c)
 {
-	return c->state == CONN_OPEN && !c->closing && !c->value_due;
+	return c->state == CONN_OPEN && !c->closing && !c->broken &&
+	       !c->value_due;
 }
 
 static bool takes_more(const struct conn *c)
@@ -263,6 +272,24 @@ static void time_batch(struct conn *c)
 
 static void on_input(void *ctx, const char *data, int64_t n);
 
+/* A connection is always waited for by somebody: states in which settle() asks
+ * for nothing have their own call. */
+static bool under_way(const struct conn *c)
+{
+	switch ((enum conn_state)c->state) {
+	case CONN_ROOM:
+		return c->awaits || c->queued;
+	case CONN_FILL:
+		return c->fill && c->fill->has_bulk;
+	case CONN_SEND:
+		return c->sending != NULL;
+	case CONN_WALK:
+		return c->door->n_walking > 0;
+	default:
+		return true;
+	}
+}
+
 /* Where replies have gone, and what comes next. */
 static void settle(struct conn *c)
 {
@@ -270,8 +297,9 @@ static void settle(struct conn *c)
 	int r = send_out(c, false);
 
 	time_batch(c);
-	if (r < 0 || c->door->out.failed)
+	if (r < 0 || c->door->out.failed || c->broken)
 		goto close;
+	must(under_way(c));
 	if (c->out_len) {
 		conn_step(c, true);
 		return;
@@ -371,9 +399,9 @@ static void on_input(void *ctx, const char *data, int64_t n)
 			settle(c);
 			return;
 		}
-		if (!c->closing &&
+		if (!c->closing && !c->broken &&
 		    !input_keep(c, &d->parser, data + done, len - done)) {
-			conn_close(c);
+			conn_refuse(c);
 			return;
 		}
 		if (c->value_due) {
@@ -381,7 +409,7 @@ static void on_input(void *ctx, const char *data, int64_t n)
 			value_begin(c);
 		}
 	} else if (len && !input_keep(c, NULL, data, len)) {
-		conn_close(c);
+		conn_refuse(c);
 		return;
 	}
 	work(c);
@@ -421,7 +449,7 @@ int conn_open(struct resp_door *d, int fd)
 	c->protocol = 2;
 	c->index = index_unused(d);
 	c->id = ++d->ids;
-	c->ticket = c->id << 20 | c->index;
+	c->ticket = c->id << RESP_INDEX_BITS | c->index;
 	c->born_ns = d->now_ns;
 	d->conn[c->index] = c;
 	d->n_conns++;

@@ -156,7 +156,8 @@ static void walk_on(struct resp_door *d)
 
 void resp_tick(struct resp_door *d, uint64_t now_ns)
 {
-	d->now_ns = now_ns;
+	/* what the store answered in this turn was served at a later time */
+	d->now_ns = MAX(d->now_ns, now_ns);
 	free_dead(d);
 	accept_again(d);
 	end_stalled(d);
@@ -171,7 +172,7 @@ void resp_tick(struct resp_door *d, uint64_t now_ns)
 void resp_answer(struct resp_door *d, struct store_client *c,
 		 const struct ring_call *call, const struct ring_answer *answer)
 {
-	uint32_t index = call->seq & 0xfffff;
+	uint32_t index = call->seq & RESP_CONNECTIONS_MAX;
 	struct conn *conn = index < d->conn_end ? d->conn[index] : NULL;
 
 	/* nobody waits for it any more: cancelled */
@@ -192,8 +193,11 @@ static void keep_options(struct resp_door *d, const struct resp_options *o)
 {
 	d->options = *o;
 	d->options.n_users = MIN(o->n_users, (unsigned)RESP_USERS_MAX);
-	d->options.max_connections = MIN(o->max_connections, 0xfffffu);
-	memcpy(d->users, o->users, d->options.n_users * sizeof(d->users[0]));
+	d->options.max_connections =
+		MIN(o->max_connections, RESP_CONNECTIONS_MAX);
+	if (o->n_users)
+		memcpy(d->users, o->users,
+		       d->options.n_users * sizeof(d->users[0]));
 	d->options.users = d->users;
 	if (!o->password_sha256)
 		return;
@@ -219,9 +223,8 @@ int resp_create(const struct resp_options *options, struct resp_door **ret_door)
 	}
 	d->parser.large = RESP_INLINE_MAX;
 	d->born_ns = d->now_ns = clock_ns();
-	/* closed ones keep their place until the loop has let go of them */
-	d->conn = mem_array(2ull * d->options.max_connections + ACCEPT_TURN,
-			    sizeof(*d->conn));
+	/* a place is free again when its connection is not counted any more */
+	d->conn = mem_array(d->options.max_connections, sizeof(*d->conn));
 	if (!d->conn)
 		goto fail;
 	r = peer_known();

@@ -172,11 +172,23 @@ static const struct {
 	[RESP_CMD_UNLINK] = { exec_del, KIND_OTHER },
 };
 
+/* Long words of an array are told by RESP_VALUE; a line's are not. */
+static bool too_long(const struct resp_parser *p)
+{
+	for (uint32_t i = 0; p->at > RESP_INLINE_MAX && i < p->n_args; i++)
+		if (p->arg[i].at != RESP_ARG_VALUE &&
+		    p->arg[i].len > RESP_INLINE_MAX)
+			return true;
+	return false;
+}
+
 /* What must be said instead of running it; true: it was said. */
 static bool refused(struct call *k)
 {
 	if (k->c->wrong) {
 		out_error(k->out, k->c->wrong);
+	} else if (too_long(k->p)) {
+		out_error(k->out, "ERR a word of the command is too long");
 	} else if (k->id == RESP_CMD_NONE) {
 		unknown_command(k);
 	} else if (!resp_command_takes(k->id, k->n)) {
@@ -196,6 +208,20 @@ static bool refused(struct call *k)
 	return true;
 }
 
+/* With its batch; one that had to wait, by itself. */
+static void count_time(struct conn *c, enum resp_kind kind)
+{
+	struct resp_door *d = c->door;
+
+	if (!c->began_ns) {
+		d->batch[kind]++;
+		return;
+	}
+	hist_add(&d->counts.time_ns[kind], clock_ns() - c->began_ns);
+	resp_count(c, DOOR_C_requests, 1);
+	c->began_ns = 0;
+}
+
 enum exec_result exec_command(struct conn *c, const struct resp_parser *p,
 			      const char *data)
 {
@@ -212,10 +238,13 @@ enum exec_result exec_command(struct conn *c, const struct resp_parser *p,
 		.n = p->n_args,
 	};
 
-	if (!refused(&k) && commands[k.id].run(&k) == EXEC_AGAIN)
+	if (!refused(&k) && commands[k.id].run(&k) == EXEC_AGAIN) {
+		if (!c->began_ns)
+			c->began_ns = d->now_ns;
 		return EXEC_AGAIN;
+	}
 	c->last = resp_commands[k.id].name;
 	c->commands++;
-	d->batch[commands[k.id].kind]++;
+	count_time(c, commands[k.id].kind);
 	return EXEC_DONE;
 }

@@ -42,6 +42,10 @@
 /* The Redis whose answers are meant: clients compare versions. */
 #define RESP_AS_REDIS "7.0.15"
 
+/* A connection's place in the door's table, within its ticket. */
+#define RESP_INDEX_BITS	     20
+#define RESP_CONNECTIONS_MAX ((1u << RESP_INDEX_BITS) - 1)
+
 /* Kinds of requests that are timed apart. */
 enum resp_kind { KIND_GET, KIND_SET, KIND_EXISTS, KIND_OTHER, RESP_KINDS };
 _Static_assert(RESP_KINDS <= DOOR_KINDS_MAX, "room for the kinds");
@@ -171,12 +175,14 @@ struct conn {
 	bool large;	 /* its last command carried a long value */
 	bool again;	 /* the command in hand goes on: it is parsed already */
 	bool value_due;	 /* the parser stands before a long value */
+	bool broken;	 /* a reply cannot be given: to be closed */
 	bool stranger;	 /* its user may not use the tenant */
 	bool queued;	 /* its value waits for others' to be complete */
 	uint32_t resume; /* where a command goes on that does so later */
-	uint64_t walk;	 /* FLUSHDB's */
-	uint32_t index;	 /* in the door's table */
-	uint64_t ticket; /* names it in grants: never used again */
+	uint64_t began_ns; /* of such a command; 0: none */
+	uint64_t walk;	   /* FLUSHDB's */
+	uint32_t index;	   /* in the door's table */
+	uint64_t ticket;   /* names it in grants: never used again */
 	uint64_t id, born_ns, step_ns, room_ns;
 	struct input *in;
 	struct fill *fill;   /* of the command in hand, the last first */
@@ -238,6 +244,7 @@ static inline void resp_count(const struct conn *c, enum door_counter which,
 int conn_open(struct resp_door *d, int fd);
 /* Ends it now; frees it when nobody uses it any more. */
 void conn_close(struct conn *c);
+void conn_refuse(struct conn *c); /* the same, and counted as refused */
 /* It made a step: its time begins again. busy: it is in the middle of
  * something. */
 void conn_step(struct conn *c, bool busy);

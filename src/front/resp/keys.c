@@ -11,6 +11,7 @@
 #include <time.h>
 #include "base/clock.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "front/resp/internal.h"
 #include "shm/layout.h"
 
@@ -77,6 +78,7 @@ uint64_t record_fill(const struct place *place, uint8_t *frame,
 {
 	uint64_t inline_bytes = value ? head->value_len : 0;
 
+	must(inline_bytes <= RESP_INLINE_MAX && name.len <= RESP_INLINE_MAX);
 	memcpy(frame, head, sizeof(*head));
 	memcpy(frame + sizeof(*head), name.text, name.len);
 	if (inline_bytes)

@@ -11,7 +11,7 @@ struct out {
 	size_t len, cap;
 	uint8_t protocol; /* 2 or 3 */
 	bool failed;
-	uint64_t errors; /* error replies, all in all */
+	uint64_t errors; /* error replies; the owner clears it */
 };
 
 void out_begin(struct out *o, uint8_t protocol);

@@ -20,6 +20,14 @@
 
 /* ---- replies -------------------------------------------------------------------- */
 
+static void out_gone(struct conn *c)
+{
+	c->door->out_bytes -= c->out_len;
+	free(c->out);
+	c->out = NULL;
+	c->out_len = 0;
+}
+
 static void on_out(void *ctx, const char *data, int64_t n)
 {
 	struct conn *c = ctx;
@@ -30,10 +38,7 @@ static void on_out(void *ctx, const char *data, int64_t n)
 		return;
 	}
 	resp_count(c, DOOR_C_sent_bytes, (uint64_t)n);
-	c->door->out_bytes -= c->out_len;
-	free(c->out);
-	c->out = NULL;
-	c->out_len = 0;
+	out_gone(c);
 	conn_step(c, true);
 	if (c->state == CONN_SEND)
 		send_next(c);
@@ -46,6 +51,7 @@ static int out_later(struct conn *c, const char *bytes, size_t len, bool more)
 {
 	struct resp_door *d = c->door;
 	struct iovec piece = { .iov_len = len };
+	int r;
 
 	must(!c->out);
 	if (d->out_bytes + len > RESP_OUT_ALL)
@@ -58,8 +64,10 @@ static int out_later(struct conn *c, const char *bytes, size_t len, bool more)
 	c->out_sent = 0;
 	d->out_bytes += len;
 	piece.iov_base = c->out;
-	return stream_send(c->stream, &piece, 1, more ? LOOP_MORE : 0, on_out,
-			   c);
+	r = stream_send(c->stream, &piece, 1, more ? LOOP_MORE : 0, on_out, c);
+	if (r < 0)
+		out_gone(c);
+	return r;
 }
 
 int send_out(struct conn *c, bool more)
@@ -110,7 +118,8 @@ void send_verified(struct resp_door *d, uint32_t pool,
 		   const struct local_part *part)
 {
 	*verified_at(d, part->loc) =
-		(struct verified){ .loc = part->loc | (uint64_t)pool << 40,
+		(struct verified){ .loc = part->loc | (uint64_t)pool
+							      << FRAME_LOC_BITS,
 				   .gen = part->gen,
 				   .at_ns = d->now_ns };
 }
@@ -120,8 +129,8 @@ static bool was_verified(struct conn *c, const struct local_part *part)
 	struct resp_door *d = c->door;
 	const struct verified *v = verified_at(d, part->loc);
 
-	return v->loc ==
-		       (part->loc | (uint64_t)c->tenant->pool->number << 40) &&
+	return v->loc == (part->loc | (uint64_t)c->tenant->pool->number
+					      << FRAME_LOC_BITS) &&
 	       v->gen == part->gen &&
 	       d->now_ns - v->at_ns < d->options.verify_ns;
 }
@@ -216,11 +225,15 @@ int send_begin(struct conn *c, const struct entry *e)
 		return 1;
 	}
 	out_bulk_head(&c->door->out, s->bytes);
-	c->state = CONN_SEND;
 	r = send_out(c, true);
-	if (r == 0 && !c->out_len)
+	if (r < 0) {
+		send_drop(c);
+		return r;
+	}
+	c->state = CONN_SEND;
+	if (!c->out_len)
 		send_next(c);
-	return r;
+	return 0;
 free_hash:
 	hash_stream_destroy(s->hash);
 free_it:

@@ -47,7 +47,7 @@ enum exec_result exec_get(struct call *k)
 	if (!find(k, 1, &e))
 		out_null(k->out);
 	else if (reply_value(k, &e) < 0)
-		k->c->closing = true; /* no memory to say so either */
+		k->c->broken = true;
 	return EXEC_DONE;
 }
 
@@ -63,13 +63,13 @@ enum exec_result exec_mget(struct call *k)
 		if (!find(k, c->resume, &e))
 			out_null(k->out);
 		else if (reply_value(k, &e) < 0)
-			c->closing = true;
-		if (c->closing)
+			c->broken = true;
+		if (c->broken)
 			return EXEC_DONE;
 		if (c->state == CONN_SEND)
 			return EXEC_AGAIN;
 		if (k->out->len >= RESP_OUT_MAX && send_out(c, false) < 0)
-			c->closing = true;
+			c->broken = true;
 		if (c->out_len)
 			return EXEC_AGAIN;
 	}
@@ -167,20 +167,20 @@ static int commit(struct call *k, struct name name, uint32_t arg,
 		head.bulk_sum = hash_stream_value(f->hash);
 		f->has_bulk = false;
 		r = local_seal(client, &f->bulk, f->bytes, head.bulk_sum);
-		send_verified(k->d, k->t->pool->number, &f->bulk);
 	}
 	if (r < 0) {
 		local_abandon(client, rec);
 		return r;
 	}
+	if (is_long)
+		send_verified(k->d, k->t->pool->number, &f->bulk);
+	else
+		resp_count(k->c, DOOR_C_value_copied_bytes, value.len);
+	resp_count(k->c, DOOR_C_value_received_bytes, head.value_len);
 	sum = record_fill(&place, rec->data, &head, name,
 			  is_long ? NULL : value.text);
 	k->t->expiring |= expire_ms != 0;
 	k->t->seen |= expire_ms != 0;
-	if (!is_long) {
-		resp_count(k->c, DOOR_C_value_received_bytes, value.len);
-		resp_count(k->c, DOOR_C_value_copied_bytes, value.len);
-	}
 	return local_seal(client, rec, record_bytes(name, value.len), sum);
 }
 

@@ -132,11 +132,10 @@ size_t value_skip(struct conn *c, size_t len)
 
 /* ---- receiving --------------------------------------------------------------------- */
 
-static void value_got(struct conn *c, struct fill *f, uint64_t n)
+static void value_got(struct fill *f, uint64_t n)
 {
 	hash_stream_add(f->hash, f->bulk.data + f->got, n);
 	f->got += n;
-	resp_count(c, DOOR_C_value_received_bytes, n);
 }
 
 static void on_piece(void *ctx, const char *data, int64_t n);
@@ -162,7 +161,7 @@ static bool receive(struct conn *c)
 		if (n <= 0)
 			break;
 		resp_count(c, DOOR_C_received_bytes, (uint64_t)n);
-		value_got(c, f, (uint64_t)n);
+		value_got(f, (uint64_t)n);
 	}
 	if (f->got == f->bytes)
 		return true;
@@ -183,7 +182,7 @@ static void on_piece(void *ctx, const char *data, int64_t n)
 		return;
 	}
 	resp_count(c, DOOR_C_received_bytes, (uint64_t)n);
-	value_got(c, c->fill, (uint64_t)n);
+	value_got(c->fill, (uint64_t)n);
 	if (c->fill->got == c->fill->bytes || receive(c))
 		conn_resume(c, CONN_TAIL);
 }
@@ -200,7 +199,7 @@ static void start(struct conn *c, struct fill *f)
 	memcpy(f->bulk.data, at, n);
 	memmove(at, at + n, have - n);
 	in->len -= n;
-	value_got(c, f, n);
+	value_got(f, n);
 	resp_count(c, DOOR_C_value_copied_bytes, n);
 	c->state = CONN_FILL;
 	if (f->got == f->bytes || receive(c))
@@ -278,7 +277,7 @@ void value_begin(struct conn *c)
 	struct fill *f;
 
 	if (!c->tenant) { /* nobody yet: not worth reading on */
-		conn_close(c);
+		conn_refuse(c);
 		return;
 	}
 	why = unwanted(c, p, c->in->buf + c->in->at);
