@@ -2,6 +2,7 @@
 #include "doors.h"
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/log.h"
@@ -9,10 +10,15 @@
 #include "listen.h"
 #include "pem.h"
 
-/* Texts of failures outlive the call: the report keeps pointers. */
-static void failed(struct report *report, const char *text, const char *why)
+/* The report keeps a pointer to the text. */
+static void failed(struct doors *d, struct report *report, const char *door,
+		   const char *why)
 {
-	log_error("%s: %s", text, why);
+	char *text = d->failure[d->n_failures % ARRAY_LEN(d->failure)];
+
+	d->n_failures++;
+	snprintf(text, sizeof(d->failure[0]), "%s: %s", door, why);
+	log_error("%s", text);
 	if (report->n_failures < REPORT_FAILURES_MAX)
 		report->failure[report->n_failures++] = text;
 }
@@ -118,8 +124,7 @@ static void open_resp(struct doors *d, const struct node_config *config,
 	int r = resp_tls(d, c, &why);
 
 	if (r < 0) {
-		failed(report, "resp: its certificate or key is of no use",
-		       why);
+		failed(d, report, "resp, certificate and key", why);
 		return;
 	}
 	o->tls = d->tls;
@@ -136,7 +141,7 @@ static void open_resp(struct doors *d, const struct node_config *config,
 	o->ctx = (void *)(uintptr_t)config;
 	r = resp_create(o, &d->resp);
 	if (r < 0)
-		failed(report, "resp: it cannot be opened", strerror(-r));
+		failed(d, report, "resp", strerror(-r));
 	else
 		report_door_add(report, resp_counts(d->resp));
 }
@@ -159,7 +164,7 @@ static void open_http(struct doors *d, const struct config_http *c,
 	if (r == 0)
 		r = http_create(o, &d->http);
 	if (r < 0)
-		failed(o->report, "http: it cannot be opened", strerror(-r));
+		failed(d, o->report, "http", strerror(-r));
 	free_texts(texts, ARRAY_LEN(texts));
 }
 
@@ -185,11 +190,13 @@ void doors_open(struct doors *d, const struct node_config *config,
 	if (resp_fd >= 0)
 		open_resp(d, config, &resp, report);
 	else if (!is_off(config->resp.listen))
-		failed(report, "resp: it does not listen", config->resp.listen);
+		failed(d, report, config->resp.listen,
+		       "no RESP there, the address could not be had");
 	if (http_fd >= 0)
 		open_http(d, &config->http, &http);
 	else if (!is_off(config->http.listen))
-		failed(report, "http: it does not listen", config->http.listen);
+		failed(d, report, config->http.listen,
+		       "no HTTP there, the address could not be had");
 }
 
 void doors_close(struct doors *d, struct report *report)

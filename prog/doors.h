@@ -15,6 +15,8 @@ struct doors {
 	struct resp_door *resp; /* NULL: there is none */
 	struct http *http;
 	struct stream_tls *tls;
+	char failure[2][128]; /* why a door is not there */
+	unsigned n_failures;
 };
 
 /* resp_fd, http_fd: listening, -1 none; they stay the caller's. Doors are added

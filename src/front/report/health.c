@@ -131,7 +131,7 @@ void health_judge(const struct health_facts *f, struct health *ret_health)
 	judge_restarts(f, h);
 	/* what the program says last: it has the most texts */
 	for (unsigned i = 0; i < f->n_failures; i++)
-		degraded(h, "A door does not listen: %s.", f->failure[i]);
+		degraded(h, "A door is not there: %s.", f->failure[i]);
 	if (f->uring_refused)
 		note(h, "The kernel refuses io_uring; epoll is used.");
 }

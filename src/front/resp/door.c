@@ -2,6 +2,7 @@
 /* The door itself: made and ended, accepting, ticks, time-outs. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,18 +122,40 @@ static bool scarce(const struct resp_door *d)
 	       d->out_bytes > RESP_OUT_ALL / 2;
 }
 
+/* A step out is a large piece; a slow peer that takes some of it stands not
+ * still. Asked before it is ended, not as it goes. */
+static bool takes_some(struct conn *c)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+	uint64_t before = c->acked;
+
+	if (c->state != CONN_SEND && !c->out_len)
+		return false;
+	if (getsockopt(stream_fd(c->stream), IPPROTO_TCP, TCP_INFO, &info,
+		       &len) < 0)
+		return false;
+	c->acked = info.tcpi_bytes_acked;
+	return c->acked != before;
+}
+
 static void end_stalled(struct resp_door *d)
 {
 	uint64_t limit = d->options.stall_ns;
 	struct conn *c = d->busy_first, *next;
+	bool crowded = scarce(d);
 
-	if (scarce(d))
+	if (crowded)
 		limit = MIN(limit, STALL_CROWDED_NS);
 	/* in the order of their last step */
 	for (; c && d->now_ns - c->step_ns > limit; c = next) {
 		next = c->busy_next;
 		if (!stalled(d, c, limit))
 			continue;
+		if (!crowded && takes_some(c)) {
+			conn_step(c, true);
+			continue;
+		}
 		resp_count(c, DOOR_C_stalled, 1);
 		conn_close(c);
 	}

@@ -184,6 +184,7 @@ struct conn {
 	uint32_t index;	   /* in the door's table */
 	uint64_t ticket;   /* names it in grants: never used again */
 	uint64_t id, born_ns, step_ns, room_ns;
+	uint64_t acked; /* bytes that the peer had taken when it was asked */
 	struct input *in;
 	struct fill *fill;   /* of the command in hand, the last first */
 	struct fill *awaits; /* the one that waits for a grant */
