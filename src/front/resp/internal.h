@@ -92,6 +92,11 @@ struct entry {
 };
 
 void place_of(struct name name, struct place *ret_place);
+enum place_which { PLACE_RECORD = 0, PLACE_BULK = 1 };
+/* For the store, and for the checksum. */
+uint64_t place_part(const struct resp_tenant *t, const struct place *p,
+		    enum place_which which);
+uint64_t place_seed(const struct place *p, enum place_which which);
 uint64_t now_realtime_ms(void);
 /* A name's entry, not expired (one that is goes). */
 bool entry_find(struct resp_tenant *t, struct name name, struct entry *ret);

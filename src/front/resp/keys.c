@@ -51,18 +51,18 @@ uint64_t now_realtime_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / NS_PER_MS;
 }
 
-static uint64_t part_of(const struct resp_tenant *t, const struct place *p,
-			unsigned bulk)
+uint64_t place_part(const struct resp_tenant *t, const struct place *p,
+		    enum place_which which)
 {
-	return frame_part(t->ns, (uint16_t)(p->group + bulk), 0);
+	return frame_part(t->ns, (uint16_t)(p->group + which), 0);
 }
 
-static uint64_t seed_of(const struct place *p, unsigned bulk)
+uint64_t place_seed(const struct place *p, enum place_which which)
 {
 	uint8_t key[32];
 
 	memcpy(key, p->key, sizeof(key));
-	return hash_part_seed(key, (uint16_t)(p->group + bulk), 0);
+	return hash_part_seed(key, (uint16_t)(p->group + which), 0);
 }
 
 /* ---- records ---------------------------------------------------------------- */
@@ -84,7 +84,7 @@ uint64_t record_fill(const struct place *place, uint8_t *frame,
 	if (inline_bytes)
 		memcpy(frame + sizeof(*head) + name.len, value, inline_bytes);
 	return hash_payload(frame, record_bytes(name, inline_bytes),
-			    seed_of(place, 0));
+			    place_seed(place, PLACE_RECORD));
 }
 
 /* The record in a part. Written here alone, but memory can rot: its lengths are
@@ -110,7 +110,7 @@ static bool record_read(struct resp_tenant *t, struct entry *e,
 	if (e->is_inline)
 		return true;
 	if (rest || !local_find(t->client, e->place.key,
-				part_of(t, &e->place, 1), &e->bulk))
+				place_part(t, &e->place, PLACE_BULK), &e->bulk))
 		return false;
 	e->value = (const char *)e->bulk.data;
 	return e->bulk.bytes == r->value_len && e->bulk.checksum == r->bulk_sum;
@@ -126,8 +126,8 @@ static bool entry_of(struct resp_tenant *t, struct name name, struct entry *e)
 	struct name have;
 
 	place_of(name, &e->place);
-	return local_find(t->client, e->place.key, part_of(t, &e->place, 0),
-			  &e->part) &&
+	return local_find(t->client, e->place.key,
+			  place_part(t, &e->place, PLACE_RECORD), &e->part) &&
 	       record_read(t, e, &have) && have.len == name.len &&
 	       memcmp(have.text, name.text, name.len) == 0;
 }
@@ -170,7 +170,8 @@ bool place_at(struct resp_tenant *t, uint32_t slab, uint32_t frame,
 
 bool entry_verify(struct resp_tenant *t, const struct entry *e)
 {
-	if (hash_payload(e->part.data, e->part.bytes, seed_of(&e->place, 0)) ==
+	if (hash_payload(e->part.data, e->part.bytes,
+			 place_seed(&e->place, PLACE_RECORD)) ==
 	    e->part.checksum)
 		return true;
 	local_bad(t->client, &e->part);
@@ -178,11 +179,11 @@ bool entry_verify(struct resp_tenant *t, const struct entry *e)
 }
 
 static void touch_part(struct resp_tenant *t, const struct place *p,
-		       unsigned bulk)
+		       enum place_which which)
 {
 	struct local_part part;
 
-	if (local_find(t->client, p->key, part_of(t, p, bulk), &part))
+	if (local_find(t->client, p->key, place_part(t, p, which), &part))
 		local_touch(t->client, &part);
 }
 
@@ -198,15 +199,15 @@ void entry_touch(struct resp_tenant *t, const struct entry *e)
 		return;
 	other.group = e->place.group == GROUP_BYTES ? GROUP_METADATA
 						    : GROUP_BYTES;
-	touch_part(t, &other, 0);
-	touch_part(t, &other, 1);
+	touch_part(t, &other, PLACE_RECORD);
+	touch_part(t, &other, PLACE_BULK);
 }
 
 /* The record first: without it the bulk is not found. */
 void place_remove(struct resp_tenant *t, const struct place *place)
 {
-	local_remove(t->client, place->key, part_of(t, place, 0));
-	local_remove(t->client, place->key, part_of(t, place, 1));
+	local_remove(t->client, place->key, place_part(t, place, PLACE_RECORD));
+	local_remove(t->client, place->key, place_part(t, place, PLACE_BULK));
 }
 
 bool entry_remove(struct resp_tenant *t, struct name name)

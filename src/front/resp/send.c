@@ -198,18 +198,14 @@ void send_next(struct conn *c)
 int send_begin(struct conn *c, const struct entry *e)
 {
 	struct sending *s = mem_alloc(sizeof(*s));
-	uint8_t key[32];
 	int r = -ENOMEM;
 
 	if (!s)
 		return r;
-	memcpy(key, e->place.key, sizeof(key));
 	r = was_verified(c, &e->bulk)
 		    ? 0
-		    : hash_stream_create(
-			      hash_part_seed(key,
-					     (uint16_t)(e->place.group + 1), 0),
-			      &s->hash);
+		    : hash_stream_create(place_seed(&e->place, PLACE_BULK),
+					 &s->hash);
 	if (r < 0)
 		goto free_it;
 	s->part = e->bulk;

@@ -206,11 +206,6 @@ static void start(struct conn *c, struct fill *f)
 		c->state = CONN_TAIL;
 }
 
-static uint64_t bulk_part(const struct conn *c, const struct place *p)
-{
-	return frame_part(c->tenant->ns, (uint16_t)(p->group + 1), 0);
-}
-
 static struct name name_of(const struct conn *c, const struct fill *f)
 {
 	const struct input *in = c->in;
@@ -234,16 +229,14 @@ static void ask(struct conn *c, struct fill *f)
 {
 	struct place place;
 	int64_t result;
-	uint8_t key[32];
 
 	f->asked = true;
 	c->door->fill_bytes += f->bytes;
 	place_of(name_of(c, f), &place);
-	memcpy(key, place.key, sizeof(key));
-	hash_stream_reset(f->hash,
-			  hash_part_seed(key, (uint16_t)(place.group + 1), 0));
-	if (local_grant(c->tenant->client, place.key, bulk_part(c, &place),
-			f->bytes, c->ticket, RESP_ROOM_NS, &result,
+	hash_stream_reset(f->hash, place_seed(&place, PLACE_BULK));
+	if (local_grant(c->tenant->client, place.key,
+			place_part(c->tenant, &place, PLACE_BULK), f->bytes,
+			c->ticket, RESP_ROOM_NS, &result,
 			&f->bulk) == STORE_LATER) {
 		c->awaits = f;
 		c->state = CONN_ROOM;
@@ -412,7 +405,7 @@ int value_record(struct conn *c, struct name name, uint32_t arg,
 		return record_taken(f, ret_part);
 	place_of(name, &place);
 	if (local_grant(c->tenant->client, place.key,
-			frame_part(c->tenant->ns, place.group, 0),
+			place_part(c->tenant, &place, PLACE_RECORD),
 			record_bytes(name, inline_bytes), c->ticket,
 			RESP_ROOM_NS, &result, ret_part) == STORE_ANSWERED)
 		return (int)result;
