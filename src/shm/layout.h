@@ -228,6 +228,7 @@ static inline uint32_t client_id_index(uint64_t id)
 #define CLIENT_SERVER 0xffffull
 /* slab_record.writer_uid of such slabs: no process of any user could write it. */
 #define UID_SERVER UINT32_MAX
+_Static_assert(CLIENT_SERVER >> 16 == 0, "no incarnation");
 static inline uint64_t client_id(uint64_t incarnation, uint32_t index)
 {
 	return incarnation << 16 | index;

@@ -49,8 +49,10 @@ static bool grant_refused(struct store_client *c, const struct ring_call *call,
 		answer_set(answer, OC_EXISTS);
 		return true;
 	}
+	if (c->granted < c->store->options.grants_per_client)
+		return false;
 	answer_set(answer, -EDQUOT);
-	return c->granted >= c->store->options.grants_per_client;
+	return true;
 }
 
 /* 0: answered, 1: no room now */

@@ -35,7 +35,8 @@ int local_client(struct store *s, struct pool *p,
 		 struct store_client **ret_client);
 
 /* A frame for `bytes`. STORE_ANSWERED: *ret_result is 0 and *ret_part filled,
- * or -errno (-ENOBUFS: no room). STORE_LATER: answered later, with seq. */
+ * or -errno (-ENOBUFS no room, -E2BIG, -ENOMEM). STORE_LATER: answered later,
+ * with seq. */
 enum store_result local_grant(struct store_client *c, const uint64_t key[4],
 			      uint64_t part, uint64_t bytes, uint64_t seq,
 			      uint64_t timeout_ns, int64_t *ret_result,

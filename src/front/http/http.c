@@ -32,7 +32,7 @@ static void conn_open(struct http *h, struct MHD_Connection *c, void **ret)
 {
 	const union MHD_ConnectionInfo *fd =
 		MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
-	struct conn *conn = mem_alloc(sizeof(*conn));
+	struct http_conn *conn = mem_alloc(sizeof(*conn));
 
 	http_count(h, DOOR_C_connections, 1);
 	http_count(h, DOOR_C_connections_now, 1);
@@ -46,7 +46,7 @@ static void conn_open(struct http *h, struct MHD_Connection *c, void **ret)
 	conn->next->prev = conn->prev->next = conn;
 }
 
-static void conn_close(struct http *h, struct conn *conn)
+static void conn_close(struct http *h, struct http_conn *conn)
 {
 	http_count(h, DOOR_C_connections_now, -1ull);
 	if (!conn)
@@ -72,7 +72,7 @@ static void on_completed(void *ctx, struct MHD_Connection *c, void **request,
 		c, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
 	const union MHD_ConnectionInfo *mine =
 		MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-	struct conn *conn = mine ? mine->socket_context : NULL;
+	struct http_conn *conn = mine ? mine->socket_context : NULL;
 
 	*request = NULL;
 	if (head)
@@ -89,7 +89,7 @@ static uint64_t end_stalled(struct http *h, uint64_t now_ns)
 {
 	uint64_t next = UINT64_MAX;
 
-	for (struct conn *c = h->conns.next; c != &h->conns; c = c->next) {
+	for (struct http_conn *c = h->conns.next; c != &h->conns; c = c->next) {
 		if (c->ended)
 			continue;
 		if (now_ns < c->since_ns + REQUEST_NS) {
@@ -168,21 +168,21 @@ static int check_library(const struct http_options *o)
 #define TLS_VERSIONS "NORMAL:-VERS-TLS1.0:-VERS-TLS1.1"
 
 /* The library wants texts that it could change. */
-struct tls {
+struct http_tls {
 	char *certificate, *key, *versions;
 	struct MHD_OptionItem item[4];
 };
 
-static void tls_fini(struct tls *t)
+static void tls_fini(struct http_tls *t)
 {
 	free(t->certificate);
 	free(t->key);
 	free(t->versions);
 }
 
-static int tls_init(struct tls *t, const struct http_options *o)
+static int tls_init(struct http_tls *t, const struct http_options *o)
 {
-	*t = (struct tls){ .item = { { MHD_OPTION_END, 0, NULL } } };
+	*t = (struct http_tls){ .item = { { MHD_OPTION_END, 0, NULL } } };
 	if (!o->certificate)
 		return 0;
 	t->certificate = mem_dup(o->certificate);
@@ -203,7 +203,7 @@ static int start(struct http *h)
 	const struct http_options *o = &h->options;
 	unsigned most = o->max_connections ? o->max_connections
 					   : CONNECTIONS_MAX;
-	CLEANUP(tls_fini) struct tls tls;
+	CLEANUP(tls_fini) struct http_tls tls;
 	CLEANUP(fd_close_at) int fd = -1;
 
 	if (tls_init(&tls, o) < 0)

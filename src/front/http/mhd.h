@@ -8,8 +8,8 @@
 #ifdef ONECOPY_MHD
 #include <microhttpd.h>
 
-struct conn {
-	struct conn *next, *prev;
+struct http_conn {
+	struct http_conn *next, *prev;
 	int fd;
 	uint64_t since_ns; /* it came, or its last answer was sent */
 	bool ended;
@@ -21,8 +21,8 @@ struct http {
 	uint8_t token[32];
 	struct MHD_Daemon *mhd;
 	int epoll_fd;
-	uint64_t run_ns;   /* when MHD_run() is due */
-	struct conn conns; /* head of a ring */
+	uint64_t run_ns;	/* when MHD_run() is due */
+	struct http_conn conns; /* head of a ring */
 	size_t unsent;
 	bool peers_known; /* front/peer.h works here */
 	bool starting;	  /* what the library says is worth a line */
