@@ -138,6 +138,7 @@ static void open_resp(struct doors *d, const struct node_config *config,
 	o->port = port_of(o->listen_fd);
 	o->quota = quota;
 	o->allowed = allowed;
+	o->anybody = c->without & CONFIG_WITHOUT_AUTH;
 	o->ctx = (void *)(uintptr_t)config;
 	r = resp_create(o, &d->resp);
 	if (r < 0)
@@ -160,6 +161,7 @@ static void open_http(struct doors *d, const struct config_http *c,
 			r = pem_load(paths[i], &texts[i]);
 	o->certificate = texts[0];
 	o->key = texts[1];
+	o->anybody = c->without & CONFIG_WITHOUT_AUTH;
 	o->token_sha256 = c->has_token ? c->token_sha256 : NULL;
 	if (r == 0)
 		r = http_create(o, &d->http);

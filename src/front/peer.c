@@ -107,24 +107,6 @@ int peer_uid(int fd, uint32_t *ret_uid)
 	return ask(sock, &q, ret_uid);
 }
 
-bool peer_is_loopback(int fd)
-{
-	static const uint8_t mapped[13] = { 0, 0, 0, 0,	   0,	 0,  0,
-					    0, 0, 0, 0xff, 0xff, 127 };
-	struct sockaddr_storage a = { 0 };
-	const struct sockaddr_in6 *six = (const void *)&a;
-	const struct sockaddr_in *four = (const void *)&a;
-	socklen_t len = sizeof(a);
-
-	if (getpeername(fd, (void *)&a, &len) < 0)
-		return false;
-	if (a.ss_family == AF_INET)
-		return ntohl(four->sin_addr.s_addr) >> 24 == 127;
-	return a.ss_family == AF_INET6 &&
-	       (IN6_IS_ADDR_LOOPBACK(&six->sin6_addr) ||
-		memcmp(&six->sin6_addr, mapped, sizeof(mapped)) == 0);
-}
-
 /* Does a failure say something about the kernel, or about this moment? */
 static int verdict(int r)
 {

@@ -19,7 +19,5 @@ int peer_uid(int fd, uint32_t *ret_uid);
  * 0 where sock_diag is not built in, or a filter refuses it; -errno: want of
  * memory or descriptors, which says nothing. */
 int peer_known(void);
-/* Is the peer on this machine? */
-bool peer_is_loopback(int fd);
 
 #endif

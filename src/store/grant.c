@@ -55,6 +55,12 @@ static bool grant_refused(struct store_client *c, const struct ring_call *call,
 	return true;
 }
 
+/* Rounding up to a class must not take what little room a pool has beside. */
+static uint64_t local_frame(const struct pool *p, uint64_t bytes)
+{
+	return bytes > p->quota / 8 ? shape_exact(bytes) : shape_small(bytes);
+}
+
 /* 0: answered, 1: no room now */
 static int grant_try(struct store_client *c, const struct ring_call *call,
 		     uint32_t want, struct ring_answer *answer)
@@ -73,7 +79,7 @@ static int grant_try(struct store_client *c, const struct ring_call *call,
 	if (r < 0)
 		return 0;
 	if (c->local)
-		frame_bytes = shape_small(frame_extent_bytes(call->extent));
+		frame_bytes = local_frame(p, frame_extent_bytes(call->extent));
 	else if (grant_refused(c, call, answer))
 		return 0;
 	r = room_find(c, frame_bytes, want, &item);

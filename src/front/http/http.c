@@ -284,9 +284,9 @@ int http_create(const struct http_options *options, struct http **ret_http)
 	if (r == 0)
 		r = peer_known();
 	h->peers_known = r > 0;
-	if (r == 0 && !options->token_sha256)
+	if (r == 0 && !options->token_sha256 && !options->anybody)
 		log_warn("http: the kernel does not tell users of connections "
-			 "over loopback: all of this machine may ask /v1");
+			 "over loopback: /v1 wants a token");
 	r = MIN(r, 0);
 	if (r == 0)
 		r = start(h);

@@ -38,6 +38,7 @@ struct http_options {
 	/* SHA-256 of the bearer token that all but / and /health/live and
 	 * /health/ready want; NULL: none is asked for. Copied. */
 	const uint8_t *token_sha256;
+	bool anybody; /* without a token, and told so by name: all may ask */
 	uint32_t max_connections; /* 0: 64; one address gets half of them */
 };
 

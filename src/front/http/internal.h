@@ -20,8 +20,7 @@ struct http_request {
 	const char *path;
 	const char *authorization, *tenant, *key;
 	/* the peer may see all tenants without a token: it is who runs the
-	 * node, or root; or the door listens elsewhere, and was told to do
-	 * without authentication */
+	 * node, or root; or the door was told to do without authentication */
 	bool trusted;
 };
 

@@ -135,12 +135,10 @@ static bool trusted(const struct http *h, struct MHD_Connection *c)
 		MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
 	uint32_t uid;
 
-	if (!h->peers_known)
+	if (h->options.anybody)
 		return true;
-	if (!info)
+	if (!h->peers_known || !info)
 		return false;
-	if (!peer_is_loopback(info->connect_fd))
-		return true;
 	return peer_uid(info->connect_fd, &uid) == 0 &&
 	       (uid == 0 || uid == geteuid());
 }

@@ -25,17 +25,19 @@ static void enter(struct conn *c, struct resp_tenant *t, const char *user)
 	resp_count(c, DOOR_C_connections_now, 1);
 }
 
-/* The same boundary as on the node's own socket. Peers elsewhere: who let the
- * door listen there without authentication said so by name. One whose user
- * cannot be looked up now (no descriptor is left) comes again. */
+/* The same boundary as on the node's own socket. Where the kernel does not tell
+ * users, nobody is let in without a password, unless that was said by name. One
+ * whose user cannot be looked up now (no descriptor is left) comes again. */
 static bool welcome(struct conn *c)
 {
 	const struct resp_options *o = &c->door->options;
 	int fd = stream_fd(c->stream), r;
 	uint32_t uid;
 
-	if (!o->allowed || !c->door->peers_known || !peer_is_loopback(fd))
+	if (!o->allowed || o->anybody)
 		return true;
+	if (!c->door->peers_known)
+		return false;
 	r = peer_uid(fd, &uid);
 	c->closing = r < 0;
 	return r == 0 && o->allowed(o->ctx, "default", uid);
@@ -47,10 +49,9 @@ void auth_begin(struct conn *c)
 
 	if (auth_needed(c->door))
 		return;
-	if (!welcome(c)) {
-		c->stranger = true;
+	c->stranger = !welcome(c);
+	if (c->stranger)
 		return;
-	}
 	if (tenant_open(c->door, "default", &t) < 0)
 		return;
 	c->tenant = t;
@@ -92,6 +93,15 @@ static const char *tenant_of(const struct resp_door *d, struct name user,
 	return NULL;
 }
 
+/* Names are not told: passwords get into their place by mistake. */
+static void log_failure(struct conn *c)
+{
+	struct conn_address a;
+
+	conn_addresses(c, &a);
+	resp_log(c->door, "wrong user or password from %s", a.peer);
+}
+
 /* False: there is a reply. */
 static bool login(struct call *k, struct name user, struct name password)
 {
@@ -108,6 +118,7 @@ static bool login(struct call *k, struct name user, struct name password)
 	tenant = tenant_of(k->d, user, password, &name);
 	if (!tenant) {
 		resp_count(k->c, DOOR_C_auth_failures, 1);
+		log_failure(k->c);
 		out_error(k->out, "WRONGPASS invalid username-password pair or "
 				  "user is disabled.");
 		return false;

@@ -457,6 +457,13 @@ int conn_open(struct resp_door *d, int fd)
 	resp_count(c, DOOR_C_connections, 1);
 	resp_count(c, DOOR_C_connections_now, 1);
 	begin_out(c);
+	if (c->stranger) { /* it would only take a place */
+		out_error(&d->out, RESP_STRANGER);
+		resp_count(c, DOOR_C_refused, 1);
+		resp_log(d, "a connection of a user who may not use tenant "
+			    "'default' was refused");
+		c->closing = true;
+	}
 	settle(c);
 	return 0;
 }

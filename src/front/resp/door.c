@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "base/fault.h"
@@ -15,9 +17,29 @@
 #include "front/resp/internal.h"
 
 #define ACCEPT_TURN 64u
+#define LOG_LINES   10u /* a second */
+/* Descriptors kept for clients of the library, for HTTP, for slabs. */
+#define FDS_KEPT 128
 /* Who stands still gets no longer than this while others wait for room, or when
  * memory for what is half done runs short. */
 #define STALL_CROWDED_NS (1 * NS_PER_S)
+
+void resp_log(struct resp_door *d, const char *fmt, ...)
+{
+	uint64_t second = d->now_ns / NS_PER_S;
+	char text[256];
+	va_list args;
+
+	if (second != d->log_second)
+		d->log_lines = 0;
+	d->log_second = second;
+	if (d->log_lines++ >= LOG_LINES)
+		return;
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	log_warn("resp: %s", text);
+}
 
 /* ---- accepting ------------------------------------------------------------------ */
 
@@ -31,6 +53,8 @@ static void refuse_one(struct resp_door *d, int fd)
 		errno = 0;
 	close(fd);
 	door_count(&d->counts, DOOR_NO_TENANT, DOOR_C_refused, 1);
+	resp_log(d, "connection refused: %u are open, %u may be", d->n_conns,
+		 d->options.max_connections);
 }
 
 static void on_listen(void *ctx, int fd, unsigned events)
@@ -52,7 +76,8 @@ static void on_listen(void *ctx, int fd, unsigned events)
 		}
 		if (sock < 0)
 			return;
-		if (d->n_conns >= d->options.max_connections)
+		if (d->n_conns >= d->options.max_connections ||
+		    sock >= d->fd_end)
 			refuse_one(d, sock);
 		else if (conn_open(d, sock) < 0)
 			door_count(&d->counts, DOOR_NO_TENANT, DOOR_C_refused,
@@ -139,14 +164,58 @@ static bool takes_some(struct conn *c)
 	return c->acked != before;
 }
 
+static void log_ended(struct conn *c)
+{
+	struct conn_address a;
+
+	conn_addresses(c, &a);
+	resp_log(c->door,
+		 "%s was ended: it stood still, or was too slow while "
+		 "others wait",
+		 a.peer);
+}
+
+/* While others wait for room, who fills a frame does so at a pace: a byte now and
+ * then would hold it for ever. */
+static bool too_slow(const struct resp_door *d, struct conn *c)
+{
+	uint64_t got = c->fill ? c->fill->got : 0;
+
+	if (c->state != CONN_FILL || c->pace_fill != c->fill ||
+	    got - c->pace_got >= RESP_PIECE) {
+		c->pace_fill = c->state == CONN_FILL ? c->fill : NULL;
+		c->pace_got = got;
+		c->pace_ns = d->now_ns;
+		return false;
+	}
+	return d->now_ns - c->pace_ns > STALL_CROWDED_NS;
+}
+
+static void end_slow(struct resp_door *d)
+{
+	struct conn *c = d->busy_first, *next;
+
+	for (; c; c = next) {
+		next = c->busy_next;
+		if (!too_slow(d, c))
+			continue;
+		resp_count(c, DOOR_C_stalled, 1);
+		log_ended(c);
+		conn_close(c);
+	}
+}
+
 static void end_stalled(struct resp_door *d)
 {
 	uint64_t limit = d->options.stall_ns;
-	struct conn *c = d->busy_first, *next;
+	struct conn *c, *next;
 	bool crowded = scarce(d);
 
 	if (crowded)
 		limit = MIN(limit, STALL_CROWDED_NS);
+	if (crowded)
+		end_slow(d);
+	c = d->busy_first;
 	/* in the order of their last step */
 	for (; c && d->now_ns - c->step_ns > limit; c = next) {
 		next = c->busy_next;
@@ -157,6 +226,7 @@ static void end_stalled(struct resp_door *d)
 			continue;
 		}
 		resp_count(c, DOOR_C_stalled, 1);
+		log_ended(c);
 		conn_close(c);
 	}
 }
@@ -229,6 +299,22 @@ static void keep_options(struct resp_door *d, const struct resp_options *o)
 	d->options.password_sha256 = d->password_sha256;
 }
 
+/* The first number that is not for peers. */
+static int descriptors(const struct resp_door *d)
+{
+	struct rlimit limit = { .rlim_cur = 1024 };
+	uint64_t end;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	end = MIN((uint64_t)limit.rlim_cur, (uint64_t)INT32_MAX);
+	end -= MIN(end / 2, (uint64_t)FDS_KEPT);
+	if (d->options.max_connections > end)
+		log_warn("resp: descriptors for about %llu connections, "
+			 "max_connections is %u (see LimitNOFILE, ulimit -n)",
+			 (unsigned long long)end, d->options.max_connections);
+	return (int)end;
+}
+
 int resp_create(const struct resp_options *options, struct resp_door **ret_door)
 {
 	static const char *const kinds[RESP_KINDS] = { "get", "set", "exists",
@@ -246,6 +332,7 @@ int resp_create(const struct resp_options *options, struct resp_door **ret_door)
 	}
 	d->parser.large = RESP_INLINE_MAX;
 	d->born_ns = d->now_ns = clock_ns();
+	d->fd_end = descriptors(d);
 	/* a place is free again when its connection is not counted any more */
 	d->conn = mem_array(d->options.max_connections, sizeof(*d->conn));
 	if (!d->conn)
@@ -254,10 +341,11 @@ int resp_create(const struct resp_options *options, struct resp_door **ret_door)
 	if (r < 0)
 		goto fail;
 	d->peers_known = r > 0;
-	if (!auth_needed(d) && d->options.allowed && !d->peers_known)
+	if (!auth_needed(d) && d->options.allowed && !d->options.anybody &&
+	    !d->peers_known)
 		log_warn("resp: the kernel does not tell users of connections "
-			 "over loopback: all of this machine may use tenant "
-			 "'default'");
+			 "over loopback: nobody is let in without a password; "
+			 "resp.without: [authentication] lets everybody in");
 	r = loop_add(d->options.loop, options->listen_fd, LOOP_IN, on_listen,
 		     d);
 	if (r < 0)

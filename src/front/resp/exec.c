@@ -196,12 +196,9 @@ static bool refused(struct call *k)
 			   "ERR wrong number of arguments for '%s' command",
 			   resp_commands[k->id].name);
 	} else if (!k->t && !(resp_commands[k->id].flags & RESP_NO_AUTH)) {
-		out_error(k->out,
-			  k->c->stranger
-				  ? "NOAUTH this user may not use tenant "
-				    "'default': see tenants, uids and "
-				    "resp.users in onecopy.yaml(5)"
-				  : "NOAUTH Authentication required.");
+		out_error(k->out, k->c->stranger
+					  ? RESP_STRANGER
+					  : "NOAUTH Authentication required.");
 	} else {
 		return false;
 	}

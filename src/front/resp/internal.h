@@ -56,6 +56,7 @@ struct resp_tenant {
 	uint32_t ns;
 	/* the sweep for expired names: where it stands, and whether a name
 	 * with an expiry was seen since it began */
+	uint64_t fill_bytes; /* of values that are being received */
 	uint64_t sweep;
 	bool expiring, seen;
 };
@@ -189,6 +190,9 @@ struct conn {
 	uint32_t index;	   /* in the door's table */
 	uint64_t ticket;   /* names it in grants: never used again */
 	uint64_t id, born_ns, step_ns, room_ns;
+	/* how far the value was when its pace was looked at */
+	const struct fill *pace_fill;
+	uint64_t pace_got, pace_ns;
 	uint64_t acked; /* bytes that the peer had taken when it was asked */
 	struct input *in;
 	struct fill *fill;   /* of the command in hand, the last first */
@@ -230,6 +234,9 @@ struct resp_door {
 	uint32_t batch[RESP_KINDS]; /* how many, by kind */
 	struct resp_parser parser;
 	bool accepting;
+	int fd_end; /* descriptors from this number on are kept for others */
+	uint64_t log_second;
+	uint32_t log_lines;
 	bool peers_known; /* front/peer.h works here */
 	struct verified verified[1u << RESP_VERIFIED_BITS];
 	uint8_t password_sha256[32];
@@ -246,6 +253,12 @@ static inline void resp_count(const struct conn *c, enum door_counter which,
 		   n);
 }
 
+#define RESP_STRANGER                                                       \
+	"NOAUTH this user may not use tenant 'default': see tenants, uids " \
+	"and resp.users in onecopy.yaml(5)"
+
+/* door.c: a line of the log about what peers do; ten a second at most. */
+void resp_log(struct resp_door *d, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* conn.c */
 int conn_open(struct resp_door *d, int fd);
 /* Ends it now; frees it when nobody uses it any more. */

@@ -53,6 +53,8 @@ struct resp_options {
 	/* Without authentication, a peer on this machine is known by its user
 	 * (front/peer.h): may that use the tenant? NULL: all may. */
 	bool (*allowed)(void *ctx, const char *tenant, uint32_t uid);
+	/* without authentication, and told so by name: all peers may */
+	bool anybody;
 	void *ctx; /* of both */
 };
 

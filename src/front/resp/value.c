@@ -43,8 +43,10 @@ static struct fill *fill_add(struct conn *c, uint32_t arg)
 
 static void fill_free(struct conn *c, struct fill *f)
 {
-	if (f->asked)
+	if (f->asked) {
 		c->door->fill_bytes -= f->bytes;
+		c->tenant->fill_bytes -= f->bytes;
+	}
 	hash_stream_destroy(f->hash);
 	free(f);
 }
@@ -87,7 +89,9 @@ static uint64_t value_max(const struct conn *c)
 {
 	const struct pool *p = c->tenant->pool;
 
-	return MIN(p->quota, shared_load64(&p->m->header.max_frame));
+	uint64_t most = MIN(p->quota, shared_load64(&p->m->header.max_frame));
+
+	return most - MIN(most, PAGE_BYTES); /* its record wants a page */
 }
 
 /* Why this value is not wanted; NULL: it is. */
@@ -232,6 +236,7 @@ static void ask(struct conn *c, struct fill *f)
 
 	f->asked = true;
 	c->door->fill_bytes += f->bytes;
+	c->tenant->fill_bytes += f->bytes;
 	place_of(name_of(c, f), &place);
 	hash_stream_reset(f->hash, place_seed(&place, PLACE_BULK));
 	if (local_grant(c->tenant->client, place.key,
@@ -247,14 +252,19 @@ static void ask(struct conn *c, struct fill *f)
 	}
 }
 
-/* An MSET's own earlier values are no reason for it to wait. */
+/* Half of the node's memory, and of the tenant's, may be under way. An MSET's own
+ * earlier values are no reason for it to wait. */
 static bool crowded(const struct conn *c, uint64_t bytes)
 {
-	uint64_t others = c->door->fill_bytes;
+	const struct pool *p = c->tenant->pool;
+	uint64_t others = c->door->fill_bytes, ours = c->tenant->fill_bytes;
 
-	for (const struct fill *f = c->fill; f; f = f->next)
+	for (const struct fill *f = c->fill; f; f = f->next) {
 		others -= f->asked ? f->bytes : 0;
-	return others && others + bytes > c->tenant->pool->budget->limit / 2;
+		ours -= f->asked ? f->bytes : 0;
+	}
+	return (others && others + bytes > p->budget->limit / 2) ||
+	       (ours && ours + bytes > p->quota / 2);
 }
 
 /* May it pass by others in the queue? */
@@ -319,6 +329,7 @@ static void queue_pass(struct resp_door *d, bool only_small)
 			continue;
 		if (d->now_ns - c->room_ns > RESP_ROOM_NS) {
 			dequeue(c);
+			pool_count(c->tenant->pool, POOL_C_refused, 1);
 			refuse(c, c->fill, RESP_NO_ROOM);
 			go_on(c);
 		} else if (!crowded(c, c->fill->bytes)) {
