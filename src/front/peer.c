@@ -83,8 +83,11 @@ static int ask(int sock, const struct question *q, uint32_t *ret_uid)
 	if (answer.head.nlmsg_type != SOCK_DIAG_BY_FAMILY ||
 	    answer.head.nlmsg_len < NLMSG_LENGTH(sizeof(*msg)))
 		return -EPROTO;
-	/* one that was closed, and waits, has no user any more */
-	if (msg->idiag_inode == 0)
+	/* one that was closed, and waits, has no user any more; where it is gone
+	 * altogether the kernel names a listener on its port */
+	if (msg->idiag_inode == 0 ||
+	    msg->id.idiag_sport != q->req.id.idiag_sport ||
+	    msg->id.idiag_dport != q->req.id.idiag_dport)
 		return -ENOENT;
 	*ret_uid = msg->idiag_uid;
 	return 0;

@@ -290,7 +290,14 @@ int64_t local_pin(struct store_client *c, const struct local_part *part)
 
 void local_unpin(struct store_client *c, int64_t slot)
 {
+	shared_u64 *high = &c->segment->header.overflow_high;
+	uint64_t top = shared_load64(high);
+
 	pin_clear(&c->segment->slots[slot]);
+	/* who looks at pins looks at all below this */
+	while (top && !shared_load64(&c->segment->slots[top - 1]))
+		top--;
+	shared_store64(high, top);
 	c->overflow_hint = MIN(c->overflow_hint, (uint32_t)slot);
 	c->store->retry = true;
 }

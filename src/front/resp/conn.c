@@ -45,6 +45,9 @@ void conn_step(struct conn *c, bool busy)
 {
 	struct resp_door *d = c->door;
 
+	/* nobody has one time for everything, from its beginning */
+	if (!c->tenant && c->busy)
+		return;
 	c->step_ns = d->now_ns;
 	if (c->busy && d->busy_last == c && busy)
 		return;
@@ -60,11 +63,18 @@ void conn_step(struct conn *c, bool busy)
 
 /* ---- what is left over --------------------------------------------------------- */
 
+/* What its memory is counted in: those who have not said who they are cannot use
+ * up what others need. */
+static uint64_t *account(struct conn *c)
+{
+	return c->in->nobody ? &c->door->nobody_bytes : &c->door->input_bytes;
+}
+
 static void input_free(struct conn *c)
 {
 	if (!c->in)
 		return;
-	c->door->input_bytes -= c->in->cap;
+	*account(c) -= c->in->cap + sizeof(*c->in);
 	free(c->in->buf);
 	free(c->in);
 	c->in = NULL;
@@ -72,7 +82,6 @@ static void input_free(struct conn *c)
 
 static bool input_room(struct conn *c, size_t more)
 {
-	struct resp_door *d = c->door;
 	struct input *in = c->in;
 	uint64_t need = in->len - in->at + more;
 	uint32_t cap = (uint32_t)round_up_pow2(MAX(need, INPUT_LEAST));
@@ -86,12 +95,13 @@ static bool input_room(struct conn *c, size_t more)
 	if (in->len + more <= in->cap)
 		return true;
 	if (need > (c->tenant ? 2 * RESP_COMMAND_MAX : RESP_NOBODY_MAX) ||
-	    d->input_bytes + cap - in->cap > RESP_INPUT_ALL)
+	    *account(c) + cap - in->cap >
+		    (in->nobody ? RESP_NOBODY_ALL : RESP_INPUT_ALL))
 		return false;
 	grown = mem_grow(in->buf, cap, 1);
 	if (!grown)
 		return false;
-	d->input_bytes += cap - in->cap;
+	*account(c) += cap - in->cap;
 	in->buf = grown;
 	in->cap = cap;
 	return true;
@@ -107,6 +117,8 @@ static bool input_keep(struct conn *c, const struct resp_parser *p,
 		c->in = mem_alloc(sizeof(*c->in));
 		if (!c->in)
 			return false;
+		c->in->nobody = !c->tenant;
+		*account(c) += sizeof(*c->in);
 		memcpy(&c->in->parser, p ? p : &c->door->parser,
 		       offsetof(struct resp_parser, arg) +
 			       (p ? p->n_args : 0) * sizeof(p->arg[0]));
@@ -152,6 +164,8 @@ void conn_close(struct conn *c)
 		d->n_queued--;
 	if (c->state == CONN_WALK)
 		d->n_walking--;
+	if (c->state == CONN_TURN)
+		turn_leave(c);
 	c->queued = false;
 	c->state = CONN_ENDED;
 	busy_remove(c);
@@ -306,14 +320,15 @@ static void settle(struct conn *c)
 	}
 	if (c->state == CONN_OPEN && c->closing)
 		goto close;
-	if (c->state == CONN_ROOM || c->state == CONN_WALK)
+	if (c->state == CONN_ROOM || c->state == CONN_WALK ||
+	    c->state == CONN_TURN)
 		conn_step(c, true);
 	if (c->state != CONN_OPEN && c->state != CONN_TAIL &&
 	    c->state != CONN_SKIP)
 		return;
 	if (c->in && c->in->at == c->in->len && !c->again)
 		input_free(c);
-	conn_step(c, c->in || c->state != CONN_OPEN);
+	conn_step(c, c->in || c->state != CONN_OPEN || !c->tenant);
 	if (c->receiving)
 		return;
 	/* a long value's first bytes are copied: let there be few of them */

@@ -137,7 +137,7 @@ static bool stalled(const struct resp_door *d, const struct conn *c,
 		    uint64_t limit)
 {
 	return c->state != CONN_ROOM && c->state != CONN_WALK &&
-	       d->now_ns - c->step_ns > limit;
+	       c->state != CONN_TURN && d->now_ns - c->step_ns > limit;
 }
 
 static bool scarce(const struct resp_door *d)
@@ -149,7 +149,7 @@ static bool scarce(const struct resp_door *d)
 
 /* A step out is a large piece; a slow peer that takes some of it stands not
  * still. Asked before it is ended, not as it goes. */
-static bool takes_some(struct conn *c)
+static bool takes_some(struct conn *c, uint64_t least)
 {
 	struct tcp_info info = { 0 };
 	socklen_t len = sizeof(info);
@@ -161,7 +161,7 @@ static bool takes_some(struct conn *c)
 		       &len) < 0)
 		return false;
 	c->acked = info.tcpi_bytes_acked;
-	return c->acked != before;
+	return c->acked - before >= least;
 }
 
 static void log_ended(struct conn *c)
@@ -182,7 +182,7 @@ static bool too_slow(const struct resp_door *d, struct conn *c)
 	uint64_t got = c->fill ? c->fill->got : 0;
 
 	if (c->state != CONN_FILL || c->pace_fill != c->fill ||
-	    got - c->pace_got >= RESP_PIECE) {
+	    got - c->pace_got >= RESP_SLOW) {
 		c->pace_fill = c->state == CONN_FILL ? c->fill : NULL;
 		c->pace_got = got;
 		c->pace_ns = d->now_ns;
@@ -221,7 +221,7 @@ static void end_stalled(struct resp_door *d)
 		next = c->busy_next;
 		if (!stalled(d, c, limit))
 			continue;
-		if (!crowded && takes_some(c)) {
+		if (takes_some(c, crowded ? RESP_SLOW : 1)) {
 			conn_step(c, true);
 			continue;
 		}
@@ -333,6 +333,7 @@ int resp_create(const struct resp_options *options, struct resp_door **ret_door)
 	d->parser.large = RESP_INLINE_MAX;
 	d->born_ns = d->now_ns = clock_ns();
 	d->fd_end = descriptors(d);
+	turn_init(d);
 	/* a place is free again when its connection is not counted any more */
 	d->conn = mem_array(d->options.max_connections, sizeof(*d->conn));
 	if (!d->conn)
@@ -370,9 +371,12 @@ void resp_destroy(struct resp_door *d)
 		if (d->conn[i])
 			conn_close(d->conn[i]);
 	/* the kernel gives back what it has of theirs */
-	while (d->n_conns && loop_run(d->options.loop, NS_PER_MS) >= 0)
+	while ((d->n_conns || d->soon_busy) &&
+	       loop_run(d->options.loop, NS_PER_MS) >= 0)
 		free_dead(d);
 	free_dead(d);
+	if (d->n_conns) /* the loop has failed, and will end them later */
+		return;
 	out_fini(&d->out);
 	free(d->conn);
 	free(d);

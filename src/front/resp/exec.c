@@ -135,21 +135,22 @@ enum exec_result exec_command_info(struct call *k)
 static const struct {
 	exec_fn run;
 	enum resp_kind kind;
+	bool heavy; /* turn.c */
 } commands[RESP_CMD_END] = {
 	[RESP_CMD_AUTH] = { exec_auth, KIND_OTHER },
-	[RESP_CMD_CLIENT] = { exec_client, KIND_OTHER },
-	[RESP_CMD_COMMAND] = { exec_command_info, KIND_OTHER },
-	[RESP_CMD_CONFIG] = { exec_config, KIND_OTHER },
+	[RESP_CMD_CLIENT] = { exec_client, KIND_OTHER, true },
+	[RESP_CMD_COMMAND] = { exec_command_info, KIND_OTHER, true },
+	[RESP_CMD_CONFIG] = { exec_config, KIND_OTHER, true },
 	[RESP_CMD_DBSIZE] = { exec_dbsize, KIND_OTHER },
 	[RESP_CMD_DEL] = { exec_del, KIND_OTHER },
 	[RESP_CMD_ECHO] = { exec_echo, KIND_OTHER },
 	[RESP_CMD_EXISTS] = { exec_exists, KIND_EXISTS },
 	[RESP_CMD_EXPIRE] = { exec_expire, KIND_OTHER },
-	[RESP_CMD_FLUSHALL] = { exec_flush, KIND_OTHER },
-	[RESP_CMD_FLUSHDB] = { exec_flush, KIND_OTHER },
+	[RESP_CMD_FLUSHALL] = { exec_flush, KIND_OTHER, true },
+	[RESP_CMD_FLUSHDB] = { exec_flush, KIND_OTHER, true },
 	[RESP_CMD_GET] = { exec_get, KIND_GET },
 	[RESP_CMD_HELLO] = { exec_hello, KIND_OTHER },
-	[RESP_CMD_INFO] = { exec_info, KIND_OTHER },
+	[RESP_CMD_INFO] = { exec_info, KIND_OTHER, true },
 	[RESP_CMD_MEMORY] = { exec_memory, KIND_OTHER },
 	[RESP_CMD_MGET] = { exec_mget, KIND_GET },
 	[RESP_CMD_MSET] = { exec_mset, KIND_SET },
@@ -159,8 +160,8 @@ static const struct {
 	[RESP_CMD_PSETEX] = { exec_setex, KIND_SET },
 	[RESP_CMD_PTTL] = { exec_ttl, KIND_OTHER },
 	[RESP_CMD_QUIT] = { exec_quit, KIND_OTHER },
-	[RESP_CMD_RESET] = { exec_reset, KIND_OTHER },
-	[RESP_CMD_SCAN] = { exec_scan, KIND_OTHER },
+	[RESP_CMD_RESET] = { exec_reset, KIND_OTHER, true },
+	[RESP_CMD_SCAN] = { exec_scan, KIND_OTHER, true },
 	[RESP_CMD_SELECT] = { exec_select, KIND_OTHER },
 	[RESP_CMD_SET] = { exec_set, KIND_SET },
 	[RESP_CMD_SETEX] = { exec_setex, KIND_SET },
@@ -235,7 +236,8 @@ enum exec_result exec_command(struct conn *c, const struct resp_parser *p,
 		.n = p->n_args,
 	};
 
-	if (!refused(&k) && commands[k.id].run(&k) == EXEC_AGAIN) {
+	if (!refused(&k) && ((commands[k.id].heavy && !turn_take(c)) ||
+			     commands[k.id].run(&k) == EXEC_AGAIN)) {
 		if (!c->began_ns)
 			c->began_ns = d->now_ns;
 		return EXEC_AGAIN;

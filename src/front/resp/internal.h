@@ -29,13 +29,16 @@
  * others have their turn. */
 #define RESP_PIECE (128u << 10)
 #define RESP_TURN  (1u << 20)
+/* Bytes a second that a peer must take, or give, while others wait for room. */
+#define RESP_SLOW (64u << 10)
 /* Replies that wait for the socket, beyond which no command is taken. */
 #define RESP_OUT_MAX (256u << 10)
 /* All connections together: halves of commands, replies that wait. */
 #define RESP_INPUT_ALL (64ull << 20)
 #define RESP_OUT_ALL   (256ull << 20)
 /* Half a command of somebody who is not authenticated. */
-#define RESP_NOBODY_MAX (64u << 10)
+#define RESP_NOBODY_MAX (2u << 10)
+#define RESP_NOBODY_ALL (16ull << 20)
 /* How long a SET waits for room. */
 #define RESP_ROOM_NS (5 * NS_PER_S)
 
@@ -152,6 +155,7 @@ struct sending {
 
 /* What has come of commands that are not done. */
 struct input {
+	bool nobody; /* it is counted as one's */
 	char *buf;
 	uint32_t at, len, cap; /* commands begin at `at`; bytes end at `len` */
 	struct resp_parser parser;
@@ -164,6 +168,7 @@ enum conn_state {
 	CONN_SKIP,  /* a value comes that nobody wants */
 	CONN_TAIL,  /* the two bytes behind a value come */
 	CONN_SEND,  /* a value goes out */
+	CONN_TURN,  /* a heavy command waits for its turn */
 	CONN_WALK,  /* FLUSHDB: goes on in the next tick */
 	CONN_ENDED, /* closed: to be freed */
 };
@@ -173,6 +178,7 @@ struct conn {
 	struct stream *stream;
 	struct resp_tenant *tenant;	    /* NULL: not authenticated */
 	struct conn *busy_next, *busy_prev; /* in the order of their steps */
+	struct conn *turn_next;
 	bool busy;
 	uint8_t state; /* enum conn_state */
 	uint8_t protocol;
@@ -227,12 +233,17 @@ struct resp_door {
 	uint32_t n_queued, n_walking;
 	uint64_t ids;
 	uint64_t now_ns, born_ns;
+	uint64_t nobody_bytes;	    /* the same, of those without a tenant */
 	uint64_t input_bytes;	    /* of all struct input */
 	uint64_t out_bytes;	    /* of all conn.out */
 	uint64_t fill_bytes;	    /* of values that have asked for frames */
 	struct out out;		    /* replies of the commands in hand */
 	uint32_t batch[RESP_KINDS]; /* how many, by kind */
 	struct resp_parser parser;
+	/* Heavy commands: one in a turn of the loop, of all connections. */
+	struct conn *turn_first, *turn_last;
+	struct loop_op soon;
+	bool soon_busy, heavy_ran;
 	bool accepting;
 	int fd_end; /* descriptors from this number on are kept for others */
 	uint64_t log_second;
@@ -263,6 +274,11 @@ void resp_log(struct resp_door *d, const char *fmt, ...) PRINTF_LIKE(2, 3);
 int conn_open(struct resp_door *d, int fd);
 /* Ends it now; frees it when nobody uses it any more. */
 void conn_close(struct conn *c);
+/* turn.c: may it run a heavy command now? False: its state is TURN, it is
+ * resumed when it may. */
+bool turn_take(struct conn *c);
+void turn_leave(struct conn *c); /* it ends while it waits */
+void turn_init(struct resp_door *d);
 void conn_refuse(struct conn *c); /* the same, and counted as refused */
 /* It made a step: its time begins again. busy: it is in the middle of
  * something. */

@@ -12,6 +12,9 @@
 
 /* Frames looked at at a time; most of them are free, which is seen quickly. */
 #define SCAN_FRAMES_LEAST 8192u /* by one SCAN at least */
+#define SCAN_FRAMES_MOST  16384u
+#define SCAN_STEPS	  (1u << 20) /* of comparing with the pattern, about */
+#define SCAN_PATTERN_MAX  1024u
 #define SCAN_COUNT_MAX	  10000
 #define SCAN_BYTES	  (256u << 10) /* of names, about: they may be long */
 #define FLUSH_FRAMES	  32768u       /* in one tick */
@@ -75,7 +78,10 @@ static bool scan_option(struct call *k, uint32_t i, struct scan *s)
 	} else if (word_is(word, "match")) {
 		s->match = value;
 		s->has_match = true;
-		return true;
+		if (value.len <= SCAN_PATTERN_MAX)
+			return true;
+		out_error(k->out, "ERR the pattern is too long");
+		return false;
 	} else if (word_is(word, "type")) {
 		s->none = !word_is(value, "string");
 		return true;
@@ -109,17 +115,21 @@ static bool scan_options(struct call *k, struct scan *s)
 /* The names in `names`; their number. */
 static uint32_t scan_names(struct call *k, struct scan *s, struct out *names)
 {
-	uint32_t left = MAX((uint32_t)s->count * 8, SCAN_FRAMES_LEAST);
+	uint32_t left = MIN(MAX((uint32_t)s->count * 8, SCAN_FRAMES_LEAST),
+			    SCAN_FRAMES_MOST);
 	uint32_t n = 0, slab, frame;
+	uint64_t steps = 0;
 
 	while (n < (uint32_t)s->count && left-- && names->len < SCAN_BYTES &&
-	       walk_next(k->t, &s->walk, &slab, &frame)) {
+	       steps < SCAN_STEPS && walk_next(k->t, &s->walk, &slab, &frame)) {
 		struct name name;
 		struct entry e;
 
 		if (!entry_at(k->t, slab, frame, &name, &e) ||
 		    entry_expired(&e) || s->none)
 			continue;
+		if (s->has_match)
+			steps += (s->match.len + 1ull) * (name.len + 1ull);
 		if (s->has_match && !glob_match(s->match.text, s->match.len,
 						name.text, name.len))
 			continue;
