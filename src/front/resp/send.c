@@ -174,7 +174,8 @@ static void on_sent(void *ctx, const char *data, int64_t n)
 	conn_resume(c, CONN_OPEN);
 }
 
-void send_next(struct conn *c)
+/* -EBADMSG: it was the last, and the sum is wrong. */
+static int send_piece(struct conn *c)
 {
 	struct sending *s = c->sending;
 	struct iovec pieces[2];
@@ -183,15 +184,19 @@ void send_next(struct conn *c)
 	conn_step(c, true);
 	if (s->hashed == s->sent && !hash_piece(c)) {
 		local_bad(c->tenant->client, &s->part);
-		conn_close(c);
-		return;
+		return -EBADMSG;
 	}
 	last = s->hashed == s->bytes;
 	pieces[0] =
 		(struct iovec){ s->part.data + s->sent, s->hashed - s->sent };
 	pieces[1] = (struct iovec){ (char *)(uintptr_t) "\r\n", 2 };
-	if (stream_send(c->stream, pieces, last ? 2 : 1, last ? 0 : LOOP_MORE,
-			on_sent, c) < 0)
+	return stream_send(c->stream, pieces, last ? 2 : 1,
+			   last ? 0 : LOOP_MORE, on_sent, c);
+}
+
+void send_next(struct conn *c)
+{
+	if (send_piece(c) < 0)
 		conn_close(c);
 }
 
@@ -222,13 +227,14 @@ int send_begin(struct conn *c, const struct entry *e)
 	}
 	out_bulk_head(&c->door->out, s->bytes);
 	r = send_out(c, true);
+	/* not closed from here: the command that asks is still at work */
+	if (r == 0 && !c->out_len)
+		r = send_piece(c);
 	if (r < 0) {
 		send_drop(c);
 		return r;
 	}
 	c->state = CONN_SEND;
-	if (!c->out_len)
-		send_next(c);
 	return 0;
 free_hash:
 	hash_stream_destroy(s->hash);
