@@ -13,6 +13,7 @@
 #define LONG	 300000
 #define LONGER	 3000000
 #define KEYS_MAX 4
+#define MIXED	 SHORT, LONG, LONG, SHORT
 
 static const char *key(unsigned i)
 {
@@ -23,6 +24,12 @@ static const char *key(unsigned i)
 
 /* ---- every fault of an exchange */
 
+enum {
+	WRITES = 1, /* values of seed 2 */
+	FRESH = 2,  /* each time on a node that nobody has used */
+	PARTS = 4,  /* the request comes in two: the door keeps the first */
+};
+
 struct step {
 	const char *name;
 	unsigned n; /* keys, with values of these lengths and seed 1 */
@@ -30,8 +37,7 @@ struct step {
 	void (*ask)(const struct step *s, struct text *request);
 	void (*want)(const struct step *s, struct text *reply); /* or this: */
 	const char *holds;
-	bool writes; /* values of seed 2 */
-	bool fresh;  /* each time on a node that nobody has used */
+	unsigned how;
 };
 
 static void ask_mset(const struct step *s, unsigned seed, struct text *t)
@@ -135,38 +141,27 @@ static void values(const struct step *s, struct text *t)
 }
 
 static const struct step steps[] = {
-	{ "SET, first", 1, { SHORT }, set, ok, NULL, true, true },
-	{ "SET of a long value, first", 1, { LONG }, set, ok, NULL, true, true },
-	{ "SET", 1, { SHORT }, set, ok, NULL, true, false },
-	{ "SET of a long value", 1, { LONG }, set, ok, NULL, true, false },
-	{ "SET of a longer one", 1, { LONGER }, set, ok, NULL, true, false },
-	{ "GET", 1, { SHORT }, get, value, NULL, false, false },
-	{ "GET of a long value", 1, { LONG }, get, value, NULL, false, false },
-	{ "GET of a longer one", 1, { LONGER }, get, value, NULL, false, false },
-	{ "MSET", 4, { SHORT, LONG, LONG, SHORT }, mset, ok, NULL, true, false },
-	{ "MGET",
-	  4,
-	  { SHORT, LONG, LONG, SHORT },
-	  mget,
-	  values,
-	  NULL,
-	  false,
-	  false },
-	{ "SETEX", 1, { SHORT }, setex, ok, NULL, true, false },
-	{ "SETEX of a long value", 1, { LONG }, setex, ok, NULL, true, false },
-	{ "EXPIRE", 1, { SHORT }, expire, one, NULL, false, false },
-	{ "EXPIRE of a long value",
-	  1,
-	  { LONG },
-	  expire,
-	  one,
-	  NULL,
-	  false,
-	  false },
-	{ "SCAN", 1, { SHORT }, scan, NULL, "k0", false, false },
-	{ "FLUSHDB", 2, { SHORT, LONG }, flush, ok, NULL, false, false },
-	{ "INFO", 1, { SHORT }, info, NULL, "redis_version", false, false },
-	{ "CLIENT LIST", 1, { SHORT }, list, NULL, "cmd=", false, false },
+	{ "SET, first", 1, { SHORT }, set, ok, NULL, WRITES | FRESH },
+	{ "SET long, first", 1, { LONG }, set, ok, NULL, WRITES | FRESH },
+	{ "SET", 1, { SHORT }, set, ok, NULL, WRITES },
+	{ "SET long", 1, { LONG }, set, ok, NULL, WRITES },
+	{ "SET longer", 1, { LONGER }, set, ok, NULL, WRITES },
+	{ "GET", 1, { SHORT }, get, value, NULL, 0 },
+	{ "GET long", 1, { LONG }, get, value, NULL, 0 },
+	{ "GET longer", 1, { LONGER }, get, value, NULL, 0 },
+	{ "GET in parts", 1, { LONGER }, get, value, NULL, PARTS },
+	{ "MSET", 4, { MIXED }, mset, ok, NULL, WRITES },
+	{ "MSET in parts", 4, { MIXED }, mset, ok, NULL, WRITES | PARTS },
+	{ "MGET", 4, { MIXED }, mget, values, NULL, 0 },
+	{ "MGET in parts", 4, { MIXED }, mget, values, NULL, PARTS },
+	{ "SETEX", 1, { SHORT }, setex, ok, NULL, WRITES },
+	{ "SETEX long", 1, { LONG }, setex, ok, NULL, WRITES },
+	{ "EXPIRE", 1, { SHORT }, expire, one, NULL, 0 },
+	{ "EXPIRE long", 1, { LONG }, expire, one, NULL, 0 },
+	{ "SCAN", 1, { SHORT }, scan, NULL, "k0", 0 },
+	{ "FLUSHDB", 2, { SHORT, LONG }, flush, ok, NULL, 0 },
+	{ "INFO", 1, { SHORT }, info, NULL, "redis_version", 0 },
+	{ "CLIENT LIST", 1, { SHORT }, list, NULL, "cmd=", 0 },
 };
 
 /* Old, new or gone, and nothing else; new together or not at all. */
@@ -179,7 +174,7 @@ static void check_keys(struct counter *n, const struct step *s)
 
 		text_words(&ask, 2, "GET", key(i));
 		CHECK_INT(counter_ask(n, &ask, &t), ==, SAID_REPLY);
-		if (s->writes && text_is_value(&t, 2, s->bytes[i]))
+		if ((s->how & WRITES) && text_is_value(&t, 2, s->bytes[i]))
 			written++;
 		else if (t.n != 5 || memcmp(t.at, "$-1\r\n", 5) != 0)
 			CHECK(text_is_value(&t, 1, s->bytes[i]));
@@ -193,7 +188,7 @@ static void prepare(struct counter *n, const struct step *s)
 {
 	struct text t = { 0 };
 
-	if (s->fresh)
+	if (s->how & FRESH)
 		return;
 	ask_mset(s, 1, &t);
 	counter_ask_ok(n, &t, "+OK\r\n");
@@ -212,6 +207,18 @@ static void check_reply(const struct step *s, const struct caller *c)
 	CHECK_INT(c->whole, ==, want.n);
 	CHECK_MEM(c->in, want.at, want.n);
 	text_free(&want);
+}
+
+/* So much that it is no command yet, and time for the door to take it. */
+static size_t part_of(struct caller *c, const struct text *ask)
+{
+	size_t put = 0;
+
+	for (unsigned i = 0; i < 5; i++) {
+		put += caller_put(c, ask->at + put, 10 - put);
+		counter_turn(c->n);
+	}
+	return put;
 }
 
 /* One exchange whose nth point fails. True: there was no such point. */
@@ -234,6 +241,8 @@ static bool walk_one(struct counter *n, const struct step *s, uint64_t nth,
 		fault_arm(FAULT_ALL, nth, true);
 	}
 	c.got = c.whole = c.put = 0;
+	if (s->how & PARTS)
+		c.put = part_of(&c, &ask);
 	said = caller_wait(&c, &ask, sticky ? 20 : IDLE_TURNS);
 	if (sticky && said == SAID_NOTHING) { /* until the failing ends */
 		fault_arm(FAULT_ALL, 0, false);
@@ -273,7 +282,7 @@ static bool walk_checked(struct counter *n, const struct step *s,
 	check_keys(n, s);
 	counter_check_serves(n);
 	counter_check_quiet(n);
-	if (s->fresh)
+	if (s->how & FRESH)
 		again(n, backend);
 	return over;
 }
