@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <sys/ioctl.h>
 #include <termios.h>
+#include "tests/prog/respc.h"
 #include "tests/prog/run.h"
 #include "tests/test.h"
 
@@ -271,6 +272,38 @@ TEST(no_terminal_no_screen)
 	fclose(in);
 	run_end(node, SIGTERM);
 	run_clean();
+}
+
+/* Windows cut the end: what is watched is above it. */
+TEST(what_is_watched_comes_first)
+{
+	static const char *const order[] = {
+		HOME "node", "  used_bytes ", "\r\ntenants",
+		"\r\ndoors", "requests/s",    "\r\ntimes of requests",
+		"p99",	     " set ",
+	};
+	struct live n;
+	struct respc *c;
+	struct terminal t;
+	char *at, *end;
+
+	RESPC_NODE(&n, NULL, "--dram", "64M");
+	c = respc_open(respc_port(&n));
+	respc_set(c, "key", 1, 100);
+	t = terminal_open(n.socket, 24, 80);
+	at = terminal_until(&t, 0, HOME);
+	end = terminal_until(&t, (size_t)(at - t.text), "\033[J");
+	*end = '\0';
+	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
+		at = strstr(at, order[i]);
+		if (!at)
+			FAIL("%s is not where it belongs", order[i]);
+	}
+	*end = '\033';
+	CHECK_INT(terminal_end(&t, SIGINT), ==, 0);
+	free(t.text);
+	respc_close(c);
+	live_stop(&n);
 }
 
 /* Moments and rates are written for people; JSON keeps the numbers. */
