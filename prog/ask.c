@@ -12,21 +12,32 @@
 #define ASK_TIMEOUT_NS (5 * NS_PER_S)
 #define ASK_COLUMNS    24u
 
-int ask_connect(const char *socket, oc_client **ret_client)
+int ask_try(const char *socket, uint64_t timeout_ns, oc_client **ret_client,
+	    char error[ASK_ERROR])
 {
 	struct oc_client_options options = {
 		.size = sizeof(options),
 		.socket = socket,
 		.name = "onecopy",
 		.read_only = true,
-		.timeout_ns = ASK_TIMEOUT_NS,
+		.timeout_ns = timeout_ns,
 	};
-	char error[256] = "";
-	int r = oc_client_connect(&options, ret_client, error);
+	int r;
+
+	error[0] = '\0';
+	r = oc_client_connect(&options, ret_client, error);
+	if (r && !error[0])
+		snprintf(error, ASK_ERROR, "%s", oc_strerror(r));
+	return r;
+}
+
+int ask_connect(const char *socket, oc_client **ret_client)
+{
+	char error[ASK_ERROR];
+	int r = ask_try(socket, ASK_TIMEOUT_NS, ret_client, error);
 
 	if (r)
-		fprintf(stderr, "onecopy: %s\n",
-			error[0] ? error : oc_strerror(r));
+		fprintf(stderr, "onecopy: %s\n", error);
 	return r;
 }
 

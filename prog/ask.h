@@ -8,8 +8,13 @@
 
 #include "onecopy/onecopy.h"
 
+#define ASK_ERROR 256
+
 /* socket NULL: the default. Says on stderr what is wrong. */
 int ask_connect(const char *socket, oc_client **ret_client);
+/* The same in silence: `error` gets the text. */
+int ask_try(const char *socket, uint64_t timeout_ns, oc_client **ret_client,
+	    char error[ASK_ERROR]);
 /* oc_inspect() and its JSON. Does not say anything: -errno or a positive
  * answer, -EPROTO for text that is no JSON. */
 int ask_json(oc_client *c, const char *what, const char *args,

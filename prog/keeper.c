@@ -82,6 +82,16 @@ static int refuse_second(struct keeper *k)
 	return PROG_REFUSED;
 }
 
+/* Without XDG_RUNTIME_DIR the place is /run, which is root's. */
+static int refuse_place(const struct keeper *k, int error)
+{
+	fprintf(stderr,
+		"onecopy serve: cannot open %s: %s; choose a place of your own "
+		"with --socket\n",
+		k->lock_path, strerror(error));
+	return PROG_REFUSED;
+}
+
 /* Who stopped between our open and our lock has unlinked the file: then the
  * lock is on nothing, and a third node could lock a new file. */
 static bool lock_is_at_path(const struct keeper *k)
@@ -98,8 +108,7 @@ static int open_lock(struct keeper *k)
 		k->lock = open(k->lock_path,
 			       O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 		if (k->lock < 0)
-			return fail(PROG_REFUSED, "cannot open", k->lock_path,
-				    errno);
+			return refuse_place(k, errno);
 		if (flock(k->lock, LOCK_EX | LOCK_NB) < 0) {
 			int r = refuse_second(k);
 

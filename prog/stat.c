@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -15,6 +16,8 @@
 #include "stop.h"
 
 #define STAT_INTERVAL_S 2u
+/* For another node to answer, at each look: Ctrl-C waits as long. */
+#define STAT_RETRY_NS (1 * NS_PER_S)
 
 struct stat_flags {
 	const struct command *command;
@@ -28,6 +31,14 @@ struct stat_flags {
 struct stat_last {
 	json_t *root;
 	uint64_t ns;
+};
+
+/* What is looked at. Nodes may follow each other on one socket. */
+struct stat_node {
+	char path[108];	    /* of struct sockaddr_un */
+	oc_client *client;  /* NULL: it has ended, no other is there yet */
+	struct stat socket; /* the file, just before the connection */
+	bool said;	    /* that it has ended */
 };
 
 static const struct cli_option stat_options[] = {
@@ -78,15 +89,71 @@ static int stat_fallback(const struct stat_flags *f, FILE *out, oc_client *c,
 	return r;
 }
 
-static int stat_once(const struct stat_flags *f, FILE *out, oc_client *c,
+/* ---- one node after another -------------------------------------------------- */
+
+static void stat_socket(const struct stat_node *n, struct stat *ret_socket)
+{
+	if (stat(n->path, ret_socket) < 0)
+		*ret_socket = (struct stat){ 0 };
+}
+
+/* The change time too: numbers of files are used again. */
+static bool stat_moved(const struct stat_node *n)
+{
+	struct stat now;
+
+	stat_socket(n, &now);
+	return now.st_ino && (now.st_ino != n->socket.st_ino ||
+			      now.st_dev != n->socket.st_dev ||
+			      now.st_ctim.tv_sec != n->socket.st_ctim.tv_sec ||
+			      now.st_ctim.tv_nsec != n->socket.st_ctim.tv_nsec);
+}
+
+/* Lets go of the memory of a node that has ended, and of its figures: the next
+ * one's are no later ones of them. Then another one, if it is there. */
+static int stat_follow(struct stat_node *n, struct stat_last *last,
+		       char error[ASK_ERROR])
+{
+	int r;
+
+	oc_client_close(n->client);
+	n->client = NULL;
+	json_decref(last->root);
+	last->root = NULL;
+	stat_socket(n, &n->socket);
+	r = ask_try(n->path, STAT_RETRY_NS, &n->client, error);
+	if (r == 0)
+		n->said = false;
+	return r;
+}
+
+static int stat_say_ended(const struct stat_flags *f, FILE *out,
+			  struct stat_node *n, const char *error)
+{
+	if (f->screen)
+		fprintf(out, "the node has ended; waiting for one\n%s\n",
+			error);
+	else if (!n->said)
+		cli_fail(f->command, 0, "the node has ended; waiting for one");
+	n->said = true;
+	return PROG_OK;
+}
+
+static int stat_once(const struct stat_flags *f, FILE *out, struct stat_node *n,
 		     struct stat_last *last)
 {
 	uint64_t now_ns = clock_ns();
+	char error[ASK_ERROR];
 	json_t *now = NULL;
-	int r = ask_json(c, "stat", NULL, &now);
+	int r = n->client ? ask_json(n->client, "stat", NULL, &now) : -ENOTCONN;
 
+	if (r && f->watch && (r == -ENOTCONN || stat_moved(n))) {
+		if (stat_follow(n, last, error))
+			return stat_say_ended(f, out, n, error);
+		r = ask_json(n->client, "stat", NULL, &now);
+	}
 	if (r)
-		return stat_fallback(f, out, c, r);
+		return stat_fallback(f, out, n->client, r);
 	if (f->json)
 		r = stat_json(now);
 	else
@@ -115,7 +182,7 @@ static int stat_draw(const struct stat_page *page)
 	return screen_draw(page->text, page->bytes) < 0 ? PROG_SYSTEM : PROG_OK;
 }
 
-static int stat_page_make(const struct stat_flags *f, oc_client *c,
+static int stat_page_make(const struct stat_flags *f, struct stat_node *n,
 			  struct stat_last *last, struct stat_page *page)
 {
 	FILE *out;
@@ -126,7 +193,7 @@ static int stat_page_make(const struct stat_flags *f, oc_client *c,
 	out = open_memstream(&page->text, &page->bytes);
 	if (!out)
 		return PROG_SYSTEM;
-	r = stat_once(f, out, c, last);
+	r = stat_once(f, out, n, last);
 	if (fclose(out) != 0)
 		return PROG_SYSTEM;
 	return r ? r : stat_draw(page);
@@ -152,18 +219,18 @@ static int stat_wait(const struct stat_flags *f, const struct stat_page *page)
 	return r;
 }
 
-static int stat_look(const struct stat_flags *f, oc_client *c,
+static int stat_look(const struct stat_flags *f, struct stat_node *n,
 		     struct stat_last *last, struct stat_page *page)
 {
-	return f->screen ? stat_page_make(f, c, last, page)
-			 : stat_once(f, stdout, c, last);
+	return f->screen ? stat_page_make(f, n, last, page)
+			 : stat_once(f, stdout, n, last);
 }
 
-static int stat_loop(const struct stat_flags *f, oc_client *c)
+static int stat_loop(const struct stat_flags *f, struct stat_node *n)
 {
 	struct stat_last last = { .ns = clock_ns() };
 	struct stat_page page = { 0 };
-	int r = stat_look(f, c, &last, &page);
+	int r = stat_look(f, n, &last, &page);
 
 	while (f->watch && r == 0 && !stat_stopped(f)) {
 		r = stat_wait(f, &page);
@@ -171,7 +238,7 @@ static int stat_loop(const struct stat_flags *f, oc_client *c)
 			break;
 		if (!f->json && !f->screen)
 			printf("\n");
-		r = stat_look(f, c, &last, &page);
+		r = stat_look(f, n, &last, &page);
 	}
 	json_decref(last.root);
 	free(page.text);
@@ -192,10 +259,22 @@ static int stat_words(struct stat_flags *f, const struct cli *c)
 	return 0;
 }
 
+/* The default socket is chosen once: a node elsewhere is not the next one. */
+static int stat_open(const struct stat_flags *f, struct stat_node *n)
+{
+	int r = f->socket ? text_copy(n->path, sizeof(n->path), f->socket)
+			  : oc_default_socket(n->path, sizeof(n->path));
+
+	if (r)
+		n->path[0] = '\0'; /* the client says what is wrong */
+	stat_socket(n, &n->socket);
+	return ask_connect(r ? f->socket : n->path, &n->client);
+}
+
 static int stat_run(const struct command *self, int argc, char **argv)
 {
 	struct stat_flags f = { .command = self, .seconds = STAT_INTERVAL_S };
-	oc_client *client;
+	struct stat_node node = { 0 };
 	struct cli c;
 	int id, r;
 
@@ -214,15 +293,15 @@ static int stat_run(const struct command *self, int argc, char **argv)
 	if (r)
 		return r;
 	stop_catch();
-	r = ask_connect(f.socket, &client);
+	r = stat_open(&f, &node);
 	if (r)
 		return exit_of(r);
 	f.screen = f.watch && !f.json && isatty(STDOUT_FILENO);
 	if (f.screen)
 		screen_open();
-	r = stat_loop(&f, client);
+	r = stat_loop(&f, &node);
 	screen_close();
-	oc_client_close(client);
+	oc_client_close(node.client);
 	return r;
 }
 

@@ -37,6 +37,16 @@ static void stat_rate(const char *name, double rate, char *text, size_t cap)
 		snprintf(text, cap, "%.1f/s", rate);
 }
 
+/* With a look before: levels that are not 0 and counters that have grown. */
+static bool stat_counts(const char *name, const json_t *now, const json_t *last)
+{
+	uint64_t value = ask_u64(now, name);
+
+	if (!last)
+		return true;
+	return stat_has_rate(name) ? value != ask_u64(last, name) : value != 0;
+}
+
 static void stat_print_counters(FILE *out, const json_t *now,
 				const json_t *last, double seconds)
 {
@@ -46,6 +56,8 @@ static void stat_print_counters(FILE *out, const json_t *now,
 	char text[64], rate[64];
 
 	json_object_foreach(counters, name, value) {
+		if (!stat_counts(name, counters, before))
+			continue;
 		ask_value(name, value, text, sizeof(text));
 		rate[0] = '\0';
 		if (seconds > 0 && stat_has_rate(name)) {
@@ -138,20 +150,58 @@ static const char *stat_name(const char *name)
 	return name;
 }
 
+static void stat_print_member(FILE *out, const char *name, const json_t *value)
+{
+	char text[128];
+
+	if (!stat_date(name, value, text, sizeof(text)))
+		ask_value(name, value, text, sizeof(text));
+	if (strcmp(text, "-") != 0)
+		fprintf(out, "  %-18s %s\n", stat_name(name), text);
+}
+
 static void stat_print_object(FILE *out, const char *title,
 			      const json_t *object)
 {
 	const char *name;
 	json_t *value;
-	char text[128];
 
 	fprintf(out, "%s\n", title);
-	json_object_foreach((json_t *)(uintptr_t)object, name, value) {
-		if (!stat_date(name, value, text, sizeof(text)))
-			ask_value(name, value, text, sizeof(text));
-		if (strcmp(text, "-") != 0)
-			fprintf(out, "  %-18s %s\n", stat_name(name), text);
-	}
+	json_object_foreach((json_t *)(uintptr_t)object, name, value)
+		stat_print_member(out, name, value);
+}
+
+/* What of the node is watched; the rest of it comes after the tiers, so that a
+ * window of 24 lines has room for tenants and doors. */
+static const char *const stat_watched[] = { "tenant", "used_bytes",
+					    "limit_bytes", "server_pid",
+					    "server_start_ms" };
+
+static bool stat_is_watched(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(stat_watched); i++)
+		if (strcmp(stat_watched[i], name) == 0)
+			return true;
+	return false;
+}
+
+static void stat_print_node(FILE *out, const json_t *node)
+{
+	fprintf(out, "node\n");
+	for (size_t i = 0; i < ARRAY_LEN(stat_watched); i++)
+		stat_print_member(out, stat_watched[i],
+				  json_object_get(node, stat_watched[i]));
+}
+
+static void stat_print_rest(FILE *out, const json_t *node)
+{
+	const char *name;
+	json_t *value;
+
+	fprintf(out, "about the node\n");
+	json_object_foreach((json_t *)(uintptr_t)node, name, value)
+		if (!stat_is_watched(name))
+			stat_print_member(out, name, value);
 }
 
 /* Seconds that rates are taken over; 0: not known. */
@@ -182,25 +232,36 @@ static double stat_door_seconds(const json_t *now, const json_t *last,
 	return stat_seconds_since(ask_u64(node, "server_start_ms"), last, ns);
 }
 
-void stat_print(FILE *out, const json_t *now, const json_t *last, uint64_t ns)
+static void stat_print_tables(FILE *out, const json_t *now,
+			      const char *const *names, size_t n)
 {
-	static const char *const tables[] = { "tiers", "tenants", "shapes",
-					      "namespaces", "clients" };
-	double seconds = stat_seconds(now, last, ns);
-
-	stat_print_object(out, "node", json_object_get(now, "node"));
-	for (size_t i = 0; i < ARRAY_LEN(tables); i++) {
-		json_t *rows = json_object_get(now, tables[i]);
+	for (size_t i = 0; i < n; i++) {
+		json_t *rows = json_object_get(now, names[i]);
 
 		if (json_array_size(rows) == 0)
 			continue;
-		fprintf(out, "%s\n", tables[i]);
+		fprintf(out, "%s\n", names[i]);
 		ask_table(out, rows);
 	}
+}
+
+/* What is watched first comes first: windows cut the end. */
+void stat_print(FILE *out, const json_t *now, const json_t *last, uint64_t ns)
+{
+	static const char *const tables[] = { "tenants", "tiers", "shapes",
+					      "namespaces", "clients" };
+	const json_t *node = json_object_get(now, "node");
+	double seconds = stat_seconds(now, last, ns);
+
+	stat_print_node(out, node);
+	stat_print_tables(out, now, tables, 1);
 	stat_print_doors(out, now, last, stat_door_seconds(now, last, ns));
+	stat_print_tables(out, now, tables + 1, 1);
+	stat_print_rest(out, node);
+	stat_print_tables(out, now, tables + 2, ARRAY_LEN(tables) - 2);
 	stat_print_moves(out, now);
 	fprintf(out, "counters%s\n",
-		last	      ? ", and since the last look"
+		last	      ? " that grew since the last look, and levels"
 		: seconds > 0 ? ", and since the start"
 			      : "");
 	stat_print_counters(out, now, last, seconds);

@@ -77,6 +77,19 @@ TEST(no_node_is_said)
 	run_clean();
 }
 
+TEST(a_place_that_cannot_be_had)
+{
+	char path[128];
+	struct run r;
+
+	snprintf(path, sizeof(path), "%s/none/node.sock", run_dir());
+	r = RUN("serve", "--socket", path);
+	CHECK_INT(r.status, ==, 4);
+	CHECK(strstr(r.err, "with --socket\n") != NULL);
+	run_free(&r);
+	run_clean();
+}
+
 TEST(a_trace_that_cannot_be_used)
 {
 	char path[108];

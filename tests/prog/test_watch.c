@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <sys/ioctl.h>
 #include <termios.h>
+#include "tests/prog/respc.h"
 #include "tests/prog/run.h"
 #include "tests/test.h"
 
@@ -225,19 +226,54 @@ TEST(stopped_and_continued)
 	run_clean();
 }
 
-/* What shared memory still says is shown, and why, on the page itself. */
-TEST(the_node_ends)
+static bool maps_a_pool(pid_t pid)
 {
-	char socket[108];
+	char path[64], line[512];
+	bool found = false;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+	f = fopen(path, "re");
+	CHECK(f);
+	while (fgets(line, sizeof(line), f))
+		found |= strstr(line, "/memfd:") != NULL;
+	fclose(f);
+	return found;
+}
+
+static size_t seen(const struct terminal *t, const char *at, const char *text)
+{
+	return (size_t)(at - t->text) + strlen(text);
+}
+
+/* Its memory is let go, and whoever comes next on the socket is shown. */
+TEST(another_node_follows)
+{
+	static const char ended[] = HOME "the node has ended; waiting for one";
+	char socket[108], *at;
 	pid_t node = run_node("64M", socket);
 	struct terminal t = terminal_open(socket, 24, 80);
-	size_t from = 0;
+	size_t from;
 
-	next_page(&t, &from);
+	at = terminal_until(&t, 0, "64 MiB");
+	CHECK(maps_a_pool(t.pid));
 	run_end(node, SIGTERM);
-	terminal_until(&t, from, HOME "the server does not answer");
+	at = terminal_until(&t, seen(&t, at, "64 MiB"), ended);
+	CHECK(!maps_a_pool(t.pid));
+	/* it goes on waiting */
+	at = terminal_until(&t, seen(&t, at, ended), ended);
+	from = seen(&t, at, ended);
+	node = run_node("32M", socket);
+	at = terminal_until(&t, from, "32 MiB");
+	/* killed, its socket stays and leads nowhere */
+	run_end(node, SIGKILL);
+	at = terminal_until(&t, seen(&t, at, "32 MiB"), ended);
+	from = seen(&t, at, ended);
+	node = run_node("48M", socket);
+	terminal_until(&t, from, "48 MiB");
 	CHECK_INT(terminal_end(&t, SIGINT), ==, 0);
 	free(t.text);
+	run_end(node, SIGTERM);
 	run_clean();
 }
 
@@ -271,6 +307,38 @@ TEST(no_terminal_no_screen)
 	fclose(in);
 	run_end(node, SIGTERM);
 	run_clean();
+}
+
+/* Windows cut the end: what is watched is above it. */
+TEST(what_is_watched_comes_first)
+{
+	static const char *const order[] = {
+		HOME "node", "  used_bytes ", "\r\ntenants",
+		"\r\ndoors", "requests/s",    "\r\ntimes of requests",
+		"p99",	     " set ",
+	};
+	struct live n;
+	struct respc *c;
+	struct terminal t;
+	char *at, *end;
+
+	RESPC_NODE(&n, NULL, "--dram", "64M");
+	c = respc_open(respc_port(&n));
+	respc_set(c, "key", 1, 100);
+	t = terminal_open(n.socket, 24, 80);
+	at = terminal_until(&t, 0, HOME);
+	end = terminal_until(&t, (size_t)(at - t.text), "\033[J");
+	*end = '\0';
+	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
+		at = strstr(at, order[i]);
+		if (!at)
+			FAIL("%s is not where it belongs", order[i]);
+	}
+	*end = '\033';
+	CHECK_INT(terminal_end(&t, SIGINT), ==, 0);
+	free(t.text);
+	respc_close(c);
+	live_stop(&n);
 }
 
 /* Moments and rates are written for people; JSON keeps the numbers. */
