@@ -319,6 +319,28 @@ TEST(values_wait_no_longer_than_for_room)
 	queue_close(&n, &ask);
 }
 
+/* A byte now and then is a step, and no pace. */
+TEST(who_gives_a_byte_now_and_then_is_ended_before_others)
+{
+	struct caller c[4];
+	struct counter n;
+	struct text ask;
+
+	queue_open(&n, c, &ask);
+	for (unsigned turn = 0; turn < 6; turn++) {
+		n.now += NS_PER_S / 2;
+		for (unsigned i = 0; i < 2; i++)
+			c[i].put += caller_put(&c[i], ask.at + c[i].put, 1);
+		for (unsigned i = 0; i < 8; i++)
+			counter_turn(&n);
+	}
+	finish(&c[2], 2, &ask);
+	CHECK_INT(counter_sum(&n, DOOR_C_stalled), ==, 2);
+	caller_close(&c[0]);
+	caller_close(&c[1]);
+	queue_close(&n, &ask);
+}
+
 TEST(who_stands_still_before_others_is_ended)
 {
 	struct caller c[4];
