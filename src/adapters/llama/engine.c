@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Finding llama.cpp. A process has one: the caller's own is taken as it is,
+ * with whatever it has initialized; one that is loaded here stays loaded, for
+ * its threads and backends do not survive being unloaded.
+ */
+#include "adapters/llama/engine.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <glob.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <onecopy/llama.h>
+#include "base/text.h"
+
+#define ERROR_BYTES 256
+#define PATH_BYTES  4096
+
+/* Written once, under the lock. */
+static void *loaded;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static bool present(void)
+{
+	return dlsym(RTLD_DEFAULT, "llama_state_seq_set_data") != NULL;
+}
+
+void *engine_symbol(const char *name)
+{
+	void *p = dlsym(RTLD_DEFAULT, name);
+
+	if (!p && loaded)
+		p = dlsym(loaded, name);
+	return p;
+}
+
+int engine_bind(struct engine *ret_engine, const char **ret_missing)
+{
+	struct engine e;
+	/* A function's address has no portable way out of a void *. */
+	union {
+		void *p;
+		void (*f)(void);
+	} u;
+
+#define X(result, name, params)                \
+	u.p = engine_symbol("llama_" #name);   \
+	if (!u.p) {                            \
+		*ret_missing = "llama_" #name; \
+		return -ENOSYS;                \
+	}                                      \
+	memcpy(&e.name, &u.p, sizeof(e.name));
+	ENGINE_SYMBOLS(X)
+#undef X
+	*ret_engine = e;
+	return 0;
+}
+
+static int fail(char *error, size_t cap, int r, const char *format, ...)
+	PRINTF_LIKE(4, 5);
+static int fail(char *error, size_t cap, int r, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	if (error)
+		vsnprintf(error, cap, format, args);
+	va_end(args);
+	return r;
+}
+
+/* A folder's library: libllama.so, or the one that has its version in its
+ * name (libllama.v0.5.0.so, libllama.so.0). */
+static int in_folder(const char *folder, char path[PATH_BYTES])
+{
+	static const char *const names[] = { "libllama.so", "libllama.so.*",
+					     "libllama.*.so" };
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		char pattern[PATH_BYTES];
+		glob_t found;
+		int n = snprintf(pattern, sizeof(pattern), "%s/%s", folder,
+				 names[i]);
+		int r = -ENOENT;
+
+		if (n < 0 || (size_t)n >= sizeof(pattern))
+			return -ENAMETOOLONG;
+		if (glob(pattern, 0, NULL, &found) == 0) {
+			r = text_copy(path, PATH_BYTES, found.gl_pathv[0]);
+			globfree(&found);
+		}
+		if (r != -ENOENT)
+			return r;
+	}
+	return -ENOENT;
+}
+
+static int find(const char *where, char path[PATH_BYTES])
+{
+	struct stat st;
+
+	if (!where)
+		return text_copy(path, PATH_BYTES, "libllama.so");
+	if (stat(where, &st))
+		return -errno;
+	if (S_ISDIR(st.st_mode))
+		return in_folder(where, path);
+	return text_copy(path, PATH_BYTES, where);
+}
+
+/* The backends lie beside the library; without one there is no device. */
+static void start(void)
+{
+	void (*init)(void);
+	void (*backends)(const char *);
+	void *p = dlsym(loaded, "llama_state_seq_set_data"), *f;
+	char folder[PATH_BYTES];
+	Dl_info info;
+	char *slash;
+
+	f = dlsym(loaded, "ggml_backend_load_all_from_path");
+	if (f && dladdr(p, &info) && info.dli_fname &&
+	    text_copy(folder, sizeof(folder), info.dli_fname) == 0) {
+		slash = strrchr(folder, '/');
+		if (slash) {
+			*slash = '\0';
+			memcpy(&backends, &f, sizeof(backends));
+			backends(folder);
+		}
+	}
+	f = dlsym(loaded, "llama_backend_init");
+	if (f) {
+		memcpy(&init, &f, sizeof(init));
+		init();
+	}
+}
+
+static int load(const char *where, char *error, size_t cap)
+{
+	char path[PATH_BYTES];
+	const char *why;
+	void *handle;
+	int r = find(where, path);
+
+	if (r)
+		return fail(error, cap, r, "no libllama in %s: %s", where,
+			    oc_strerror(r));
+	handle = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
+	if (!handle) {
+		why = dlerror();
+		return fail(error, cap, -ENOENT,
+			    where ? "%s"
+				  : "no llama.cpp (%s): set "
+				    "ONECOPY_LLAMA to the folder of "
+				    "libllama, or run tools/fetch-llama",
+			    why ? why : path);
+	}
+	if (!dlsym(handle, "llama_state_seq_set_data")) {
+		dlclose(handle);
+		return fail(error, cap, -ENOSYS,
+			    "%s has no llama_state_seq_set_data", path);
+	}
+	loaded = handle;
+	start();
+	return 0;
+}
+
+int engine_load(const char *where, char *error, size_t cap)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&lock);
+	if (!loaded && !present()) {
+		if (!where)
+			where = getenv("ONECOPY_LLAMA");
+		r = load(where, error, cap);
+	}
+	pthread_mutex_unlock(&lock);
+	return r;
+}
+
+int oc_llama_engine(const char *where, char *error)
+{
+	struct engine e;
+	const char *missing;
+	int r = engine_load(where, error, ERROR_BYTES);
+
+	if (r)
+		return r;
+	r = engine_bind(&e, &missing);
+	if (r)
+		return fail(error, ERROR_BYTES, r,
+			    "this llama.cpp has no %s: too old", missing);
+	return 0;
+}
+
+void *oc_llama_symbol(const char *name)
+{
+	return engine_symbol(name);
+}
