@@ -67,24 +67,26 @@ static int import_block(oc_llama *l, const struct import *m, size_t i)
 				   (int32_t)to);
 	else
 		r = refused(l, l->block_tokens);
-	llama_drop(l, l->scratch, 0);
 	if (r == 0)
 		l->stat.imported_moved += pin->bytes;
 	return r;
 }
 
+/* Each state takes the place of the one before in the scratch sequence, so that
+ * it need not be cleared in between: that is a walk over all cells. */
 static int import_blocks(oc_llama *l, struct import *m)
 {
-	for (size_t i = 0; i < m->blocks; i++) {
-		int r = import_block(l, m, i);
+	int r = 0;
 
+	for (size_t i = 0; i < m->blocks && r == 0; i++) {
+		r = import_block(l, m, i);
 		if (r) {
 			m->take = MAX(start_of(l, m->first + i), m->held);
 			m->blocks = i;
-			return r;
 		}
 	}
-	return 0;
+	llama_drop(l, l->scratch, 0);
+	return r;
 }
 
 /* ---- whole */
