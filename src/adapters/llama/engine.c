@@ -112,31 +112,62 @@ static int find(const char *where, char path[PATH_BYTES])
 	return text_copy(path, PATH_BYTES, where);
 }
 
-/* The backends lie beside the library; without one there is no device. */
-static void start(void)
+/* ---- what a libllama that was loaded here needs before a model */
+
+typedef void (*log_fn)(int level, const char *text, void *ctx);
+
+static void silent(int level, const char *text, void *ctx)
 {
-	void (*init)(void);
+	(void)level;
+	(void)text;
+	(void)ctx;
+}
+
+/* NULL: the engine's own again. */
+static void start_log(log_fn log)
+{
+	void *f = dlsym(loaded, "ggml_log_set");
+	void (*set)(log_fn, void *);
+
+	if (!f)
+		return;
+	memcpy(&set, &f, sizeof(set));
+	set(log, NULL);
+}
+
+/* The backends lie beside the library; without one there is no device. */
+static void start_backends(void)
+{
+	void *f = dlsym(loaded, "ggml_backend_load_all_from_path");
 	void (*backends)(const char *);
-	void *p = dlsym(loaded, "llama_state_seq_set_data"), *f;
 	char folder[PATH_BYTES];
 	Dl_info info;
 	char *slash;
 
-	f = dlsym(loaded, "ggml_backend_load_all_from_path");
-	if (f && dladdr(p, &info) && info.dli_fname &&
-	    text_copy(folder, sizeof(folder), info.dli_fname) == 0) {
-		slash = strrchr(folder, '/');
-		if (slash) {
-			*slash = '\0';
-			memcpy(&backends, &f, sizeof(backends));
-			backends(folder);
-		}
-	}
-	f = dlsym(loaded, "llama_backend_init");
+	if (!f || !dladdr(dlsym(loaded, "llama_state_seq_set_data"), &info) ||
+	    !info.dli_fname ||
+	    text_copy(folder, sizeof(folder), info.dli_fname))
+		return;
+	slash = strrchr(folder, '/');
+	if (!slash)
+		return;
+	*slash = '\0';
+	memcpy(&backends, &f, sizeof(backends));
+	backends(folder);
+}
+
+static void start(void)
+{
+	void *f = dlsym(loaded, "llama_backend_init");
+	void (*init)(void);
+
+	start_log(silent);
+	start_backends();
 	if (f) {
 		memcpy(&init, &f, sizeof(init));
 		init();
 	}
+	start_log(NULL);
 }
 
 static int load(const char *where, char *error, size_t cap)

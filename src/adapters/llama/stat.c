@@ -6,7 +6,9 @@ void oc_llama_computed(oc_llama *l, size_t tokens, uint64_t ns)
 {
 	l->stat.tokens_computed += tokens;
 	l->stat.computed_ns += ns;
-	plan_computed(&l->plan, tokens, ns);
+	/* A token alone costs more than one of a prompt. */
+	if (tokens >= l->block_tokens)
+		plan_computed(&l->plan, tokens, ns);
 }
 
 int oc_llama_stat(oc_llama *l, struct oc_llama_stat *ret_stat)
