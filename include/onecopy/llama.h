@@ -104,13 +104,16 @@ struct oc_llama_options {
 	int32_t scratch;	/* the sequence that OC_LLAMA_BLOCKS uses for
 				   itself, empty; 0: the context's last */
 	enum oc_llama_way way;
-	bool exact;		/* import only what oc_llama_exact() allows */
-	uint32_t export_blocks; /* that wait before oc_llama_export() works,
+	bool exact;		 /* import only what oc_llama_exact() allows */
+	uint32_t export_blocks;	 /* that wait before oc_llama_export() works,
 				   and most in one call; 0: 8 */
-	uint64_t export_ns;	/* after which a call takes no further block;
+	uint64_t export_ns;	 /* after which a call takes no further block;
 				   0: 2 ms */
-	uint64_t timeout_ns;	/* of a wait for the node; 0: 100 ms */
-	const char *label;	/* of the namespace, for people */
+	uint32_t export_percent; /* of all time that exports may take, 1 to
+				   100; 0: 2. Time that passed before, as
+				   that of a long prompt, counts */
+	uint64_t timeout_ns;	 /* of a wait for the node; 0: 100 ms */
+	const char *label;	 /* of the namespace, for people */
 };
 
 /*
@@ -187,7 +190,8 @@ struct oc_llama_stat {
 	uint64_t skipped_imports; /* computing was cheaper */
 	uint64_t exported_blocks, exported_bytes, exported_moved;
 	uint64_t existing_blocks; /* another had sealed them: nothing moved */
-	uint64_t export_ns, export_ns_most; /* in all, in one call */
+	uint64_t export_ns;	  /* in all */
+	uint64_t export_ns_most;  /* in one call without OC_LLAMA_ALL */
 	uint64_t export_failures;
 };
 /* Pool bytes are 0 when the node is away. */

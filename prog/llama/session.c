@@ -205,19 +205,29 @@ void session_fini(struct session *s)
 
 /* ---- text */
 
+/* The engine answers how many there are, negative where they do not fit. */
+static int32_t tokenize(struct session *s, const char *text, bool special,
+			int32_t **tokens, int32_t cap)
+{
+	free(*tokens);
+	*tokens = calloc((size_t)cap, sizeof(**tokens));
+	if (!*tokens)
+		return 0;
+	return s->abi.llama_tokenize(s->vocab, text, (int32_t)strlen(text),
+				     *tokens, cap, true, special);
+}
+
 int session_tokens(struct session *s, const char *text, bool special,
 		   int32_t **ret_tokens, size_t *ret_n)
 {
-	size_t len = strlen(text), cap = len + 8;
-	int32_t *tokens = calloc(cap, sizeof(*tokens));
-	int32_t n;
+	size_t len = strlen(text);
+	int32_t *tokens = NULL, n;
 
-	if (!tokens || len > INT32_MAX / 2) {
-		free(tokens);
-		return fail(s, -ENOMEM, "a text of %zu bytes", len);
-	}
-	n = s->abi.llama_tokenize(s->vocab, text, (int32_t)len, tokens,
-				  (int32_t)cap, true, special);
+	if (len > INT32_MAX / 8)
+		return fail(s, -E2BIG, "a text of %zu bytes", len);
+	n = tokenize(s, text, special, &tokens, (int32_t)len + 8);
+	if (n < 0 && n > INT32_MIN)
+		n = tokenize(s, text, special, &tokens, -n);
 	if (n <= 0) {
 		free(tokens);
 		return fail(s, -EINVAL, "the model has no tokens for that");

@@ -104,6 +104,27 @@ TEST(importing_must_be_worth_it)
 	CHECK_INT(taken, ==, 4);
 }
 
+TEST(exports_take_their_share_of_time)
+{
+	struct pace p = { .percent = 2, .last_ns = 1000 };
+	uint64_t now = 1000, spent = 0;
+
+	/* A token takes 10 ms, an export, when it is allowed, 1 ms. */
+	for (int i = 0; i < 10000; i++) {
+		now += 10000000;
+		if (pace_allows(&p, now)) {
+			pace_spent(&p, now, now + 1000000);
+			now += 1000000;
+			spent += 1000000;
+		}
+	}
+	CHECK_INT(spent * 1000, <=, now * 21);
+	CHECK_INT(spent * 1000, >=, now * 19);
+	/* A long silence saves up a tenth of a second, no more. */
+	CHECK(pace_allows(&p, now + 1000000000000));
+	CHECK_INT(p.credit_ns, ==, 100000000);
+}
+
 /* ---- digests */
 
 static char folder[64], cache[128];

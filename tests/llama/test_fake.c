@@ -133,6 +133,7 @@ TEST(export_is_bounded_and_comes_to_its_end)
 	begin(&n);
 	c = live_connect(&n);
 	l = OPEN(c, &e, .export_blocks = 5, .export_ns = NS_PER_S);
+	l->pace.credit_ns = NS_PER_S;
 	fake_engine_compute(0, tokens, 0, 79); /* 4 blocks wait: not yet */
 	CHECK_OK(oc_llama_export(l, 0, tokens, 79, 0, &left));
 	CHECK_INT(left, ==, 4);
@@ -422,7 +423,8 @@ TEST(a_node_that_is_away_is_left_alone)
 	c = live_connect(&n);
 	share(c, 64);
 	e = fake_engine_reset();
-	l = OPEN(c, &e, .timeout_ns = 20 * NS_PER_MS);
+	l = OPEN(c, &e, .timeout_ns = 20 * NS_PER_MS, .export_percent = 100);
+	l->pace.credit_ns = NS_PER_S;
 	kill(n.keeper, SIGKILL);
 	live_ended(&n);
 	/* What lies in memory is still found. */

@@ -265,19 +265,24 @@ static int export_some(oc_llama *l, struct export *x, unsigned flags,
 	return r == OC_STALE ? 0 : r;
 }
 
-static bool export_due(const oc_llama *l, const struct export *x,
-		       unsigned flags)
+static bool export_due(oc_llama *l, const struct export *x, unsigned flags,
+		       uint64_t begin)
 {
+	bool allowed = pace_allows(&l->pace, begin);
+
 	if (x->t->sealed >= x->full || llama_is_away(l))
 		return false;
-	return flags || x->full - x->t->sealed >= l->export_blocks;
+	if (flags & OC_LLAMA_ALL)
+		return true;
+	return allowed && ((flags & OC_LLAMA_FLUSH) ||
+			   x->full - x->t->sealed >= l->export_blocks);
 }
 
 int oc_llama_export(oc_llama *l, int32_t seq, const int32_t *tokens, size_t n,
 		    unsigned flags, size_t *ret_left)
 {
 	struct export x = { .seq = seq };
-	uint64_t begin = clock_ns(), ns;
+	uint64_t begin = clock_ns(), end;
 	size_t held;
 	int r = llama_held(l, seq, &held);
 
@@ -286,11 +291,14 @@ int oc_llama_export(oc_llama *l, int32_t seq, const int32_t *tokens, size_t n,
 	x.t = &l->tracks[seq];
 	x.full = MIN(held, n) / l->block_tokens;
 	r = track_take(x.t, tokens, MIN(held, n));
-	if (r == 0 && export_due(l, &x, flags))
+	if (r == 0 && export_due(l, &x, flags, begin))
 		r = export_some(l, &x, flags, begin);
-	ns = clock_ns() - begin;
-	l->stat.export_ns += ns;
-	l->stat.export_ns_most = MAX(l->stat.export_ns_most, ns);
+	end = clock_ns();
+	pace_spent(&l->pace, begin, end);
+	l->stat.export_ns += end - begin;
+	if (!(flags & OC_LLAMA_ALL))
+		l->stat.export_ns_most =
+			MAX(l->stat.export_ns_most, end - begin);
 	if (r == 0 && ret_left)
 		*ret_left = x.full > x.t->sealed ? x.full - x.t->sealed : 0;
 	return r;

@@ -28,6 +28,7 @@ struct oc_llama {
 	size_t block_bytes;
 	uint32_t export_blocks;
 	uint64_t export_ns, timeout_ns;
+	struct pace pace;
 	uint64_t away_until;  /* the node failed: not asked before */
 	struct track *tracks; /* n_seq */
 	struct plan plan;

@@ -243,10 +243,14 @@ static int take_options(oc_llama *l, const struct oc_llama_options *o)
 	l->export_ns = o->export_ns ? o->export_ns : 2 * NS_PER_MS;
 	l->timeout_ns = o->timeout_ns ? o->timeout_ns : 100 * NS_PER_MS;
 	l->exact = o->exact;
+	l->pace.percent = o->export_percent ? o->export_percent : 2;
+	l->pace.last_ns = clock_ns();
 	if (!o->model && !o->weights)
 		return llama_fail(l, -EINVAL, "neither model nor weights");
 	if (l->block_tokens < 16 || l->block_tokens > 64)
 		return llama_fail(l, -EINVAL, "block_tokens are 16 to 64");
+	if (l->pace.percent > 100)
+		return llama_fail(l, -EINVAL, "export_percent is 1 to 100");
 	if (o->way > OC_LLAMA_WHOLE || o->scratch < 0 ||
 	    (uint32_t)o->scratch >= l->n_seq)
 		return llama_fail(l, -EINVAL, "no such way, or no sequence %d",

@@ -4,6 +4,7 @@
 #include <onecopy/llama.h>
 
 #define PLAN_TRY_EVERY 16u
+#define PACE_MOST_NS   100000000ll
 
 static double smooth(double before, size_t tokens, uint64_t ns)
 {
@@ -33,6 +34,22 @@ bool plan_worth(struct plan *p)
 		return true;
 	}
 	return false;
+}
+
+bool pace_allows(struct pace *p, uint64_t now_ns)
+{
+	if (p->last_ns)
+		p->credit_ns +=
+			(int64_t)((now_ns - p->last_ns) * p->percent / 100);
+	p->credit_ns = MIN(p->credit_ns, PACE_MOST_NS);
+	p->last_ns = now_ns;
+	return p->credit_ns >= 0;
+}
+
+void pace_spent(struct pace *p, uint64_t begin_ns, uint64_t end_ns)
+{
+	p->credit_ns -= (int64_t)(end_ns - begin_ns);
+	p->last_ns = end_ns;
 }
 
 size_t oc_llama_exact(size_t past, size_t n, uint32_t n_batch,
