@@ -126,7 +126,7 @@ static void silent(int level, const char *text, void *ctx)
 /* NULL: the engine's own again. */
 static void start_log(log_fn log)
 {
-	void *f = dlsym(loaded, "ggml_log_set");
+	void *f = engine_symbol("ggml_log_set");
 	void (*set)(log_fn, void *);
 
 	if (!f)
@@ -138,13 +138,13 @@ static void start_log(log_fn log)
 /* The backends lie beside the library; without one there is no device. */
 static void start_backends(void)
 {
-	void *f = dlsym(loaded, "ggml_backend_load_all_from_path");
+	void *f = engine_symbol("ggml_backend_load_all_from_path");
 	void (*backends)(const char *);
 	char folder[PATH_BYTES];
 	Dl_info info;
 	char *slash;
 
-	if (!f || !dladdr(dlsym(loaded, "llama_state_seq_set_data"), &info) ||
+	if (!f || !dladdr(engine_symbol("llama_state_seq_set_data"), &info) ||
 	    !info.dli_fname ||
 	    text_copy(folder, sizeof(folder), info.dli_fname))
 		return;
@@ -154,6 +154,17 @@ static void start_backends(void)
 	*slash = '\0';
 	memcpy(&backends, &f, sizeof(backends));
 	backends(folder);
+}
+
+static bool has_backends(void)
+{
+	void *f = engine_symbol("ggml_backend_reg_count");
+	size_t (*count)(void);
+
+	if (!f)
+		return true;
+	memcpy(&count, &f, sizeof(count));
+	return count() > 0;
 }
 
 static void start(void)
@@ -209,6 +220,8 @@ int engine_load(const char *where, char *error, size_t cap)
 		if (!where)
 			where = getenv("ONECOPY_LLAMA");
 		r = load(where, error, cap);
+	} else if (!has_backends()) {
+		start_backends();
 	}
 	pthread_mutex_unlock(&lock);
 	return r;
