@@ -178,10 +178,8 @@ TEST(what_cannot_be_is_said)
 		  { "-m", "random:tiny", "-p", "x", "--engine", "/nowhere" } },
 		{ 1,
 		  "do not fit",
-		  { "-m", "random:tiny", "-p",
-		    "a much longer prompt than sixty-four tokens can ever be, "
-		    "as each byte is a token here",
-		    "--context", "64", "--no-node" } },
+		  { "-m", "random:tiny", "-p", longer, "--context", "64",
+		    "--no-node" } },
 	};
 
 	memset(longer, 'x', sizeof(longer) - 1);
