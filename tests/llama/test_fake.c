@@ -6,6 +6,7 @@
  */
 #include <poll.h>
 #include "adapters/llama/internal.h"
+#include "base/fault.h"
 #include "tests/adapters/fake_engine.h"
 #include "tests/prog/live.h"
 
@@ -341,6 +342,71 @@ TEST(calls_that_cannot_be)
 	oc_llama_close(l);
 	oc_llama_close(NULL);
 	end(&n, c);
+}
+
+/* ---- no memory */
+
+/* Each allocation of a whole life fails once: nothing leaks, nothing wrong is
+ * held, and what was not shared then is shared by the next. */
+static int life(oc_client *c, const struct engine *e, uint32_t n_seq)
+{
+	struct oc_llama_options o = { .size = sizeof(o),
+				      .weights = weights,
+				      .timeout_ns = LIVE_DEADLINE };
+	size_t past = 0, left = 0;
+	oc_llama *l;
+	int r;
+
+	fake_engine.n_seq = n_seq;
+	r = llama_open(e, c, fake_engine_context(), &o, &l, NULL);
+	if (r)
+		return r;
+	r = oc_llama_import(l, 0, tokens, 100, &past);
+	CHECK_OK(r);
+	CHECK(fake_engine_holds(0, tokens, past));
+	fake_engine_compute(0, tokens, past, 120);
+	r = oc_llama_export(l, 0, tokens, 120, OC_LLAMA_ALL, &left);
+	CHECK(r == 0 || r == -ENOMEM);
+	CHECK(fake_engine_holds(0, tokens, 120));
+	oc_llama_close(l);
+	return r;
+}
+
+static void without_memory(uint32_t n_seq)
+{
+	struct live n;
+	oc_client *c;
+	uint64_t at;
+
+	begin(&n);
+	c = live_connect(&n);
+	share(c, 64);
+	for (at = 1;; at++) {
+		struct engine e = fake_engine_reset();
+		int r;
+
+		fault_arm(FAULT_ALLOC, at, false);
+		r = life(c, &e, n_seq);
+		CHECK(r == 0 || r == -ENOMEM);
+		if (!fault_fired())
+			break;
+		fault_arm(0, 0, false);
+	}
+	fault_arm(0, 0, false);
+	CHECK_INT(at, >, 5);
+	LIVE_WAIT(&n, live_stat(c).granted == 0);
+	CHECK_INT(live_stat(c).sealed_blocks, ==, 7);
+	end(&n, c);
+}
+
+TEST(without_memory_by_blocks)
+{
+	without_memory(2);
+}
+
+TEST(without_memory_whole)
+{
+	without_memory(1);
 }
 
 /* ---- an engine that is killed while it writes into a frame */
