@@ -41,6 +41,11 @@
  * oc_llama_exact() see to (3). Otherwise results are as right as those of any
  * two batch sizes.
  *
+ * What must not be exported. A sequence whose KV is not what its tokens alone
+ * make: shifted or thinned out (llama_memory_seq_add(), holes), with images or
+ * embeddings among its tokens, or computed while `variant` did not hold. The
+ * engine does not tell.
+ *
  * Failure. Blocks are verified before the engine gets them. Whatever goes
  * wrong with one, the sequence holds fewer tokens, never wrong or half ones,
  * and the caller computes the rest. A node that is away costs at most the

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is refused before a node is asked: a fake engine, no node. */
+#include <dlfcn.h>
 #include "adapters/llama/internal.h"
 #include "tests/adapters/fake_engine.h"
 #include "tests/test.h"
@@ -85,6 +86,7 @@ TEST(no_engine_in_this_process)
 	struct oc_llama_options o = { .size = sizeof(o), .weights = weights };
 	oc_llama *l;
 	char error[256] = "";
+	Dl_info libc;
 	int x;
 
 	CHECK_INT(oc_llama_open((oc_client *)(void *)&x, fake_engine_context(),
@@ -94,6 +96,10 @@ TEST(no_engine_in_this_process)
 	CHECK(oc_llama_symbol("llama_decode") == NULL);
 	CHECK_INT(oc_llama_engine("/nowhere/at/all", error), ==, -ENOENT);
 	CHECK(strstr(error, "/nowhere/at/all") != NULL);
+	/* A library, and another one. */
+	CHECK(dladdr(dlsym(RTLD_DEFAULT, "strlen"), &libc) != 0);
+	CHECK_INT(oc_llama_engine(libc.dli_fname, error), ==, -ENOSYS);
+	CHECK(strstr(error, "llama_state_seq_set_data") != NULL);
 	o.size = 1;
 	CHECK_INT(oc_llama_open((oc_client *)(void *)&x, fake_engine_context(),
 				&o, &l, error),
