@@ -103,8 +103,6 @@ static int find(const char *where, char path[PATH_BYTES])
 {
 	struct stat st;
 
-	if (!where)
-		return text_copy(path, PATH_BYTES, "libllama.so");
 	if (stat(where, &st))
 		return -errno;
 	if (S_ISDIR(st.st_mode))
@@ -181,7 +179,20 @@ static void start(void)
 	start_log(NULL);
 }
 
-static int load(const char *where, char *error, size_t cap)
+/* Where the loader looks; without its development package a system has the
+ * second name only. */
+static void *open_usual(void)
+{
+	static const char *const names[] = { "libllama.so", "libllama.so.0" };
+	void *handle = NULL;
+
+	for (size_t i = 0; i < ARRAY_LEN(names) && !handle; i++)
+		handle = dlopen(names[i], RTLD_NOW | RTLD_GLOBAL);
+	return handle;
+}
+
+static int open_at(const char *where, void **ret_handle, char *error,
+		   size_t cap)
 {
 	char path[PATH_BYTES];
 	const char *why;
@@ -194,17 +205,34 @@ static int load(const char *where, char *error, size_t cap)
 	handle = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
 	if (!handle) {
 		why = dlerror();
-		return fail(error, cap, -ENOENT,
-			    where ? "%s"
-				  : "no llama.cpp (%s): set "
-				    "ONECOPY_LLAMA to the folder of "
-				    "libllama, or run tools/fetch-llama",
-			    why ? why : path);
+		return fail(error, cap, -ENOENT, "%s", why ? why : path);
+	}
+	*ret_handle = handle;
+	return 0;
+}
+
+static int load(const char *where, char *error, size_t cap)
+{
+	void *handle;
+	int r;
+
+	if (!where) {
+		handle = open_usual();
+		if (!handle)
+			return fail(error, cap, -ENOENT,
+				    "no llama.cpp: set ONECOPY_LLAMA to the "
+				    "folder of libllama, or run "
+				    "tools/fetch-llama");
+	} else {
+		r = open_at(where, &handle, error, cap);
+		if (r)
+			return r;
 	}
 	if (!dlsym(handle, "llama_state_seq_set_data")) {
 		dlclose(handle);
 		return fail(error, cap, -ENOSYS,
-			    "%s has no llama_state_seq_set_data", path);
+			    "%s has no llama_state_seq_set_data",
+			    where ? where : "libllama");
 	}
 	loaded = handle;
 	start();
