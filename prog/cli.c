@@ -39,6 +39,12 @@ enum exit_status exit_of(int error)
 	}
 }
 
+/* What stands between "onecopy" and the name. */
+static const char *joint(const struct command *command)
+{
+	return command->alone ? "-" : " ";
+}
+
 int cli_fail(const struct command *command, int status, const char *fmt, ...)
 {
 	char text[512];
@@ -47,7 +53,7 @@ int cli_fail(const struct command *command, int status, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	fprintf(stderr, "onecopy%s%s: %s\n", command ? " " : "",
+	fprintf(stderr, "onecopy%s%s: %s\n", command ? joint(command) : "",
 		command ? command->name : "", text);
 	return status;
 }
@@ -199,8 +205,8 @@ int cli_words(const struct cli *c, int least, int most)
 				"unexpected '%s'; see --help",
 				c->argv[c->first + most]);
 	return cli_fail(c->command, PROG_USAGE,
-			"something is missing; usage: onecopy %s %s",
-			c->command->name, c->command->usage);
+			"something is missing; usage: onecopy%s%s %s",
+			joint(c->command), c->command->name, c->command->usage);
 }
 
 /* ---- values ---------------------------------------------------------------- */
@@ -287,8 +293,9 @@ void cli_help(const struct command *command)
 {
 	size_t n = count_options(command);
 
-	printf("onecopy %s: %s\n\n", command->name, command->summary);
-	printf("usage: onecopy %s %s\n\n", command->name,
+	printf("onecopy%s%s: %s\n\n", joint(command), command->name,
+	       command->summary);
+	printf("usage: onecopy%s%s %s\n\n", joint(command), command->name,
 	       command->usage ? command->usage : "");
 	for (size_t i = 0; i < n; i++) {
 		const struct cli_option *o = &command->options[i];

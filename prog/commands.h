@@ -20,6 +20,7 @@ struct command {
 	 * with cli_begin(). */
 	int (*run)(const struct command *self, int argc, char **argv);
 	bool hidden; /* not for people: left out of the help */
+	bool alone;  /* a program of its own, onecopy-NAME */
 };
 
 extern const struct command command_serve, command_server, command_stat,
