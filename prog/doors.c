@@ -5,22 +5,79 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "listen.h"
-#include "pem.h"
+
+#define RETRY_NS     (5 * NS_PER_S)
+#define REFUSED_MOST 64 /* in one turn of the loop */
+
+static const char *const shown[LISTEN_DOORS] = { "RESP", "HTTP" };
 
 /* The report keeps a pointer to the text. */
-static void failed(struct doors *d, struct report *report, const char *door,
-		   const char *why)
+static void failed(struct doors *d, enum listen_door door, const char *why)
 {
-	char *text = d->failure[d->n_failures % ARRAY_LEN(d->failure)];
+	struct door_place *p = &d->place[door];
 
-	d->n_failures++;
-	snprintf(text, sizeof(d->failure[0]), "%s: %s", door, why);
-	log_error("%s", text);
-	if (report->n_failures < REPORT_FAILURES_MAX)
-		report->failure[report->n_failures++] = text;
+	if (strcmp(p->failure, why) == 0)
+		return;
+	if (!p->failure[0] && d->report->n_failures < REPORT_FAILURES_MAX)
+		d->report->failure[d->report->n_failures++] = p->failure;
+	text_copy(p->failure, sizeof(p->failure), why);
+	log_error("%s", why);
+}
+
+static void works(struct doors *d, enum listen_door door)
+{
+	struct door_place *p = &d->place[door];
+	struct report *r = d->report;
+	unsigned kept = 0;
+
+	if (!p->failure[0])
+		return;
+	for (unsigned i = 0; i < r->n_failures; i++)
+		if (r->failure[i] != p->failure)
+			r->failure[kept++] = r->failure[i];
+	r->n_failures = kept;
+	p->failure[0] = '\0';
+	log_info("%s works again", shown[door]);
+}
+
+/* ---- a port without a door ------------------------------------------------------- */
+
+static void stop_refusing(struct door_place *p)
+{
+	if (p->refusing)
+		loop_remove(p->loop, p->fd);
+	p->refusing = false;
+}
+
+static void on_refused(void *ctx, int fd, unsigned events)
+{
+	struct door_place *p = ctx;
+
+	(void)events;
+	for (unsigned i = 0; i < REFUSED_MOST; i++) {
+		int c = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (c >= 0) {
+			close(c);
+			continue;
+		}
+		if (errno == EINTR || errno == ECONNABORTED)
+			continue;
+		/* no descriptors: the loop would spin; until the next try */
+		if (errno != EAGAIN)
+			stop_refusing(p);
+		return;
+	}
+}
+
+static void refuse(struct door_place *p)
+{
+	int r = loop_add(p->loop, p->fd, LOOP_IN, on_refused, p);
+
+	p->refusing = r == 0;
 }
 
 static uint16_t port_of(int fd)
@@ -70,35 +127,6 @@ static bool allowed(void *ctx, const char *tenant, uint32_t uid)
 
 /* ---- RESP ---------------------------------------------------------------------- */
 
-static void free_texts(char **texts, unsigned n)
-{
-	for (unsigned i = 0; i < n; i++)
-		pem_free(texts[i]);
-}
-
-/* 0 without TLS as well. */
-static int resp_tls(struct doors *d, const struct config_resp *c,
-		    const char **why)
-{
-	const char *const paths[] = { c->certificate, c->key, c->client_ca };
-	char *texts[ARRAY_LEN(paths)] = { NULL };
-	int r = 0;
-
-	if (!*c->certificate)
-		return 0;
-	for (unsigned i = 0; i < ARRAY_LEN(paths) && r == 0; i++) {
-		if (!*paths[i])
-			continue;
-		r = pem_load(paths[i], &texts[i]);
-		*why = strerror(-r);
-	}
-	if (r == 0)
-		r = stream_tls_create(texts[0], texts[1], texts[2], &d->tls,
-				      why);
-	free_texts(texts, ARRAY_LEN(texts));
-	return r;
-}
-
 static unsigned resp_users(const struct config_resp *c,
 			   struct resp_user users[RESP_USERS_MAX])
 {
@@ -115,103 +143,175 @@ static unsigned resp_users(const struct config_resp *c,
 	return c->n_users;
 }
 
-static void open_resp(struct doors *d, const struct node_config *config,
-		      struct resp_options *o, struct report *report)
+static int make_resp(struct doors *d, struct stream_tls *tls)
 {
-	const struct config_resp *c = &config->resp;
+	const struct config_resp *c = &d->config->resp;
 	struct resp_user users[RESP_USERS_MAX];
-	const char *why = "memory";
-	int r = resp_tls(d, c, &why);
+	struct resp_options o = {
+		.loop = d->place[LISTEN_RESP].loop,
+		.store = d->store,
+		.listen_fd = d->place[LISTEN_RESP].fd,
+		.tls = tls,
+		.password_sha256 = c->has_password ? c->password_sha256 : NULL,
+		.users = users,
+		.n_users = resp_users(c, users),
+		.max_connections = c->max_connections,
+		.stall_ns = c->stall_ns,
+		.verify_ns = c->verify_ns,
+		.version = ONECOPY_VERSION,
+		.port = port_of(d->place[LISTEN_RESP].fd),
+		.quota = quota,
+		.allowed = allowed,
+		.anybody = c->without & CONFIG_WITHOUT_AUTH,
+		.ctx = (void *)(uintptr_t)d->config,
+	};
 
-	if (r < 0) {
-		failed(d, report, "resp, certificate and key", why);
-		return;
-	}
-	o->tls = d->tls;
-	o->password_sha256 = c->has_password ? c->password_sha256 : NULL;
-	o->users = users;
-	o->n_users = resp_users(c, users);
-	o->max_connections = c->max_connections;
-	o->stall_ns = c->stall_ns;
-	o->verify_ns = c->verify_ns;
-	o->version = ONECOPY_VERSION;
-	o->port = port_of(o->listen_fd);
-	o->quota = quota;
-	o->allowed = allowed;
-	o->anybody = c->without & CONFIG_WITHOUT_AUTH;
-	o->ctx = (void *)(uintptr_t)config;
-	r = resp_create(o, &d->resp);
+	return resp_create(&o, &d->resp);
+}
+
+static int open_resp(struct doors *d, char *error)
+{
+	const struct config_resp *c = &d->config->resp;
+	const struct tls_paths paths = { "resp", c->certificate, c->key,
+					 c->client_ca };
+	struct stream_tls *tls = NULL;
+	struct tls_files files;
+	int r = tls_files_load(&paths, &files, &tls, error);
+
 	if (r < 0)
-		failed(d, report, "resp", strerror(-r));
-	else
-		report_door_add(report, resp_counts(d->resp));
+		return r;
+	r = make_resp(d, tls);
+	if (r == 0) {
+		tls_files_warn(&paths, &files);
+		report_door_add(d->report, resp_counts(d->resp));
+		d->tls = tls;
+	} else {
+		snprintf(error, TLS_FILES_ERROR, "resp: %s", strerror(-r));
+		stream_tls_destroy(tls);
+	}
+	tls_files_free(&files);
+	return r;
 }
 
 /* ---- HTTP ---------------------------------------------------------------------- */
 
-static void open_http(struct doors *d, const struct config_http *c,
-		      struct http_options *o)
+static int make_http(struct doors *d, const struct tls_files *files)
 {
-	const char *const paths[] = { c->certificate, c->key };
-	char *texts[ARRAY_LEN(paths)] = { NULL };
-	int r = 0;
+	const struct config_http *c = &d->config->http;
+	const struct http_options o = {
+		.loop = d->place[LISTEN_HTTP].loop,
+		.report = d->report,
+		.listen_fd = d->place[LISTEN_HTTP].fd,
+		.certificate = files->certificate,
+		.key = files->key,
+		.token_sha256 = c->has_token ? c->token_sha256 : NULL,
+		.anybody = c->without & CONFIG_WITHOUT_AUTH,
+	};
 
-	for (unsigned i = 0; i < ARRAY_LEN(paths) && r == 0; i++)
-		if (*paths[i])
-			r = pem_load(paths[i], &texts[i]);
-	o->certificate = texts[0];
-	o->key = texts[1];
-	o->anybody = c->without & CONFIG_WITHOUT_AUTH;
-	o->token_sha256 = c->has_token ? c->token_sha256 : NULL;
-	if (r == 0)
-		r = http_create(o, &d->http);
+	return http_create(&o, &d->http);
+}
+
+static int open_http(struct doors *d, char *error)
+{
+	const struct config_http *c = &d->config->http;
+	const struct tls_paths paths = { "http", c->certificate, c->key, "" };
+	struct stream_tls *tls = NULL;
+	struct tls_files files;
+	int r = tls_files_load(&paths, &files, &tls, error);
+
 	if (r < 0)
-		failed(d, o->report, "http", strerror(-r));
-	free_texts(texts, ARRAY_LEN(texts));
+		return r;
+	/* a trial alone: the door's library reads the texts by itself */
+	stream_tls_destroy(tls);
+	r = make_http(d, &files);
+	if (r == 0)
+		tls_files_warn(&paths, &files);
+	else
+		snprintf(error, TLS_FILES_ERROR, "http: %s", strerror(-r));
+	tls_files_free(&files);
+	return r;
 }
 
 /* ---- both ---------------------------------------------------------------------- */
 
-static bool is_off(const char *listen)
+static void try_door(struct doors *d, enum listen_door door)
 {
-	return strcmp(listen, "off") == 0;
+	struct door_place *p = &d->place[door];
+	char error[TLS_FILES_ERROR] = "";
+	int r;
+
+	stop_refusing(p);
+	r = door == LISTEN_RESP ? open_resp(d, error) : open_http(d, error);
+	/* what is not built in will not come */
+	p->retry = r < 0 && r != -ENOSYS;
+	if (r == 0) {
+		works(d, door);
+		return;
+	}
+	failed(d, door, error);
+	refuse(p);
+}
+
+static void start_door(struct doors *d, enum listen_door door,
+		       const char *listen)
+{
+	char why[TLS_FILES_ERROR];
+
+	if (d->place[door].fd >= 0) {
+		try_door(d, door);
+	} else if (strcmp(listen, "off") != 0) {
+		snprintf(why, sizeof(why),
+			 "%s: no %s there, the address could not be had",
+			 listen, shown[door]);
+		failed(d, door, why);
+	}
 }
 
 void doors_open(struct doors *d, const struct node_config *config,
 		struct loop *loop, struct store *store, struct report *report,
 		int resp_fd, int http_fd)
 {
-	struct resp_options resp = { .loop = loop,
-				     .store = store,
-				     .listen_fd = resp_fd };
-	struct http_options http = { .loop = loop,
-				     .report = report,
-				     .listen_fd = http_fd };
-
-	*d = (struct doors){ 0 };
-	if (resp_fd >= 0)
-		open_resp(d, config, &resp, report);
-	else if (!is_off(config->resp.listen))
-		failed(d, report, config->resp.listen,
-		       "no RESP there, the address could not be had");
-	if (http_fd >= 0)
-		open_http(d, &config->http, &http);
-	else if (!is_off(config->http.listen))
-		failed(d, report, config->http.listen,
-		       "no HTTP there, the address could not be had");
+	*d = (struct doors){
+		.config = config,
+		.store = store,
+		.report = report,
+		.place = { [LISTEN_RESP] = { .loop = loop, .fd = resp_fd },
+			   [LISTEN_HTTP] = { .loop = loop, .fd = http_fd } },
+		.retry_ns = clock_ns() + RETRY_NS,
+	};
+	start_door(d, LISTEN_RESP, config->resp.listen);
+	start_door(d, LISTEN_HTTP, config->http.listen);
 }
 
-void doors_close(struct doors *d, struct report *report)
+void doors_close(struct doors *d)
 {
+	for (unsigned i = 0; i < LISTEN_DOORS; i++)
+		stop_refusing(&d->place[i]);
 	http_destroy(d->http);
 	if (d->resp)
-		report_door_remove(report, resp_counts(d->resp));
+		report_door_remove(d->report, resp_counts(d->resp));
 	resp_destroy(d->resp);
 	stream_tls_destroy(d->tls);
 	*d = (struct doors){ 0 };
 }
 
+static uint64_t retry(struct doors *d, uint64_t now_ns)
+{
+	bool due = now_ns >= d->retry_ns, left = false;
+
+	for (unsigned i = 0; i < LISTEN_DOORS; i++) {
+		if (due && d->place[i].retry)
+			try_door(d, i);
+		left |= d->place[i].retry;
+	}
+	if (due)
+		d->retry_ns = now_ns + RETRY_NS;
+	return left ? d->retry_ns : UINT64_MAX;
+}
+
 uint64_t doors_turn(struct doors *d, uint64_t now_ns)
 {
-	return d->http ? http_tick(d->http, now_ns) : UINT64_MAX;
+	uint64_t next = retry(d, now_ns);
+
+	return d->http ? MIN(next, http_tick(d->http, now_ns)) : next;
 }

@@ -40,8 +40,8 @@ unsigned listen_missing(const struct node_config *config, enum listen_door door,
 int listen_judge(const struct node_config *config, enum listen_door door,
 		 const struct sockaddr_storage *at, char error[LISTEN_ERROR]);
 
-/* Are the TLS files of the doors that listen complete, and can they be read?
- * 0, or -errno with a text. */
+/* Are the TLS files of the doors that listen complete, can they be read, and do
+ * they belong together? 0, or -errno with a text. */
 int listen_check_files(const struct node_config *config,
 		       char error[LISTEN_ERROR]);
 

@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "listen.h"
-#include "pem.h"
+#include "tls_files.h"
 
 #define INHERIT_FIRST 3 /* sd_listen_fds(3) */
 #define INHERIT_MAX   64
@@ -53,30 +53,27 @@ static bool is_off(const struct door_config *d)
 
 /* ---- files --------------------------------------------------------------- */
 
-static int check_file(const char *door, const char *what, const char *path,
+static int load_files(const char *name, const struct door_config *d,
 		      char *error)
 {
-	char *text;
-	int r;
+	const struct tls_paths paths = { name, d->certificate, d->key,
+					 d->client_ca };
+	struct stream_tls *tls = NULL;
+	struct tls_files files;
+	int r = tls_files_load(&paths, &files, &tls, error);
 
-	if (!*path)
-		return 0;
-	r = pem_load(path, &text);
-	if (r < 0) {
-		snprintf(error, LISTEN_ERROR, "%s.tls.%s %.255s: %s", door,
-			 what, path,
-			 r == -EINVAL ? "no text in it" : strerror(-r));
-		return r;
-	}
-	pem_free(text);
-	return 0;
+	_Static_assert((int)LISTEN_ERROR >= (int)TLS_FILES_ERROR,
+		       "its text fits");
+	if (r == 0)
+		tls_files_free(&files);
+	stream_tls_destroy(tls);
+	return r;
 }
 
 static int check_door(const char *name, const struct door_config *d,
 		      char *error)
 {
 	bool certificate = d->certificate[0], key = d->key[0];
-	int r;
 
 	if (is_off(d))
 		return 0;
@@ -87,12 +84,7 @@ static int check_door(const char *name, const struct door_config *d,
 			 name, certificate ? "the key" : "the certificate");
 		return -EINVAL;
 	}
-	r = check_file(name, "certificate", d->certificate, error);
-	if (r == 0)
-		r = check_file(name, "key", d->key, error);
-	if (r == 0)
-		r = check_file(name, "client_ca", d->client_ca, error);
-	return r;
+	return load_files(name, d, error);
 }
 
 int listen_check_files(const struct node_config *config,

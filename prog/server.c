@@ -403,7 +403,7 @@ int server_run(const struct node_config *config, int control)
 		if (v.orphaned)
 			clean_place(&v);
 	}
-	doors_close(&v.doors, &v.report);
+	doors_close(&v.doors);
 	native_destroy(v.native);
 	store_destroy(v.store);
 	loop_destroy(v.loop);

@@ -200,7 +200,7 @@ TEST(the_alerts)
 	struct told *t = told_create();
 	struct expo e = metrics(t);
 
-	CHECK_INT(check_yaml(&e, text), >=, 7);
+	CHECK_INT(check_yaml(&e, text), >=, 8);
 	expo_free(&e);
 	told_destroy(t);
 	free(text);

@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include "base/fault.h"
 #include "prog/pem.h"
+#include "tests/front/tls_peer.h"
 #include "tests/prog/run.h"
 #include "tests/test.h"
 
@@ -251,18 +252,36 @@ TEST(a_files_faults)
 	run_clean();
 }
 
+static void put(char room[CONFIG_FILE], const char *name, const char *text)
+{
+	FILE *f;
+
+	snprintf(room, CONFIG_FILE, "%s/%s", run_dir(), name);
+	f = fopen(room, "we");
+	CHECK(f != NULL);
+	fputs(text, f);
+	CHECK_OK(fclose(f));
+}
+
 TEST(files_of_tls)
 {
 	char error[LISTEN_ERROR] = "";
+	struct identity id, other;
 	struct node_config c;
 
+	identity_make(&id, "node", NULL);
+	identity_make(&other, "other", NULL);
 	config_defaults(&c);
 	CHECK_OK(listen_check_files(&c, error));
-	snprintf(c.http.certificate, CONFIG_FILE, "%s", file_of("pem", 9));
+	put(c.http.certificate, "cert.pem", id.certificate_pem);
 	CHECK_INT(listen_check_files(&c, error), ==, -EINVAL);
 	CHECK(strstr(error, "http.tls: the key is missing"));
-	snprintf(c.http.key, CONFIG_FILE, "%s", c.http.certificate);
+	put(c.http.key, "key.pem", id.key_pem);
 	CHECK_OK(listen_check_files(&c, error));
+	put(c.http.key, "key.pem", other.key_pem);
+	CHECK_INT(listen_check_files(&c, error), ==, -EINVAL);
+	CHECK(strstr(error, "http.tls: key values mismatch"));
+	put(c.http.key, "key.pem", id.key_pem);
 	snprintf(c.resp.client_ca, CONFIG_FILE, "%s", c.http.certificate);
 	CHECK_INT(listen_check_files(&c, error), ==, -EINVAL);
 	CHECK(strstr(error, "resp.tls: the certificate is missing"));
@@ -270,6 +289,11 @@ TEST(files_of_tls)
 	snprintf(c.resp.key, CONFIG_FILE, "/nowhere");
 	CHECK_INT(listen_check_files(&c, error), ==, -ENOENT);
 	CHECK(strstr(error, "resp.tls.key /nowhere: No such file"));
+	put(c.resp.key, "encrypted.pem",
+	    "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n"
+	    "-----END ENCRYPTED PRIVATE KEY-----\n");
+	CHECK_INT(listen_check_files(&c, error), ==, -EINVAL);
+	CHECK(strstr(error, "resp.tls: the key is encrypted"));
 	snprintf(c.resp.listen, CONFIG_LISTEN, "off");
 	CHECK_OK(listen_check_files(&c, error)); /* nobody needs them */
 	run_clean();
