@@ -110,7 +110,7 @@ static void check_works(const struct live *n, struct identity *id)
 	struct child c = child_start(ping, n, id);
 
 	CHECK_INT(child_hear(c.fd), ==, 'y');
-	child_kill(&c);
+	CHECK_INT(child_end(&c), ==, 0);
 }
 
 static void kill_server(const struct live *n, oc_client *c)
