@@ -98,7 +98,8 @@ TEST(no_engine_in_this_process)
 	CHECK(strstr(error, "/nowhere/at/all") != NULL);
 	/* A library, and another one. */
 	CHECK(dladdr(dlsym(RTLD_DEFAULT, "strlen"), &libc) != 0);
-	CHECK_INT(oc_llama_engine(libc.dli_fname, error), ==, -ENOSYS);
+	/* (strlen() is the sanitizer's own in its builds: in no library) */
+	CHECK_INT(oc_llama_engine(libc.dli_fname, error), <, 0);
 	CHECK(strstr(error, "llama_state_seq_set_data") != NULL);
 	o.size = 1;
 	CHECK_INT(oc_llama_open((oc_client *)(void *)&x, fake_engine_context(),

@@ -20,6 +20,11 @@ struct identity {
 /* Signed by `by`; NULL: by itself. */
 void identity_make(struct identity *id, const char *name,
 		   const struct identity *by);
+static inline void identity_end(struct identity *id)
+{
+	EVP_PKEY_free(id->key);
+	X509_free(id->certificate);
+}
 
 struct peer {
 	int fd;

@@ -296,5 +296,7 @@ TEST(files_of_tls)
 	CHECK(strstr(error, "resp.tls: the key is encrypted"));
 	snprintf(c.resp.listen, CONFIG_LISTEN, "off");
 	CHECK_OK(listen_check_files(&c, error)); /* nobody needs them */
+	identity_end(&id);
+	identity_end(&other);
 	run_clean();
 }

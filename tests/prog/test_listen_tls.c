@@ -63,6 +63,8 @@ TEST(a_node_does_not_start_with_them)
 	refused("the key is not one in PEM");
 	put(certificate, "cert.pem", "no certificate\n");
 	refused("the certificate is not PEM");
+	identity_end(&id);
+	identity_end(&other);
 	run_clean();
 }
 
@@ -152,5 +154,7 @@ TEST(a_server_waits_for_better_ones)
 	check_works(&n, &renewed);
 	oc_client_close(c);
 	live_stop(&n);
+	identity_end(&id);
+	identity_end(&renewed);
 	run_clean();
 }
