@@ -81,6 +81,12 @@ TEST(a_scratch_sequence_in_use)
 	CHECK(fake_engine_holds(1, &token, 1));
 }
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ADDRESS_SANITIZED
+#endif
+#endif
+
 TEST(no_engine_in_this_process)
 {
 	struct oc_llama_options o = { .size = sizeof(o), .weights = weights };
@@ -96,10 +102,13 @@ TEST(no_engine_in_this_process)
 	CHECK(oc_llama_symbol("llama_decode") == NULL);
 	CHECK_INT(oc_llama_engine("/nowhere/at/all", error), ==, -ENOENT);
 	CHECK(strstr(error, "/nowhere/at/all") != NULL);
+#ifndef ADDRESS_SANITIZED /* strlen() is its own there, in the program */
 	/* A library, and another one. */
 	CHECK(dladdr(dlsym(RTLD_DEFAULT, "strlen"), &libc) != 0);
-	/* (strlen() is the sanitizer's own in its builds: in no library) */
-	CHECK_INT(oc_llama_engine(libc.dli_fname, error), <, 0);
+	CHECK_INT(oc_llama_engine(libc.dli_fname, error), ==, -ENOSYS);
+#else
+	(void)libc;
+#endif
 	CHECK(strstr(error, "llama_state_seq_set_data") != NULL);
 	o.size = 1;
 	CHECK_INT(oc_llama_open((oc_client *)(void *)&x, fake_engine_context(),
