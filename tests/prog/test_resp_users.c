@@ -195,6 +195,41 @@ TEST(a_long_value_before_the_password)
 	live_stop(&n);
 }
 
+/* A password in pieces, and behind its last one more than a nobody may send. */
+TEST(a_password_in_pieces_before_a_long_value)
+{
+	static const char head[] = "*2\r\n$4\r\nAUTH\r\n$20\r\nthe-def";
+	static const char rest[] = "ault-password\r\n"
+				   "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$40000\r\n";
+	static char text[sizeof(rest) - 1 + 40000 + 2];
+	struct respc *c, *more;
+	oc_client *own;
+	struct live n;
+
+	RESPC_NODE(&n, two_tenants, NULL);
+	own = live_connect(&n);
+	c = respc_open(respc_port(&n));
+	respc_say(c, head);
+	LIVE_WAIT(&n, respc_counter(own, "received_bytes") == strlen(head));
+	memcpy(text, rest, sizeof(rest) - 1);
+	respc_bytes(7, text + sizeof(rest) - 1, 40000);
+	memcpy(text + sizeof(text) - 2, "\r\n", 2);
+	respc_send(c, text, sizeof(text));
+	respc_expect(c, "+OK\r\n");
+	respc_expect(c, "+OK\r\n");
+	CHECK_INT(respc_get(c, "a", 7, 40000), ==, 0);
+	respc_close(c);
+	/* one whose password does not come has no more than before */
+	more = respc_open(respc_port(&n));
+	respc_say(more, head);
+	memset(text, 'x', sizeof(text));
+	if (respc_try_send(more, text, sizeof(text)))
+		respc_await_end(more);
+	respc_close(more);
+	oc_client_close(own);
+	live_stop(&n);
+}
+
 /* A value under way is of who sent it, whatever else that one says behind it. */
 TEST(who_changes_in_the_middle_of_a_pipeline)
 {

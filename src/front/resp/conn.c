@@ -87,6 +87,11 @@ static bool input_room(struct conn *c, size_t more)
 	uint32_t cap = (uint32_t)round_up_pow2(MAX(need, INPUT_LEAST));
 	char *grown;
 
+	if (in->nobody && c->tenant) { /* it has said who it is */
+		*account(c) -= in->cap + sizeof(*in);
+		in->nobody = false;
+		*account(c) += in->cap + sizeof(*in);
+	}
 	if (in->at && in->len + more > in->cap) {
 		memmove(in->buf, in->buf + in->at, in->len - in->at);
 		in->len -= in->at;
@@ -386,6 +391,31 @@ void conn_resume(struct conn *c, enum conn_state state)
 	work(c);
 }
 
+/* Who is nobody yet may be about to say who it is: until then it has the little
+ * memory that is a nobody's, again and again. False: that was too little. */
+static bool input_take(struct conn *c, const char *data, size_t len)
+{
+	struct input *in = c->in;
+
+	while (!c->tenant && len && is_open(c)) {
+		uint32_t have = in->len - in->at;
+		size_t n =
+			MIN(len, RESP_NOBODY_MAX - MIN(have, RESP_NOBODY_MAX));
+		size_t done;
+
+		if (!n || !input_keep(c, NULL, data, n))
+			return false;
+		data += n;
+		len -= n;
+		done = take(c, &in->parser, in->buf + in->at, have + n);
+		if (c->state == CONN_ENDED)
+			return true;
+		in->at += (uint32_t)done;
+	}
+	return !len || c->closing || c->broken ||
+	       input_keep(c, NULL, data, len);
+}
+
 static void on_input(void *ctx, const char *data, int64_t n)
 {
 	struct conn *c = ctx;
@@ -419,13 +449,14 @@ static void on_input(void *ctx, const char *data, int64_t n)
 			conn_refuse(c);
 			return;
 		}
-		if (c->value_due) {
-			c->value_due = false;
-			value_begin(c);
-		}
-	} else if (len && !input_keep(c, NULL, data, len)) {
+	} else if (len && !(c->in ? input_take(c, data, len)
+				  : input_keep(c, NULL, data, len))) {
 		conn_refuse(c);
 		return;
+	}
+	if (c->value_due) {
+		c->value_due = false;
+		value_begin(c);
 	}
 	work(c);
 }
