@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* onecopy sim: what a policy would do with a recorded workload. */
+#include <string.h>
+
+#include "base/compiler.h"
+#include "base/text.h"
+#include "commands.h"
+#include "sim.h"
+
+enum {
+	OPT_DECISIONS = CLI_LONG,
+	OPT_SEED,
+	OPT_BLOCK_TOKENS,
+};
+
+static const struct cli_option sim_options[] = {
+	{ 'p', "policy", "P", "lru", "lru or bound" },
+	{ 'd', "dram", "N", "10000",
+	  "blocks that memory holds; with a unit (64G) bytes" },
+	{ 'b', "block-bytes", "SIZE", "64K", "bytes of a block" },
+	{ OPT_BLOCK_TOKENS, "block-tokens", "N", "512",
+	  "tokens of a block of the trace" },
+	{ OPT_DECISIONS, "decisions", "FILE", NULL,
+	  "write each admission and eviction" },
+	{ 'l', "limit", "N", NULL, "only the first N requests" },
+	{ OPT_SEED, "seed", "N", "1", "of what is random" },
+	{ 'j', "json", NULL, NULL, "print the result as JSON" },
+	CLI_END
+};
+
+/* Blocks where it has no unit, bytes where it has one. */
+static int sim_dram(const struct cli *c, const char **ret_bytes,
+		    uint64_t *ret_blocks)
+{
+	if (strspn(c->value, "0123456789") == strlen(c->value)) {
+		*ret_bytes = NULL;
+		return cli_number(c, 1, UINT32_MAX - 1, ret_blocks);
+	}
+	*ret_bytes = c->value;
+	return cli_size(c, 0, ret_blocks);
+}
+
+static int sim_option(struct sim_command *s, const struct cli *c, int id,
+		      const char **dram)
+{
+	switch (id) {
+	case 'p':
+		s->policy = c->value;
+		return 0;
+	case 'd':
+		return sim_dram(c, dram, &s->dram);
+	case 'b':
+		return cli_size(c, 0, &s->block_bytes);
+	case OPT_BLOCK_TOKENS:
+		return cli_number(c, 1, 1u << 20, &s->block_tokens);
+	case OPT_DECISIONS:
+		s->decisions = c->value;
+		return 0;
+	case 'l':
+		return cli_number(c, 1, UINT64_MAX, &s->limit);
+	case OPT_SEED:
+		return cli_number(c, 0, UINT64_MAX, &s->seed);
+	default:
+		s->json = true;
+		return 0;
+	}
+}
+
+/* What was given in bytes becomes blocks. */
+static int sim_blocks(struct sim_command *s, const char *dram)
+{
+	if (!s->block_bytes)
+		return cli_fail(s->command, PROG_USAGE,
+				"--block-bytes: must not be 0");
+	if (dram)
+		s->dram /= s->block_bytes;
+	if (!s->dram || s->dram >= UINT32_MAX)
+		return cli_fail(s->command, PROG_USAGE,
+				"--dram: from 1 to %u blocks", UINT32_MAX - 1);
+	return 0;
+}
+
+static int sim_run(const struct command *self, int argc, char **argv)
+{
+	struct sim_command s = {
+		.command = self,
+		.policy = "lru",
+		.dram = 10000,
+		.block_bytes = 64 << 10,
+		.block_tokens = 512,
+		.seed = 1,
+	};
+	const char *dram = NULL;
+	struct cli c;
+	int id, r;
+
+	cli_begin(&c, self, argc, argv);
+	while ((id = cli_next(&c)) > 0) {
+		r = sim_option(&s, &c, id, &dram);
+		if (r)
+			return r;
+	}
+	if (id < 0)
+		return c.status;
+	r = cli_words(&c, 1, 1);
+	if (r == 0)
+		r = sim_blocks(&s, dram);
+	if (r)
+		return r;
+	s.trace = argv[c.first];
+	return sim_cache_main(&s);
+}
+
+const struct command command_sim = {
+	.name = "sim",
+	.summary = "what a policy would do with a recorded workload",
+	.usage = "[OPTIONS] TRACE",
+	.options = sim_options,
+	.run = sim_run,
+};

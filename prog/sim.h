@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* onecopy sim: what its ways share. */
+#ifndef ONECOPY_PROG_SIM_H
+#define ONECOPY_PROG_SIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct command;
+
+/* The command line. */
+struct sim_command {
+	const struct command *command;
+	const char *trace;
+	const char *policy, *decisions;
+	uint64_t dram; /* blocks */
+	uint64_t block_tokens, block_bytes, limit, seed;
+	bool json;
+};
+
+/* One cache: policies of eviction. Returns an exit status. */
+int sim_cache_main(const struct sim_command *s);
+
+#endif

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sim/cache.h"
+#include "base/fault.h"
+#include <errno.h>
+#include <stdlib.h>
+
+#define TICK_REQUESTS 1024u
+
+static const struct sim_policy *const policies[] = {
+	&sim_policy_lru,
+	&sim_policy_bound,
+};
+
+const char *sim_cache_policy_name(size_t i)
+{
+	return i < ARRAY_LEN(policies) ? policies[i]->name : NULL;
+}
+
+static const struct sim_policy *find(const char *name)
+{
+	for (size_t i = 0; name && i < ARRAY_LEN(policies); i++)
+		if (strcmp(policies[i]->name, name) == 0)
+			return policies[i];
+	return NULL;
+}
+
+double sim_prefill_s(const struct sim_prefill *p, uint64_t from, uint64_t to)
+{
+	double a = (double)from, b = (double)to;
+
+	return ((b - a) + (b * b - a * a) / (2 * p->twice)) / p->rate;
+}
+
+void sim_cache_admit(struct sim_cache *c, uint32_t block)
+{
+	c->resident[block] = 1;
+	c->result.admitted++;
+	c->result.resident++;
+	c->result.peak = MAX(c->result.peak, c->result.resident);
+	if (c->o->decided)
+		c->o->decided(c->o->ctx, c->number, '+', c->t->id[block]);
+}
+
+void sim_cache_evict(struct sim_cache *c, uint32_t block)
+{
+	c->resident[block] = 0;
+	c->result.evicted++;
+	c->result.resident--;
+	if (c->o->decided)
+		c->o->decided(c->o->ctx, c->number, '-', c->t->id[block]);
+}
+
+/* What is found, and what that saves. */
+static void look(struct sim_cache *c)
+{
+	const struct sim_cache_options *o = c->o;
+	uint64_t found;
+
+	c->hits = 0;
+	while (c->hits < c->q->n && c->resident[c->blocks[c->hits]])
+		c->hits++;
+	found = MIN((uint64_t)c->hits * o->block_tokens, (uint64_t)c->q->input);
+	c->result.requests++;
+	c->result.blocks += c->q->n;
+	c->result.hit_blocks += c->hits;
+	c->result.saved_prefill_s += sim_prefill_s(&o->prefill, 0, found);
+	c->result.prefill_s += sim_prefill_s(&o->prefill, 0, c->q->input);
+}
+
+static void one(struct sim_cache *c, const struct sim_policy *p, uint64_t i)
+{
+	c->number = i;
+	c->q = &c->t->request[i];
+	c->blocks = c->t->block + c->q->first;
+	c->n = MIN(c->q->n, c->o->dram);
+	look(c);
+	for (uint32_t k = 0; k < c->q->n; k++)
+		c->in_use[c->blocks[k]] = i + 1;
+	p->request(c);
+}
+
+static int all(struct sim_cache *c, const struct sim_policy *p)
+{
+	uint64_t n = c->t->requests;
+
+	for (uint64_t i = 0; i < n; i++) {
+		if (i % TICK_REQUESTS == 0 && c->o->tick &&
+		    c->o->tick(c->o->ctx, (double)i / (double)n))
+			return -EINTR;
+		one(c, p, i);
+	}
+	return 0;
+}
+
+int sim_cache_run(const struct sim_trace *t, const struct sim_cache_options *o,
+		  struct sim_cache_result *ret_result)
+{
+	const struct sim_policy *p = find(o->policy);
+	struct sim_cache_options full = *o;
+	struct sim_cache c = { .t = t, .o = &full };
+	int r = -ENOMEM;
+
+	if (!p || !o->dram)
+		return -EINVAL;
+	if (!full.block_tokens)
+		full.block_tokens = 512;
+	if (!(full.prefill.rate > 0))
+		full.prefill.rate = 10000;
+	if (!(full.prefill.twice > 0))
+		full.prefill.twice = 32768;
+	c.resident = mem_array(t->distinct + 1ull, sizeof(*c.resident));
+	c.in_use = mem_array(t->distinct + 1ull, sizeof(*c.in_use));
+	if (c.resident && c.in_use)
+		r = p->create(&c);
+	if (!r) {
+		r = all(&c, p);
+		p->destroy(&c);
+	}
+	if (!r)
+		*ret_result = c.result;
+	free(c.resident);
+	free(c.in_use);
+	return r;
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One cache under a trace: which blocks would a node have kept?
+ *
+ * A request finds the leading run of its blocks that are resident; then all of
+ * its blocks are used, from the last to the first, and the policy admits and
+ * evicts. Blocks of the request in hand are in use and do not leave. The cache
+ * begins empty.
+ *
+ * The cache keeps the one set of resident blocks; a policy changes it through
+ * sim_cache_admit() and sim_cache_evict() alone, which count, log and hold the
+ * limit. Nothing here knows the future, except the bound.
+ *
+ * Deterministic: equal traces and options give equal decisions. One thread for
+ * each run.
+ */
+#ifndef ONECOPY_SIM_CACHE_H
+#define ONECOPY_SIM_CACHE_H
+
+#include "sim/cache_trace.h"
+
+/* Seconds that computing tokens [from, to) of a prompt takes:
+ * (to - from) / rate, times 1 + depth / twice at each depth. */
+struct sim_prefill {
+	double rate;  /* tokens a second at depth 0 */
+	double twice; /* depth at which a token costs two */
+};
+double sim_prefill_s(const struct sim_prefill *p, uint64_t from, uint64_t to);
+
+struct sim_cache_options {
+	const char *policy;
+	uint32_t dram;	       /* blocks */
+	uint32_t block_tokens; /* 0: 512 */
+	uint64_t seed;
+	struct sim_prefill prefill; /* zeros: 10,000 and 32,768 */
+	/* Each decision; NULL: nobody asks. what: '+' admitted, '-' evicted. */
+	void (*decided)(void *ctx, uint64_t request, char what, uint64_t id);
+	/* Now and then; not 0 ends the run with -EINTR. */
+	int (*tick)(void *ctx, double done);
+	void *ctx;
+};
+
+struct sim_cache_result {
+	uint64_t requests, blocks, hit_blocks;
+	uint64_t admitted, evicted;
+	uint32_t resident, peak; /* blocks at the end, and at most */
+	double prefill_s, saved_prefill_s;
+};
+
+/* 0, -ENOMEM, -EINVAL (no such policy, or dram 0), -EINTR. */
+int sim_cache_run(const struct sim_trace *t, const struct sim_cache_options *o,
+		  struct sim_cache_result *ret_result);
+
+/* The names, in the order of a table; NULL after the last. */
+const char *sim_cache_policy_name(size_t i);
+
+/* ---- for policies -------------------------------------------------------- */
+
+struct sim_cache {
+	const struct sim_trace *t;
+	const struct sim_cache_options *o;
+	const struct sim_request *q; /* in hand */
+	const uint32_t *blocks;	     /* its blocks */
+	uint32_t n;	   /* how many of them can be resident at once */
+	uint32_t hits;	   /* found */
+	uint64_t number;   /* of the request in hand */
+	uint64_t *in_use;  /* of a block: 1 + the request that uses it */
+	uint8_t *resident; /* of a block */
+	struct sim_cache_result result;
+	void *state; /* the policy's */
+};
+
+struct sim_policy {
+	const char *name;
+	int (*create)(struct sim_cache *c); /* -ENOMEM; sets c->state */
+	void (*destroy)(struct sim_cache *c);
+	void (*request)(struct sim_cache *c);
+};
+
+extern const struct sim_policy sim_policy_lru, sim_policy_bound;
+
+/* A block that is not resident comes; there must be room. */
+void sim_cache_admit(struct sim_cache *c, uint32_t block);
+/* A resident block that is not in use leaves. */
+void sim_cache_evict(struct sim_cache *c, uint32_t block);
+
+static inline bool sim_cache_full(const struct sim_cache *c)
+{
+	return c->result.resident >= c->o->dram;
+}
+
+static inline bool sim_cache_uses(const struct sim_cache *c, uint32_t block)
+{
+	return c->in_use[block] == c->number + 1;
+}
+
+#endif
