@@ -173,13 +173,13 @@ static int slabs_attach(struct attach *a)
 
 		if (slab_word_state(word) == SLAB_NONE)
 			continue;
-		r = slab_attach(a, id);
+		r = slab_step(word, SLAB_EV_RECOVER, &word);
+		if (r == 0)
+			r = slab_attach(a, id);
 		if (r == -ENOENT) {
 			log_error("slab %u is named but was not held: dropped",
 				  id);
-			shared_store64_release(&rec->word,
-					       slab_word(slab_word_gen(word),
-							 SLAB_NONE));
+			pool_slab_step(a->p, id, SLAB_EV_LOST);
 			r = 0;
 		}
 		if (r < 0)

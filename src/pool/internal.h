@@ -24,6 +24,8 @@ int pool_items_take(struct pool *p, struct pool_slab *s);
 void pool_items_give(struct pool *p, struct pool_slab *s);
 
 /* pool/slab.c */
+/* A record's word by the table; aborts on an illegal event. */
+void pool_slab_step(struct pool *p, uint32_t id, enum slab_event event);
 void pool_slab_free(struct pool_slab *s);
 uint64_t pool_desc_bytes(uint32_t frames);
 

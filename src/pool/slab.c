@@ -36,6 +36,18 @@ static struct slab_record *record(struct pool *p, uint32_t id)
 	return &p->m->slab[id];
 }
 
+/* Release: pairs with the clients' acquire of the word (record_word()). */
+void pool_slab_step(struct pool *p, uint32_t id, enum slab_event event)
+{
+	shared_u64 *word = &record(p, id)->word;
+	uint64_t next = 0;
+	int r = slab_step(shared_load64(word), event, &next);
+
+	must(r == 0);
+	if (next != shared_load64(word))
+		shared_store64_release(word, next);
+}
+
 static uint32_t unused_id(const struct pool *p)
 {
 	uint32_t id = 1;
@@ -145,8 +157,8 @@ static void record_store(struct pool *p, const struct pool_slab *s)
 	shared_store64(&rec->retire_epoch, 0);
 	for (size_t i = 0; i < ARRAY_LEN(rec->given); i++)
 		shared_store64(&rec->given[i], 0);
-	/* release: readers acquire the word before they ask for the region */
-	shared_store64_release(&rec->word, slab_word(s->gen, SLAB_LIVE));
+	pool_slab_step(p, s->id, SLAB_EV_ADD);
+	must(slab_word_gen(shared_load64(&rec->word)) == s->gen);
 }
 
 static void slab_publish(struct pool *p, struct pool_slab *s)
@@ -235,8 +247,7 @@ static void slab_end(struct pool *p, struct pool_slab *s, bool memory_stays)
 {
 	uint64_t tag = hold_slab_id(s->id, s->gen);
 
-	shared_store64_release(&record(p, s->id)->word,
-			       slab_word(s->gen, SLAB_NONE));
+	pool_slab_step(p, s->id, memory_stays ? SLAB_EV_MOVE : SLAB_EV_FINISH);
 	pool_region_changed(p);
 	pool_drop(p, HOLD_PAYLOAD, tag);
 	pool_drop(p, HOLD_DESC, tag);
@@ -291,7 +302,7 @@ void pool_slab_retire(struct pool *p, uint32_t id)
 	s->retiring = true;
 	pool_count(p, POOL_C_retiring_bytes, s->payload.bytes);
 	shared_store64(&rec->retire_epoch, epoch);
-	shared_store64_release(&rec->word, slab_word(s->gen, SLAB_RETIRING));
+	pool_slab_step(p, id, SLAB_EV_RETIRE);
 	pool_region_changed(p);
 }
 
@@ -312,6 +323,7 @@ void pool_slabs_orphan(struct pool *p, uint64_t owner)
 
 		if (!s || s->owner != owner)
 			continue;
+		pool_slab_step(p, id, SLAB_EV_ORPHAN);
 		s->owner = 0;
 		shared_store64(&record(p, id)->owner, 0);
 	}

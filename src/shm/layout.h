@@ -23,7 +23,9 @@
 #define ONECOPY_SHM_LAYOUT_H
 
 #include "base/shared.h"
+#include "coherence/client.h"
 #include "coherence/frame.h"
+#include "coherence/slab.h"
 #include "index/match.h"
 #include "wire/ring.h"
 
@@ -191,18 +193,12 @@ void ns_record_store(struct ns_record *r, uint32_t id,
  * not trust memory further than it must). */
 bool ns_record_load(const struct ns_record *r, struct ns_spec *ret_spec);
 
-enum client_flags {
-	CLIENT_READ_ONLY = 1,
-	CLIENT_CLOSED = 2, /* closed its socket; its process still lives */
-	CLIENT_LET_GO = 4, /* and had unmapped everything before */
-};
-
-/* A client as the server sees it: trusted. id = incarnation << 16 | index, so
+/* A client as the server sees it (its life: coherence/client.h): trusted. id = incarnation << 16 | index, so
  * it is never 0 (incarnations begin at 1) and never used again. */
 struct client_record {
 	shared_u64 id; /* 0: unused; stored last when made, first when gone */
-	shared_u64 pid_uid; /* pid << 32 | uid */
-	shared_u64 flags;
+	shared_u64 pid_uid;  /* pid << 32 | uid */
+	shared_u64 flags;    /* enum client_flags */
 	shared_u64 pins;     /* slots in its segment << 32 | overflow slots */
 	shared_u64 since_ms; /* CLOCK_MONOTONIC */
 	shared_u64 reserved0[2];
@@ -234,13 +230,7 @@ static inline uint64_t client_id(uint64_t incarnation, uint32_t index)
 	return incarnation << 16 | index;
 }
 
-enum slab_state {
-	SLAB_NONE = 0,
-	SLAB_LIVE = 1,
-	SLAB_RETIRING = 2, /* announced: goes when every client has let go */
-};
-
-/* A slab (region). Its id is its index; 0 is never used. A record that changes
+/* A slab (region); its life: coherence/slab.h. Its id is its index; 0 is never used. A record that changes
  * gets a new generation (word) and the pool a new region_epoch. */
 struct slab_record {
 	shared_u64 word; /* generation << 8 | enum slab_state */
@@ -257,19 +247,6 @@ struct slab_record {
 	shared_u64 given[LAYOUT_CLIENTS_MAX / 64];
 };
 _Static_assert(sizeof(struct slab_record) == 128, "two lines");
-
-static inline uint64_t slab_word(uint64_t gen, enum slab_state state)
-{
-	return gen << 8 | (uint64_t)state;
-}
-static inline enum slab_state slab_word_state(uint64_t word)
-{
-	return (enum slab_state)(word & 0xff);
-}
-static inline uint64_t slab_word_gen(uint64_t word)
-{
-	return word >> 8;
-}
 
 struct pool_meta {
 	struct pool_header header;

@@ -10,8 +10,25 @@
 #include <stdlib.h>
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/log.h"
 #include "coherence/pin.h"
 #include "store/internal.h"
+
+static enum client_state state_of(const struct client_record *rec)
+{
+	return client_state_of(shared_load64(&rec->id),
+			       shared_load64(&rec->flags));
+}
+
+static struct client_step step_of(const struct client_record *rec,
+				  enum client_event event)
+{
+	struct client_step step = { 0 };
+	int r = client_step(state_of(rec), event, &step);
+
+	must(r == 0);
+	return step;
+}
 
 static int client_new(struct store *s, struct pool *p, uint32_t index,
 		      struct client_segment *segment,
@@ -79,6 +96,7 @@ int store_client_add(struct store *s, struct pool *p,
 /* Release: the rest of the record is there. */
 void store_client_publish(struct store_client *c)
 {
+	must(step_of(c->record, CLIENT_EV_PUBLISH).to == CLIENT_IS_OPEN);
 	shared_store64_release(&c->record->id, c->id);
 }
 
@@ -127,7 +145,7 @@ int store_client_adopt(struct store *s, struct pool *p, uint32_t index,
 	c->n_pins = (uint32_t)(pins >> 32);
 	c->n_overflow = (uint32_t)pins;
 	c->read_only = shared_load64(&c->record->flags) & CLIENT_READ_ONLY;
-	c->closed = shared_load64(&c->record->flags) & CLIENT_CLOSED;
+	c->closed = step_of(c->record, CLIENT_EV_RECOVER).to != CLIENT_IS_OPEN;
 	if (!c->closed)
 		c->touch_head =
 			shared_load64_acquire(&segment->header.touch_tail);
@@ -163,14 +181,6 @@ static void take_grants_back(struct pool *p, uint64_t owner)
 	}
 }
 
-void store_client_forget(struct pool *p, uint32_t index)
-{
-	shared_u64 *id = &p->m->client[index].id;
-
-	take_grants_back(p, shared_load64(id));
-	shared_store64_release(id, 0);
-}
-
 static void hand_in(struct store_client *c)
 {
 	grant_forget_client(c);
@@ -182,27 +192,56 @@ static void hand_in(struct store_client *c)
 }
 
 /* The next client with this index was given nothing. */
-static void forget_given(const struct store_client *c)
+static void forget_given(const struct pool *p, uint32_t index)
 {
-	for (uint32_t id = 1; id < c->pool->slab_end; id++) {
-		shared_u64 *word = &c->pool->m->slab[id].given[c->index / 64];
-		uint64_t bit = 1ull << (c->index % 64);
+	for (uint32_t id = 1; id < p->slab_end; id++) {
+		shared_u64 *word = &p->m->slab[id].given[index / 64];
+		uint64_t bit = 1ull << (index % 64);
 
 		if (shared_load64(word) & bit)
 			shared_store64(word, shared_load64(word) & ~bit);
 	}
 }
 
-static void client_gone(struct store_client *c)
+/* What must not be found under the next client of this index goes before the
+ * id; a slab's owner is compared with ids, which never return. */
+static void record_end(struct pool *p, uint32_t index, uint64_t id)
 {
+	forget_given(p, index);
+	shared_store64_release(&p->m->client[index].id, 0);
+	pool_slabs_orphan(p, id);
+}
+
+/* One transition of the table. True: the client is gone, and c with it. */
+static bool client_take(struct store_client *c, enum client_event event)
+{
+	struct client_step step = step_of(c->record, event);
 	struct store *s = c->store;
 
-	forget_given(c);
-	shared_store64_release(&c->record->id, 0);
-	pool_slabs_orphan(c->pool, c->id);
+	if (step.takes & CLIENT_HANDS_IN)
+		hand_in(c);
+	if (!(step.takes & CLIENT_ORPHANS)) {
+		shared_store64(
+			&c->record->flags,
+			client_state_flags(shared_load64(&c->record->flags),
+					   (enum client_state)step.to));
+		return false;
+	}
+	record_end(c->pool, c->index, c->id);
 	s->client[c->pool->number][c->index] = NULL;
 	s->retry = true;
 	client_free(c);
+	return true;
+}
+
+void store_client_forget(struct pool *p, uint32_t index)
+{
+	const struct client_record *rec = &p->m->client[index];
+	uint64_t id = shared_load64(&rec->id);
+
+	if (step_of(rec, CLIENT_EV_FORGET).takes & CLIENT_HANDS_IN)
+		take_grants_back(p, id);
+	record_end(p, index, id);
 }
 
 bool client_owns_slabs(const struct store_client *c)
@@ -212,18 +251,17 @@ bool client_owns_slabs(const struct store_client *c)
 
 bool store_client_close(struct store_client *c)
 {
-	uint64_t flags = shared_load64(&c->record->flags) | CLIENT_CLOSED;
+	enum client_event event = CLIENT_EV_LEAVE;
 
-	/* what it has unmapped it says itself, at the end */
-	if (shared_load64_acquire(&c->segment->header.let_go_epoch) ==
-	    UINT64_MAX)
-		flags |= CLIENT_LET_GO;
-	hand_in(c);
-	if (!client_owns_slabs(c)) {
-		client_gone(c);
+	/* what it has unmapped it says itself, at the end; acquire: pairs with
+	 * the store of UINT64_MAX in client/connect.c */
+	if (client_owns_slabs(c))
+		event = shared_load64_acquire(
+				&c->segment->header.let_go_epoch) == UINT64_MAX
+				? CLIENT_EV_UNMAPPED
+				: CLIENT_EV_CLOSE;
+	if (client_take(c, event))
 		return true;
-	}
-	shared_store64(&c->record->flags, flags);
 	c->closed = true;
 	c->segment = NULL;
 	return false;
@@ -231,11 +269,9 @@ bool store_client_close(struct store_client *c)
 
 void store_client_died(struct store_client *c)
 {
-	if (!c->closed) {
-		hand_in(c);
+	if (!c->closed)
 		pool_count(c->pool, POOL_C_client_deaths, 1);
-	}
-	client_gone(c);
+	client_take(c, CLIENT_EV_DIED);
 }
 
 void clients_tick(struct store *s)
@@ -250,7 +286,7 @@ void clients_tick(struct store *s)
 			if (!c || !c->closed || client_owns_slabs(c))
 				continue;
 			s->options.ended(s->options.ctx, c);
-			client_gone(c);
+			client_take(c, CLIENT_EV_EMPTY);
 		}
 	}
 }

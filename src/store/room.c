@@ -245,10 +245,13 @@ static int slab_take(struct store_client *c, struct pool_arena *a,
 {
 	struct pool *p = c->pool;
 	uint32_t id = slab->id, fresh;
+	enum slab_whose whose = slab->owner == c->id ? SLAB_OWN
+				: slab->owner	     ? SLAB_ANOTHERS
+						     : SLAB_ORPHAN;
+	bool same_user = slab->writer_uid == client_uid(c);
 
-	if ((slab->owner && slab->owner != c->id) ||
-	    slab->payload.bytes < a->frame_bytes ||
-	    slab->writer_uid != client_uid(c)) {
+	if (slab->payload.bytes < a->frame_bytes ||
+	    slab_ways[whose][same_user] == SLAB_EV_RETIRE) {
 		retire_for(c, a, p, slab);
 		return 1;
 	}
@@ -483,17 +486,20 @@ static bool let_go(struct store *s, struct pool *p, uint32_t id)
 
 	for (uint32_t i = 0; i < LAYOUT_CLIENTS_MAX; i++) {
 		const struct store_client *c = s->client[p->number][i];
+		bool given = shared_load64(&rec->given[i / 64]) >> (i % 64) & 1;
+		uint64_t seen = 0;
 
-		if (!c || !(shared_load64(&rec->given[i / 64]) >> (i % 64) & 1))
+		if (!c || !given)
 			continue;
-		if (c->closed) {
-			if (!(shared_load64(&c->record->flags) & CLIENT_LET_GO))
-				return false;
-			continue;
-		}
-		/* acquire: pairs with the client's release after unmapping */
-		if (shared_load64_acquire(&c->segment->header.let_go_epoch) <
-		    epoch)
+		/* acquire: pairs with the release in client/region.c, after
+		 * unmapping (follow_slabs()) */
+		if (!c->closed)
+			seen = shared_load64_acquire(
+				&c->segment->header.let_go_epoch);
+		if (!client_let_go(
+			    client_state_of(c->id,
+					    shared_load64(&c->record->flags)),
+			    given, seen, epoch))
 			return false;
 	}
 	return true;

@@ -137,7 +137,7 @@ int store_client_adopt(struct store *s, struct pool *p, uint32_t index,
 bool store_client_close(struct store_client *c);
 /* Its process has ended: what it held comes back, its slabs are nobody's. */
 void store_client_died(struct store_client *c);
-/* A record whose client cannot be adopted. */
+/* A record whose client cannot be adopted: what it held comes back. */
 void store_client_forget(struct pool *p, uint32_t index);
 
 /* ---- requests */

@@ -575,7 +575,6 @@ static void adopt(struct world *w, uint32_t index)
 	if (!held) {
 		drop_holds(w, id);
 		store_client_forget(w->p, index);
-		pool_slabs_orphan(w->p, id);
 		return;
 	}
 	CHECK_OK(store_client_adopt(w->s, w->p, index, w->sim[i].cs,

@@ -509,7 +509,6 @@ int native_adopt(struct native *n, struct pool *p, struct hold_set *given)
 			log_warn("client %llu cannot be taken over: %s",
 				 (unsigned long long)id, strerror(-r));
 			store_client_forget(p, i);
-			pool_slabs_orphan(p, id);
 		}
 	}
 	store_each_client(n->options.store, p, repeat_client, NULL);
