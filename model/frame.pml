@@ -15,6 +15,9 @@
  * words may be flushed in any order: weaker than x86-TSO, which keeps it.
  * A killed process's buffer reaches memory.
  *
+ * DEVICE: clients let a device write their frames, and it writes on when they
+ * are dead, at any time. It is done before its client seals.
+ *
  * A client's ring is one request and one reply. The server answers, then
  * advances the head (clears the request): after a crash between these, the new
  * server handles the request again, so requests must be idempotent.
@@ -46,6 +49,9 @@
 #define MAY_READ 1
 #define MAY_WRITE 2
 #define MAY_REMOVE 4
+#ifndef DEVICE
+#define DEVICE 0
+#endif
 #ifndef SERVER_CRASHES
 #define SERVER_CRASHES 1
 #endif
@@ -88,6 +94,7 @@ byte writing[NF]; /* client + 1 that was told that it may write */
 byte using[NF];	  /* readers between validate and unpin */
 byte uses[NC];	  /* what such a reader uses: frame + 1 */
 bool live[NF];	  /* sealed, and nobody wanted it gone */
+bool dma[NF];	  /* a device writes there, for a dead client */
 
 /* One transition of the C table, stored through the server's buffer; for use
  * in a d_step. */
@@ -520,7 +527,14 @@ inline evict()
 inline take_back(i)
 {
 	if
+#if DEVICE && !defined(MUT_NO_QUARANTINE)
+	:: d_step { owner[i] == c + 1 && STATE(sword[i]) == GRANTED ->
+			STEP_(QUARANTINE, i) }
+	:: d_step { owner[i] == c + 1 && STATE(sword[i]) != GRANTED ->
+			STEP_(OWNER_DIED, i) }
+#else
 	:: d_step { owner[i] == c + 1 -> STEP_(OWNER_DIED, i) }
+#endif
 	:: owner[i] != c + 1
 	fi
 }
@@ -594,7 +608,9 @@ inline recover()
 
 #define WANTED(i) (STATE(sword[i]) == SEALED)
 #define FOUND(i) (idx[key[i]] == i + 1)
-#define SETTLED(i) (STATE(sword[i]) == FREE || STATE(sword[i]) == SEALED)
+#define SETTLED(i)                                              \
+	(STATE(sword[i]) == FREE || STATE(sword[i]) == SEALED || \
+	 STATE(sword[i]) == QUARANTINED)
 
 proctype server()
 {
@@ -652,6 +668,19 @@ inline flush_slot(i)
 	d_step { my[i] != slot[i] -> slot[i] = my[i] }
 }
 
+/* What a dead client had asked for: nobody else may have the frame. */
+inline device_writes(i)
+{
+	d_step {
+		dma[i];
+		assert(writing[i] == 0);
+		assert(using[i] == 0);
+		assert(!live[i]);
+		dma[i] = false;
+		content[i] = 0
+	}
+}
+
 /* The process is gone: what it stored is in memory, it stores no more. */
 inline client_dies(i)
 {
@@ -663,11 +692,12 @@ inline client_dies(i)
 		:: else
 		fi;
 		if
-		:: writing[0] == i + 1 -> writing[0] = 0
+		:: writing[0] == i + 1 -> writing[0] = 0; dma[0] = DEVICE
 		:: else
 		fi;
 		if
-		:: writing[NF - 1] == i + 1 -> writing[NF - 1] = 0
+		:: writing[NF - 1] == i + 1 -> writing[NF - 1] = 0;
+			dma[NF - 1] = DEVICE
 		:: else
 		fi;
 		dead[i] = true
@@ -694,6 +724,10 @@ end:
 	:: flush_slot(0)
 	:: flush_slot(NC - 1)
 	:: server_dies()
+#if DEVICE
+	:: device_writes(0)
+	:: device_writes(NF - 1)
+#endif
 	:: client_dies(0)
 	:: client_dies(NC - 1)
 	od

@@ -3,7 +3,7 @@
  * Prints frame_table (src/coherence/frame.c) as Promela macros, so that the
  * model steps through the very table that the server steps through:
  *
- *   STATE names:  FREE GRANTED SEALED LEAVING DOOMED NOWHERE
+ *   STATE names:  FREE GRANTED SEALED LEAVING DOOMED QUARANTINED NOWHERE
  *   TO_<event>(s)    next state, NOWHERE where the event is illegal
  *   BUMP_<event>(s)  1 where the generation grows
  */
@@ -13,7 +13,7 @@
 static const char *const states[FRAME_STATES] = {
 	[FRAME_FREE] = "FREE",	   [FRAME_GRANTED] = "GRANTED",
 	[FRAME_SEALED] = "SEALED", [FRAME_LEAVING] = "LEAVING",
-	[FRAME_DOOMED] = "DOOMED",
+	[FRAME_DOOMED] = "DOOMED", [FRAME_QUARANTINED] = "QUARANTINED",
 };
 
 static const char *const events[FRAME_EVENTS] = {
@@ -21,7 +21,7 @@ static const char *const events[FRAME_EVENTS] = {
 	[FRAME_EV_ABANDON] = "ABANDON", [FRAME_EV_OWNER_DIED] = "OWNER_DIED",
 	[FRAME_EV_LEAVE] = "LEAVE",	[FRAME_EV_SPARE] = "SPARE",
 	[FRAME_EV_RELEASE] = "RELEASE", [FRAME_EV_DOOM] = "DOOM",
-	[FRAME_EV_RECOVER] = "RECOVER",
+	[FRAME_EV_RECOVER] = "RECOVER", [FRAME_EV_QUARANTINE] = "QUARANTINE",
 };
 
 /* A chain of Promela conditionals: ((s) == 0 -> a : ((s) == 1 -> b : ...)) */

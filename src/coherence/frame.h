@@ -27,6 +27,11 @@
  *
  * What dies with whom: a GRANTED frame dies with its owner (the client that
  * was granted it). SEALED frames outlive everyone but the keeper.
+ *
+ * A device writes on when its process has died, so a frame that was granted for
+ * a device (FRAME_GRANT_DEVICE) is QUARANTINED then, and stays so: nobody is
+ * granted it again. Its slab is retired when nothing else is in use there; the
+ * kernel gives no page to anybody that a device still writes.
  */
 #ifndef ONECOPY_COHERENCE_FRAME_H
 #define ONECOPY_COHERENCE_FRAME_H
@@ -40,6 +45,8 @@ enum frame_state {
 	FRAME_LEAVING = 3, /* marked; pins are being looked at; new pins fail */
 	FRAME_DOOMED =
 		4, /* removed or found bad; released when no pin holds it */
+	FRAME_QUARANTINED = 5, /* a device may still write it; ends with its
+				  slab */
 	FRAME_STATES
 };
 
@@ -53,6 +60,8 @@ enum frame_event {
 	FRAME_EV_RELEASE,    /* LEAVING or DOOMED -> FREE: no pin was found */
 	FRAME_EV_DOOM,	     /* SEALED -> DOOMED */
 	FRAME_EV_RECOVER,    /* a new server attaches: LEAVING -> SEALED */
+	FRAME_EV_QUARANTINE, /* GRANTED -> QUARANTINED: the owner died, and a
+				device may write on */
 	FRAME_EVENTS
 };
 
@@ -82,6 +91,12 @@ static inline uint64_t frame_word_gen(uint64_t word)
 /* Pure. 0 and the next word, or -EPROTO when the event is illegal there. */
 int frame_step(uint64_t word, enum frame_event event, uint64_t *ret_word);
 
+/* As asked for with the grant: what the owner will do with the frame. */
+enum frame_grant_flags {
+	FRAME_GRANT_DEVICE = 1, /* a device may write it, until the seal */
+	FRAME_GRANT_KNOWN = 1,	/* all of them */
+};
+
 /* Line 0 is all that a reader needs; line 1 is the server's. All fields are
  * written by the server only. */
 struct frame_desc {
@@ -95,8 +110,9 @@ struct frame_desc {
 	shared_u64 owner; /* client id that was granted it; kept when sealed */
 	shared_u64 grant_seq; /* sequence of the owner's request that got it */
 	shared_u64 touched; /* recency: node-wide touch counter at last touch */
-	shared_u64 sealed_ms; /* CLOCK_MONOTONIC ms at seal */
-	shared_u64 reserved[4];
+	shared_u64 sealed_ms;	/* CLOCK_MONOTONIC ms at seal */
+	shared_u64 grant_flags; /* enum frame_grant_flags, of this filling */
+	shared_u64 reserved[3];
 };
 _Static_assert(sizeof(struct frame_desc) == 128, "two cache lines");
 _Static_assert(offsetof(struct frame_desc, owner) == 64, "line 1");

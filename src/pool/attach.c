@@ -6,9 +6,12 @@
  * is one operation: at most one frame sealed without an index entry, one frame
  * LEAVING, one slab whose record is not yet or no longer LIVE, gauges off by
  * one. So: take the slabs that the records name, put LEAVING frames back to
- * SEALED (their pins were never judged), free what dead clients were writing,
- * enter what the index lacks, recount the gauges. Recency is rebuilt from the
- * descriptors' stamps.
+ * SEALED (their pins were never judged), free what dead clients were writing
+ * (or quarantine it), enter what the index lacks, recount the gauges. Recency
+ * is rebuilt from the descriptors' stamps.
+ *
+ * The dead server's own slab with a frame that a device may still write is
+ * nobody's from now on, like a dead client's: read, and retired under pressure.
  *
  * Readers go on meanwhile: nothing that they may rely on changes.
  */
@@ -120,6 +123,21 @@ fail:
 	return r;
 }
 
+/* May a device still write somewhere in this slab of the dead server's own? */
+static bool under_device(const struct pool_slab *s)
+{
+	for (uint32_t f = 0; f < s->frames; f++) {
+		enum frame_state state = pool_frame_state(s, f);
+
+		if (state == FRAME_QUARANTINED ||
+		    (state == FRAME_GRANTED &&
+		     shared_load64(&s->desc[f].grant_flags) &
+			     FRAME_GRANT_DEVICE))
+			return true;
+	}
+	return false;
+}
+
 static int slab_attach(struct attach *a, uint32_t id)
 {
 	struct pool *p = a->p;
@@ -146,6 +164,10 @@ static int slab_attach(struct attach *a, uint32_t id)
 	r = slab_segments(a, s, rec);
 	if (r < 0)
 		goto fail;
+	if (s->owner == CLIENT_SERVER && !s->retiring && under_device(s)) {
+		s->owner = 0;
+		shared_store64(&rec->owner, 0);
+	}
 	r = pool_items_take(p, s);
 	if (r < 0)
 		goto fail;
@@ -191,10 +213,10 @@ static int slabs_attach(struct attach *a)
 static void gauges_clear(struct pool *p)
 {
 	static const enum pool_counter gauges[] = {
-		POOL_C_slab_bytes,   POOL_C_slabs,   POOL_C_frames,
-		POOL_C_free_frames,  POOL_C_granted, POOL_C_sealed,
-		POOL_C_sealed_bytes, POOL_C_leaving, POOL_C_retiring_bytes,
-		POOL_C_clients,
+		POOL_C_slab_bytes,     POOL_C_slabs,   POOL_C_frames,
+		POOL_C_free_frames,    POOL_C_granted, POOL_C_sealed,
+		POOL_C_sealed_bytes,   POOL_C_leaving, POOL_C_quarantined,
+		POOL_C_retiring_bytes, POOL_C_clients,
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(gauges); i++)
@@ -222,6 +244,17 @@ static int sealed_attach(struct attach *a, struct pool_slab *s, uint32_t frame)
 	return pool_index_insert(p, s, frame);
 }
 
+/* Not pool_frame_owner_died(): the gauges do not count it yet. */
+static void grant_orphan(struct pool *p, struct pool_slab *s, uint32_t frame)
+{
+	bool device = shared_load64(&s->desc[frame].grant_flags) &
+		      FRAME_GRANT_DEVICE;
+
+	pool_frame_step(s, frame,
+			device ? FRAME_EV_QUARANTINE : FRAME_EV_OWNER_DIED);
+	pool_count(p, POOL_C_quarantines, device);
+}
+
 static int frame_attach(struct attach *a, struct pool_slab *s, uint32_t frame)
 {
 	struct pool *p = a->p;
@@ -230,7 +263,7 @@ static int frame_attach(struct attach *a, struct pool_slab *s, uint32_t frame)
 		pool_frame_step(s, frame, FRAME_EV_RECOVER);
 	if (pool_frame_state(s, frame) == FRAME_GRANTED &&
 	    !writer_lives(a, shared_load64(&s->desc[frame].owner)))
-		pool_frame_step(s, frame, FRAME_EV_OWNER_DIED);
+		grant_orphan(p, s, frame);
 	switch (pool_frame_state(s, frame)) {
 	case FRAME_SEALED:
 		return sealed_attach(a, s, frame);
@@ -242,6 +275,10 @@ static int frame_attach(struct attach *a, struct pool_slab *s, uint32_t frame)
 		pool_index_remove(p, s, frame); /* the word went first */
 		s->n_doomed++;
 		pool_count(p, POOL_C_leaving, 1);
+		return 0;
+	case FRAME_QUARANTINED:
+		s->n_quarantined++;
+		pool_count(p, POOL_C_quarantined, 1);
 		return 0;
 	case FRAME_FREE:
 		if (!s->retiring)

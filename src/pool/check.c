@@ -60,13 +60,16 @@ static void check_counts(struct check *c, const struct pool_slab *s,
 	if (count[FRAME_FREE] != s->n_free ||
 	    count[FRAME_GRANTED] != s->n_granted ||
 	    count[FRAME_SEALED] != s->n_sealed ||
-	    count[FRAME_DOOMED] != s->n_doomed || count[FRAME_LEAVING])
+	    count[FRAME_DOOMED] != s->n_doomed ||
+	    count[FRAME_QUARANTINED] != s->n_quarantined ||
+	    count[FRAME_LEAVING])
 		say(c,
 		    "slab %u: counts are off (free %u/%u granted %u/%u "
-		    "sealed %u/%u doomed %u/%u leaving %u)",
+		    "sealed %u/%u doomed %u/%u quarantined %u/%u leaving %u)",
 		    s->id, count[FRAME_FREE], s->n_free, count[FRAME_GRANTED],
 		    s->n_granted, count[FRAME_SEALED], s->n_sealed,
-		    count[FRAME_DOOMED], s->n_doomed, count[FRAME_LEAVING]);
+		    count[FRAME_DOOMED], s->n_doomed, count[FRAME_QUARANTINED],
+		    s->n_quarantined, count[FRAME_LEAVING]);
 }
 
 static void check_slab(struct check *c, struct pool_slab *s)
@@ -98,6 +101,7 @@ static void check_slab(struct check *c, struct pool_slab *s)
 	c->seen.granted += count[FRAME_GRANTED];
 	c->seen.sealed += count[FRAME_SEALED];
 	c->seen.doomed += count[FRAME_DOOMED];
+	c->seen.quarantined += count[FRAME_QUARANTINED];
 	check_counts(c, s, count);
 }
 
@@ -178,6 +182,7 @@ uint64_t pool_check(struct pool *p,
 	check_gauge(&c, POOL_C_sealed, c.seen.sealed);
 	check_gauge(&c, POOL_C_sealed_bytes, c.sealed_bytes);
 	check_gauge(&c, POOL_C_leaving, c.seen.doomed);
+	check_gauge(&c, POOL_C_quarantined, c.seen.quarantined);
 	if (p->policy_ops->check(p->policy) < 0)
 		say(&c, "the %s order is damaged", p->policy_ops->name);
 	if (p->budget->used > p->budget->limit)

@@ -99,6 +99,7 @@ void pool_frame_grant(struct pool *p, struct pool_slab *s, uint32_t frame,
 	shared_store64(&d->extent, filling->extent);
 	shared_store64(&d->owner, filling->owner);
 	shared_store64(&d->grant_seq, filling->seq);
+	shared_store64(&d->grant_flags, filling->flags);
 	pool_frame_step(s, frame, FRAME_EV_GRANT);
 	s->n_granted++;
 	pool_count(p, POOL_C_granted, 1);
@@ -174,6 +175,24 @@ void pool_frame_abandon(struct pool *p, struct pool_slab *s, uint32_t frame)
 	pool_count(p, POOL_C_granted, -1ull);
 	pool_count(p, POOL_C_abandons, 1);
 	pool_free_push(p, s, frame);
+}
+
+void pool_frame_owner_died(struct pool *p, struct pool_slab *s, uint32_t frame)
+{
+	const struct frame_desc *d = &s->desc[frame];
+
+	s->n_granted--;
+	pool_count(p, POOL_C_granted, -1ull);
+	pool_count(p, POOL_C_abandons, 1);
+	if (!(shared_load64(&d->grant_flags) & FRAME_GRANT_DEVICE)) {
+		pool_frame_step(s, frame, FRAME_EV_OWNER_DIED);
+		pool_free_push(p, s, frame);
+		return;
+	}
+	pool_frame_step(s, frame, FRAME_EV_QUARANTINE);
+	s->n_quarantined++;
+	pool_count(p, POOL_C_quarantined, 1);
+	pool_count(p, POOL_C_quarantines, 1);
 }
 
 void pool_frame_leave(struct pool_slab *s, uint32_t frame)

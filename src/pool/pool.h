@@ -42,7 +42,7 @@ struct pool_slab {
 	struct segment payload; /* mapped lazily: base may be NULL */
 	struct segment desc_segment;
 	struct frame_desc *desc;
-	uint32_t n_free, n_granted, n_sealed, n_doomed;
+	uint32_t n_free, n_granted, n_sealed, n_doomed, n_quarantined;
 	uint64_t touched_sum; /* of the sealed frames' stamps */
 	bool retiring;
 	bool draining; /* nothing is granted here: it is being emptied */
@@ -149,6 +149,7 @@ enum frame_state pool_frame_state(const struct pool_slab *s, uint32_t frame);
 
 struct pool_filling { /* what a grant is for */
 	uint64_t key[4], part, extent, owner, seq;
+	uint64_t flags; /* enum frame_grant_flags */
 };
 /* FREE -> GRANTED. The frame must be the head of its arena's free list. */
 void pool_frame_grant(struct pool *p, struct pool_slab *s, uint32_t frame,
@@ -159,6 +160,10 @@ int pool_frame_seal(struct pool *p, struct pool_slab *s, uint32_t frame,
 		    uint64_t checksum, uint64_t extent, uint64_t now_ms);
 /* GRANTED -> FREE. */
 void pool_frame_abandon(struct pool *p, struct pool_slab *s, uint32_t frame);
+/* GRANTED -> FREE, or QUARANTINED when a device may still write there: the
+ * owner has ended, or is not heard any more. Nothing is granted in its slabs
+ * from now on. */
+void pool_frame_owner_died(struct pool *p, struct pool_slab *s, uint32_t frame);
 /* SEALED -> LEAVING -> FREE or back. Release takes it out of the index. */
 void pool_frame_leave(struct pool_slab *s, uint32_t frame);
 void pool_frame_spare(struct pool *p, struct pool_slab *s, uint32_t frame);
@@ -181,7 +186,7 @@ int pool_slab_add(struct pool *p, struct segment *payload, uint64_t owner,
 		  uint64_t frame_bytes, uint32_t frames, uint32_t *ret_id);
 /* An empty slab's memory under another owner or shape, with a new id; the old
  * id ends at once. Only when nobody but the server and (for the same owner)
- * its owner can write it. */
+ * its owner can write it: no device either (n_quarantined is 0). */
 int pool_slab_reshape(struct pool *p, uint32_t id, uint64_t owner,
 		      uint64_t frame_bytes, uint32_t *ret_id);
 /* An empty slab of a living writer: announced as going. */
@@ -196,9 +201,10 @@ void pool_slab_finish(struct pool *p, uint32_t id);
 uint64_t pool_owned_bytes(const struct pool *p, uint64_t owner);
 /* The writer has ended: its slabs belong to nobody. */
 void pool_slabs_orphan(struct pool *p, uint64_t owner);
+/* Nothing there is in use; what is quarantined goes with the slab. */
 static inline bool pool_slab_empty(const struct pool_slab *s)
 {
-	return s->n_free == s->frames;
+	return s->n_free + s->n_quarantined == s->frames;
 }
 /* Payload as the server sees it (mapped at first use); NULL when refused. */
 const uint8_t *pool_payload(struct pool_slab *s, uint32_t frame);
@@ -213,7 +219,8 @@ void pool_index_remove(struct pool *p, struct pool_slab *s, uint32_t frame);
 /* ---- recount (pool/check.c): calls problem() for each broken invariant,
  * returns their number; counts what was looked at. */
 struct pool_checked {
-	uint64_t slabs, frames, sealed, granted, free, doomed, index_entries;
+	uint64_t slabs, frames, sealed, granted, free, doomed, quarantined;
+	uint64_t index_entries;
 };
 uint64_t pool_check(struct pool *p,
 		    void (*problem)(void *ctx, const char *text), void *ctx,

@@ -233,12 +233,14 @@ static void slab_withdraw_frames(struct pool *p, struct pool_slab *s)
 
 	must(pool_slab_empty(s));
 	unlink_free(p, s);
-	pool_count(p, POOL_C_free_frames, -(uint64_t)s->frames);
+	pool_count(p, POOL_C_free_frames, -(uint64_t)s->n_free);
+	pool_count(p, POOL_C_quarantined, -(uint64_t)s->n_quarantined);
 	pool_count(p, POOL_C_frames, -(uint64_t)s->frames);
 	a->slabs--;
 	pool_arena_put(p, s->arena);
 	s->arena = POOL_NO_ARENA;
 	s->n_free = 0;
+	s->n_quarantined = 0;
 }
 
 /* Record first, descriptors second. The payload's bytes leave the budget
@@ -270,6 +272,7 @@ int pool_slab_reshape(struct pool *p, uint32_t id, uint64_t owner,
 	struct pool_slab want = { .frame_bytes = frame_bytes, .owner = owner };
 	int r;
 
+	must(!old->n_quarantined);
 	if (!frames)
 		return -E2BIG;
 	want.frames = (uint32_t)MIN(frames, (uint64_t)FRAME_IN_SLAB_MAX);

@@ -63,6 +63,7 @@ static const uint64_t shape[] = {
 	FRAME_SEALED,
 	FRAME_LEAVING,
 	FRAME_DOOMED,
+	FRAME_QUARANTINED,
 	TABLE_WAYS,
 	TABLE_MAGIC,
 	SLAB_LIVE,
@@ -162,6 +163,7 @@ static const uint64_t shape[] = {
 	AT(frame_desc, grant_seq),
 	AT(frame_desc, touched),
 	AT(frame_desc, sealed_ms),
+	AT(frame_desc, grant_flags),
 	/* the client segment */
 	sizeof(struct client_header),
 	AT(client_header, tail),

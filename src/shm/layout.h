@@ -100,6 +100,7 @@ _Static_assert(sizeof(struct tier_record) == 64, "one line");
 	X(sealed, "parts resident now")                                    \
 	X(sealed_bytes, "payload bytes resident now")                      \
 	X(leaving, "frames removed but still pinned, now")                 \
+	X(quarantined, "frames that a device may still write, now")        \
 	X(retiring_bytes, "slab bytes waiting for clients to let go, now") \
 	X(clients, "clients now")                                          \
 	X(grants, "frames granted")                                        \
@@ -123,7 +124,8 @@ _Static_assert(sizeof(struct tier_record) == 64, "one line");
 	X(misses, "parts not found by such clients")                       \
 	X(read_bytes, "bytes delivered by pins of such clients")           \
 	X(copied_bytes, "bytes copied out by oc_get")                      \
-	X(client_deaths, "clients that ended without saying so")
+	X(client_deaths, "clients that ended without saying so")           \
+	X(quarantines, "frames whose writer ended while a device wrote")
 
 enum pool_counter {
 #define X(name, text) POOL_C_##name,

@@ -177,7 +177,7 @@ static void take_grants_back(struct pool *p, uint64_t owner)
 			continue;
 		for (uint32_t f = 0; f < s->frames; f++)
 			if (pool_frame_state(s, f) == FRAME_GRANTED)
-				pool_frame_abandon(p, s, f);
+				pool_frame_owner_died(p, s, f);
 	}
 }
 

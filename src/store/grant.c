@@ -68,13 +68,16 @@ static int grant_try(struct store_client *c, const struct ring_call *call,
 	struct pool *p = c->pool;
 	struct pool_filling filling = { .part = call->part,
 					.owner = c->id,
-					.seq = call->seq };
+					.seq = call->seq,
+					.flags = call->arg };
 	uint64_t frame_bytes;
 	struct pool_slab *slab;
 	uint32_t frame, item;
 	int r = ns_part_check(p, call->part, call->extent, &filling.extent,
 			      &frame_bytes);
 
+	if (call->arg & ~(uint64_t)FRAME_GRANT_KNOWN)
+		r = -EINVAL;
 	answer_set(answer, r);
 	if (r < 0)
 		return 0;

@@ -95,6 +95,9 @@ int room_find(struct store_client *c, uint64_t frame_bytes, uint32_t want,
 	      uint32_t *ret_item);
 void room_slab_ready(struct store *s, struct maker_job *job);
 void room_retire_tick(struct store *s);
+/* Slabs in which nothing is left but what a device may write: their memory goes
+ * back to the kernel, which keeps it until the device is done. */
+void room_quarantine_tick(struct store *s);
 /* Slabs that were drained for a grant which no longer waits. */
 void room_drain_tick(struct store *s);
 

@@ -85,13 +85,14 @@ int local_granted(struct store_client *c, const struct ring_answer *answer,
 }
 
 enum store_result local_grant(struct store_client *c, const uint64_t key[4],
-			      uint64_t part, uint64_t bytes, uint64_t seq,
-			      uint64_t timeout_ns, int64_t *ret_result,
-			      struct local_part *ret_part)
+			      uint64_t part, uint64_t bytes, uint64_t flags,
+			      uint64_t seq, uint64_t timeout_ns,
+			      int64_t *ret_result, struct local_part *ret_part)
 {
 	struct ring_call call = { .op = RING_GRANT,
 				  .seq = seq,
 				  .part = part,
+				  .arg = flags,
 				  .timeout_ns = timeout_ns };
 	struct ring_answer answer;
 
@@ -194,12 +195,14 @@ static bool part_of(struct pool_slab *s, uint32_t frame,
 {
 	const struct frame_desc *d = &s->desc[frame];
 
-	if (s->owner != CLIENT_SERVER)
+	/* also one whose server has ended (pool/attach.c) */
+	if (s->writer_uid != UID_SERVER)
 		return false;
 	*ret_part = (struct local_part){
 		.loc = frame_loc(s->id, frame),
 		.gen = pool_frame_gen(s, frame),
-		.data = pool_payload_own(s, frame),
+		/* found is read only, whatever the pointer says */
+		.data = (uint8_t *)(uintptr_t)pool_payload(s, frame),
 		.bytes = frame_extent_bytes(shared_load64(&d->extent)),
 		.checksum = shared_load64(&d->checksum),
 		.sealed_ms = shared_load64(&d->sealed_ms),

@@ -34,13 +34,14 @@ struct local_part {
 int local_client(struct store *s, struct pool *p,
 		 struct store_client **ret_client);
 
-/* A frame for `bytes`. STORE_ANSWERED: *ret_result is 0 and *ret_part filled,
+/* A frame for `bytes`; flags: enum frame_grant_flags, FRAME_GRANT_DEVICE when
+ * the kernel may write there by itself. STORE_ANSWERED: *ret_result is 0 and *ret_part filled,
  * or -errno (-ENOBUFS no room, -E2BIG, -ENOMEM). STORE_LATER: answered later,
  * with seq. */
 enum store_result local_grant(struct store_client *c, const uint64_t key[4],
-			      uint64_t part, uint64_t bytes, uint64_t seq,
-			      uint64_t timeout_ns, int64_t *ret_result,
-			      struct local_part *ret_part);
+			      uint64_t part, uint64_t bytes, uint64_t flags,
+			      uint64_t seq, uint64_t timeout_ns,
+			      int64_t *ret_result, struct local_part *ret_part);
 /* What an answer that came later brought (its result was 0). -ENOMEM: memory to
  * map it was refused, the frame is back. */
 int local_granted(struct store_client *c, const struct ring_answer *answer,

@@ -219,6 +219,13 @@ static void announce(struct store *s, struct pool *p, uint32_t id)
 	}
 }
 
+static void retire(struct store *s, struct pool *p, uint32_t id)
+{
+	pool_slab_retire(p, id);
+	s->retiring++;
+	announce(s, p, id);
+}
+
 /* A slab of pool p, empty, makes room for this arena. */
 static void retire_for(struct store_client *c, struct pool_arena *a,
 		       struct pool *p, struct pool_slab *slab)
@@ -227,9 +234,7 @@ static void retire_for(struct store_client *c, struct pool_arena *a,
 	a->awaited_pool = p->number;
 	a->awaited_gen = slab->gen;
 	a->awaited_ns = c->store->now_ns;
-	pool_slab_retire(p, slab->id);
-	c->store->retiring++;
-	announce(c->store, p, slab->id);
+	retire(c->store, p, slab->id);
 }
 
 static uint32_t client_uid(const struct store_client *c)
@@ -238,8 +243,8 @@ static uint32_t client_uid(const struct store_client *c)
 }
 
 /* 0: its memory serves this arena now; 1: it is on its way out: it belongs to
- * somebody alive, is too small, or a process of another user may still hold a
- * writable descriptor of it. */
+ * somebody alive, is too small, a device may still write there, or a process of
+ * another user may still hold a writable descriptor of it. */
 static int slab_take(struct store_client *c, struct pool_arena *a,
 		     struct pool_slab *slab)
 {
@@ -250,7 +255,7 @@ static int slab_take(struct store_client *c, struct pool_arena *a,
 						     : SLAB_ORPHAN;
 	bool same_user = slab->writer_uid == client_uid(c);
 
-	if (slab->payload.bytes < a->frame_bytes ||
+	if (slab->payload.bytes < a->frame_bytes || slab->n_quarantined ||
 	    slab_ways[whose][same_user] == SLAB_EV_RETIRE) {
 		retire_for(c, a, p, slab);
 		return 1;
@@ -503,6 +508,23 @@ static bool let_go(struct store *s, struct pool *p, uint32_t id)
 			return false;
 	}
 	return true;
+}
+
+void room_quarantine_tick(struct store *s)
+{
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
+		struct pool *p = s->pool[n];
+
+		if (!p || !pool_counter(p, POOL_C_quarantined))
+			continue;
+		for (uint32_t id = 1; id < p->slab_end; id++) {
+			const struct pool_slab *slab = p->slab[id];
+
+			if (slab && slab->n_quarantined &&
+			    pool_slab_empty(slab))
+				retire(s, p, id);
+		}
+	}
 }
 
 void room_retire_tick(struct store *s)

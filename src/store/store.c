@@ -97,6 +97,7 @@ uint64_t store_tick(struct store *s, uint64_t now_ns)
 		shared_store64(&p->m->header.alive_ms, now_ns / NS_PER_MS);
 		evict_drain(s, p);
 	}
+	room_quarantine_tick(s);
 	room_retire_tick(s);
 	room_drain_tick(s);
 	clients_tick(s);

@@ -45,7 +45,8 @@
 
 enum ring_op {
 	RING_NOP = 0,
-	RING_GRANT = 1,	  /* part, key, bytes, tokens -> loc, gen */
+	RING_GRANT = 1,	  /* part, key, bytes, tokens, arg = enum
+			     frame_grant_flags -> loc, gen */
 	RING_SEAL = 2,	  /* loc, gen, checksum, bytes, tokens, key, part */
 	RING_ABANDON = 3, /* loc, gen */
 	RING_REMOVE = 4,  /* key, part (namespace): the whole block */

@@ -108,6 +108,18 @@ TEST(no_room)
 	CHECK(says(&h, "no memory for 4 slabs"));
 }
 
+TEST(quarantine_is_worth_knowing)
+{
+	struct health_facts f = fine;
+	struct health h;
+
+	f.quarantined = 7;
+	h = judge(f);
+	CHECK_INT(h.n_degraded, ==, 0);
+	CHECK_INT(h.n_notes, ==, 1);
+	CHECK(strstr(h.note[0], "7 frames are in quarantine"));
+}
+
 TEST(doors_and_the_loop)
 {
 	const char *const failures[] = { "resp: Address already in use" };

@@ -30,8 +30,8 @@ int64_t own_grant(struct own *o, uint64_t n, uint16_t group, uint64_t bytes,
 
 	key_of(n, key);
 	for (unsigned i = 0; i < 8; i++) {
-		if (local_grant(o->c, key, own_part(o, group), bytes, 0, 0, &r,
-				ret) == STORE_LATER)
+		if (local_grant(o->c, key, own_part(o, group), bytes, o->flags,
+				0, 0, &r, ret) == STORE_LATER)
 			FAIL("a grant without a timeout waits");
 		if (r != -ENOBUFS)
 			return r;

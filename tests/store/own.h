@@ -14,7 +14,8 @@
 struct own {
 	struct world *w;
 	struct store_client *c;
-	uint32_t ns; /* parts of any size */
+	uint32_t ns;	/* parts of any size */
+	uint64_t flags; /* of its grants */
 };
 
 /* The pool's client and a namespace for it; again after a restart. */

@@ -211,6 +211,28 @@ TEST(client_that_died)
 					   after_die });
 }
 
+static void prepare_device(struct world *w)
+{
+	struct ring_call call = call_of(RING_GRANT, 51, PART);
+
+	prepare_some(w);
+	call.arg = FRAME_GRANT_DEVICE;
+	CHECK_OK(sim_call(&w->sim[0], call));
+}
+
+static void after_die_under_device(struct world *w)
+{
+	after_die(w);
+	CHECK_INT(world_check(w).quarantined, ==, 1);
+	CHECK_INT(pool_counter(w->p, POOL_C_granted), ==, 0);
+}
+
+TEST(client_that_died_while_a_device_wrote)
+{
+	cut_everywhere(&(struct cut_case){ &cut_two, prepare_device, act_die,
+					   after_die_under_device });
+}
+
 static void act_close(struct world *w)
 {
 	w->sim[0].closed = true;

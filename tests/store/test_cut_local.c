@@ -22,20 +22,26 @@ static struct store_client *client(struct world *w)
 	return c;
 }
 
-static int64_t grant(struct world *w, uint64_t n, struct local_part *ret)
+static int64_t grant_for(struct world *w, uint64_t n, uint64_t flags,
+			 struct local_part *ret)
 {
 	uint64_t key[4];
 	int64_t r = -ENOBUFS;
 
 	key_of(n, key);
 	for (unsigned i = 0; i < 3 && r == -ENOBUFS; i++) {
-		CHECK_INT(local_grant(client(w), key, PART, PART_BYTES, 0, 0,
-				      &r, ret),
+		CHECK_INT(local_grant(client(w), key, PART, PART_BYTES, flags,
+				      0, 0, &r, ret),
 			  ==, STORE_ANSWERED);
 		if (r == -ENOBUFS)
 			world_ready(w);
 	}
 	return r;
+}
+
+static int64_t grant(struct world *w, uint64_t n, struct local_part *ret)
+{
+	return grant_for(w, n, 0, ret);
 }
 
 static void seal(struct world *w, uint64_t n, const struct local_part *part)
@@ -182,6 +188,35 @@ TEST(seal_that_replaces_what_is_pinned)
 {
 	cut_everywhere(&(struct cut_case){ &cut_two, prepare_replace, act_seal,
 					   after_seal });
+}
+
+static void prepare_received(struct world *w)
+{
+	prepare(w);
+	CHECK_OK(grant_for(w, 51, FRAME_GRANT_DEVICE, &hand));
+}
+
+static void act_restart(struct world *w)
+{
+	struct local_part part;
+
+	/* any store: the server dies over it, and a frame is received into */
+	CHECK_OK(grant(w, 60, &part));
+	seal(w, 60, &part);
+}
+
+static void after_received(struct world *w)
+{
+	CHECK_INT(world_check(w).quarantined, ==, 1);
+	for (uint64_t n = 1; n <= 8; n++)
+		CHECK(world_has(w, n, PART));
+}
+
+/* The taking over is cut as well. */
+TEST(takeover_of_a_frame_that_is_received_into)
+{
+	cut_everywhere(&(struct cut_case){ &cut_two, prepare_received,
+					   act_restart, after_received });
 }
 
 static void act_abandon(struct world *w)

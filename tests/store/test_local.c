@@ -308,8 +308,8 @@ static enum store_result ask(struct own *o, uint64_t n, uint64_t seq)
 
 	o->w->local_answer = on_told;
 	key_of(n, key);
-	return local_grant(o->c, key, own_part(o, 0), 4096, seq, WORLD_SEC, &r,
-			   &part);
+	return local_grant(o->c, key, own_part(o, 0), 4096, 0, seq, WORLD_SEC,
+			   &r, &part);
 }
 
 /* The whole node is granted away. */

@@ -80,8 +80,8 @@ static bool fault_grant_seal(struct own *o, uint64_t nth, bool sticky)
 	key_of(1000 + nth, key);
 	fault_arm(FAULT_ALL, nth, sticky);
 	for (unsigned i = 0; i < 4; i++) {
-		CHECK_INT(local_grant(o->c, key, own_part(o, 0), 9000, 0, 0, &r,
-				      &part),
+		CHECK_INT(local_grant(o->c, key, own_part(o, 0), 9000, 0, 0, 0,
+				      &r, &part),
 			  ==, STORE_ANSWERED);
 		world_ready(o->w);
 		if (r != -ENOBUFS)
@@ -147,7 +147,7 @@ TEST(a_grant_that_waited_survives_faults)
 		o.w->local_answer = on_late;
 		late_result = 1;
 		key_of(1, key);
-		CHECK_INT(local_grant(o.c, key, own_part(&o, 0), 9000, 1,
+		CHECK_INT(local_grant(o.c, key, own_part(&o, 0), 9000, 0, 1,
 				      WORLD_SEC, &r, &part),
 			  ==, STORE_LATER);
 		fault_arm(FAULT_ALL, nth, false);

@@ -132,6 +132,11 @@ void health_judge(const struct health_facts *f, struct health *ret_health)
 	/* what the program says last: it has the most texts */
 	for (unsigned i = 0; i < f->n_failures; i++)
 		degraded(h, "A door is not there: %s.", f->failure[i]);
+	if (f->quarantined)
+		note(h,
+		     "%llu frames are in quarantine: their writers ended while "
+		     "a device wrote.",
+		     (unsigned long long)f->quarantined);
 	if (f->uring_refused)
 		note(h, "The kernel refuses io_uring; epoll is used.");
 }

@@ -50,7 +50,8 @@ struct health_facts {
 	struct health_counts lately, ever;
 	const char *const *failure; /* doors that do not listen */
 	unsigned n_failures;
-	bool uring_refused; /* and epoll is used */
+	bool uring_refused;   /* and epoll is used */
+	uint64_t quarantined; /* frames, now */
 };
 
 #define HEALTH_TEXTS 8

@@ -41,6 +41,7 @@ static const struct pool_row pool_rows[] = {
 	[POOL_C_sealed] = TIER("sealed_parts"),
 	[POOL_C_sealed_bytes] = TIER("sealed_bytes"),
 	[POOL_C_leaving] = TIER("leaving_frames"),
+	[POOL_C_quarantined] = TIER("quarantined_frames"),
 	[POOL_C_retiring_bytes] = TIER("retiring_bytes"),
 	[POOL_C_clients] = GAUGE("clients"),
 	[POOL_C_grants] = TOTAL("grants"),
@@ -65,6 +66,7 @@ static const struct pool_row pool_rows[] = {
 	[POOL_C_read_bytes] = TOTAL("read_bytes"),
 	[POOL_C_copied_bytes] = TOTAL("copied_bytes"),
 	[POOL_C_client_deaths] = TOTAL("client_deaths"),
+	[POOL_C_quarantines] = TOTAL("quarantines"),
 };
 _Static_assert(ARRAY_LEN(pool_rows) == POOL_COUNTERS_USED, "a row for each");
 

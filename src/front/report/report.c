@@ -142,6 +142,18 @@ static bool serving(const struct report *r)
 	return true;
 }
 
+static uint64_t quarantined(const struct report *r)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < STORE_POOLS_MAX; i++) {
+		const struct pool *p = store_pool(r->store, i);
+
+		n += p ? pool_counter(p, POOL_C_quarantined) : 0;
+	}
+	return n;
+}
+
 /* Milliseconds since the oldest pool began. */
 static uint64_t pools_age_ms(const struct report *r, uint64_t now_ns)
 {
@@ -172,6 +184,7 @@ void report_health(const struct report *r, uint64_t now_ns,
 		.n_failures = r->n_failures,
 		.uring_refused = r->loop && !r->loop_wanted_epoll &&
 				 !strcmp(loop_backend_name(r->loop), "epoll"),
+		.quarantined = quarantined(r),
 	};
 
 	f.lately = health_lately(&r->trend, now_ns, &now);
@@ -198,6 +211,7 @@ json_t *report_check(const struct report *r, struct pool *pool)
 	json_num(o, "granted", seen.granted);
 	json_num(o, "free", seen.free);
 	json_num(o, "leaving", seen.doomed);
+	json_num(o, "quarantined", seen.quarantined);
 	json_num(o, "index_entries", seen.index_entries);
 	json_object_set_new(root, "checked", o);
 	json_object_set_new(root, "problems", problems);

@@ -35,7 +35,7 @@ static bool walk_next(const struct resp_tenant *t, struct walk *w,
 	for (; slab < p->slab_end; slab++, frame = 0) {
 		const struct pool_slab *s = pool_slab_at(p, slab);
 
-		if (!s || s->owner != CLIENT_SERVER || !s->n_sealed ||
+		if (!s || s->writer_uid != UID_SERVER || !s->n_sealed ||
 		    frame >= s->frames)
 			continue;
 		*ret_slab = slab;

@@ -228,7 +228,8 @@ static void refuse(struct conn *c, struct fill *f, const char *why)
 	skip(c, bytes, why);
 }
 
-/* Asks for the frame. */
+/* Asks for the frame. The kernel receives into it: a server that dies meanwhile
+ * leaves it quarantined (docs/design/coherence.md). */
 static void ask(struct conn *c, struct fill *f)
 {
 	struct place place;
@@ -241,7 +242,7 @@ static void ask(struct conn *c, struct fill *f)
 	hash_stream_reset(f->hash, place_seed(&place, PLACE_BULK));
 	if (local_grant(c->tenant->client, place.key,
 			place_part(c->tenant, &place, PLACE_BULK), f->bytes,
-			c->ticket, RESP_ROOM_NS, &result,
+			FRAME_GRANT_DEVICE, c->ticket, RESP_ROOM_NS, &result,
 			&f->bulk) == STORE_LATER) {
 		c->awaits = f;
 		c->state = CONN_ROOM;
@@ -417,7 +418,7 @@ int value_record(struct conn *c, struct name name, uint32_t arg,
 	place_of(name, &place);
 	if (local_grant(c->tenant->client, place.key,
 			place_part(c->tenant, &place, PLACE_RECORD),
-			record_bytes(name, inline_bytes), c->ticket,
+			record_bytes(name, inline_bytes), 0, c->ticket,
 			RESP_ROOM_NS, &result, ret_part) == STORE_ANSWERED)
 		return (int)result;
 	if (!f)
