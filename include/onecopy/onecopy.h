@@ -332,7 +332,17 @@ struct oc_grant {
 	uint64_t frame; /* private */
 };
 
-/* Asks for a frame. bytes 0: the whole part of the group. tokens 0: a full
+/* What the owner will do with a frame, told before it does. */
+enum oc_grant_flags {
+	OC_GRANT_DEVICE = 1, /* a device writes there: io_uring, O_DIRECT, RDMA,
+				a copy engine. It must be done, by its own
+				word, before the seal, and before the frame is
+				given back. When this process dies meanwhile,
+				the frame is quarantined: the device may go on,
+				and nobody else is granted that memory */
+};
+
+/* Asks for a frame that the processor alone will write. bytes 0: the whole part of the group. tokens 0: a full
  * block; else a partial one. OC_EXISTS: already sealed, nothing granted.
  * -E2BIG larger than the largest frame; -ENOBUFS the pool is full and all of
  * it is in use; -EDQUOT this client's quota; -ENOMEM, -ENOSPC the node has no
@@ -341,6 +351,10 @@ struct oc_grant {
 int oc_grant(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	     uint64_t bytes, uint32_t tokens, uint64_t timeout_ns,
 	     struct oc_grant *ret_grant);
+/* The same, with enum oc_grant_flags. -EINVAL also: an unknown flag. */
+int oc_grant_flags(oc_ns *ns, const struct oc_key *key, struct oc_part part,
+		   uint64_t bytes, uint32_t tokens, unsigned flags,
+		   uint64_t timeout_ns, struct oc_grant *ret_grant);
 /* Publishes what was written. The checksum is computed from the frame when
  * `checksum` is NULL (an extra pass), else it is what oc_fill() or
  * oc_checksum() returned. 0 sealed; OC_EXISTS: another was first, the frame
@@ -361,6 +375,10 @@ int oc_abandon(oc_ns *ns, struct oc_grant *grant, uint64_t timeout_ns);
 int oc_grant_batch(oc_ns *ns, const struct oc_key *keys, size_t n,
 		   struct oc_part part, uint64_t bytes, uint64_t timeout_ns,
 		   struct oc_grant *ret_grants, int *ret_results);
+int oc_grant_batch_flags(oc_ns *ns, const struct oc_key *keys, size_t n,
+			 struct oc_part part, uint64_t bytes, unsigned flags,
+			 uint64_t timeout_ns, struct oc_grant *ret_grants,
+			 int *ret_results);
 int oc_seal_batch(oc_ns *ns, struct oc_grant *grants, const uint64_t *checksums,
 		  size_t n, uint64_t timeout_ns, int *ret_results);
 int oc_abandon_batch(oc_ns *ns, struct oc_grant *grants, size_t n,
@@ -438,6 +456,7 @@ struct oc_op {
 				   its completion is taken; stays the
 				   caller's, untouched until then */
 	uint64_t checksum;	/* SEAL */
+	unsigned flags;		/* GRANT: enum oc_grant_flags */
 };
 
 struct oc_completion {

@@ -386,8 +386,8 @@ int write_granted(oc_ns *ns, const struct oc_grant *asked,
 		  const struct ring_answer *a, uint64_t deadline,
 		  struct oc_grant *ret_grant);
 int write_grant_call(oc_ns *ns, const struct oc_key *key, struct oc_part part,
-		     uint64_t bytes, uint32_t tokens, struct ring_call *ret_q,
-		     struct oc_grant *ret_asked);
+		     uint64_t bytes, uint32_t tokens, unsigned flags,
+		     struct ring_call *ret_q, struct oc_grant *ret_asked);
 int write_seal_call(oc_ns *ns, const struct oc_grant *grant, uint64_t checksum,
 		    struct ring_call *ret_q);
 int write_abandon_call(oc_ns *ns, const struct oc_grant *grant,

@@ -17,7 +17,8 @@ static int make_call(const struct oc_op *op, struct ring_call *ret_q,
 	switch (op->kind) {
 	case OC_OP_GRANT:
 		return write_grant_call(op->ns, &op->key, op->part, op->bytes,
-					op->tokens, ret_q, ret_asked);
+					op->tokens, op->flags, ret_q,
+					ret_asked);
 	case OC_OP_SEAL:
 		return write_seal_call(op->ns, op->grant, op->checksum, ret_q);
 	case OC_OP_ABANDON:

@@ -43,8 +43,8 @@ int write_result(const oc_client *c, enum ring_op op, int64_t result)
 /* ---- requests ---- */
 
 int write_grant_call(oc_ns *ns, const struct oc_key *key, struct oc_part part,
-		     uint64_t bytes, uint32_t tokens, struct ring_call *ret_q,
-		     struct oc_grant *ret_asked)
+		     uint64_t bytes, uint32_t tokens, unsigned flags,
+		     struct ring_call *ret_q, struct oc_grant *ret_asked)
 {
 	oc_client *c = ns->c;
 
@@ -56,6 +56,9 @@ int write_grant_call(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 		return client_fail(c, -EINVAL,
 				   "no part (%u, %u) of %u tokens here",
 				   part.group, part.rank, tokens);
+	if (flags & ~(unsigned)OC_GRANT_DEVICE)
+		return client_fail(c, -EINVAL, "unknown flags of a grant: %#x",
+				   flags);
 	if (bytes == 0)
 		bytes = ns->part_bytes[part.group];
 	if (bytes > UINT32_MAX)
@@ -65,6 +68,7 @@ int write_grant_call(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 		.op = RING_GRANT,
 		.part = ns_part(ns, part),
 		.extent = frame_extent((uint32_t)bytes, tokens),
+		.arg = flags,
 	};
 	key_words(key, ret_q->key);
 	*ret_asked = (struct oc_grant){
@@ -203,9 +207,9 @@ int write_granted(oc_ns *ns, const struct oc_grant *asked,
 
 /* ---- the calls ---- */
 
-int oc_grant(oc_ns *ns, const struct oc_key *key, struct oc_part part,
-	     uint64_t bytes, uint32_t tokens, uint64_t timeout_ns,
-	     struct oc_grant *ret_grant)
+int oc_grant_flags(oc_ns *ns, const struct oc_key *key, struct oc_part part,
+		   uint64_t bytes, uint32_t tokens, unsigned flags,
+		   uint64_t timeout_ns, struct oc_grant *ret_grant)
 {
 	oc_client *c = ns->c;
 	uint64_t deadline;
@@ -216,12 +220,20 @@ int oc_grant(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 
 	if (client_is_child(c))
 		return client_child(c);
-	r = write_grant_call(ns, key, part, bytes, tokens, &q, &asked);
+	r = write_grant_call(ns, key, part, bytes, tokens, flags, &q, &asked);
 	if (r)
 		return r;
 	deadline = client_deadline(c, timeout_ns);
 	r = call_round(c, &q, timeout_ns, &a);
 	return r ? r : write_granted(ns, &asked, &a, deadline, ret_grant);
+}
+
+int oc_grant(oc_ns *ns, const struct oc_key *key, struct oc_part part,
+	     uint64_t bytes, uint32_t tokens, uint64_t timeout_ns,
+	     struct oc_grant *ret_grant)
+{
+	return oc_grant_flags(ns, key, part, bytes, tokens, 0, timeout_ns,
+			      ret_grant);
 }
 
 static uint64_t grant_checksum(const struct oc_grant *grant)
@@ -295,6 +307,7 @@ struct batch {
 	const uint64_t *checksums;
 	struct oc_part part;
 	uint64_t bytes;
+	unsigned flags;
 	struct oc_grant *grants;
 	int *results;
 };
@@ -356,8 +369,8 @@ static int batch_run(struct batch *b)
 
 static int grant_make(struct batch *b, size_t i, struct ring_call *ret_q)
 {
-	return write_grant_call(b->ns, &b->keys[i], b->part, b->bytes, 0, ret_q,
-				&b->grants[i]);
+	return write_grant_call(b->ns, &b->keys[i], b->part, b->bytes, 0,
+				b->flags, ret_q, &b->grants[i]);
 }
 
 static void grant_done(struct batch *b, size_t i, int r,
@@ -370,9 +383,10 @@ static void grant_done(struct batch *b, size_t i, int r,
 		  : write_granted(b->ns, &asked, a, b->deadline, &b->grants[i]);
 }
 
-int oc_grant_batch(oc_ns *ns, const struct oc_key *keys, size_t n,
-		   struct oc_part part, uint64_t bytes, uint64_t timeout_ns,
-		   struct oc_grant *ret_grants, int *ret_results)
+int oc_grant_batch_flags(oc_ns *ns, const struct oc_key *keys, size_t n,
+			 struct oc_part part, uint64_t bytes, unsigned flags,
+			 uint64_t timeout_ns, struct oc_grant *ret_grants,
+			 int *ret_results)
 {
 	struct batch b = {
 		.ns = ns,
@@ -383,6 +397,7 @@ int oc_grant_batch(oc_ns *ns, const struct oc_key *keys, size_t n,
 		.keys = keys,
 		.part = part,
 		.bytes = bytes,
+		.flags = flags,
 		.grants = ret_grants,
 		.results = ret_results,
 	};
@@ -391,6 +406,14 @@ int oc_grant_batch(oc_ns *ns, const struct oc_key *keys, size_t n,
 		return client_child(ns->c);
 	memset(ret_grants, 0, n * sizeof(*ret_grants));
 	return batch_run(&b);
+}
+
+int oc_grant_batch(oc_ns *ns, const struct oc_key *keys, size_t n,
+		   struct oc_part part, uint64_t bytes, uint64_t timeout_ns,
+		   struct oc_grant *ret_grants, int *ret_results)
+{
+	return oc_grant_batch_flags(ns, keys, n, part, bytes, 0, timeout_ns,
+				    ret_grants, ret_results);
 }
 
 static int seal_make(struct batch *b, size_t i, struct ring_call *ret_q)
