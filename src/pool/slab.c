@@ -144,9 +144,13 @@ fail:
 	return r;
 }
 
-static void record_store(struct pool *p, const struct pool_slab *s)
+/* before: the record under which clients know the same memory, or NULL: who was
+ * given it then may have it mapped still. */
+static void record_store(struct pool *p, const struct pool_slab *s,
+			 const struct slab_record *before)
 {
 	struct slab_record *rec = record(p, s->id);
+
 	shared_store64(&rec->frame_bytes, s->frame_bytes);
 	shared_store64(&rec->frames_kind,
 		       (uint64_t)s->frames << 32 | (uint64_t)s->payload.kind);
@@ -156,14 +160,16 @@ static void record_store(struct pool *p, const struct pool_slab *s)
 	shared_store64(&rec->writer_uid, s->writer_uid);
 	shared_store64(&rec->retire_epoch, 0);
 	for (size_t i = 0; i < ARRAY_LEN(rec->given); i++)
-		shared_store64(&rec->given[i], 0);
+		shared_store64(&rec->given[i],
+			       before ? shared_load64(&before->given[i]) : 0);
 	pool_slab_step(p, s->id, SLAB_EV_ADD);
 	must(slab_word_gen(shared_load64(&rec->word)) == s->gen);
 }
 
-static void slab_publish(struct pool *p, struct pool_slab *s)
+static void slab_publish(struct pool *p, struct pool_slab *s,
+			 const struct slab_record *before)
 {
-	record_store(p, s);
+	record_store(p, s, before);
 	p->slab[s->id] = s;
 	p->slab_end = MAX(p->slab_end, s->id + 1);
 	p->arena[s->arena].slabs++;
@@ -191,7 +197,7 @@ int pool_slab_add(struct pool *p, struct segment *payload, uint64_t owner,
 		return r;
 	}
 	*payload = SEGMENT_NONE;
-	slab_publish(p, s);
+	slab_publish(p, s, NULL);
 	pool_count(p, POOL_C_slabs_made, 1);
 	*ret_id = s->id;
 	return 0;
@@ -289,7 +295,7 @@ int pool_slab_reshape(struct pool *p, uint32_t id, uint64_t owner,
 	}
 	slab_withdraw_frames(p, old);
 	slab_end(p, old, true);
-	slab_publish(p, s);
+	slab_publish(p, s, record(p, id));
 	pool_count(p, POOL_C_slabs_moved, 1);
 	*ret_id = s->id;
 	return 0;

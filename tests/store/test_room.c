@@ -198,6 +198,36 @@ TEST(a_retired_slab_waits_for_those_who_have_it)
 	world_destroy(w);
 }
 
+/* Who was given a slab before it got another shape may have it mapped still, so
+ * its memory waits for that client as well when it goes. */
+TEST(a_reshaped_slab_waits_for_those_who_had_it)
+{
+	struct world *w = world_create(&four);
+	struct sim *a = sim_add(w, 0), *b = sim_add(w, 1);
+	uint32_t ns = world_ns(w, 1, 1, 3 * 4096, 1), id, frame;
+	uint64_t part = frame_part(ns, 0, 0);
+	struct ring_answer grant;
+
+	put_many(a, 0, 64, PART);
+	for (id = 1; id < w->p->slab_end; id++)
+		store_region_given(b->c, id);
+	CHECK_OK(sim_grant_wait(a, 1000, part));
+	CHECK_INT(pool_counter(w->p, POOL_C_slabs_moved), ==, 1);
+	grant = w->last;
+	CHECK_OK(sim_abandon(a, &grant));
+	CHECK(pool_locate(w->p, grant.loc, &frame));
+	pool_slab_retire(w->p, frame_loc_slab(grant.loc));
+	w->s->retiring++;
+	sim_let_go(a);
+	world_tick(w, WORLD_SEC / 100);
+	CHECK_INT(pool_counter(w->p, POOL_C_slabs_retired), ==, 0);
+	sim_let_go(b);
+	world_tick(w, WORLD_SEC / 100);
+	CHECK_INT(pool_counter(w->p, POOL_C_slabs_retired), ==, 1);
+	world_check(w);
+	world_destroy(w);
+}
+
 /* While one slab is on its way, a grant that waits for it takes no second. */
 TEST(one_grant_retires_one_slab)
 {
