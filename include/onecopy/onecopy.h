@@ -64,6 +64,7 @@ enum oc_answer {
 	OC_STALE = 3,  /* it was there and is gone or changed; try again */
 	OC_NONE = 4,   /* nothing (more) to report */
 	OC_BAD = 5,    /* verification failed: treat as a miss */
+	OC_BUSY = 6,   /* somebody else has it now */
 };
 /* Text for a negative errno or a positive answer; static. */
 const char *oc_strerror(int result);

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "coherence/pin.h"
+#include "pool/session.h"
 #include "store/internal.h"
 
 static int client_new(struct store *s, struct pool *p, uint32_t index,
@@ -168,6 +169,7 @@ void store_client_forget(struct pool *p, uint32_t index)
 	shared_u64 *id = &p->m->client[index].id;
 
 	take_grants_back(p, shared_load64(id));
+	pool_session_disown(p, shared_load64(id));
 	shared_store64_release(id, 0);
 }
 
@@ -175,6 +177,7 @@ static void hand_in(struct store_client *c)
 {
 	grant_forget_client(c);
 	take_grants_back(c->pool, c->id);
+	pool_session_disown(c->pool, c->id);
 	c->granted = 0;
 	fold_counters(c);
 	pool_count(c->pool, POOL_C_clients, -1ull);
