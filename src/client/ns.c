@@ -11,8 +11,7 @@
 #include <stdlib.h>
 #include "base/text.h"
 
-/* Takes the blob: nobody else uses it, here or at the server. */
-static int blob_take(oc_client *c, uint64_t deadline)
+int blob_take(oc_client *c, uint64_t deadline)
 {
 	struct ring_answer a;
 	int r = lock_take(&c->blob, deadline);
@@ -41,9 +40,8 @@ static int blob_take(oc_client *c, uint64_t deadline)
 	return 0;
 }
 
-/* One round with the blob in hand. */
-static int blob_round(oc_client *c, struct ring_call *q, uint64_t deadline,
-		      struct ring_answer *ret_answer)
+int blob_round(oc_client *c, struct ring_call *q, uint64_t deadline,
+	       struct ring_answer *ret_answer)
 {
 	uint64_t now = clock_ns();
 	uint32_t slot;
