@@ -51,7 +51,9 @@ enum oc_session_flags {
 	OC_SESSION_TAKE = 2,   /* also from a living client that has it active:
 				  that one's requests give OC_BUSY from then on */
 	OC_SESSION_FIND = 4,   /* only look at one that is there: not owned, not
-				  resumed; the way of a read-only client */
+				  resumed; the way of a read-only client, and
+				  of an operator, who may pause, resume and
+				  close it and leave it to its owner */
 	OC_SESSION_NEW = 8,    /* it must not be there yet */
 };
 

@@ -129,6 +129,7 @@ int oc_session_open(oc_ns *ns, const struct oc_session_options *options,
 		return r;
 	}
 	handle_learn(s, &a);
+	s->looks = o.id || o.flags & OC_SESSION_FIND;
 	*ret_session = s;
 	return 0;
 }
@@ -199,6 +200,7 @@ static int state(oc_session *s, enum ring_state what, uint64_t expected_ms,
 		 uint64_t lease_ms, uint64_t timeout_ns)
 {
 	struct ring_call q = { .op = RING_SESSION_STATE,
+			       .part = s->looks, /* the owner stays */
 			       .arg = s->id,
 			       .arg2 = what,
 			       .loc = expected_ms,

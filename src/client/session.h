@@ -16,6 +16,7 @@ struct tail_part {
 struct oc_session {
 	oc_ns *ns;
 	uint64_t id;
+	bool looks;    /* FIND: not the owner's handle */
 	uint32_t keys; /* as this handle knows */
 	/* the tail that is shared, when tokens is not 0 */
 	uint32_t tail_tokens;

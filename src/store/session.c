@@ -390,33 +390,43 @@ int64_t store_session_append(struct store_client *c, struct session_record *r,
 	return 0;
 }
 
+const char *session_tier_name(uint64_t tier)
+{
+	static const char *const names[] = {
+		[OC_TIER_NONE] = "none", [OC_TIER_VRAM] = "vram",
+		[OC_TIER_DRAM] = "dram", [OC_TIER_CXL] = "cxl",
+		[OC_TIER_NVME] = "nvme", [OC_TIER_NODE] = "node",
+	};
+
+	return tier < ARRAY_LEN(names) ? names[tier] : "unknown";
+}
+
 /* ---- telling ---------------------------------------------------------------- */
 
 /* Nodes that are walked over for one session's longest common part; beyond them
  * it is at least what was found. */
 #define SHARED_STEPS 65536u
 
-static void say_shared(const struct pool *p, const struct session_record *r,
-		       struct session_said *said)
+static uint32_t shared_keys(const struct pool *p,
+			    const struct session_record *r)
 {
 	const struct pool_sessions *s = p->sessions;
 	uint64_t head = shared_load64(&r->head);
-	uint32_t sharers = history_sharers(&s->history, head);
-	uint32_t steps = SHARED_STEPS;
+	uint32_t steps = SHARED_STEPS, most = 0;
 
-	said->shared_with = sharers ? sharers - 1 : 0;
-	said->shared_keys = 0;
-	for (uint32_t i = 0; said->shared_with && i < s->end; i++) {
+	if (history_sharers(&s->history, head) < 2)
+		return 0;
+	for (uint32_t i = 0; i < s->end; i++) {
 		const struct session_record *o = pool_session_record(s, i);
+		uint32_t common;
 
-		if (o == r || pool_session_state(o) == SESSION_FREE ||
-		    shared_load64(&o->ns) != said->ns)
+		if (o == r || pool_session_state(o) == SESSION_FREE)
 			continue;
-		said->shared_keys =
-			MAX(said->shared_keys,
-			    history_common(&s->history, head,
-					   shared_load64(&o->head), &steps));
+		common = history_common(&s->history, head,
+					shared_load64(&o->head), &steps);
+		most = MAX(most, common);
 	}
+	return most;
 }
 
 static uint32_t resident_keys(const struct pool *p,
@@ -465,7 +475,7 @@ static void say_times(uint64_t now, const struct session_record *r,
 }
 
 void store_session_say(struct store *s, struct pool *p,
-		       const struct session_record *r, uint32_t resident,
+		       const struct session_record *r, bool deep,
 		       struct session_said *said)
 {
 	const struct history *h = &p->sessions->history;
@@ -483,6 +493,7 @@ void store_session_say(struct store *s, struct pool *p,
 		.tail_tokens = (uint32_t)tail == keys ? (uint32_t)(tail >> 32)
 						      : 0,
 		.turns = session_word_turns(word),
+		.shared_keys = UINT32_MAX,
 		.resident = UINT32_MAX,
 		.evict_to = shared_load64(&r->evict_to),
 	};
@@ -493,7 +504,10 @@ void store_session_say(struct store *s, struct pool *p,
 		history_read(h, shared_load64(&r->head), keys - 1, 1,
 			     &said->prefix_hash);
 	say_times(s->now_ns / NS_PER_MS, r, said);
-	say_shared(p, r, said);
-	if (keys <= resident)
+	said->shared_with = history_sharers(h, shared_load64(&r->head));
+	said->shared_with -= said->shared_with != 0;
+	if (deep)
+		said->shared_keys = shared_keys(p, r);
+	if (deep && keys <= SESSION_RESIDENT_MOST)
 		said->resident = resident_keys(p, r, keys);
 }

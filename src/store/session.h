@@ -52,10 +52,14 @@ int64_t store_session_append(struct store_client *c, struct session_record *r,
 int64_t store_session_state(struct store_client *c, struct session_record *r,
 			    enum ring_state what, uint64_t expected_ms,
 			    uint64_t lease_ms, bool keep_owner);
-/* Everything that is known of it. resident: up to so many keys are looked up;
- * fewer than it has: not told. */
+/* A tier's name, as oc_tier_name() says it. */
+const char *session_tier_name(uint64_t tier);
+/* Everything that is known of it. deep: also what takes a look at its keys and at
+ * other sessions (resident up to SESSION_RESIDENT_MOST keys, shared_keys); else
+ * these are UINT32_MAX. */
+#define SESSION_RESIDENT_MOST 16384u
 void store_session_say(struct store *s, struct pool *p,
-		       const struct session_record *r, uint32_t resident,
+		       const struct session_record *r, bool deep,
 		       struct session_said *ret_said);
 
 /* The limits that a store works with. */

@@ -7,8 +7,6 @@
 #include "store/internal.h"
 #include "store/session.h"
 
-/* Of a report to a client: looked up for resident_on. */
-#define RESIDENT_MOST 16384u
 /* Records that a tick looks at, and how often a pass over all begins. */
 #define LAPSE_RECORDS 2048u
 #define LAPSE_MS      250u
@@ -208,7 +206,7 @@ static void info_call(struct store_client *c, const struct ring_call *call,
 	answer_set(a, OC_MISS);
 	if (!r)
 		return;
-	store_session_say(c->store, c->pool, r, RESIDENT_MOST, &said);
+	store_session_say(c->store, c->pool, r, true, &said);
 	shared_store_bytes(c->segment->blob, sizeof(said), &said, sizeof(said));
 	answer_set(a, 0);
 	answer_session(c, a, r);

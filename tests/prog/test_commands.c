@@ -3,8 +3,9 @@
 #include "tests/prog/run.h"
 #include "tests/test.h"
 
-static const char *const commands[] = { "replay", "demo",  "stat",  "where",
-					"check",  "bench", "doctor" };
+static const char *const commands[] = {
+	"replay", "demo", "stat", "where", "check", "bench", "doctor", "session"
+};
 
 #define EACH(name)                               \
 	for (const char *const *name = commands; \

@@ -96,6 +96,12 @@ struct ring_call talk_tail_call(struct sim *c, uint64_t id, uint64_t n,
 	return call;
 }
 
+bool talk_alive(void *ctx, uint64_t client)
+{
+	(void)ctx;
+	return client != 0;
+}
+
 struct session_record *talk_record(struct world *w, uint64_t id)
 {
 	return pool_session_at(w->p, id);
@@ -124,6 +130,6 @@ struct session_said talk_said(struct world *w, uint64_t id)
 	struct session_said said;
 
 	CHECK(r);
-	store_session_say(w->s, w->p, r, UINT32_MAX, &said);
+	store_session_say(w->s, w->p, r, true, &said);
 	return said;
 }

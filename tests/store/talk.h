@@ -30,6 +30,8 @@ struct ring_call talk_tail_call(struct sim *c, uint64_t id, uint64_t n,
 				enum ring_tail then,
 				const struct ring_answer *grant);
 
+/* For store_pool_attach(): they all live. */
+bool talk_alive(void *ctx, uint64_t client);
 struct session_record *talk_record(struct world *w, uint64_t id);
 /* Has it exactly the keys first .. first + n - 1? Fails the test else. */
 void talk_is(struct world *w, uint64_t id, uint64_t first, uint32_t n);
