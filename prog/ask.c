@@ -12,14 +12,14 @@
 #define ASK_TIMEOUT_NS (5 * NS_PER_S)
 #define ASK_COLUMNS    24u
 
-int ask_try(const char *socket, uint64_t timeout_ns, oc_client **ret_client,
-	    char error[ASK_ERROR])
+static int try_as(const char *socket, bool read_only, uint64_t timeout_ns,
+		  oc_client **ret_client, char error[ASK_ERROR])
 {
 	struct oc_client_options options = {
 		.size = sizeof(options),
 		.socket = socket,
 		.name = "onecopy",
-		.read_only = true,
+		.read_only = read_only,
 		.timeout_ns = timeout_ns,
 	};
 	int r;
@@ -31,14 +31,31 @@ int ask_try(const char *socket, uint64_t timeout_ns, oc_client **ret_client,
 	return r;
 }
 
-int ask_connect(const char *socket, oc_client **ret_client)
+int ask_try(const char *socket, uint64_t timeout_ns, oc_client **ret_client,
+	    char error[ASK_ERROR])
+{
+	return try_as(socket, true, timeout_ns, ret_client, error);
+}
+
+static int connect_as(const char *socket, bool read_only,
+		      oc_client **ret_client)
 {
 	char error[ASK_ERROR];
-	int r = ask_try(socket, ASK_TIMEOUT_NS, ret_client, error);
+	int r = try_as(socket, read_only, ASK_TIMEOUT_NS, ret_client, error);
 
 	if (r)
 		fprintf(stderr, "onecopy: %s\n", error);
 	return r;
+}
+
+int ask_connect(const char *socket, oc_client **ret_client)
+{
+	return connect_as(socket, true, ret_client);
+}
+
+int ask_connect_writing(const char *socket, oc_client **ret_client)
+{
+	return connect_as(socket, false, ret_client);
 }
 
 int ask_json(oc_client *c, const char *what, const char *args,

@@ -15,6 +15,8 @@ int ask_connect(const char *socket, oc_client **ret_client);
 /* The same in silence: `error` gets the text. */
 int ask_try(const char *socket, uint64_t timeout_ns, oc_client **ret_client,
 	    char error[ASK_ERROR]);
+/* ask_connect() of a client that may change things. */
+int ask_connect_writing(const char *socket, oc_client **ret_client);
 /* oc_inspect() and its JSON. Does not say anything: -errno or a positive
  * answer, -EPROTO for text that is no JSON. */
 int ask_json(oc_client *c, const char *what, const char *args,

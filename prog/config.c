@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "listen.h"
-#include "shm/layout.h"
+#include "shm/session.h"
 #include <errno.h>
 #include <inttypes.h>
 
@@ -70,6 +70,24 @@ const struct setting config_settings[] = {
 	{ "clients.slab_share", NULL, SETTING_PERCENT, IN(slab_percent),
 	  RAW(clients.slab_share), 1, 100, NULL,
 	  "whole percents from 1% to 100%" },
+	{ "sessions.max", NULL, SETTING_COUNT, IN(sessions.max),
+	  RAW(sessions.max), 1, SESSION_RECORDS_MAX, NULL,
+	  "a number from 1 to 65536" },
+	{ "sessions.per_client", NULL, SETTING_COUNT, IN(sessions.per_client),
+	  RAW(sessions.per_client), 1, SESSION_RECORDS_MAX, NULL,
+	  "a number from 1 to 65536" },
+	{ "sessions.keys", NULL, SETTING_COUNT, IN(sessions.keys),
+	  RAW(sessions.keys), SESSION_NODE_KEYS, 1u << 30, NULL,
+	  "a number from 62 to 1073741824" },
+	{ "sessions.keys_per_client", NULL, SETTING_COUNT,
+	  IN(sessions.keys_per_client), RAW(sessions.keys_per_client),
+	  SESSION_NODE_KEYS, 1u << 30, NULL, "a number from 62 to 1073741824" },
+	{ "sessions.lease", NULL, SETTING_TIME, IN(sessions.lease_ns),
+	  RAW(sessions.lease), 1 * NS_PER_S, 30 * 24 * 3600 * NS_PER_S, NULL,
+	  "a time like 10m, from 1s to 720h" },
+	{ "sessions.lease_max", NULL, SETTING_TIME, IN(sessions.lease_max_ns),
+	  RAW(sessions.lease_max), 1 * NS_PER_S, 30 * 24 * 3600 * NS_PER_S,
+	  NULL, "a time like 24h, from 1s to 720h" },
 	LISTEN("resp.listen", "resp", resp),
 	{ "resp.max_connections", NULL, SETTING_COUNT, IN(resp.max_connections),
 	  RAW(resp.max_connections), 1, 1000000, NULL,
@@ -90,7 +108,9 @@ const struct setting config_settings[] = {
 	A_FILE("http.tls.key", NULL, http.key, http.tls.key),
 };
 const size_t config_n_settings = ARRAY_LEN(config_settings);
-_Static_assert(LAYOUT_CLIENTS_MAX == 512, "texts and manual say so");
+_Static_assert(LAYOUT_CLIENTS_MAX == 512 && SESSION_RECORDS_MAX == 65536 &&
+		       SESSION_NODE_KEYS == 62,
+	       "texts and manual say so");
 
 const struct cli_option config_options[] = { CONFIG_OPTIONS, CLI_END };
 const size_t config_n_options = ARRAY_LEN(config_options) - 1;
@@ -106,6 +126,14 @@ void config_defaults(struct node_config *ret_config)
 		.overflow_pins = 49152,
 		.granted_frames = 4096,
 		.slab_percent = 100,
+		.sessions = {
+			.max = 16384,
+			.per_client = 4096,
+			.keys = 4u << 20,
+			.keys_per_client = 2u << 20,
+			.lease_ns = 600 * NS_PER_S,
+			.lease_max_ns = 24 * 3600 * NS_PER_S,
+		},
 		.n_tenants = 1,
 		.tenants = { { .name = "default" } },
 		.resp = {
@@ -478,6 +506,8 @@ void config_print(const struct node_config *config, FILE *out)
 	config_print_section(config, "", out);
 	fputs("clients:\n", out);
 	config_print_section(config, "clients.", out);
+	fputs("sessions:\n", out);
+	config_print_section(config, "sessions.", out);
 	fputs("tenants:\n", out);
 	for (uint32_t i = 0; i < config->n_tenants; i++)
 		print_tenant(&config->tenants[i], out);

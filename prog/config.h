@@ -91,6 +91,11 @@ struct node_config {
 	uint32_t pins, overflow_pins; /* slots of its own, the server's */
 	uint32_t granted_frames;      /* lent for writing at a time */
 	uint32_t slab_percent;	      /* of dram that its slabs may be */
+	struct config_sessions {
+		uint32_t max, per_client; /* of a tenant, of a client */
+		uint32_t keys, keys_per_client;
+		uint64_t lease_ns, lease_max_ns;
+	} sessions;
 	uint32_t n_tenants;
 	struct config_tenant tenants[CONFIG_TENANTS_MAX];
 	struct config_resp resp;

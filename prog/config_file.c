@@ -41,6 +41,16 @@ static const cyaml_schema_field_t clients_fields[] = {
 	CYAML_FIELD_END
 };
 
+static const cyaml_schema_field_t sessions_fields[] = {
+	TEXT("max", struct raw_sessions, max),
+	TEXT("per_client", struct raw_sessions, per_client),
+	TEXT("keys", struct raw_sessions, keys),
+	TEXT("keys_per_client", struct raw_sessions, keys_per_client),
+	TEXT("lease", struct raw_sessions, lease),
+	TEXT("lease_max", struct raw_sessions, lease_max),
+	CYAML_FIELD_END
+};
+
 static const cyaml_schema_value_t word_schema = { CYAML_VALUE_STRING(
 	CYAML_FLAG_DEFAULT, config_word, 0, sizeof(config_word) - 1) };
 
@@ -107,6 +117,8 @@ static const cyaml_schema_field_t config_fields[] = {
 	TEXT("log_level", struct raw_config, log_level),
 	CYAML_FIELD_MAPPING("clients", CYAML_FLAG_OPTIONAL, struct raw_config,
 			    clients, clients_fields),
+	CYAML_FIELD_MAPPING("sessions", CYAML_FLAG_OPTIONAL, struct raw_config,
+			    sessions, sessions_fields),
 	CYAML_FIELD_SEQUENCE("tenants",
 			     CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
 			     struct raw_config, tenants, &tenant_schema, 0,

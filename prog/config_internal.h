@@ -66,6 +66,10 @@ struct raw_config {
 		config_text max, pins, overflow_pins, granted_frames,
 			slab_share;
 	} clients;
+	struct raw_sessions {
+		config_text max, per_client, keys, keys_per_client, lease,
+			lease_max;
+	} sessions;
 	struct raw_tenant *tenants;
 	unsigned tenants_count;
 	struct raw_door resp, http;

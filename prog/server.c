@@ -148,6 +148,15 @@ static int make_store(struct server *v)
 		.grants_per_client = config->granted_frames,
 		.slab_percent = config->slab_percent,
 		.scrub_bytes_per_s = config->scrub_bytes_per_s,
+		.sessions = {
+			.max = config->sessions.max,
+			.per_client = config->sessions.per_client,
+			.keys = config->sessions.keys,
+			.keys_per_client = config->sessions.keys_per_client,
+			.lease_ms = config->sessions.lease_ns / NS_PER_MS,
+			.lease_max_ms =
+				config->sessions.lease_max_ns / NS_PER_MS,
+		},
 		.hold = &v->hold,
 		.threaded = true,
 		.answer = answer,

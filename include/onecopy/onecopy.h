@@ -64,6 +64,7 @@ enum oc_answer {
 	OC_STALE = 3,  /* it was there and is gone or changed; try again */
 	OC_NONE = 4,   /* nothing (more) to report */
 	OC_BAD = 5,    /* verification failed: treat as a miss */
+	OC_BUSY = 6,   /* somebody else has it now */
 };
 /* Text for a negative errno or a positive answer; static. */
 const char *oc_strerror(int result);
@@ -199,6 +200,8 @@ struct oc_ns_options {
  * larger than the largest frame, -ENOSPC too many namespaces. */
 int oc_ns_open(oc_client *c, const struct oc_ns_options *options,
 	       uint64_t timeout_ns, oc_ns **ret_ns);
+/* One that is there, by its number. OC_MISS. Does not wait. */
+int oc_ns_find(oc_client *c, uint32_t id, oc_ns **ret_ns);
 void oc_ns_close(oc_ns *ns); /* frees the handle; the blocks stay */
 uint32_t oc_ns_id(const oc_ns *ns);
 /* Bytes of a whole part of a group as it lies in a frame. */
@@ -503,8 +506,10 @@ struct oc_stat {
 int oc_stat(oc_client *c, struct oc_stat *ret_stat);
 
 /* The node's report as JSON text (malloc; free() it): what is `onecopy stat
- * --json`. what: "stat", "check" or "where" with args. Waits for the server.
- * -EPERM for "check" from another user. */
+ * --json`. what: "stat", "check", "where" with a key's hexadecimal digits,
+ * "sessions" with the record to go on from (none: the first), "session" with a
+ * name, or "#" and an id. Waits for the server. -EPERM for "check" from another
+ * user; -ENOENT no such session. */
 int oc_inspect(oc_client *c, const char *what, const char *args,
 	       uint64_t timeout_ns, char **ret_json);
 

@@ -101,6 +101,13 @@ static void bury(oc_client *c, uint32_t slot, const struct ring_answer *a)
 	} else if (a->result == 0 && k->op == RING_PIN) {
 		q.op = RING_UNPIN;
 		q.arg = a->arg;
+	} else if (a->result == 0 &&
+		   (k->op == RING_SESSION_OPEN || k->op == RING_SESSION_FORK) &&
+		   a->arg2 == 1) {
+		/* made for a caller that has given up */
+		q.op = RING_SESSION_STATE;
+		q.arg = a->loc;
+		q.arg2 = RING_STATE_CLOSE;
 	} else {
 		call_free(c, slot);
 		return;

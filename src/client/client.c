@@ -31,6 +31,7 @@ const char *oc_strerror(int result)
 		[OC_STALE] = "gone or changed meanwhile",
 		[OC_NONE] = "nothing to report",
 		[OC_BAD] = "verification failed",
+		[OC_BUSY] = "another has it now",
 	};
 	const char *text;
 

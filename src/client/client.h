@@ -327,6 +327,15 @@ void call_zombie(oc_client *c, uint32_t slot, bool cancel);
 /* Frees zombies that were answered; late grants are abandoned. */
 void call_reap(oc_client *c);
 
+/* ---- ns.c: requests with a question or an answer in the blob ---- */
+
+/* Takes the blob: nobody else uses it, here or at the server. Ends with
+ * lock_drop(&c->blob). */
+int blob_take(oc_client *c, uint64_t deadline);
+/* One round with the blob in hand. */
+int blob_round(oc_client *c, struct ring_call *q, uint64_t deadline,
+	       struct ring_answer *ret_answer);
+
 /* ---- pin.c ---- */
 
 struct pin_job {

@@ -11,8 +11,7 @@
 #include <stdlib.h>
 #include "base/text.h"
 
-/* Takes the blob: nobody else uses it, here or at the server. */
-static int blob_take(oc_client *c, uint64_t deadline)
+int blob_take(oc_client *c, uint64_t deadline)
 {
 	struct ring_answer a;
 	int r = lock_take(&c->blob, deadline);
@@ -41,9 +40,8 @@ static int blob_take(oc_client *c, uint64_t deadline)
 	return 0;
 }
 
-/* One round with the blob in hand. */
-static int blob_round(oc_client *c, struct ring_call *q, uint64_t deadline,
-		      struct ring_answer *ret_answer)
+int blob_round(oc_client *c, struct ring_call *q, uint64_t deadline,
+	       struct ring_answer *ret_answer)
 {
 	uint64_t now = clock_ns();
 	uint32_t slot;
@@ -119,6 +117,14 @@ static int ask_open(oc_client *c, const struct ns_spec *spec,
 	return 0;
 }
 
+static void ns_complete(oc_ns *ns)
+{
+	for (unsigned i = 0; i < ns->spec.groups; i++) {
+		ns->rule[i] = ns_spec_rule(&ns->spec, i);
+		ns->part_bytes[i] = ns_spec_part_bytes(&ns->spec, i);
+	}
+}
+
 int oc_ns_open(oc_client *c, const struct oc_ns_options *options,
 	       uint64_t timeout_ns, oc_ns **ret_ns)
 {
@@ -138,10 +144,29 @@ int oc_ns_open(oc_client *c, const struct oc_ns_options *options,
 		free(ns);
 		return r;
 	}
-	for (unsigned i = 0; i < ns->spec.groups; i++) {
-		ns->rule[i] = ns_spec_rule(&ns->spec, i);
-		ns->part_bytes[i] = ns_spec_part_bytes(&ns->spec, i);
+	ns_complete(ns);
+	*ret_ns = ns;
+	return 0;
+}
+
+int oc_ns_find(oc_client *c, uint32_t id, oc_ns **ret_ns)
+{
+	oc_ns *ns;
+
+	if (client_is_child(c))
+		return client_child(c);
+	if (!id || id > LAYOUT_NS_MAX)
+		return OC_MISS;
+	ns = mem_alloc(sizeof(*ns));
+	if (!ns)
+		return client_fail(c, -ENOMEM, "no memory for a namespace");
+	if (!ns_record_load(&c->meta->ns[id - 1], &ns->spec)) {
+		free(ns);
+		return OC_MISS;
 	}
+	ns->c = c;
+	ns->id = id;
+	ns_complete(ns);
 	*ret_ns = ns;
 	return 0;
 }

@@ -12,8 +12,9 @@
  * so (frame, gen) names one filling of the frame for ever.
  *
  * Stability. All other fields are written while the word says FREE (before
- * GRANTED is published), except checksum, bytes and tokens, which are final
- * before SEALED is published with release order. They never change while the
+ * GRANTED is published), except checksum, bytes, tokens and the key of a tail
+ * (which gets the key of what it has become), which are final before SEALED is
+ * published with release order. They never change while the
  * word says SEALED. So a reader that holds a validated pin (coherence/pin.h)
  * reads them without a race; a reader without a pin may see a mix of two
  * fillings, and must re-read the word afterwards.
@@ -112,7 +113,9 @@ struct frame_desc {
 	shared_u64 touched; /* recency: node-wide touch counter at last touch */
 	shared_u64 sealed_ms;	/* CLOCK_MONOTONIC ms at seal */
 	shared_u64 grant_flags; /* enum frame_grant_flags, of this filling */
-	shared_u64 reserved[3];
+	shared_u64 depth; /* blocks of its chain up to its end, as a session
+			     said (a hint for policies, any time); 0: unknown */
+	shared_u64 reserved[2];
 };
 _Static_assert(sizeof(struct frame_desc) == 128, "two cache lines");
 _Static_assert(offsetof(struct frame_desc, owner) == 64, "line 1");

@@ -20,6 +20,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "pool/internal.h"
+#include "pool/session.h"
 
 struct attach {
 	struct pool *p;
@@ -352,7 +353,7 @@ static void orphans_attach(struct attach *a)
 static int attach_all(struct attach *a)
 {
 	struct pool *p = a->p;
-	int r = meta_attach(a);
+	int r = meta_attach(a), s;
 
 	if (r < 0)
 		return r;
@@ -362,6 +363,9 @@ static int attach_all(struct attach *a)
 	r = index_attach(a);
 	if (r < 0 && r != -ENOENT)
 		return r;
+	s = pool_sessions_attach(p, a->given, a->alive, a->ctx);
+	if (s < 0)
+		return s;
 	hold_set_drop_pool(a->given, p->hold, p->number);
 	if (r == -ENOENT)
 		r = pool_index_create(p, p->items.end + 1024);

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include "pool/internal.h"
+#include "pool/session.h"
 
 struct check {
 	struct pool *p;
@@ -157,6 +158,11 @@ static void check_entry(void *ctx, uint64_t bucket, uint64_t word)
 		say(c, "index entry %#llx points nowhere", ULL(word));
 }
 
+static void say_text(void *ctx, const char *text)
+{
+	say(ctx, "%s", text);
+}
+
 uint64_t pool_check(struct pool *p,
 		    void (*problem)(void *ctx, const char *text), void *ctx,
 		    struct pool_checked *ret_checked)
@@ -183,6 +189,12 @@ uint64_t pool_check(struct pool *p,
 	check_gauge(&c, POOL_C_sealed_bytes, c.sealed_bytes);
 	check_gauge(&c, POOL_C_leaving, c.seen.doomed);
 	check_gauge(&c, POOL_C_quarantined, c.seen.quarantined);
+	pool_session_check(p, say_text, &c);
+	if (p->sessions) {
+		c.seen.sessions = p->sessions->live;
+		c.seen.history_nodes = p->sessions->history.n_used;
+	}
+	check_gauge(&c, POOL_C_sessions, c.seen.sessions);
 	if (p->policy_ops->check(p->policy) < 0)
 		say(&c, "the %s order is damaged", p->policy_ops->name);
 	if (p->budget->used > p->budget->limit)

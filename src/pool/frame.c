@@ -100,6 +100,7 @@ void pool_frame_grant(struct pool *p, struct pool_slab *s, uint32_t frame,
 	shared_store64(&d->owner, filling->owner);
 	shared_store64(&d->grant_seq, filling->seq);
 	shared_store64(&d->grant_flags, filling->flags);
+	shared_store64(&d->depth, 0);
 	pool_frame_step(s, frame, FRAME_EV_GRANT);
 	s->n_granted++;
 	pool_count(p, POOL_C_granted, 1);
@@ -166,6 +167,13 @@ int pool_frame_seal(struct pool *p, struct pool_slab *s, uint32_t frame,
 	if (r < 0)
 		pool_frame_doom(p, s, frame);
 	return r;
+}
+
+void pool_frame_rekey(struct pool_slab *s, uint32_t frame,
+		      const uint64_t key[4])
+{
+	must(pool_frame_state(s, frame) == FRAME_GRANTED);
+	shared_store_words(s->desc[frame].key, key, 4);
 }
 
 void pool_frame_abandon(struct pool *p, struct pool_slab *s, uint32_t frame)

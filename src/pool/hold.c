@@ -44,14 +44,19 @@ void hold_set_close(struct hold_set *s, const struct hold_tag *tag)
 	}
 }
 
+static bool pools_own(uint32_t kind)
+{
+	return (kind >= HOLD_META && kind <= HOLD_DESC) ||
+	       kind == HOLD_SESSIONS || kind == HOLD_HISTORY;
+}
+
 void hold_set_drop_pool(struct hold_set *s, const struct hold_ops *ops,
 			uint32_t pool)
 {
 	for (size_t i = 0; i < s->n; i++) {
 		struct hold_given *g = &s->given[i];
 
-		if (g->fd < 0 || g->tag.pool != pool ||
-		    g->tag.kind < HOLD_META || g->tag.kind > HOLD_DESC)
+		if (g->fd < 0 || g->tag.pool != pool || !pools_own(g->tag.kind))
 			continue;
 		ops->drop(ops->ctx, &g->tag);
 		g->fd = fd_close(g->fd);

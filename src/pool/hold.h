@@ -22,6 +22,8 @@ enum hold_kind {
 	HOLD_CLIENT_BELL,
 	HOLD_CLIENT_BELL_PEER,
 	HOLD_CLIENT_PIDFD,
+	HOLD_SESSIONS, /* id 0: the table */
+	HOLD_HISTORY,  /* id = number of the segment */
 	HOLD_KINDS
 };
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include "base/fault.h"
 #include "pool/internal.h"
+#include "pool/session.h"
 
 /* Room at the start; grows by doubling as slabs come. */
 #define INDEX_FIRST 4096
@@ -112,6 +113,7 @@ void pool_destroy(struct pool *p)
 		return;
 	for (uint32_t i = 0; i < p->slab_end; i++)
 		pool_slab_free(p->slab[i]);
+	pool_sessions_free(p->sessions);
 	segment_close(&p->index_segment);
 	segment_close(&p->meta_segment);
 	if (p->policy)

@@ -84,6 +84,7 @@ struct pool {
 	/* sealed parts, by namespace - 1 and group */
 	uint64_t parts[LAYOUT_NS_MAX][MATCH_GROUPS_MAX];
 	const struct hold_ops *hold;
+	struct pool_sessions *sessions; /* pool/session.h; NULL: none yet */
 };
 
 struct pool_options {
@@ -171,6 +172,9 @@ void pool_frame_release(struct pool *p, struct pool_slab *s, uint32_t frame);
 /* SEALED -> DOOMED: nobody new finds it. */
 void pool_frame_doom(struct pool *p, struct pool_slab *s, uint32_t frame);
 void pool_frame_touch(struct pool *p, struct pool_slab *s, uint32_t frame);
+/* A GRANTED frame is to be sealed under another key than it was lent for. */
+void pool_frame_rekey(struct pool_slab *s, uint32_t frame,
+		      const uint64_t key[4]);
 
 /* ---- slabs and arenas (pool/slab.c, pool/arena.c) */
 /* The arena of (owner, frame_bytes), made when new. -ENOMEM, -ENOSPC. */
@@ -220,7 +224,7 @@ void pool_index_remove(struct pool *p, struct pool_slab *s, uint32_t frame);
  * returns their number; counts what was looked at. */
 struct pool_checked {
 	uint64_t slabs, frames, sealed, granted, free, doomed, quarantined;
-	uint64_t index_entries;
+	uint64_t index_entries, sessions, history_nodes;
 };
 uint64_t pool_check(struct pool *p,
 		    void (*problem)(void *ctx, const char *text), void *ctx,

@@ -2,6 +2,7 @@
 #include "shm/layout.h"
 #include "base/clock.h"
 #include "base/hash.h"
+#include "shm/session.h"
 #include "index/table.h"
 #include <errno.h>
 #include <time.h>
@@ -34,6 +35,8 @@ const enum pool_counter client_counter_pool[CLIENT_COUNTS] = {
 	[CLIENT_MISSES] = POOL_C_misses,
 	[CLIENT_READ_BYTES] = POOL_C_read_bytes,
 	[CLIENT_COPIED_BYTES] = POOL_C_copied_bytes,
+	[CLIENT_TAIL_COPIES] = POOL_C_tail_copies,
+	[CLIENT_TAIL_COPIED_BYTES] = POOL_C_tail_copied_bytes,
 };
 
 /*
@@ -164,6 +167,44 @@ static const uint64_t shape[] = {
 	AT(frame_desc, touched),
 	AT(frame_desc, sealed_ms),
 	AT(frame_desc, grant_flags),
+	AT(frame_desc, depth),
+	/* sessions */
+	SESSION_MAGIC,
+	SESSION_NODE_KEYS,
+	SESSION_NODES,
+	SESSION_ACTIVE,
+	SESSION_PAUSED,
+	sizeof(struct session_header),
+	AT(session_header, records),
+	AT(session_header, segments),
+	sizeof(struct session_record),
+	AT(session_record, word),
+	AT(session_record, head),
+	AT(session_record, owner),
+	AT(session_record, ns),
+	AT(session_record, lease_ms),
+	AT(session_record, until_ms),
+	AT(session_record, used_ms),
+	AT(session_record, hot_ms),
+	AT(session_record, paused_ms),
+	AT(session_record, expected_ms),
+	AT(session_record, gap_ms),
+	AT(session_record, last_gap_ms),
+	AT(session_record, made_by),
+	AT(session_record, made_seq),
+	AT(session_record, parent),
+	AT(session_record, evict_to),
+	AT(session_record, tail),
+	AT(session_record, tail_key),
+	AT(session_record, born_ms),
+	AT(session_record, name),
+	sizeof(struct session_node),
+	AT(session_node, parent),
+	AT(session_node, base),
+	AT(session_node, ns),
+	AT(session_node, payer),
+	AT(session_node, key),
+	sizeof(struct session_said),
 	/* the client segment */
 	sizeof(struct client_header),
 	AT(client_header, tail),

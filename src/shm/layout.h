@@ -12,6 +12,7 @@
  *   payload (one for each slab; server and its owner write)
  *   client (one for each client; the client writes all but the answers and the
  *     overflow pins, which the server writes)
+ *   sessions and their history (shm/session.h; the server alone)
  *
  * All are populated before they are shared (shm/segment.h).
  *
@@ -31,7 +32,7 @@
 
 #define LAYOUT_MAGIC	      0x4c4f4f5059504f43ull
 #define LAYOUT_MAJOR	      1u
-#define LAYOUT_MINOR	      0u
+#define LAYOUT_MINOR	      1u
 #define LAYOUT_INCOMPAT_KNOWN 0ull
 
 #define LAYOUT_NAME		64 /* bytes of a name, zero padded */
@@ -90,42 +91,50 @@ struct tier_record {
 _Static_assert(sizeof(struct tier_record) == 64, "one line");
 
 /* Counters of a pool: server. All count since the pool began. */
-#define POOL_COUNTERS(X)                                                   \
-	X(slab_bytes, "bytes in slabs now")                                \
-	X(meta_bytes, "bytes of metadata segments now")                    \
-	X(slabs, "slabs now")                                              \
-	X(frames, "frames now")                                            \
-	X(free_frames, "free frames now")                                  \
-	X(granted, "frames lent for writing now")                          \
-	X(sealed, "parts resident now")                                    \
-	X(sealed_bytes, "payload bytes resident now")                      \
-	X(leaving, "frames removed but still pinned, now")                 \
-	X(quarantined, "frames that a device may still write, now")        \
-	X(retiring_bytes, "slab bytes waiting for clients to let go, now") \
-	X(clients, "clients now")                                          \
-	X(grants, "frames granted")                                        \
-	X(seals, "parts sealed")                                           \
-	X(seal_bytes, "payload bytes sealed")                              \
-	X(exists, "grants and seals answered: somebody was first")         \
-	X(abandons, "grants given back or lost with their client")         \
-	X(evicted, "parts evicted")                                        \
-	X(evicted_bytes, "payload bytes evicted")                          \
-	X(removed, "parts removed on request")                             \
-	X(bad, "parts dropped because their bytes were wrong")             \
-	X(scrubbed_bytes, "bytes verified by the scrubber")                \
-	X(refused, "grants refused because everything was in use")         \
-	X(slabs_made, "slabs made")                                        \
-	X(slabs_moved, "slabs given another shape or owner")               \
-	X(slabs_retired, "slabs retired")                                  \
-	X(spared, "frames found pinned while evicting")                    \
-	X(touches, "touches seen")                                         \
-	X(touches_lost, "touches overwritten before they were seen")       \
-	X(pins, "parts pinned by clients that ended or reported")          \
-	X(misses, "parts not found by such clients")                       \
-	X(read_bytes, "bytes delivered by pins of such clients")           \
-	X(copied_bytes, "bytes copied out by oc_get")                      \
-	X(client_deaths, "clients that ended without saying so")           \
-	X(quarantines, "frames whose writer ended while a device wrote")
+#define POOL_COUNTERS(X)                                                    \
+	X(slab_bytes, "bytes in slabs now")                                 \
+	X(meta_bytes, "bytes of metadata segments now")                     \
+	X(slabs, "slabs now")                                               \
+	X(frames, "frames now")                                             \
+	X(free_frames, "free frames now")                                   \
+	X(granted, "frames lent for writing now")                           \
+	X(sealed, "parts resident now")                                     \
+	X(sealed_bytes, "payload bytes resident now")                       \
+	X(leaving, "frames removed but still pinned, now")                  \
+	X(quarantined, "frames that a device may still write, now")         \
+	X(retiring_bytes, "slab bytes waiting for clients to let go, now")  \
+	X(clients, "clients now")                                           \
+	X(grants, "frames granted")                                         \
+	X(seals, "parts sealed")                                            \
+	X(seal_bytes, "payload bytes sealed")                               \
+	X(exists, "grants and seals answered: somebody was first")          \
+	X(abandons, "grants given back or lost with their client")          \
+	X(evicted, "parts evicted")                                         \
+	X(evicted_bytes, "payload bytes evicted")                           \
+	X(removed, "parts removed on request")                              \
+	X(bad, "parts dropped because their bytes were wrong")              \
+	X(scrubbed_bytes, "bytes verified by the scrubber")                 \
+	X(refused, "grants refused because everything was in use")          \
+	X(slabs_made, "slabs made")                                         \
+	X(slabs_moved, "slabs given another shape or owner")                \
+	X(slabs_retired, "slabs retired")                                   \
+	X(spared, "frames found pinned while evicting")                     \
+	X(touches, "touches seen")                                          \
+	X(touches_lost, "touches overwritten before they were seen")        \
+	X(pins, "parts pinned by clients that ended or reported")           \
+	X(misses, "parts not found by such clients")                        \
+	X(read_bytes, "bytes delivered by pins of such clients")            \
+	X(copied_bytes, "bytes copied out by oc_get")                       \
+	X(client_deaths, "clients that ended without saying so")            \
+	X(quarantines, "frames whose writer ended while a device wrote")    \
+	X(sessions, "sessions now")                                         \
+	X(sessions_made, "sessions opened or forked")                       \
+	X(forks, "sessions forked")                                         \
+	X(sessions_ended, "sessions that were closed")                      \
+	X(sessions_lapsed, "sessions that ended with their owner or lease") \
+	X(session_refused, "requests of sessions that a quota refused")     \
+	X(tail_copies, "tails copied after a fork")                         \
+	X(tail_copied_bytes, "bytes of such copies")
 
 enum pool_counter {
 #define X(name, text) POOL_C_##name,
@@ -278,6 +287,8 @@ enum client_counter {
 	CLIENT_MISSES,
 	CLIENT_READ_BYTES,
 	CLIENT_COPIED_BYTES,
+	CLIENT_TAIL_COPIES,
+	CLIENT_TAIL_COPIED_BYTES,
 	CLIENT_COUNTS
 };
 /* Where they are added to when a client ends. */

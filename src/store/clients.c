@@ -12,6 +12,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "coherence/pin.h"
+#include "pool/session.h"
 #include "store/internal.h"
 
 static enum client_state state_of(const struct client_record *rec)
@@ -185,6 +186,7 @@ static void hand_in(struct store_client *c)
 {
 	grant_forget_client(c);
 	take_grants_back(c->pool, c->id);
+	pool_session_disown(c->pool, c->id);
 	c->granted = 0;
 	fold_counters(c);
 	pool_count(c->pool, POOL_C_clients, -1ull);
@@ -239,8 +241,10 @@ void store_client_forget(struct pool *p, uint32_t index)
 	const struct client_record *rec = &p->m->client[index];
 	uint64_t id = shared_load64(&rec->id);
 
-	if (step_of(rec, CLIENT_EV_FORGET).takes & CLIENT_HANDS_IN)
+	if (step_of(rec, CLIENT_EV_FORGET).takes & CLIENT_HANDS_IN) {
 		take_grants_back(p, id);
+		pool_session_disown(p, id);
+	}
 	record_end(p, index, id);
 }
 

@@ -33,6 +33,12 @@ struct scrub {
 	uint64_t last_ns;
 };
 
+/* Where the look for leases that have run out stands. */
+struct session_lapse {
+	uint32_t next;	   /* record */
+	uint64_t again_ms; /* when a pass over all begins again */
+};
+
 struct store {
 	struct store_options options;
 	struct pool_budget budget;
@@ -54,7 +60,9 @@ struct store {
 	uint64_t now_ns;     /* as told by the caller */
 	uint32_t retiring;   /* slabs */
 	bool announce_again; /* a predecessor may have died before it told */
-	bool slab_gone;	     /* a closed client may have lost its last one */
+	struct session_lapse lapse[STORE_POOLS_MAX];
+	uint64_t session_keys[RING_BLOB_KEYS][4]; /* of the request in hand */
+	bool slab_gone; /* a closed client may have lost its last one */
 };
 
 /* store/store.c */
@@ -132,6 +140,12 @@ void pin_call(struct store_client *c, const struct ring_call *call, bool repeat,
 	      struct ring_answer *ret_answer);
 void unpin_call(struct store_client *c, const struct ring_call *call,
 		struct ring_answer *ret_answer);
+
+/* store/session_ring.c */
+void session_call(struct store_client *c, const struct ring_call *call,
+		  bool repeat, struct ring_answer *ret_answer);
+/* Ends sessions whose lease has run out. */
+void session_tick(struct store *s);
 
 /* store/ns.c */
 const struct ns_record *ns_find(const struct pool *p, uint32_t id);

@@ -101,6 +101,7 @@ uint64_t store_tick(struct store *s, uint64_t now_ns)
 	room_retire_tick(s);
 	room_drain_tick(s);
 	clients_tick(s);
+	session_tick(s);
 	scrub_step(s);
 	grant_retry(s, true);
 	return s->n_pending ? TICK_BUSY_NS : TICK_IDLE_NS;
@@ -260,6 +261,15 @@ enum store_result store_call(struct store_client *c,
 		break;
 	case RING_BAD:
 		bad_call(c, call, ret_answer);
+		break;
+	case RING_SESSION_OPEN:
+	case RING_SESSION_FORK:
+	case RING_SESSION_APPEND:
+	case RING_SESSION_TAIL:
+	case RING_SESSION_STATE:
+	case RING_SESSION_KEYS:
+	case RING_SESSION_INFO:
+		session_call(c, call, repeat, ret_answer);
 		break;
 	default:
 		answer_set(ret_answer, -EOPNOTSUPP);

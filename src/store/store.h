@@ -50,6 +50,22 @@ struct store_client {
 	void *door; /* the door's own */
 };
 
+/* Quotas of sessions; max 0: all are the defaults. */
+struct store_sessions {
+	uint32_t max;	     /* sessions of a tenant */
+	uint32_t per_client; /* of one client */
+	uint64_t keys;	     /* of history, of a tenant */
+	uint64_t keys_per_client;
+	uint64_t lease_ms; /* when none is asked for */
+	uint64_t lease_max_ms;
+};
+#define STORE_SESSIONS_DEFAULT                                           \
+	{                                                                \
+		.max = 16384, .per_client = 4096, .keys = 4u << 20,      \
+		.keys_per_client = 2u << 20, .lease_ms = 10 * 60 * 1000, \
+		.lease_max_ms = 24 * 60 * 60 * 1000                      \
+	}
+
 struct store_options {
 	uint64_t limit_bytes; /* of slabs, all pools */
 	uint64_t slab_bytes;  /* 0: from the limit */
@@ -57,6 +73,7 @@ struct store_options {
 	uint64_t grants_per_client; /* frames lent at once */
 	uint32_t slab_percent; /* of the limit that one client's slabs may be */
 	uint64_t scrub_bytes_per_s; /* 0: no scrubber */
+	struct store_sessions sessions;
 	const struct hold_ops *hold;
 	bool threaded; /* slabs are made in a thread */
 	/* A grant that waited is answered. */
@@ -145,7 +162,7 @@ enum store_result {
 	STORE_ANSWERED = 0, /* *ret_answer is filled */
 	STORE_LATER = 1,    /* options.answer will be called */
 };
-/* GRANT .. CANCEL and BAD. backlog: how many requests of this client wait
+/* All but NS_OPEN and REPORT. backlog: how many requests of this client wait
  * behind it (eviction works in batches). repeat: the predecessor may have
  * done it already. */
 enum store_result store_call(struct store_client *c,

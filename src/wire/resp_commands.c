@@ -27,7 +27,7 @@ const struct resp_command resp_commands[RESP_CMD_END] = {
  * sum of these must be found then. */
 #define PLACES 128u
 #define PLACE(len, first, second, low) \
-	(((len)*8u + (first) + (second)*4u + (low)) % PLACES)
+	(((len) + (first) + (second)*6u + (low)*3u) % PLACES)
 
 static const uint8_t places[PLACES] = {
 	[PLACE(4, 'a', 'u', 't')] = RESP_CMD_AUTH,
@@ -56,6 +56,7 @@ static const uint8_t places[PLACES] = {
 	[PLACE(5, 'r', 'e', 'e')] = RESP_CMD_RESET,
 	[PLACE(4, 's', 'c', 'a')] = RESP_CMD_SCAN,
 	[PLACE(6, 's', 'e', 'c')] = RESP_CMD_SELECT,
+	[PLACE(7, 's', 'e', 'o')] = RESP_CMD_SESSION,
 	[PLACE(3, 's', 'e', 'e')] = RESP_CMD_SET,
 	[PLACE(5, 's', 'e', 'e')] = RESP_CMD_SETEX,
 	[PLACE(5, 's', 'e', 'n')] = RESP_CMD_SETNX,

@@ -97,6 +97,10 @@ enum resp_command_flag {
 	  "2.8.0", "O(1) a call", "Walks over the keys, some at a call")       \
 	X(SELECT, "select", 2, RESP_F_TALK | RESP_CONNECTION, 0, 0, 0,         \
 	  "connection", "1.0.0", "O(1)", "Chooses the database: 0")            \
+	X(SESSION, "session", -2, RESP_WRITE | RESP_KEYSPACE, 0, 0, 0,         \
+	  "session", "onecopy 0.1", "O(N) in the number of keys",              \
+	  "Opens, appends to, forks, pauses, resumes, closes, tells of and "   \
+	  "lists sessions")                                                    \
 	X(SET, "set", -3, RESP_F_PUT, 1, 1, 1, "string", "1.0.0", "O(1)",      \
 	  "Sets a key")                                                        \
 	X(SETEX, "setex", 4, RESP_F_PUT, 1, 1, 1, "string", "2.0.0", "O(1)",   \

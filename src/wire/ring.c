@@ -73,3 +73,26 @@ bool ring_resp_load(const struct ring_resp *resp, uint64_t seq,
 	ret_answer->arg2 = shared_load64(&resp->arg2);
 	return true;
 }
+
+void ring_call_name(const struct ring_call *call, char ret_name[RING_NAME])
+{
+	uint64_t words[RING_NAME / 8] = { call->key[0], call->key[1],
+					  call->key[2], call->key[3],
+					  call->loc,	call->gen,
+					  call->extent, call->checksum };
+
+	memcpy(ret_name, words, RING_NAME);
+	ret_name[RING_NAME - 1] = '\0';
+}
+
+void ring_call_set_name(struct ring_call *call, const char *name)
+{
+	uint64_t words[RING_NAME / 8] = { 0 };
+
+	memcpy(words, name, strnlen(name, RING_NAME - 1));
+	memcpy(call->key, words, sizeof(call->key));
+	call->loc = words[4];
+	call->gen = words[5];
+	call->extent = words[6];
+	call->checksum = words[7];
+}

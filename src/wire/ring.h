@@ -61,8 +61,52 @@ enum ring_op {
 			     OC_STALE: no such report (any more) */
 	RING_BAD = 10,	  /* loc, gen: the client's verification failed; the
 			     server checks for itself and drops it */
+	/* Sessions. A name, of 64 bytes, lies in key, loc, gen, extent and
+	 * checksum: ring_call_name(). */
+	RING_SESSION_OPEN = 11, /* part (namespace), name, arg = flags, arg2 =
+				   lease in ms -> loc = id, gen = keys, arg =
+				   tail, arg2 = 1: it was made */
+	RING_SESSION_FORK = 12, /* part = keys to keep (UINT64_MAX: all, and the
+				   tail), name, arg = parent's id, arg2 = flags
+				   << 48 | lease in ms -> as OPEN */
+	RING_SESSION_APPEND = 13, /* arg = id, arg2 = keys before << 32 | n; one
+				     key in the request, more in the blob ->
+				     gen = keys */
+	RING_SESSION_TAIL = 14,	  /* as SEAL, under a new key; arg = id, arg2 =
+				   keys before << 32 | enum ring_tail -> gen =
+				   keys */
+	RING_SESSION_STATE = 15,  /* arg = id, arg2 = enum ring_state, loc =
+				    expected return, gen = lease, in ms; 0: none
+				    given; part = 1: as an operator, the owner
+				    stays who it is */
+	RING_SESSION_KEYS = 16,	  /* arg = id, arg2 = first -> keys in the blob;
+				   loc = how many, gen = keys */
+	RING_SESSION_INFO =
+		17, /* arg = id -> struct session_said in the blob */
 	RING_OPS
 };
+
+/* What becomes of a tail that is sealed. */
+enum ring_tail {
+	RING_TAIL_SEAL = 0,   /* nothing more */
+	RING_TAIL_NOTE = 1,   /* a partial block: the session's tail */
+	RING_TAIL_APPEND = 2, /* a full one: the session's next key */
+};
+
+enum ring_state {
+	RING_STATE_PAUSE = 1,
+	RING_STATE_RESUME = 2,
+	RING_STATE_RENEW = 3,
+	RING_STATE_CLOSE = 4,
+};
+
+/* A flag of OPEN beside those of enum oc_session_flags, with FIND: key[0] is the
+ * session's id, and there is no name. */
+#define RING_OPEN_BY_ID 0x100u
+
+#define RING_NAME	64
+#define RING_BLOB_KEYS	(RING_BLOB_BYTES / 32)
+#define RING_LEASE_BITS 48
 
 /* Written by the client. 128 bytes. */
 struct ring_req {
@@ -119,6 +163,9 @@ void ring_req_store(struct ring_req *req, const struct ring_call *call,
 /* S3. */
 void ring_resp_store(struct ring_resp *resp, uint64_t seq,
 		     const struct ring_answer *answer);
+/* The name in a session's request, zero padded. */
+void ring_call_name(const struct ring_call *call, char ret_name[RING_NAME]);
+void ring_call_set_name(struct ring_call *call, const char *name);
 /* C5 without waiting: true when answered. */
 bool ring_resp_load(const struct ring_resp *resp, uint64_t seq,
 		    struct ring_answer *ret_answer);

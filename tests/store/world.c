@@ -85,6 +85,7 @@ struct world *world_create(const struct world_config *config)
 		.grants_per_client = config->grants ? config->grants : 1000,
 		.slab_percent = config->percent ? config->percent : 100,
 		.scrub_bytes_per_s = config->scrub,
+		.sessions = config->sessions,
 	};
 	world_options(w);
 	w->now = WORLD_SEC;

@@ -58,6 +58,7 @@ struct world_config {
 	uint32_t percent;
 	uint64_t scrub;
 	uint64_t quota;
+	struct store_sessions sessions;
 };
 
 /* A store with one pool and namespace 1: one group, one rank, whole parts of

@@ -24,7 +24,7 @@ TEST(each_is_found)
 		CHECK_INT(find(great), ==, id);
 	}
 	CHECK_INT(find("GeT"), ==, RESP_CMD_GET);
-	CHECK_INT(RESP_COMMAND_COUNT, ==, 34);
+	CHECK_INT(RESP_COMMAND_COUNT, ==, 35);
 }
 
 TEST(nothing_else_is)

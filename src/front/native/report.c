@@ -33,6 +33,10 @@ static int answer_question(struct session *s, const char *question,
 	else if (!strcmp(question, "where"))
 		*ret_root = report_where(about, p, args ? args : "",
 					 s->native->now_ns, &r);
+	else if (!strcmp(question, "sessions"))
+		*ret_root = report_sessions(about, p, args, &r);
+	else if (!strcmp(question, "session"))
+		*ret_root = report_session(about, p, args ? args : "", &r);
 	else if (!strcmp(question, "check") && !runs_node(s))
 		return -EPERM;
 	else if (!strcmp(question, "check"))

@@ -119,7 +119,9 @@ static void serve(struct session *s, const struct ring_call *call,
 static bool is_long(const struct ring_call *call)
 {
 	return call->op == RING_REPORT || call->op == RING_REMOVE ||
-	       call->op == RING_BAD || call->op == RING_NS_OPEN;
+	       call->op == RING_BAD || call->op == RING_NS_OPEN ||
+	       call->op == RING_SESSION_INFO || call->op == RING_SESSION_KEYS ||
+	       (call->op == RING_SESSION_APPEND && (uint32_t)call->arg2 > 64);
 }
 
 /* True: it was a long one. */

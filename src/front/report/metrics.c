@@ -67,6 +67,14 @@ static const struct pool_row pool_rows[] = {
 	[POOL_C_copied_bytes] = TOTAL("copied_bytes"),
 	[POOL_C_client_deaths] = TOTAL("client_deaths"),
 	[POOL_C_quarantines] = TOTAL("quarantines"),
+	[POOL_C_sessions] = GAUGE("sessions"),
+	[POOL_C_sessions_made] = TOTAL("sessions_made"),
+	[POOL_C_forks] = TOTAL("forks"),
+	[POOL_C_sessions_ended] = TOTAL("sessions_closed"),
+	[POOL_C_sessions_lapsed] = TOTAL("sessions_lapsed"),
+	[POOL_C_session_refused] = TOTAL("refused_session_requests"),
+	[POOL_C_tail_copies] = TOTAL("tail_copies"),
+	[POOL_C_tail_copied_bytes] = TOTAL("tail_copied_bytes"),
 };
 _Static_assert(ARRAY_LEN(pool_rows) == POOL_COUNTERS_USED, "a row for each");
 

@@ -61,6 +61,14 @@ json_t *report_stat(const struct report *r, struct pool *pool, bool sees_all);
  * it is none (-EINVAL in *ret_error; otherwise -ENOMEM). */
 json_t *report_where(const struct report *r, struct pool *pool, const char *hex,
 		     uint64_t now_ns, int *ret_error);
+/* Some sessions from a record's number on (as text; NULL: 0):
+ * {"sessions": [...], "next": number or null, "total": n}. */
+json_t *report_sessions(const struct report *r, struct pool *pool,
+			const char *from, int *ret_error);
+/* One, by its name or by "#" and its id: NULL and -ENOENT in *ret_error where
+ * there is none. */
+json_t *report_session(const struct report *r, struct pool *pool,
+		       const char *which, int *ret_error);
 /* Recounts everything: long. For whoever runs the node. */
 json_t *report_check(const struct report *r, struct pool *pool);
 

@@ -163,6 +163,7 @@ static const struct {
 	[RESP_CMD_RESET] = { exec_reset, KIND_OTHER, true },
 	[RESP_CMD_SCAN] = { exec_scan, KIND_OTHER, true },
 	[RESP_CMD_SELECT] = { exec_select, KIND_OTHER, false },
+	[RESP_CMD_SESSION] = { exec_session, KIND_OTHER, false },
 	[RESP_CMD_SET] = { exec_set, KIND_SET, false },
 	[RESP_CMD_SETEX] = { exec_setex, KIND_SET, false },
 	[RESP_CMD_SETNX] = { exec_setnx, KIND_SET, false },

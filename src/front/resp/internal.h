@@ -8,7 +8,7 @@
  *   send.c    values on their way out: from frames to the socket
  *   keys.c    names, records and expiry over store/local.h
  *   exec.c    commands: dispatch
- *   strings.c, admin.c, auth.c, scan.c  commands
+ *   strings.c, admin.c, auth.c, scan.c, session.c  commands
  *   out.c     replies in a growing buffer
  */
 #ifndef ONECOPY_FRONT_RESP_INTERNAL_H
@@ -374,6 +374,8 @@ enum exec_result exec_get(struct call *k), exec_mget(struct call *k),
 enum exec_result exec_dbsize(struct call *k), exec_scan(struct call *k),
 	exec_flush(struct call *k);
 void scan_sweep(struct resp_tenant *t);
+/* session.c */
+enum exec_result exec_session(struct call *k);
 /* auth.c */
 enum exec_result exec_auth(struct call *k), exec_hello(struct call *k),
 	exec_reset(struct call *k);
