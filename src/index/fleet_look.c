@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Look-up of a prompt. The names of a chain are known from the root up to some
+ * depth and unknown from there on, so the deepest known block is found by
+ * probes at several depths at once: first at the ends of stretches (depths of
+ * 48 k + 47), then within one stretch by sixths. Probes look at tags alone; the
+ * block found is proved by its name, and everything above it by the parents of
+ * its stretch, which no probe is needed for: the probes' heads were asked for
+ * meanwhile.
+ *
+ * Trust: a probe's entry is a hint until the name was read under an unchanged
+ * version. A step's version is read while its child is known to live (the
+ * child's version is checked afterwards), so it is the version of the right
+ * stretch; its members are read under that version.
+ */
+#include "index/fleet_reader.h"
+#include "base/fault.h"
+#include <errno.h>
+#include <stdlib.h>
+
+#define LOOK_TRIES  8u
+#define LOOK_SPIN   64u /* loads of a version while it is odd */
+#define LOOK_BATCH  32u /* probes at once, at the ends of stretches */
+#define LOOK_SPLITS 6u	/* probes at once, within one */
+
+struct search {
+	struct fleet_reader *r;
+	const uint64_t *keys;
+	uint32_t n;
+	bool proved; /* probes read names: a tag lied once */
+};
+
+struct hit {
+	struct fleet_at at; /* line 0: not known */
+	uint32_t version;
+};
+
+/* ---- one name -------------------------------------------------------------------- */
+
+/* Pairs with fleet_shut(). False: it stays odd. */
+static bool load_version(const struct fleet_head *head, uint32_t *ret_version)
+{
+	for (unsigned i = 0; i < LOOK_SPIN; i++) {
+		*ret_version = shared_load32_acquire(&head->version);
+		if (likely(!(*ret_version & 1)))
+			return true;
+		cpu_relax();
+	}
+	return false;
+}
+
+/* Pairs with fleet_open(): what was loaded before is of this version. */
+static bool same_version(const struct fleet_head *head, uint32_t version)
+{
+	atomic_thread_fence(memory_order_acquire);
+	return shared_load32(&head->version) == version;
+}
+
+/* An entry whose tag fits, without proof; 0: none. The third look is for an
+ * entry that moved from b to a between the first two. */
+static uint64_t probe_tag(const struct fleet *f, uint64_t h)
+{
+	uint64_t tag = fleet_tag(h), a = fleet_bucket_a(f, h), bucket = a;
+
+	for (unsigned turn = 0; turn < 3; turn++) {
+		const struct fleet_bucket *b = &f->bucket[bucket];
+		unsigned fits = fleet_fits(b, tag);
+
+		for (; fits; fits &= fits - 1) {
+			/* Pairs with the release store of the table. */
+			uint64_t e = shared_load64_acquire(
+				&b->entry[__builtin_ctz(fits)]);
+
+			if (likely(e && fleet_entry_tag(e) == tag))
+				return e;
+		}
+		bucket = turn ? a : fleet_bucket_other(f, a, tag);
+	}
+	return 0;
+}
+
+/* Is this the block of that name? Everything that it reads may have become
+ * something else; what it took for numbers of lines is bounded first. */
+static bool prove(const struct fleet *f, struct fleet_at at, uint64_t key,
+		  struct hit *ret_hit)
+{
+	const struct fleet_head *head;
+	uint32_t names, version;
+
+	if (at.line >= f->lines || at.off >= FLEET_SPAN)
+		return false;
+	head = fleet_head(f, at.line);
+	for (unsigned i = 0; i < LOOK_TRIES; i++) {
+		bool fits;
+
+		if (!load_version(head, &version))
+			return false;
+		names = shared_load32(&head->names[at.off / 8]);
+		fits = at.off < fleet_shape_len(
+					shared_load32_acquire(&head->shape)) &&
+		       names < f->lines &&
+		       shared_load64(&f->line[names].word[at.off % 8]) == key;
+		if (likely(same_version(head, version))) {
+			*ret_hit = (struct hit){ .at = at, .version = version };
+			return fits;
+		}
+	}
+	return false;
+}
+
+static bool probe_proved(const struct fleet *f, uint64_t h, uint64_t key,
+			 struct hit *ret_hit)
+{
+	uint64_t tag = fleet_tag(h), a = fleet_bucket_a(f, h), bucket = a;
+
+	for (unsigned turn = 0; turn < 3; turn++) {
+		const struct fleet_bucket *b = &f->bucket[bucket];
+		unsigned fits = fleet_fits(b, tag);
+
+		for (; fits; fits &= fits - 1) {
+			uint64_t e = shared_load64_acquire(
+				&b->entry[__builtin_ctz(fits)]);
+
+			if (e && prove(f, fleet_entry_at(e), key, ret_hit))
+				return true;
+		}
+		bucket = turn ? a : fleet_bucket_other(f, a, tag);
+	}
+	return false;
+}
+
+/* ---- how deep ---------------------------------------------------------------------- */
+
+/* The line of the block's head when it seems to be known, else 0. */
+static uint32_t probe(const struct search *s, uint64_t h, uint32_t at)
+{
+	const struct fleet *f = s->r->f;
+	struct hit hit;
+
+	if (likely(!s->proved))
+		return fleet_entry_at(probe_tag(f, h)).line;
+	return probe_proved(f, h, s->keys[at], &hit) ? hit.at.line : 0;
+}
+
+/* Probes depths from, from + step, ... at most `last`, at once. Returns how many
+ * of them are known in a row, and asks for their heads. */
+static uint32_t probe_row(const struct search *s, uint32_t from, uint32_t step,
+			  uint32_t last, uint32_t max)
+{
+	const struct fleet *f = s->r->f;
+	uint64_t h[LOOK_BATCH];
+	uint32_t n = 0, i;
+
+	for (uint32_t at = from; at <= last && n < max; at += step, n++) {
+		h[n] = fleet_hash(f, s->keys[at]);
+		fleet_prefetch(f, h[n]);
+	}
+	for (i = 0; i < n; i++) {
+		uint32_t line = probe(s, h[i], from + i * step);
+
+		if (!line)
+			return i;
+		if (likely(line < f->lines))
+			__builtin_prefetch(&f->line[line]);
+	}
+	return i;
+}
+
+/* Leading known blocks of n, as far as probes tell. */
+static uint32_t search(const struct search *s, uint32_t n)
+{
+	uint32_t lo = 0, hi = n, got;
+
+	if (!n)
+		return 0;
+	fleet_prefetch(s->r->f, fleet_hash(s->r->f, s->keys[n - 1]));
+	/* [0, lo) is known, [hi, ...) is not */
+	do {
+		uint32_t from = lo + FLEET_SPAN - 1;
+
+		if (from >= n)
+			break;
+		got = probe_row(s, from, FLEET_SPAN, n - 1, LOOK_BATCH);
+		lo += got * FLEET_SPAN;
+		if (got < LOOK_BATCH)
+			hi = MIN(n, lo + FLEET_SPAN - 1);
+	} while (got == LOOK_BATCH);
+	/* the prompt's end first: often all of it is known */
+	if (hi == n && lo < n && probe_row(s, n - 1, 1, n - 1, 1))
+		return n;
+	if (hi == n && lo < n)
+		hi = n - 1;
+	while (lo < hi) {
+		uint32_t step = DIV_UP(hi - lo, LOOK_SPLITS + 1);
+
+		got = probe_row(s, lo + step - 1, step, hi - 1, LOOK_SPLITS);
+		if (got < LOOK_SPLITS && lo + got * step + step - 1 < hi)
+			hi = lo + got * step + step - 1;
+		lo += got * step;
+	}
+	return lo;
+}
+
+/* ---- the path ------------------------------------------------------------------------ */
+
+enum walked {
+	WALKED,	 /* up to the root */
+	BROKEN,	 /* the writer came between */
+	FLOATING /* its parent is not known, or it is no chain: see *ret_known */
+};
+
+/* From the deepest block up. */
+static enum walked walk(struct fleet_reader *r, struct hit hit, uint32_t known,
+			uint32_t *ret_known)
+{
+	const struct fleet *f = r->f;
+	uint32_t line = hit.at.line, off = hit.at.off, end = known;
+	uint32_t version = hit.version, parent, shape, more;
+
+	r->n_steps = 0;
+	for (;;) {
+		const struct fleet_head *head = fleet_head(f, line);
+
+		*ret_known = 0;
+		if (off + 1 > end)
+			return FLOATING;
+		end -= off + 1;
+		r->step[r->n_steps++] = (struct fleet_step){ .line = line,
+							     .version = version,
+							     .base = end,
+							     .n = off + 1 };
+		shape = shared_load32(&head->shape);
+		parent = shared_load32(&head->parent);
+		more = shared_load32(&head->more);
+		if (more && more < f->lines)
+			__builtin_prefetch(&f->line[more]);
+		if (!same_version(head, version))
+			return BROKEN;
+		if (!parent) {
+			*ret_known = end;
+			return fleet_shape_rooted(shape) && !end ? WALKED
+								 : FLOATING;
+		}
+		/* The parent outlives this stretch, which lives if its version
+		 * is still the same afterwards. */
+		if (!load_version(fleet_head(f, parent), &version) ||
+		    !same_version(head, r->step[r->n_steps - 1].version))
+			return BROKEN;
+		off = fleet_shape_from(shape);
+		line = parent;
+	}
+}
+
+/* Finds the path of the longest known beginning. False: the writer came
+ * between. Without a path n_steps is 0. */
+static bool find_path(struct search *s, uint32_t *ret_known)
+{
+	struct fleet_reader *r = s->r;
+	uint32_t n = s->n, known;
+
+	r->n_steps = 0;
+	*ret_known = 0;
+	while ((known = search(s, n))) {
+		struct hit hit;
+		enum walked w;
+
+		if (!probe_proved(r->f, fleet_hash(r->f, s->keys[known - 1]),
+				  s->keys[known - 1], &hit)) {
+			/* a tag lied, or it left meanwhile */
+			s->proved = true;
+			n = known - 1;
+			continue;
+		}
+		w = walk(r, hit, known, &n);
+		if (w == WALKED)
+			*ret_known = known;
+		if (w == BROKEN)
+			return false;
+		if (w == WALKED)
+			return true;
+		/* what floats does not count: look above it */
+	}
+	r->n_steps = 0;
+	return true;
+}
+
+/* ---- the answer ------------------------------------------------------------------------- */
+
+static void begin(struct fleet_reader *r)
+{
+	const struct fleet *f = r->f;
+	uint32_t words = f->stride / 64;
+
+	memset(r->seen, 0, words * sizeof(*r->seen));
+	memset(r->alive, 0, (size_t)words * f->tiers * sizeof(*r->alive));
+	memset(r->dead, 0, (size_t)words * f->tiers * sizeof(*r->dead));
+}
+
+static uint32_t collect(struct fleet_reader *r)
+{
+	const struct fleet *f = r->f;
+	uint32_t n = 0;
+
+	for (uint32_t w = 0; w < f->stride / 64; w++) {
+		for (uint64_t set = r->seen[w]; set; set &= set - 1) {
+			uint32_t e = w * 64 + (uint32_t)__builtin_ctzll(set);
+			const uint32_t *length = fleet_length(r, e);
+			struct fleet_hit *hit = &r->hits[n];
+
+			if (!length[f->tiers - 1])
+				continue;
+			hit->engine = e;
+			for (uint32_t t = 0; t < FLEET_TIERS_MAX; t++)
+				hit->blocks[t] = length[MIN(t, f->tiers - 1)];
+			n++;
+		}
+	}
+	return n;
+}
+
+void fleet_look(struct fleet_reader *r, const uint64_t *keys, uint32_t n,
+		struct fleet_found *ret_found)
+{
+	struct search s = { .r = r, .keys = keys, .n = MIN(n, r->blocks) };
+	uint32_t tries = 0;
+	bool done = false, last = false;
+
+	*ret_found = (struct fleet_found){ .hits = r->hits };
+	while (!done && !last) {
+		last = ++tries == LOOK_TRIES;
+		s.proved = false;
+		begin(r);
+		done = find_path(&s, &ret_found->known);
+		if (!done)
+			continue;
+		done = r->f->plain ? fleet_judge_plain(r, last)
+				   : fleet_judge_joint(r, last);
+	}
+	ret_found->tries = tries;
+	ret_found->cut = !done;
+	ret_found->n_hits = collect(r);
+}
+
+/* ---- life --------------------------------------------------------------------------------- */
+
+void fleet_reader_destroy(struct fleet_reader *r)
+{
+	if (!r)
+		return;
+	free(r->step);
+	free(r->whole);
+	free(r->some);
+	free(r->alive);
+	free(r->seen);
+	free(r->length);
+	free(r->hits);
+	free(r->row);
+	free(r->bits);
+	free(r->dead);
+	free(r);
+}
+
+int fleet_reader_create(const struct fleet *f, uint32_t blocks,
+			struct fleet_reader **ret_reader)
+{
+	struct fleet_reader *r = mem_alloc(sizeof(*r));
+	uint32_t sets = f->stride / 64;
+
+	if (!r)
+		return -ENOMEM;
+	r->f = f;
+	r->blocks = blocks;
+	r->step = mem_array(blocks, sizeof(*r->step));
+	r->whole = mem_array(f->words, sizeof(*r->whole));
+	r->some = mem_array(f->holders, sizeof(*r->some));
+	r->alive = mem_array((size_t)sets * f->tiers, sizeof(*r->alive));
+	r->dead = mem_array((size_t)sets * f->tiers, sizeof(*r->dead));
+	r->seen = mem_array(sets, sizeof(*r->seen));
+	r->length = mem_array(f->stride, FLEET_TIERS_MAX * sizeof(*r->length));
+	r->hits = mem_array(f->stride, sizeof(*r->hits));
+	if (!f->plain) {
+		r->row = mem_array(f->holders, sizeof(*r->row));
+		r->bits = mem_array(f->holders, sizeof(*r->bits));
+	}
+	if (!r->step || !r->whole || !r->some || !r->alive || !r->dead ||
+	    !r->seen || !r->length || !r->hits ||
+	    (!f->plain && (!r->row || !r->bits))) {
+		fleet_reader_destroy(r);
+		return -ENOMEM;
+	}
+	*ret_reader = r;
+	return 0;
+}
