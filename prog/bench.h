@@ -68,5 +68,6 @@ int bench_put(struct bench *b);
 int bench_memory(struct bench *b);
 int bench_restart(struct bench *b);
 int bench_resp(struct bench *b);
+int bench_index(struct bench *b);
 
 #endif
