@@ -2,20 +2,21 @@
 /*
  * The writer: events become blocks, chains and holders.
  *
- * Events are taken in windows of some 64 names. Every line of memory that a
+ * Events are taken in windows of some 128 names. Every line of memory that a
  * window will touch is asked for first: buckets, then the heads that they name,
  * then the names in those; the window's events then find them in the cache.
  */
 #include "index/fleet_internal.h"
 #include <errno.h>
 
-#define WINDOW_KEYS   64u
-#define WINDOW_SLICES 32u
+#define WINDOW_KEYS   128u
+#define WINDOW_SLICES 128u
+#define WINDOW_ALL    (WINDOW_KEYS + WINDOW_SLICES)
 #define TRIES_ROOM    64u /* stretches that may leave for one block */
 
 /* Of the arena for lines and table together; measured: names and heads take as
  * much as the table at a load of 0.9 where branches have some 60 blocks. */
-#define TABLE_PERCENT 45u
+#define TABLE_PERCENT 50u
 
 uint64_t fleet_key(uint64_t low, uint64_t ns)
 {
@@ -67,12 +68,13 @@ static int lay_out(struct fleet *f, uint64_t bytes)
 	if (bytes < at + FLEET_BYTES_MIN / 2)
 		return -EINVAL;
 	left = bytes - at;
-	table = left / 100 * TABLE_PERCENT / 64;
+	table = left / 100 * TABLE_PERCENT / 65;
 	f->bucket = (struct fleet_bucket *)(void *)(base + at);
 	f->buckets = table;
 	f->room = table * FLEET_WAYS / 100 * 95;
 	f->line = (struct fleet_line *)(void *)(base + at + table * 64);
-	f->lines = (uint32_t)MIN(left / 64 - table, UINT32_MAX);
+	f->lines = (uint32_t)MIN((left - table * 65) / 64, FLEET_LINES_MAX);
+	f->strays = (uint8_t *)(f->line + f->lines);
 	f->used = 1; /* line 0 is nowhere */
 	return 0;
 }
@@ -252,13 +254,28 @@ static int find_parent(struct fleet *f, struct storing *s, uint64_t key)
 	return extend(f, s, h, key);
 }
 
+/* Is it the next one of the stretch? Then the table need not be asked. */
+static bool is_next(const struct fleet *f, const struct storing *s,
+		    uint64_t key)
+{
+	const struct fleet_head *head;
+
+	if (!s->at.line)
+		return false;
+	head = fleet_head(f, s->at.line);
+	return s->at.off + 1 < fleet_shape_len(shared_load32(&head->shape)) &&
+	       fleet_name(f, head, s->at.off + 1) == key;
+}
+
 static int store_one(struct fleet *f, struct storing *s, uint64_t h,
 		     uint64_t key)
 {
 	struct fleet_at next;
 	int err;
 
-	if (fleet_find(f, h, key, &next)) {
+	if (is_next(f, s, key)) {
+		s->at.off++;
+	} else if (fleet_find(f, h, key, &next)) {
 		if (!follows(f, s, next))
 			return -EEXIST;
 		go_to(f, s, next);
@@ -360,8 +377,7 @@ struct slice {
 struct window {
 	uint32_t n_slices, n_keys;
 	struct slice slice[WINDOW_SLICES];
-	uint64_t key[WINDOW_KEYS + WINDOW_SLICES];
-	uint64_t hash[WINDOW_KEYS + WINDOW_SLICES];
+	uint64_t hash[WINDOW_ALL];
 };
 
 static bool valid(const struct fleet *f, const struct fleet_event *e)
@@ -375,9 +391,9 @@ static void window_key(const struct fleet *f, struct window *w, uint64_t key)
 {
 	uint64_t h = fleet_hash(f, key);
 
-	w->key[w->n_keys] = key;
 	w->hash[w->n_keys++] = h;
 	fleet_prefetch(f, h);
+	__builtin_prefetch(&f->strays[fleet_bucket_a(f, h)]);
 }
 
 /* Adds names of the event from `from` on; returns where the slice ends. */
@@ -391,21 +407,15 @@ static uint32_t window_add(struct fleet *f, struct window *w,
 	for (uint32_t i = from; i < to; i++)
 		window_key(f, w, e->keys[i]);
 	if (e->kind == FLEET_STORE && !e->root && !from)
-		window_key(f, w, e->parent); /* asked for, not used by number */
+		window_key(f, w, e->parent);
 	return to;
 }
 
-/* The first block that the tag fits, unproved. */
-static struct fleet_at guess(const struct fleet *f, uint64_t h)
+/* The first block in a bucket that the tag fits, unproved. */
+static struct fleet_at guess(const struct fleet_bucket *b, uint64_t h)
 {
-	uint64_t tag = fleet_tag(h), a = fleet_bucket_a(f, h);
-	const struct fleet_bucket *b = &f->bucket[a];
-	unsigned fits = fleet_fits(b, tag);
+	unsigned fits = fleet_fits(b, fleet_tag(h));
 
-	if (!fits) {
-		b = &f->bucket[fleet_bucket_other(f, a, tag)];
-		fits = fleet_fits(b, tag);
-	}
 	return fits ? fleet_entry_at(
 			      shared_load64(&b->entry[__builtin_ctz(fits)]))
 		    : (struct fleet_at){ 0 };
@@ -413,10 +423,27 @@ static struct fleet_at guess(const struct fleet *f, uint64_t h)
 
 static void window_fetch(const struct fleet *f, const struct window *w)
 {
-	struct fleet_at at[WINDOW_KEYS + WINDOW_SLICES];
+	struct fleet_at at[WINDOW_ALL];
 
 	for (uint32_t i = 0; i < w->n_keys; i++) {
-		at[i] = guess(f, w->hash[i]);
+		uint64_t a = fleet_bucket_a(f, w->hash[i]);
+		const struct fleet_bucket *b = &f->bucket[a];
+
+		at[i] = guess(b, w->hash[i]);
+		if (at[i].line)
+			__builtin_prefetch(&f->line[at[i].line]);
+		else if (f->strays[a] ||
+			 shared_load64(&b->entry[FLEET_WAYS - 1]))
+			fleet_prefetch_other(f, w->hash[i]);
+	}
+	for (uint32_t i = 0; i < w->n_keys; i++) {
+		uint64_t a = fleet_bucket_a(f, w->hash[i]);
+
+		if (at[i].line || !f->strays[a])
+			continue;
+		at[i] = guess(&f->bucket[fleet_bucket_other(
+				      f, a, fleet_tag(w->hash[i]))],
+			      w->hash[i]);
 		__builtin_prefetch(&f->line[at[i].line]);
 	}
 	for (uint32_t i = 0; i < w->n_keys; i++) {

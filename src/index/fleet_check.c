@@ -100,11 +100,18 @@ static void check_head(struct recount *c, uint32_t line)
 static void check_sums(struct recount *c)
 {
 	const struct fleet *f = c->f;
-	uint64_t entries = 0, all = 0, free_lines = 0;
+	uint64_t entries = 0, all = 0, free_lines = 0, seconds = 0, strays = 0;
 
-	for (uint64_t b = 0; b < f->buckets; b++)
-		for (unsigned way = 0; way < FLEET_WAYS; way++)
-			entries += !!shared_load64(&f->bucket[b].entry[way]);
+	for (uint64_t b = 0; b < f->buckets; b++) {
+		for (unsigned way = 0; way < FLEET_WAYS; way++) {
+			uint64_t e = shared_load64(&f->bucket[b].entry[way]);
+
+			entries += !!e;
+			seconds += !!(e & FLEET_SECOND);
+		}
+		strays += f->strays[b];
+	}
+	claim(c, strays == seconds, "strays");
 	for (uint32_t h = 0; h < f->holders; h++) {
 		claim(c, f->pairs[h] == c->pairs[h], "pairs of a holder");
 		all += c->pairs[h];

@@ -3,8 +3,10 @@
  * The fleet index from the inside. Memory, in this order:
  *
  *   struct fleet | pairs of each holder | kind of each line, 1 bit | table | lines
+ *   | entries of each bucket that lie in their other one, 1 byte
  *
- * table   buckets of 8 words; entry = tag:26 | line:32 | offset:6, 0 = empty.
+ * table   buckets of 8 words; entry = tag:26 | second:1 | line:31 | offset:6,
+ *         0 = empty; second: it lies in its bucket b.
  *         Cuckoo, two buckets: a from the hash, b from a and the tag alone, so
  *         that entries move without a look at their names.
  * lines   of 64 bytes. A head is one stretch: up to 48 blocks of one chain, so
@@ -76,6 +78,9 @@ struct fleet {
 	uint64_t room; /* entries: 0.95 of the ways, where moves are still few */
 	struct fleet_bucket *bucket;
 	struct fleet_line *line;
+	/* W of each bucket: entries whose bucket a it is and that lie in b, so
+	 * that b need not be looked at where there are none; at 255 for good */
+	uint8_t *strays;
 	uint64_t *head_map; /* W 1: the line is a head */
 	uint64_t *pairs;    /* W of each holder */
 	uint32_t lines;
@@ -151,9 +156,13 @@ static inline uint64_t fleet_entry_tag(uint64_t entry)
 	return entry >> 38;
 }
 
+#define FLEET_SECOND	(1ull << 37)
+#define FLEET_LINES_MAX 0x7fffffffu
+
 static inline struct fleet_at fleet_entry_at(uint64_t entry)
 {
-	return (struct fleet_at){ .line = (uint32_t)(entry >> 6),
+	return (struct fleet_at){ .line = (uint32_t)(entry >> 6) &
+					  FLEET_LINES_MAX,
 				  .off = (uint32_t)entry & 63 };
 }
 
@@ -169,12 +178,15 @@ static inline unsigned fleet_fits(const struct fleet_bucket *b, uint64_t tag)
 	return fits;
 }
 
+/* The first bucket alone: the other one is asked for where that was no help. */
 static inline void fleet_prefetch(const struct fleet *f, uint64_t h)
 {
-	uint64_t a = fleet_bucket_a(f, h);
-
-	__builtin_prefetch(&f->bucket[a]);
-	__builtin_prefetch(&f->bucket[fleet_bucket_other(f, a, fleet_tag(h))]);
+	__builtin_prefetch(&f->bucket[fleet_bucket_a(f, h)]);
+}
+static inline void fleet_prefetch_other(const struct fleet *f, uint64_t h)
+{
+	__builtin_prefetch(&f->bucket[fleet_bucket_other(
+		f, fleet_bucket_a(f, h), fleet_tag(h))]);
 }
 
 /* ---- stretches --------------------------------------------------------------- */

@@ -142,6 +142,19 @@ static uint32_t probe(const struct search *s, uint64_t h, uint32_t at)
 	return probe_proved(f, h, s->keys[at], &hit) ? hit.at.line : 0;
 }
 
+/* Asks for the other bucket where the first was no help; of those that are not
+ * known, only what is wanted to tell where they begin. */
+static void ask_others(const struct fleet *f, const uint64_t *h, uint32_t n)
+{
+	for (uint32_t i = 0, missing = 0; i < n && missing < 3; i++) {
+		if (fleet_fits(&f->bucket[fleet_bucket_a(f, h[i])],
+			       fleet_tag(h[i])))
+			continue;
+		fleet_prefetch_other(f, h[i]);
+		missing++;
+	}
+}
+
 /* Probes depths from, from + step, ... at most `last`, at once. Returns how many
  * of them are known in a row, and asks for their heads. */
 static uint32_t probe_row(const struct search *s, uint32_t from, uint32_t step,
@@ -155,6 +168,7 @@ static uint32_t probe_row(const struct search *s, uint32_t from, uint32_t step,
 		h[n] = fleet_hash(f, s->keys[at]);
 		fleet_prefetch(f, h[n]);
 	}
+	ask_others(f, h, n);
 	for (i = 0; i < n; i++) {
 		uint32_t line = probe(s, h[i], from + i * step);
 

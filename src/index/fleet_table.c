@@ -3,6 +3,9 @@
  * Name -> where the block lies. Two buckets of eight ways for each name; the
  * first one is used while it has room, so that most look-ups end in one line.
  *
+ * `strays` counts what lies in second buckets, for the writer alone: a block that
+ * is new, the common case of a store, then costs one line.
+ *
  * Every change is one store, or a row of moves, each of which writes the new
  * place before it clears the old one. A reader looks in a, b, and a again: an
  * entry that was moved from b to a between the first two is found by the third.
@@ -47,12 +50,21 @@ static void put(struct fleet *f, uint64_t bucket, unsigned way, uint64_t entry)
 	shared_store64_release(place(f, bucket, way), entry);
 }
 
+/* By one more or less; `a` is the entry's first bucket. */
+static void stray(struct fleet *f, uint64_t a, int more)
+{
+	if (f->strays[a] < UINT8_MAX)
+		f->strays[a] = (uint8_t)(f->strays[a] + more);
+}
+
 bool fleet_find(const struct fleet *f, uint64_t h, uint64_t key,
 		struct fleet_at *ret_at)
 {
 	uint64_t tag = fleet_tag(h), bucket = fleet_bucket_a(f, h);
 
-	for (unsigned turn = 0; turn < 2; turn++) {
+	bool strays = f->strays[bucket];
+
+	for (unsigned turn = 0; turn < 1u + strays; turn++) {
 		unsigned fits = fleet_fits(&f->bucket[bucket], tag);
 
 		for (; fits; fits &= fits - 1) {
@@ -69,6 +81,14 @@ bool fleet_find(const struct fleet *f, uint64_t h, uint64_t key,
 		bucket = fleet_bucket_other(f, bucket, tag);
 	}
 	return false;
+}
+
+static void put_first_or_second(struct fleet *f, uint64_t a, uint64_t bucket,
+				unsigned way, uint64_t entry)
+{
+	if (bucket != a)
+		stray(f, a, 1);
+	put(f, bucket, way, bucket != a ? entry | FLEET_SECOND : entry);
 }
 
 /* Queues the entries of a full bucket for a move into their other buckets. */
@@ -104,9 +124,11 @@ static void move_path(struct search *s, unsigned at, unsigned free_way,
 {
 	for (;;) {
 		const struct move *m = &s->move[at];
+		uint64_t e = shared_load64(place(s->f, m->from, m->way));
 
-		put(s->f, m->to, free_way,
-		    shared_load64(place(s->f, m->from, m->way)));
+		stray(s->f, e & FLEET_SECOND ? m->to : m->from,
+		      e & FLEET_SECOND ? -1 : 1);
+		put(s->f, m->to, free_way, e ^ FLEET_SECOND);
 		put(s->f, m->from, m->way, 0);
 		free_way = m->way;
 		if (m->parent == MOVE_ROOT) {
@@ -137,7 +159,7 @@ static NOINLINE int insert_full(struct fleet *f, uint64_t a, uint64_t b,
 		way = find_way(f, to, 0);
 		if (way < FLEET_WAYS) {
 			move_path(&s, at, way, &bucket, &way);
-			put(f, bucket, way, entry);
+			put_first_or_second(f, a, bucket, way, entry);
 			return 0;
 		}
 		if (!on_path(&s, at, to))
@@ -148,33 +170,36 @@ static NOINLINE int insert_full(struct fleet *f, uint64_t a, uint64_t b,
 
 int fleet_table_insert(struct fleet *f, uint64_t h, struct fleet_at at)
 {
-	uint64_t tag = fleet_tag(h), bucket = fleet_bucket_a(f, h), other;
+	uint64_t tag = fleet_tag(h), a = fleet_bucket_a(f, h), bucket = a;
 	uint64_t entry = fleet_entry(tag, at);
-	unsigned way = find_way(f, bucket, 0);
+	unsigned way = find_way(f, a, 0);
 
 	if (f->stat.blocks >= f->room)
 		return -ENOSPC;
 	if (way == FLEET_WAYS) {
-		other = fleet_bucket_other(f, bucket, tag);
-		way = find_way(f, other, 0);
+		bucket = fleet_bucket_other(f, a, tag);
+		way = find_way(f, bucket, 0);
 		if (way == FLEET_WAYS)
-			return insert_full(f, bucket, other, entry);
-		bucket = other;
+			return insert_full(f, a, bucket, entry);
 	}
-	put(f, bucket, way, entry);
+	put_first_or_second(f, a, bucket, way, entry);
 	return 0;
 }
 
 void fleet_table_remove(struct fleet *f, uint64_t h, struct fleet_at at)
 {
-	uint64_t tag = fleet_tag(h), bucket = fleet_bucket_a(f, h);
+	uint64_t tag = fleet_tag(h), a = fleet_bucket_a(f, h), b;
 	uint64_t entry = fleet_entry(tag, at);
-	unsigned way = find_way(f, bucket, entry);
+	unsigned way = find_way(f, a, entry);
 
-	if (way == FLEET_WAYS) {
-		bucket = fleet_bucket_other(f, bucket, tag);
-		way = find_way(f, bucket, entry);
+	if (way < FLEET_WAYS) {
+		put(f, a, way, 0);
+		return;
 	}
-	if (way < FLEET_WAYS)
-		put(f, bucket, way, 0);
+	b = fleet_bucket_other(f, a, tag);
+	way = find_way(f, b, entry | FLEET_SECOND);
+	if (way == FLEET_WAYS)
+		return;
+	put(f, b, way, 0);
+	stray(f, a, -1);
 }
