@@ -2,8 +2,8 @@
 /*
  * Look-up of a prompt. The names of a chain are known from the root up to some
  * depth and unknown from there on, so the deepest known block is found by
- * probes at several depths at once: first at the ends of stretches (depths of
- * 48 k + 47), then within one stretch by sixths. Probes look at tags alone; the
+ * probes at the ends of stretches (depths of 48 k + 47), all at once, and then
+ * by the names in the stretch that comes next. Probes look at tags alone; the
  * block found is proved by its name, and everything above it by the parents of
  * its stretch, which no probe is needed for: the probes' heads were asked for
  * meanwhile.
@@ -18,16 +18,16 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define LOOK_TRIES  8u
-#define LOOK_SPIN   64u /* loads of a version while it is odd */
-#define LOOK_BATCH  32u /* probes at once, at the ends of stretches */
-#define LOOK_SPLITS 6u	/* probes at once, within one */
+#define LOOK_TRIES 8u
+#define LOOK_SPIN  64u /* loads of a version while it is odd */
+#define LOOK_BATCH 32u /* probes at once, at the ends of stretches */
 
 struct search {
 	struct fleet_reader *r;
 	const uint64_t *keys;
 	uint32_t n;
 	bool proved; /* probes read names: a tag lied once */
+	bool broken; /* the writer came between */
 };
 
 struct hit {
@@ -155,22 +155,22 @@ static void ask_others(const struct fleet *f, const uint64_t *h, uint32_t n)
 	}
 }
 
-/* Probes depths from, from + step, ... at most `last`, at once. Returns how many
- * of them are known in a row, and asks for their heads. */
-static uint32_t probe_row(const struct search *s, uint32_t from, uint32_t step,
-			  uint32_t last, uint32_t max)
+/* Probes the ends of stretches from depth `from` to `last`, at once. Returns how
+ * many of them are known in a row, and asks for their heads. */
+static uint32_t probe_row(const struct search *s, uint32_t from, uint32_t last)
 {
 	const struct fleet *f = s->r->f;
 	uint64_t h[LOOK_BATCH];
 	uint32_t n = 0, i;
 
-	for (uint32_t at = from; at <= last && n < max; at += step, n++) {
+	for (uint32_t at = from; at <= last && n < LOOK_BATCH;
+	     at += FLEET_SPAN, n++) {
 		h[n] = fleet_hash(f, s->keys[at]);
 		fleet_prefetch(f, h[n]);
 	}
 	ask_others(f, h, n);
 	for (i = 0; i < n; i++) {
-		uint32_t line = probe(s, h[i], from + i * step);
+		uint32_t line = probe(s, h[i], from + i * FLEET_SPAN);
 
 		if (!line)
 			return i;
@@ -180,39 +180,82 @@ static uint32_t probe_row(const struct search *s, uint32_t from, uint32_t step,
 	return i;
 }
 
-/* Leading known blocks of n, as far as probes tell. */
-static uint32_t search(const struct search *s, uint32_t n)
+/* How many names from `off` on are the prompt's from `at` on: of a chain, all up
+ * to some depth and none beyond it. The first one is; under a version. */
+static uint32_t same_names(const struct search *s,
+			   const struct fleet_head *head, uint32_t off,
+			   uint32_t at, uint32_t max)
+{
+	const struct fleet *f = s->r->f;
+	uint32_t lo = 1, hi = max, look = max; /* lo are the same, hi at most */
+
+	while (lo < hi) {
+		uint32_t o = off + look - 1;
+		uint32_t names = shared_load32(&head->names[o / 8]);
+
+		if (names < f->lines &&
+		    shared_load64(&f->line[names].word[o % 8]) ==
+			    s->keys[at + look - 1])
+			lo = look;
+		else
+			hi = look - 1;
+		look = lo + DIV_UP(hi - lo, 2);
+	}
+	return lo;
+}
+
+/* From a known depth on, stretch by stretch: the deepest block known in
+ * [lo, hi), and where it is. Returns the blocks known; *hit is left alone when
+ * lo is the answer. */
+static uint32_t follow(struct search *s, uint32_t lo, uint32_t hi,
+		       struct hit *hit)
+{
+	const struct fleet *f = s->r->f;
+
+	while (lo < hi) {
+		uint64_t h = fleet_hash(f, s->keys[lo]);
+		const struct fleet_head *head;
+		uint32_t len, got;
+		struct hit next;
+
+		fleet_prefetch(f, h);
+		fleet_prefetch_other(f, h);
+		if (!probe_proved(f, h, s->keys[lo], &next))
+			break;
+		head = fleet_head(f, next.at.line);
+		len = fleet_shape_len(shared_load32_acquire(&head->shape));
+		got = len > next.at.off ? MIN(len - next.at.off, hi - lo) : 1;
+		got = same_names(s, head, next.at.off, lo, got);
+		if (!same_version(head, next.version)) {
+			s->broken = true;
+			break;
+		}
+		lo += got;
+		next.at.off += got - 1;
+		*hit = next;
+	}
+	return lo;
+}
+
+/* Leading known blocks of n, as far as probes tell: at the ends of stretches,
+ * all at once, and then within the one that the prompt leaves. */
+static uint32_t search(struct search *s, uint32_t n, struct hit *hit)
 {
 	uint32_t lo = 0, hi = n, got;
 
-	if (!n)
-		return 0;
-	fleet_prefetch(s->r->f, fleet_hash(s->r->f, s->keys[n - 1]));
+	hit->at.line = 0;
 	/* [0, lo) is known, [hi, ...) is not */
 	do {
 		uint32_t from = lo + FLEET_SPAN - 1;
 
 		if (from >= n)
 			break;
-		got = probe_row(s, from, FLEET_SPAN, n - 1, LOOK_BATCH);
+		got = probe_row(s, from, n - 1);
 		lo += got * FLEET_SPAN;
 		if (got < LOOK_BATCH)
 			hi = MIN(n, lo + FLEET_SPAN - 1);
 	} while (got == LOOK_BATCH);
-	/* the prompt's end first: often all of it is known */
-	if (hi == n && lo < n && probe_row(s, n - 1, 1, n - 1, 1))
-		return n;
-	if (hi == n && lo < n)
-		hi = n - 1;
-	while (lo < hi) {
-		uint32_t step = DIV_UP(hi - lo, LOOK_SPLITS + 1);
-
-		got = probe_row(s, lo + step - 1, step, hi - 1, LOOK_SPLITS);
-		if (got < LOOK_SPLITS && lo + got * step + step - 1 < hi)
-			hi = lo + got * step + step - 1;
-		lo += got * step;
-	}
-	return lo;
+	return follow(s, lo, hi, hit);
 }
 
 /* ---- the path ------------------------------------------------------------------------ */
@@ -271,14 +314,18 @@ static bool find_path(struct search *s, uint32_t *ret_known)
 {
 	struct fleet_reader *r = s->r;
 	uint32_t n = s->n, known;
+	struct hit hit;
 
 	r->n_steps = 0;
 	*ret_known = 0;
-	while ((known = search(s, n))) {
-		struct hit hit;
+	s->broken = false;
+	while ((known = search(s, n, &hit))) {
 		enum walked w;
 
-		if (!probe_proved(r->f, fleet_hash(r->f, s->keys[known - 1]),
+		if (s->broken)
+			return false;
+		if (!hit.at.line &&
+		    !probe_proved(r->f, fleet_hash(r->f, s->keys[known - 1]),
 				  s->keys[known - 1], &hit)) {
 			/* a tag lied, or it left meanwhile */
 			s->proved = true;
@@ -295,7 +342,7 @@ static bool find_path(struct search *s, uint32_t *ret_known)
 		/* what floats does not count: look above it */
 	}
 	r->n_steps = 0;
-	return true;
+	return !s->broken;
 }
 
 /* ---- the answer ------------------------------------------------------------------------- */
