@@ -82,3 +82,21 @@ TEST(bench_figures)
 	json_decref(root);
 	run_free(&r);
 }
+
+/* Every answer of its look-ups is checked by the bench itself. */
+TEST(bench_index_figures)
+{
+	struct run r = RUN("bench", "--json", "--runs", "1", "--blocks",
+			   "16384", "index");
+	json_t *root = run_json(&r);
+
+	CHECK_INT(r.status, ==, 0);
+	CHECK(json_is_true(json_object_get(
+		figure(root, "bytes_per_engine_block"), "holds")));
+	CHECK(json_real_value(json_object_get(figure(root, "drained_ops"),
+					      "value")) > 0);
+	CHECK(json_real_value(json_object_get(figure(root, "lookup_p50_us"),
+					      "value")) > 0);
+	json_decref(root);
+	run_free(&r);
+}
