@@ -45,14 +45,20 @@ struct fleet_head {
 	shared_u32 shape;   /* fleet_shape() */
 	shared_u32 more;    /* first line of members or rows; 0: none */
 	shared_u32 names[FLEET_SPAN / 8];
-	uint32_t children; /* W */
-	uint8_t forks;	   /* W 1 + highest offset that a child had; 0: none */
-	uint8_t recent;	   /* W written to since the clock passed */
-	uint8_t live; /* W 0: in the list of free heads, next in `parent` */
+	/* A reader that is late may read these as a word of what the line was
+	 * before: they are stored by fleet_set(). */
+	_Atomic uint32_t children; /* W */
+	_Atomic uint8_t
+		forks; /* W 1 + highest offset that a child had; 0: none */
+	_Atomic uint8_t recent; /* W written to since the clock passed */
+	_Atomic uint8_t
+		live; /* W 0: in the list of free heads, next in `parent` */
 	uint8_t spare;
 	shared_u64 word[FLEET_INLINE];
 };
 _Static_assert(sizeof(struct fleet_head) == 64, "one line");
+
+#define fleet_set(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
 
 struct fleet_more {
 	shared_u32 next;

@@ -225,7 +225,7 @@ int fleet_member_add(struct fleet *f, uint32_t line, uint32_t holder,
 		set_word(f, line, s, fleet_word(holder, now));
 	if (err)
 		return err;
-	head->recent = 1;
+	fleet_set(&head->recent, 1);
 	f->pairs[holder] += (uint64_t)__builtin_popcountll(now ^ had);
 	f->stat.pairs += (uint64_t)__builtin_popcountll(now ^ had);
 	f->stat.stored += (uint64_t)__builtin_popcountll(now ^ had);

@@ -64,7 +64,7 @@ static void head_give(struct fleet *f, uint32_t line)
 	fleet_open(head);
 	shared_store32(&head->shape, 0);
 	shared_store32(&head->parent, f->free_heads);
-	head->live = 0;
+	fleet_set(&head->live, 0);
 	fleet_shut(head);
 	f->free_heads = line;
 	f->stat.stretches--;
@@ -76,8 +76,9 @@ static void fork_at(struct fleet *f, struct fleet_at parent)
 {
 	struct fleet_head *head = fleet_head(f, parent.line);
 
-	head->children++;
-	head->forks = (uint8_t)MAX(head->forks, parent.off + 1);
+	fleet_set(&head->children, head->children + 1);
+	if (parent.off + 1 > head->forks)
+		fleet_set(&head->forks, (uint8_t)(parent.off + 1));
 }
 
 /* So that its last block is at a depth of 48 k + 47, where the parent's is. */
@@ -115,10 +116,10 @@ int fleet_stretch_create(struct fleet *f, struct fleet_at parent, bool rooted,
 	for (unsigned i = 0; i < FLEET_INLINE; i++)
 		shared_store64(&head->word[i], 0);
 	fleet_shut(head);
-	head->children = 0;
-	head->forks = 0;
-	head->recent = 1;
-	head->live = 1;
+	fleet_set(&head->children, 0);
+	fleet_set(&head->forks, 0);
+	fleet_set(&head->recent, 1);
+	fleet_set(&head->live, 1);
 	if (parent.line)
 		fork_at(f, parent);
 	f->stat.stretches++;
@@ -175,7 +176,7 @@ int fleet_stretch_append(struct fleet *f, uint32_t line, uint64_t h,
 			fleet_line_give(f, names);
 		return err;
 	}
-	head->recent = 1;
+	fleet_set(&head->recent, 1);
 	f->stat.blocks++;
 	return 0;
 }
@@ -212,8 +213,9 @@ static uint32_t leave(struct fleet *f, uint32_t line)
 	if (up) {
 		struct fleet_head *head = fleet_head(f, up);
 
-		if (--head->children == 0)
-			head->forks = 0;
+		fleet_set(&head->children, head->children - 1);
+		if (!head->children)
+			fleet_set(&head->forks, 0);
 	}
 	return up;
 }
@@ -263,7 +265,7 @@ static bool old_leaf(struct fleet *f, uint32_t line)
 	    line == f->next_pin)
 		return false;
 	if (head->recent) {
-		head->recent = 0;
+		fleet_set(&head->recent, 0);
 		return false;
 	}
 	return true;
