@@ -59,7 +59,7 @@ static int check_memory(const struct command *self,
 			const struct node_config *config)
 {
 	uint64_t memory, dram;
-	char a[32], b[32];
+	char a[32], b[32], error[CONFIG_ERROR];
 
 	if (config_memory(&memory) < 0)
 		return cli_fail(self, PROG_SYSTEM,
@@ -74,6 +74,8 @@ static int check_memory(const struct command *self,
 		return cli_fail(self, PROG_USAGE,
 				"--dram %s is too little: 64 KiB at least",
 				text_size(dram, a));
+	if (config_tenants_check(config, dram, error) < 0)
+		return cli_fail(self, PROG_BAD_INPUT, "%s", error);
 	return 0;
 }
 
