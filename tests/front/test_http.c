@@ -158,6 +158,48 @@ TEST(where_a_block_is)
 	web_close(&w);
 }
 
+static json_t *why(struct web *w, uint64_t n, const char *more)
+{
+	uint64_t key[4];
+	char hex[65], path[200];
+	struct page p;
+	json_t *o;
+
+	key_of(n, key);
+	text_hex((const uint8_t *)key, 32, hex);
+	snprintf(path, sizeof(path), "/v1/why?key=%s,%s%s", hex, hex, more);
+	p = web_get(w, "GET", path, "");
+	CHECK_INT(p.status, ==, 200);
+	o = json_of(&p);
+	page_free(&p);
+	CHECK_INT(json_array_size(json_object_get(o, "keys")), ==, 2);
+	return o;
+}
+
+static void expect_state(json_t *o, const char *state)
+{
+	json_t *k = json_array_get(json_object_get(o, "keys"), 1);
+
+	CHECK_STR(json_string_value(json_object_get(k, "state")), state);
+	json_decref(o);
+}
+
+TEST(why_a_block_is_not_there)
+{
+	struct web w;
+
+	web_open(&w, PLAIN);
+	expect_state(why(&w, 2, ""), "resident");
+	expect_state(why(&w, 2, "&ns=1&tenant=test"), "resident");
+	expect_state(why(&w, 99, ""), "never_seen");
+	expect_state(why(&w, 2, "&tenant=od%22d%5C"), "never_seen");
+	CHECK_INT(web_status(&w, "/v1/why", ""), ==, 400);
+	CHECK_INT(web_status(&w, "/v1/why?key=12", ""), ==, 400);
+	CHECK_INT(web_status(&w, "/v1/why?key=12&ns=x", ""), ==, 400);
+	CHECK_INT(web_status(&w, "/v1/why?key=12&tenant=none", ""), ==, 404);
+	web_close(&w);
+}
+
 TEST(what_there_is_not)
 {
 	struct web w;
@@ -737,6 +779,7 @@ TEST(blocks_of_tenants_are_not_told_to_other_users)
 	CHECK_INT(web_status(&w, "/v1/stat", ""), ==, 200);
 	CHECK_INT(stranger_status(&w, "/v1/stat", ""), ==, 403);
 	CHECK_INT(stranger_status(&w, "/v1/where?key=00", ""), ==, 403);
+	CHECK_INT(stranger_status(&w, "/v1/why?key=00", ""), ==, 403);
 	CHECK_INT(stranger_status(&w, "/metrics", ""), ==, 200);
 	CHECK_INT(stranger_status(&w, "/health", ""), ==, 200);
 	web_close(&w);

@@ -252,7 +252,7 @@ static void init(struct http *h, const struct http_options *o)
 	static const char *const kinds[HTTP_KINDS] = {
 		[HTTP_METRICS] = "metrics", [HTTP_HEALTH] = "health",
 		[HTTP_STAT] = "stat",	    [HTTP_WHERE] = "where",
-		[HTTP_OTHER] = "other",
+		[HTTP_WHY] = "why",	    [HTTP_OTHER] = "other",
 	};
 
 	_Static_assert(HTTP_KINDS <= DOOR_KINDS_MAX, "room for kinds");
