@@ -192,13 +192,15 @@ static void stat_client(void *ctx, struct store_client *c)
 	json_num(o, "seals", shared_load64(&rec->seals));
 	json_num(o, "seal_bytes", shared_load64(&rec->seal_bytes));
 	json_num(o, "faults", c->faults);
-	if (c->faults)
-		json_object_set_new(
-			o, "last_fault",
-			json_sprintf("%s: %s", ring_op_name(c->fault_op),
-				     c->fault_result > 0
-					     ? "not lent to it"
-					     : strerror((int)-c->fault_result)));
+	json_object_set_new(
+		o, "last_fault",
+		!c->faults
+			? json_null()
+			: json_sprintf(
+				  "%s: %s", ring_op_name(c->fault_op),
+				  c->fault_result > 0
+					  ? "not lent to it"
+					  : strerror((int)-c->fault_result)));
 	if (!c->closed) {
 		const shared_u64 *n = c->segment->header.counter;
 
