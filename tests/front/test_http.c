@@ -785,6 +785,32 @@ TEST(blocks_of_tenants_are_not_told_to_other_users)
 	web_close(&w);
 }
 
+/* One user that holds connections open leaves places for others, and for more
+ * of its own when some end. */
+TEST(one_user_has_a_part_of_the_places)
+{
+	struct browser b[20];
+	struct web w;
+	char end;
+
+	if (geteuid() != 0)
+		SKIP("only root can be somebody else");
+	web_open(&w, PLAIN);
+	for (unsigned i = 0; i < ARRAY_LEN(b); i++)
+		b[i] = stranger_open(&w);
+	CHECK_INT(web_status(&w, "/health", ""), ==, 200);
+	/* the first sixteen wait, the rest were closed */
+	for (unsigned i = 16; i < ARRAY_LEN(b); i++)
+		CHECK_INT(recv(b[i].fd, &end, 1, 0), <=, 0);
+	CHECK_INT(recv(b[15].fd, &end, 1, MSG_DONTWAIT), ==, -1);
+	CHECK_INT(errno, ==, EAGAIN);
+	for (unsigned i = 0; i < ARRAY_LEN(b); i++)
+		browser_close(&b[i]);
+	CHECK_INT(web_status(&w, "/health", ""), ==, 200);
+	CHECK_INT(stranger_status(&w, "/health", ""), ==, 200);
+	web_close(&w);
+}
+
 TEST(a_token_is_for_any_user)
 {
 	struct http_options o = { 0 };

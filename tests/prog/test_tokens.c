@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who has a tenant's token may come, whatever its user; nobody else. */
+#include <fcntl.h>
 #include <sys/stat.h>
 #include "base/hash.h"
 #include "base/text.h"
@@ -167,4 +168,28 @@ TEST(tokens_of_commands)
 	run_free(&r);
 	unlink(path);
 	live_stop(&n);
+}
+
+TEST(a_file_of_tokens_that_all_can_read)
+{
+	char path[] = "/tmp/onecopy-tokens-XXXXXX", yaml[128];
+	int fd = mkostemp(path, O_CLOEXEC);
+
+	CHECK(fd >= 0);
+	CHECK_INT(write(fd, TOKEN_A "\n", sizeof(TOKEN_A)), ==,
+		  sizeof(TOKEN_A));
+	snprintf(yaml, sizeof(yaml), "tenants: [{name: a, token_file: %s}]\n",
+		 path);
+	for (unsigned open_to_all = 0; open_to_all < 2; open_to_all++) {
+		struct live n;
+
+		CHECK_OK(fchmod(fd, open_to_all ? 0644 : 0600));
+		live_start_config(&n, yaml);
+		CHECK_OK(try(&n, NULL, TOKEN_A));
+		CHECK_INT(live_said(&n, "every user of this machine can read"),
+			  ==, open_to_all);
+		live_stop(&n);
+	}
+	close(fd);
+	unlink(path);
 }
