@@ -27,6 +27,7 @@ static const struct cli_option why_options[] = {
 	  "in this namespace, number or label; without it: in any" },
 	{ 't', "tokens", "FILE|LIST", NULL,
 	  "token ids, or a file of them (- is standard input): their blocks" },
+	{ 's', "session", "NAME|#ID", NULL, "the blocks of a session" },
 	{ OPT_BLOCK, "block-tokens", "N", "the namespace's",
 	  "tokens of a block" },
 	{ OPT_SEED, "seed", "TEXT", "0", "the chain's" },
@@ -155,7 +156,9 @@ static void print_answer(const struct why *w, size_t i)
 	const char *because =
 		json_string_value(json_object_get(answer, "because"));
 
-	if (w->tokens_text)
+	if (w->session_text)
+		printf("block %zu ", i);
+	else if (w->tokens_text)
 		printf("block %zu (tokens %zu to %zu) ", i,
 		       i * w->chain.block_tokens,
 		       (i + 1) * w->chain.block_tokens - 1);
@@ -198,7 +201,7 @@ static void print_all(const struct why *w, size_t missing,
 {
 	for (size_t i = 0; i < w->n_keys; i++)
 		print_answer(w, i);
-	if (w->tokens_text && missing)
+	if ((w->tokens_text || w->session_text) && missing)
 		printf("The first %zu of %zu blocks are resident.\n", missing,
 		       w->n_keys);
 	print_elsewhere(elsewhere);
@@ -284,6 +287,9 @@ static int take_option(struct why *w, const struct cli *c, int id)
 	case 't':
 		w->tokens_text = c->value;
 		return 0;
+	case 's':
+		w->session_text = c->value;
+		return 0;
 	case 'j':
 		w->json = true;
 		return 0;
@@ -321,10 +327,18 @@ static int ask_and_tell(struct why *w)
 	r = learn_namespaces(w);
 	if (r == 0 && w->tokens_text)
 		r = why_add_tokens(w);
+	if (r == 0 && w->session_text)
+		r = why_add_session(w);
 	if (r == 0)
 		r = tell(w);
 	oc_client_close(w->client);
 	return r;
+}
+
+/* Keys that are not on the command line. */
+static bool has_list(const struct why *w)
+{
+	return w->tokens_text || w->session_text;
 }
 
 static int why_run(const struct command *self, int argc, char **argv)
@@ -341,7 +355,10 @@ static int why_run(const struct command *self, int argc, char **argv)
 	}
 	if (id < 0)
 		return c.status;
-	r = cli_words(&c, w.tokens_text ? 0 : 1, w.tokens_text ? 0 : 65536);
+	if (w.session_text && (w.tokens_text || w.ns_text))
+		return cli_fail(self, PROG_USAGE,
+				"--session has its own tokens and namespace");
+	r = cli_words(&c, has_list(&w) ? 0 : 1, has_list(&w) ? 0 : 65536);
 	if (r == 0)
 		r = add_words(&w, &c);
 	if (r == 0)
@@ -357,7 +374,7 @@ static int why_run(const struct command *self, int argc, char **argv)
 const struct command command_why = {
 	.name = "why",
 	.summary = "why a block is not there, or that it is",
-	.usage = "[OPTIONS] KEY... | --tokens FILE|LIST",
+	.usage = "[OPTIONS] KEY... | --tokens FILE|LIST | --session NAME",
 	.options = why_options,
 	.run = why_run,
 };

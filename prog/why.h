@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * `onecopy why`: what is asked about, as keys with a text for people each. Keys
- * come from the command line or from token ids (why_tokens.c); whatever else
- * knows a list of keys adds them with why_add().
+ * come from the command line, from token ids (why_tokens.c) or from a session
+ * (why_session.c); whatever else knows a list of keys adds them with why_add().
  */
 #ifndef ONECOPY_PROG_WHY_H
 #define ONECOPY_PROG_WHY_H
@@ -21,7 +21,7 @@ struct why_chain {
 
 struct why {
 	const struct command *command;
-	const char *socket, *ns_text, *tokens_text;
+	const char *socket, *ns_text, *tokens_text, *session_text;
 	bool json;
 	struct why_chain chain;
 	/* other salts and seeds that somebody may have used */
@@ -43,6 +43,8 @@ struct why {
 int why_add(struct why *w, const struct oc_key *keys, size_t n);
 /* Reads --tokens and adds the keys of its blocks. */
 int why_add_tokens(struct why *w);
+/* The keys of the session named by --session, and its namespace. */
+int why_add_session(struct why *w);
 /* Asks about keys in any namespace; *ret_list: the answers, a new reference. */
 int why_ask(struct why *w, const struct oc_key *keys, size_t n, uint64_t ns,
 	    json_t **ret_list);

@@ -7,6 +7,7 @@
  */
 #include <fcntl.h>
 #include <jansson.h>
+#include <onecopy/session.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -408,5 +409,72 @@ TEST(other_tenants_do_not_let_it_in)
 	CHECK_INT(child_hear(child.fd), ==, 'd');
 	CHECK_INT(child_end(&child), ==, 0);
 	CHECK(live_said(&s.n, "user 65534, tenant \"none-such\") was refused"));
+	scene_end(&s);
+}
+
+/* ---- sessions ------------------------------------------------------------------ */
+
+struct opened {
+	uint32_t made, refused;
+};
+
+static int open_session(oc_ns *ns, const char *name, oc_session **ret)
+{
+	struct oc_session_options o = OC_SESSION_INIT;
+
+	o.name = name;
+	return oc_session_open(ns, &o, 0, ret);
+}
+
+static void opens_sessions(const struct live *n, int fd, void *arg)
+{
+	struct opened seen = { 0 };
+	oc_client *c;
+	oc_ns *ns;
+
+	(void)arg;
+	become_stranger();
+	c = live_connect_as(n, (struct live_as){ .tenant = "guests" });
+	ns = live_ns(c, BYTES);
+	for (unsigned i = 0; i < 10000; i++) {
+		oc_session *session;
+		char name[32];
+		int r;
+
+		snprintf(name, sizeof(name), "flood-%u", i);
+		r = open_session(ns, name, &session);
+		if (r != 0 && r != -EDQUOT && r != -ENFILE)
+			FAIL("session %u: %d %s", i, r, oc_client_error(c));
+		seen.made += r == 0;
+		seen.refused += r != 0;
+	}
+	CHECK(strlen(oc_client_error(c)) > 10);
+	CHECK_INT(write(fd, &seen, sizeof(seen)), ==, sizeof(seen));
+	pause();
+}
+
+TEST(ten_thousand_sessions)
+{
+	oc_session *one, *two;
+	struct opened seen;
+	struct child child;
+	struct scene s;
+
+	scene_begin(&s);
+	child = child_start(opens_sessions, &s.n, NULL);
+	CHECK_INT(recv(child.fd, &seen, sizeof(seen), MSG_WAITALL), ==,
+		  sizeof(seen));
+	CHECK_INT(seen.made + seen.refused, ==, 10000);
+	CHECK_INT(seen.made, >, 0);
+	CHECK_INT(seen.refused, >, 0);
+	CHECK_INT(live_counter(s.guest, "session_refused"), >=, seen.refused);
+	/* its tenant's others have theirs, and so has another tenant */
+	CHECK_OK(open_session(s.guest_ns, "mine", &one));
+	CHECK_OK(open_session(s.own_ns, "mine", &two));
+	scene_goes_on(&s);
+	child_kill(&child);
+	LIVE_WAIT(&s.n, live_counter(s.guest, "sessions") == 1);
+	CHECK_OK(oc_session_close(one, 0));
+	CHECK_OK(oc_session_close(two, 0));
 	scene_end(&s);
 }

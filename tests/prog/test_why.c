@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* onecopy why, asked of a real node. */
+#include <onecopy/session.h>
 #include <signal.h>
 #include "base/text.h"
 #include "tests/prog/live.h"
@@ -246,5 +247,41 @@ TEST(odd_tokens)
 		"none");
 	CHECK_INT(r.status, ==, 5);
 	run_free(&r);
+	scene_end(&s);
+}
+
+/* ---- a session ------------------------------------------------------------- */
+
+TEST(the_blocks_of_a_session)
+{
+	struct oc_session_options o = OC_SESSION_INIT;
+	struct oc_key keys[3] = { live_key(1), live_key(2), live_key(3) };
+	oc_session *session;
+	struct scene s;
+	struct run r;
+
+	scene_begin(&s);
+	live_write_some(s.ns, 1, 3, BYTES);
+	o.name = "talk";
+	CHECK_OK(oc_session_open(s.ns, &o, 0, &session));
+	r = RUN("why", "--node", s.n.socket, "--session", "talk");
+	CHECK_INT(r.status, ==, 5); /* no blocks */
+	run_free(&r);
+	CHECK_OK(oc_session_append(session, keys, 3, 0));
+	r = RUN("why", "--node", s.n.socket, "--session", "talk");
+	if (r.status)
+		FAIL("%s %s", r.out, r.err);
+	run_free(&r);
+	CHECK_OK(oc_remove(s.ns, &keys[1], 0));
+	r = RUN("why", "--node", s.n.socket, "--session", "talk");
+	CHECK_INT(r.status, ==, 1);
+	CHECK(strstr(r.out, "block 1 "));
+	CHECK(strstr(r.out, ": removed "));
+	CHECK(strstr(r.out, "The first 1 of 3 blocks are resident."));
+	run_free(&r);
+	r = RUN("why", "--node", s.n.socket, "--session", "none");
+	CHECK_INT(r.status, ==, 5);
+	run_free(&r);
+	CHECK_OK(oc_session_close(session, 0));
 	scene_end(&s);
 }
