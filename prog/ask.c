@@ -8,9 +8,32 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "config.h"
+#include "pem.h"
 
 #define ASK_TIMEOUT_NS (5 * NS_PER_S)
 #define ASK_COLUMNS    24u
+
+int ask_token(const struct cli *c)
+{
+	char *text = NULL;
+	int r = pem_load(c->value, &text);
+
+	if (r == 0) {
+		text[strcspn(text, "\n")] = '\0';
+		if (!config_token_ok(text, strlen(text)))
+			r = -EINVAL;
+		else if (setenv("ONECOPY_TOKEN", text, 1))
+			r = -ENOMEM;
+	}
+	pem_free(text);
+	if (r == 0)
+		return 0;
+	return cli_fail(c->command, PROG_BAD_INPUT, "--token-file %s: %s",
+			c->value,
+			r == -EINVAL ? "no token of 16 to 255 characters"
+				     : strerror(-r));
+}
 
 static int try_as(const char *socket, bool read_only, uint64_t timeout_ns,
 		  oc_client **ret_client, char error[ASK_ERROR])

@@ -6,9 +6,22 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#include "cli.h"
 #include "onecopy/onecopy.h"
 
 #define ASK_ERROR 256
+
+/* Of all commands that ask a node. */
+#define ASK_TOKEN (CLI_LONG + 32)
+#define ASK_TOKEN_OPTION                                                \
+	{                                                               \
+		ASK_TOKEN, "token-file", "FILE", "$ONECOPY_TOKEN",      \
+			"its first line is the token of a tenant that " \
+			"does not name this user"                       \
+	}
+/* The value of that option is used from now on, as if $ONECOPY_TOKEN said it. 0,
+ * or an exit status and it was said. */
+int ask_token(const struct cli *c);
 
 /* socket NULL: the default. Says on stderr what is wrong. */
 int ask_connect(const char *socket, oc_client **ret_client);

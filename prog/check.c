@@ -7,6 +7,7 @@
 
 static const struct cli_option check_options[] = {
 	{ 'n', "node", "SOCKET", "$ONECOPY_SOCKET", "the node" },
+	ASK_TOKEN_OPTION,
 	{ 'j', "json", NULL, NULL, "print the node's JSON" },
 	CLI_END
 };
@@ -59,14 +60,18 @@ static int check_run(const struct command *self, int argc, char **argv)
 	oc_client *client;
 	bool json = false;
 	struct cli c;
-	int id, r;
+	int id, r = 0;
 
 	cli_begin(&c, self, argc, argv);
 	while ((id = cli_next(&c)) > 0) {
 		if (id == 'n')
 			socket = c.value;
+		else if (id == ASK_TOKEN)
+			r = ask_token(&c);
 		else
 			json = true;
+		if (r)
+			return r;
 	}
 	if (id < 0)
 		return c.status;

@@ -50,6 +50,8 @@ const struct setting config_settings[] = {
 	  1ull << 40, NULL, "auto, or a size from 64K on in whole 4K pages" },
 	{ "scrub", "scrub", SETTING_RATE, IN(scrub_bytes_per_s), RAW(scrub), 0,
 	  BYTES_MOST, NULL, "a rate like 64MiB/s, or 0" },
+	{ "history", NULL, SETTING_ROOM, IN(history_bytes), RAW(history), 0,
+	  1ull << 32, NULL, "a size like 8MiB, or 0" },
 	{ "huge_pages", "huge", SETTING_WORD, IN(huge), RAW(huge_pages), 0, 0,
 	  huge_words, "auto or never" },
 	{ "backend", "backend", SETTING_WORD, IN(backend), RAW(backend), 0, 0,
@@ -120,6 +122,7 @@ void config_defaults(struct node_config *ret_config)
 	*ret_config = (struct node_config){
 		.dram = { .share = SHARE_ALL / 4 },
 		.scrub_bytes_per_s = 64ull << 20,
+		.history_bytes = 8ull << 20,
 		.log_level = LOG_INFO,
 		.max_clients = LAYOUT_CLIENTS_MAX,
 		.pins = 16384,
@@ -281,6 +284,7 @@ static int parse_setting(struct node_config *config, const struct setting *s,
 		return parse_size(text, s->least, s->most, at);
 	case SETTING_BYTES:
 	case SETTING_RATE:
+	case SETTING_ROOM:
 		return parse_bytes(s, text, at);
 	case SETTING_COUNT:
 	case SETTING_PERCENT:
@@ -353,7 +357,7 @@ static void print_bytes(uint64_t bytes, char text[CONFIG_VALUE])
 	snprintf(text, CONFIG_VALUE, "%" PRIu64 "%s", bytes, units[i]);
 }
 
-static void print_size(const struct config_size *size, char text[CONFIG_VALUE])
+void config_size_text(const struct config_size *size, char text[CONFIG_VALUE])
 {
 	if (!size->share)
 		print_bytes(size->bytes, text);
@@ -407,10 +411,11 @@ void setting_get(const struct node_config *config, const struct setting *s,
 		break;
 	case SETTING_SIZE:
 		memcpy(&size, at, sizeof(size));
-		print_size(&size, ret_text);
+		config_size_text(&size, ret_text);
 		break;
 	case SETTING_BYTES:
 	case SETTING_RATE:
+	case SETTING_ROOM:
 		memcpy(&size.bytes, at, sizeof(size.bytes));
 		if (s->kind == SETTING_BYTES && !size.bytes)
 			text_copy(ret_text, CONFIG_VALUE, "auto");
@@ -440,24 +445,6 @@ void config_print_quoted(const char *text, FILE *out)
 		fputc(*text, out);
 	}
 	fputs("\"\n", out);
-}
-
-static void print_tenant(const struct config_tenant *t, FILE *out)
-{
-	char text[CONFIG_VALUE];
-
-	fputs("  - name: ", out);
-	config_print_quoted(t->name, out);
-	if (t->n_uids) {
-		fputs("    uids: [", out);
-		for (uint32_t i = 0; i < t->n_uids; i++)
-			fprintf(out, "%s%u", i ? ", " : "", t->uids[i]);
-		fputs("]\n", out);
-	}
-	if (t->dram.bytes || t->dram.share) {
-		print_size(&t->dram, text);
-		fprintf(out, "    dram: %s\n", text);
-	}
 }
 
 /* An address that nobody chose is a comment: who reads the rest back has not
@@ -510,7 +497,7 @@ void config_print(const struct node_config *config, FILE *out)
 	config_print_section(config, "sessions.", out);
 	fputs("tenants:\n", out);
 	for (uint32_t i = 0; i < config->n_tenants; i++)
-		print_tenant(&config->tenants[i], out);
+		config_tenant_print(&config->tenants[i], out);
 	config_doors_print(config, out);
 }
 

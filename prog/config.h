@@ -19,6 +19,9 @@
 #define CONFIG_TENANTS_MAX 16
 #define CONFIG_UIDS_MAX	   16
 #define CONFIG_ERROR	   256
+#define CONFIG_FILE	   256 /* a path */
+#define CONFIG_TOKENS_MAX  4   /* of a tenant */
+#define CONFIG_TOKEN_LEAST 16  /* characters */
 
 enum config_huge { CONFIG_HUGE_AUTO, CONFIG_HUGE_NEVER };
 enum config_backend {
@@ -39,12 +42,16 @@ struct config_tenant {
 	uint32_t n_uids; /* 0: the user that runs the node, no other */
 	uint32_t uids[CONFIG_UIDS_MAX];
 	struct config_size dram; /* quota, a share of the node's; not set: all */
+	struct config_size share; /* of it guaranteed; not set: nothing */
+	uint32_t strict;	  /* it does not borrow: share is its quota */
+	uint32_t n_tokens;
+	uint8_t token_sha256[CONFIG_TOKENS_MAX][32];
+	char token_file[CONFIG_FILE]; /* "": none; config_load() reads it */
 };
 
 #define CONFIG_USERS_MAX 64
 #define CONFIG_LISTEN	 80  /* "ADDRESS:PORT", "[ADDRESS]:PORT", "off" */
 #define CONFIG_SECRET	 255 /* bytes of a password or token */
-#define CONFIG_FILE	 256 /* a path */
 
 /* What a door beyond loopback must have, and may be told to do without. */
 enum config_without { CONFIG_WITHOUT_AUTH = 1, CONFIG_WITHOUT_TLS = 2 };
@@ -83,6 +90,7 @@ struct node_config {
 	struct config_size dram;    /* a share is one of config_memory() */
 	uint64_t slab_bytes;	    /* 0: chosen from dram */
 	uint64_t scrub_bytes_per_s; /* 0: no scrubber */
+	uint64_t history_bytes;	    /* of each tenant; 0: none */
 	uint32_t huge;		    /* enum config_huge */
 	uint32_t backend;	    /* enum config_backend */
 	uint32_t log_level;	    /* enum log_level */
@@ -114,6 +122,17 @@ int config_parse(const char *text, size_t len, const char *name,
  * has a plain password or token, and all users of the machine can read it. */
 int config_load(const char *path, struct node_config *ret_config,
 		bool *ret_exposed, char error[CONFIG_ERROR]);
+
+/* What a tenant may have and what it has for certain, where the node has
+ * `dram`. 0: all of it; nothing. */
+void config_tenant_quota(const struct node_config *config, const char *tenant,
+			 uint64_t dram, uint64_t *ret_quota,
+			 uint64_t *ret_share);
+/* Do the shares fit? -EINVAL and a text. */
+int config_tenants_check(const struct node_config *config, uint64_t dram,
+			 char error[CONFIG_ERROR]);
+/* Is it a token for the native door? */
+bool config_token_ok(const char *token, size_t len);
 
 /* YAML that config_parse() reads as the same configuration; passwords and
  * tokens as their SHA-256. */

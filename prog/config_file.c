@@ -20,9 +20,18 @@
 static const cyaml_schema_value_t uid_schema = { CYAML_VALUE_STRING(
 	CYAML_FLAG_DEFAULT, config_number, 0, sizeof(config_number) - 1) };
 
+static const cyaml_schema_value_t text_schema = { CYAML_VALUE_STRING(
+	CYAML_FLAG_DEFAULT, config_text, 0, sizeof(config_text) - 1) };
+
 static const cyaml_schema_field_t tenant_fields[] = {
 	TEXT("name", struct raw_tenant, name),
 	TEXT("dram", struct raw_tenant, dram),
+	TEXT("share", struct raw_tenant, share),
+	TEXT("borrow", struct raw_tenant, borrow),
+	TEXT("token_file", struct raw_tenant, token_file),
+	CYAML_FIELD_SEQUENCE(
+		"tokens_sha256", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
+		struct raw_tenant, tokens, &text_schema, 0, CONFIG_TOKENS_MAX),
 	CYAML_FIELD_SEQUENCE("uids", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
 			     struct raw_tenant, uids, &uid_schema, 0,
 			     CONFIG_UIDS_MAX),
@@ -112,6 +121,7 @@ static const cyaml_schema_field_t config_fields[] = {
 	TEXT("dram", struct raw_config, dram),
 	TEXT("slab", struct raw_config, slab),
 	TEXT("scrub", struct raw_config, scrub),
+	TEXT("history", struct raw_config, history),
 	TEXT("huge_pages", struct raw_config, huge_pages),
 	TEXT("backend", struct raw_config, backend),
 	TEXT("log_level", struct raw_config, log_level),
@@ -178,25 +188,6 @@ static int read_settings(struct reading *r)
 	return 0;
 }
 
-static int read_uids(struct reading *r, unsigned number,
-		     const struct raw_tenant *raw, struct config_tenant *t)
-{
-	for (unsigned i = 0; i < raw->uids_count; i++) {
-		char path[YAML_PATH];
-		uint64_t uid;
-
-		/* the last one means "no user" to the kernel */
-		if (text_parse_u64(raw->uids[i], UINT32_MAX - 1, &uid)) {
-			snprintf(path, sizeof(path), "tenants[%u].uids[%u]",
-				 number, i);
-			return reading_wrong(r, path,
-					     "expected a user's number");
-		}
-		t->uids[t->n_uids++] = (uint32_t)uid;
-	}
-	return 0;
-}
-
 bool config_name_ok(const char *name)
 {
 	size_t n = 0;
@@ -204,54 +195,6 @@ bool config_name_ok(const char *name)
 	while (name[n] > 0x20 && name[n] < 0x7f)
 		n++;
 	return n > 0 && n < CONFIG_NAME && !name[n];
-}
-
-static bool name_taken(const struct node_config *c, const char *name)
-{
-	for (uint32_t i = 0; i < c->n_tenants; i++) {
-		if (strcmp(c->tenants[i].name, name) == 0)
-			return true;
-	}
-	return false;
-}
-
-static int read_tenant(struct reading *r, unsigned number)
-{
-	const struct raw_tenant *raw = &r->raw->tenants[number];
-	struct config_tenant t = { .n_uids = 0 };
-	char path[YAML_PATH], error[CONFIG_ERROR];
-
-	snprintf(path, sizeof(path), "tenants[%u]", number);
-	if (!config_name_ok(raw->name))
-		return reading_wrong(
-			r, path,
-			"expected a name of 1 to 63 printable ASCII "
-			"characters without spaces");
-	if (name_taken(&r->config, raw->name))
-		return reading_wrong(r, path, "its name is there twice");
-	text_copy(t.name, sizeof(t.name), raw->name);
-	snprintf(path, sizeof(path), "tenants[%u].dram", number);
-	if (reading_has(r, path) && config_quota_set(&t.dram, raw->dram, error))
-		return reading_wrong(r, path, error);
-	if (read_uids(r, number, raw, &t))
-		return -EINVAL;
-	r->config.tenants[r->config.n_tenants++] = t;
-	return 0;
-}
-
-static int read_tenants(struct reading *r)
-{
-	if (!reading_has(r, "tenants"))
-		return 0;
-	if (!r->raw->tenants_count)
-		return reading_wrong(r, "tenants", "expected at least one");
-	memset(r->config.tenants, 0, sizeof(r->config.tenants));
-	r->config.n_tenants = 0;
-	for (unsigned i = 0; i < r->raw->tenants_count; i++) {
-		if (read_tenant(r, i))
-			return -EINVAL;
-	}
-	return 0;
 }
 
 static int read_raw(struct reading *r, const char *text, size_t len)
@@ -270,7 +213,7 @@ static int read_raw(struct reading *r, const char *text, size_t len)
 	r->raw = data;
 	result = read_settings(r);
 	if (!result)
-		result = read_tenants(r);
+		result = config_tenants_read(r);
 	if (!result)
 		result = config_doors_read(r);
 	config_doors_wipe(r->raw);
@@ -364,6 +307,8 @@ int config_load(const char *path, struct node_config *ret_config,
 		snprintf(error, CONFIG_ERROR, "%.200s: %s", path, strerror(-r));
 	else
 		r = parse(text, len, path, ret_config, &plain, error);
+	if (!r)
+		r = config_tenants_load(ret_config, error);
 	if (!r)
 		*ret_exposed = plain && open_to_all;
 	if (text)

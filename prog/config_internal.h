@@ -17,6 +17,7 @@ enum setting_kind {
 	SETTING_SIZE,	 /* config_size: bytes or percent */
 	SETTING_BYTES,	 /* u64; 0 is "auto" */
 	SETTING_RATE,	 /* u64, "/s" may follow */
+	SETTING_ROOM,	 /* u64 */
 	SETTING_COUNT,	 /* u32 */
 	SETTING_PERCENT, /* u32, 1 .. 100 */
 	SETTING_WORD,	 /* u32: index in words */
@@ -41,9 +42,11 @@ typedef char config_word[32];
 
 /* What libcyaml fills: the file's texts; "" where a key is absent. */
 struct raw_tenant {
-	config_text name, dram;
+	config_text name, dram, share, borrow, token_file;
 	config_number *uids;
 	unsigned uids_count;
+	config_text *tokens;
+	unsigned tokens_count;
 };
 struct raw_user {
 	config_text name, password, password_sha256, tenant;
@@ -61,7 +64,8 @@ struct raw_door {
 	unsigned users_count;
 };
 struct raw_config {
-	config_text socket, dram, slab, scrub, huge_pages, backend, log_level;
+	config_text socket, dram, slab, scrub, history, huge_pages, backend,
+		log_level;
 	struct raw_clients {
 		config_text max, pins, overflow_pins, granted_frames,
 			slab_share;
@@ -101,6 +105,14 @@ bool reading_has(const struct reading *r, const char *path);
 int reading_wrong(struct reading *r, const char *path, const char *text);
 /* Printable ASCII without spaces, fewer than CONFIG_NAME characters. */
 bool config_name_ok(const char *name);
+
+/* After the settings. */
+int config_tenants_read(struct reading *r);
+/* Reads the files of tokens that tenants name. */
+int config_tenants_load(struct node_config *config, char error[CONFIG_ERROR]);
+void config_tenant_print(const struct config_tenant *t, FILE *out);
+void config_size_text(const struct config_size *size,
+		      char ret_text[CONFIG_VALUE]);
 
 /* After the settings and the tenants. */
 int config_doors_read(struct reading *r);

@@ -91,21 +91,33 @@ static uint16_t port_of(int fd)
 	return ntohs(((struct sockaddr_in *)(void *)&a)->sin_port);
 }
 
-/* What a tenant may have, when its pool is made. */
-static uint64_t quota(void *ctx, const char *tenant)
+/* What a tenant may have, and has for certain, when its pool is made. */
+static void quotas(void *ctx, const char *tenant, uint64_t *ret_quota,
+		   uint64_t *ret_share)
 {
 	const struct node_config *config = ctx;
 	uint64_t memory = 0;
 
-	for (uint32_t i = 0; i < config->n_tenants; i++) {
-		if (strcmp(config->tenants[i].name, tenant) != 0)
-			continue;
-		config_memory(&memory);
-		return config_size_bytes(config->tenants[i].dram,
-					 config_size_bytes(config->dram,
-							   memory));
-	}
-	return 0;
+	config_memory(&memory);
+	config_tenant_quota(config, tenant,
+			    config_size_bytes(config->dram, memory), ret_quota,
+			    ret_share);
+}
+
+static uint64_t quota(void *ctx, const char *tenant)
+{
+	uint64_t hard, share;
+
+	quotas(ctx, tenant, &hard, &share);
+	return hard;
+}
+
+static uint64_t share(void *ctx, const char *tenant)
+{
+	uint64_t hard, soft;
+
+	quotas(ctx, tenant, &hard, &soft);
+	return soft;
 }
 
 /* The rule of the native door: who runs the node, root, and a tenant's uids. */
@@ -161,6 +173,7 @@ static int make_resp(struct doors *d, struct stream_tls *tls)
 		.version = ONECOPY_VERSION,
 		.port = port_of(d->place[LISTEN_RESP].fd),
 		.quota = quota,
+		.share = share,
 		.allowed = allowed,
 		.anybody = c->without & CONFIG_WITHOUT_AUTH,
 		.ctx = (void *)(uintptr_t)d->config,

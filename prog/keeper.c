@@ -137,11 +137,12 @@ static int take_lock(struct keeper *k)
 	return 0;
 }
 
-/* Other users may connect only where a tenant names them. */
+/* Other users may connect only where a tenant names them, or gives them a
+ * token. */
 static mode_t socket_mode(const struct node_config *config)
 {
 	for (uint32_t i = 0; i < config->n_tenants; i++)
-		if (config->tenants[i].n_uids)
+		if (config->tenants[i].n_uids || config->tenants[i].n_tokens)
 			return 0666;
 	return 0600;
 }

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "base/fault.h"
 #include "base/log.h"
@@ -29,7 +31,18 @@ struct serve_args {
 	const char *file;
 	bool print;
 	bool exposed; /* the file has a password, and everybody can read it */
+	/* files of a password and a token that options named */
+	const char *password, *token;
 };
+
+/* Files of secrets are looked at again: who can read them? */
+static void note_file(const struct cli *c, struct serve_args *args)
+{
+	if (strcmp(c->option->name, "resp-password-file") == 0)
+		args->password = c->value;
+	else if (strcmp(c->option->name, "http-token-file") == 0)
+		args->token = c->value;
+}
 
 /* The file first, options over it, whatever their order on the line. */
 static int read_options(const struct command *self, int argc, char **argv,
@@ -43,6 +56,7 @@ static int read_options(const struct command *self, int argc, char **argv,
 	while ((id = cli_next(&c)) > 0) {
 		char error[CONFIG_ERROR];
 
+		note_file(&c, args);
 		if (id == 'c')
 			args->file = c.value;
 		else if (id == 'p')
@@ -59,7 +73,7 @@ static int check_memory(const struct command *self,
 			const struct node_config *config)
 {
 	uint64_t memory, dram;
-	char a[32], b[32];
+	char a[32], b[32], error[CONFIG_ERROR];
 
 	if (config_memory(&memory) < 0)
 		return cli_fail(self, PROG_SYSTEM,
@@ -74,6 +88,8 @@ static int check_memory(const struct command *self,
 		return cli_fail(self, PROG_USAGE,
 				"--dram %s is too little: 64 KiB at least",
 				text_size(dram, a));
+	if (config_tenants_check(config, dram, error) < 0)
+		return cli_fail(self, PROG_BAD_INPUT, "%s", error);
 	return 0;
 }
 
@@ -101,6 +117,28 @@ static int check_files(const struct command *self,
 	return 0;
 }
 
+/* A secret that everybody can read is none. NULL and "": there is no file. */
+static void warn_exposed(const char *path, const char *what)
+{
+	struct stat st;
+
+	if (path && *path && stat(path, &st) == 0 && st.st_mode & S_IROTH)
+		log_warn("%s has %s, and every user of this machine can read "
+			 "it: chmod o-r",
+			 path, what);
+}
+
+static void warn_all_exposed(const struct node_config *config,
+			     const struct serve_args *args)
+{
+	warn_exposed(args->password, "a password");
+	warn_exposed(args->token, "a token");
+	warn_exposed(config->resp.key, "a private key");
+	warn_exposed(config->http.key, "a private key");
+	for (uint32_t i = 0; i < config->n_tenants; i++)
+		warn_exposed(config->tenants[i].token_file, "tokens");
+}
+
 static int run_node(const struct node_config *config,
 		    const struct serve_args *args)
 {
@@ -109,6 +147,7 @@ static int run_node(const struct node_config *config,
 		log_warn("%s has a password or token, and every user of this "
 			 "machine can read it: chmod o-r, or give its SHA-256",
 			 args->file);
+	warn_all_exposed(config, args);
 	return keeper_run(config);
 }
 

@@ -157,6 +157,7 @@ static int make_store(struct server *v)
 			.lease_max_ms =
 				config->sessions.lease_max_ns / NS_PER_MS,
 		},
+		.history_bytes = config->history_bytes,
 		.hold = &v->hold,
 		.threaded = true,
 		.answer = answer,
@@ -190,7 +191,14 @@ static void native_tenants(const struct server *v, struct native_options *o)
 		text_copy(to->name, sizeof(to->name), t->name);
 		to->n_uids = MIN(t->n_uids, (uint32_t)NATIVE_UIDS_MAX);
 		memcpy(to->uids, t->uids, to->n_uids * sizeof(to->uids[0]));
-		to->quota_bytes = config_size_bytes(t->dram, dram);
+		_Static_assert(sizeof(to->token_sha256) ==
+				       sizeof(t->token_sha256),
+			       "all tokens fit");
+		memcpy(to->token_sha256, t->token_sha256,
+		       sizeof(to->token_sha256));
+		to->n_tokens = t->n_tokens;
+		config_tenant_quota(config, t->name, dram, &to->quota_bytes,
+				    &to->share_bytes);
 	}
 }
 

@@ -43,6 +43,7 @@ struct stat_node {
 
 static const struct cli_option stat_options[] = {
 	{ 'n', "node", "SOCKET", "$ONECOPY_SOCKET", "the node" },
+	ASK_TOKEN_OPTION,
 	{ 'j', "json", NULL, NULL, "print the node's JSON" },
 	{ 'w', "watch", NULL, NULL,
 	  "again every 2 seconds, or as many as the word that follows; on a terminal in place" },
@@ -276,16 +277,20 @@ static int stat_run(const struct command *self, int argc, char **argv)
 	struct stat_flags f = { .command = self, .seconds = STAT_INTERVAL_S };
 	struct stat_node node = { 0 };
 	struct cli c;
-	int id, r;
+	int id, r = 0;
 
 	cli_begin(&c, self, argc, argv);
 	while ((id = cli_next(&c)) > 0) {
 		if (id == 'n')
 			f.socket = c.value;
+		else if (id == ASK_TOKEN)
+			r = ask_token(&c);
 		else if (id == 'j')
 			f.json = true;
 		else
 			f.watch = true;
+		if (r)
+			return r;
 	}
 	if (id < 0)
 		return c.status;

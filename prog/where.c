@@ -20,6 +20,7 @@ struct where {
 
 static const struct cli_option where_options[] = {
 	{ 'n', "node", "SOCKET", "$ONECOPY_SOCKET", "the node" },
+	ASK_TOKEN_OPTION,
 	{ CLI_LONG, "ns", "ID", NULL, "only this namespace, number or label" },
 	{ 'p', "part", "GROUP/RANK", NULL, "only this part" },
 	{ 'j', "json", NULL, NULL, "print JSON" },
@@ -150,6 +151,8 @@ static int where_run(const struct command *self, int argc, char **argv)
 		r = 0;
 		if (id == 'n')
 			w.socket = c.value;
+		else if (id == ASK_TOKEN)
+			r = ask_token(&c);
 		else if (id == CLI_LONG)
 			w.ns = c.value;
 		else if (id == 'p')

@@ -134,6 +134,9 @@ struct oc_client_options {
 	uint64_t timeout_ns; /* default for all calls; 0: 5 s */
 	oc_region_fn on_region; /* NULL: regions are managed silently */
 	void *region_ctx;
+	const char *token; /* a tenant's, for a user whom it does not name;
+			      NULL: $ONECOPY_TOKEN, "" none. With a token and no
+			      tenant named, the tenant is the token's */
 };
 
 /* Blocking up to the timeout (also while no server listens yet when the socket
@@ -506,10 +509,11 @@ struct oc_stat {
 int oc_stat(oc_client *c, struct oc_stat *ret_stat);
 
 /* The node's report as JSON text (malloc; free() it): what is `onecopy stat
- * --json`. what: "stat", "check", "where" with a key's hexadecimal digits,
- * "sessions" with the record to go on from (none: the first), "session" with a
- * name, or "#" and an id. Waits for the server. -EPERM for "check" from another
- * user; -ENOENT no such session. */
+ * --json`. what: "stat", "check", "where" with a key's hexadecimal digits, "why"
+ * with up to 64 keys (docs/formats/), "sessions" with the record to go on from
+ * (none: the first), "session" with a name, or "#" and an id. Waits for the
+ * server. -EPERM for "check" from another user; -ENOENT no such session; -EINVAL a
+ * question that is none; -E2BIG too many keys. */
 int oc_inspect(oc_client *c, const char *what, const char *args,
 	       uint64_t timeout_ns, char **ret_json);
 

@@ -250,33 +250,55 @@ static int connect_socket(const struct attempt *a)
 		    "cannot connect to %s: %s", a->path, oc_strerror(r));
 }
 
+static const char *token_of(const struct oc_client_options *o)
+{
+	const char *given = o->token ? o->token : getenv("ONECOPY_TOKEN");
+
+	return given ? given : "";
+}
+
 static const char *tenant_of(const struct oc_client_options *o)
 {
 	const char *given = getenv("ONECOPY_TENANT");
 
 	if (o->tenant)
 		return o->tenant;
-	return given && *given ? given : "default";
+	if (given && *given)
+		return given;
+	return *token_of(o) ? "" : "default";
+}
+
+static int make_hello(const struct attempt *a, union msg *m)
+{
+	const struct oc_client_options *o = a->o;
+
+	msg_init(m, MSG_HELLO, 1);
+	m->hello.stamp = layout_stamp();
+	m->hello.flags = o->read_only ? MSG_HELLO_READ_ONLY : 0;
+	m->hello.pins = o->pins;
+	if (text_copy(m->hello.tenant, sizeof(m->hello.tenant), tenant_of(o)))
+		return fail(a, -EINVAL, "the tenant's name is too long");
+	if (text_copy(m->hello.token, sizeof(m->hello.token), token_of(o)) ||
+	    !msg_text_ok(m->hello.token, sizeof(m->hello.token)))
+		return fail(a, -EINVAL,
+			    "a token has at most 255 printable characters");
+	text_copy(m->hello.name, sizeof(m->hello.name),
+		  o->name ? o->name : program_invocation_short_name);
+	return 0;
 }
 
 /* -EAGAIN: that server is gone, or the next one does not know of us; connect
  * again. */
 static int say_hello(const struct attempt *a, struct answer *ret_answer)
 {
-	const struct oc_client_options *o = a->o;
 	uint64_t until = clock_ns() + HELLO_WAIT_NS;
 	union msg m;
-	int r;
+	int r = make_hello(a, &m);
 
-	msg_init(&m, MSG_HELLO, 1);
-	m.hello.stamp = layout_stamp();
-	m.hello.flags = o->read_only ? MSG_HELLO_READ_ONLY : 0;
-	m.hello.pins = o->pins;
-	if (text_copy(m.hello.tenant, sizeof(m.hello.tenant), tenant_of(o)))
-		return fail(a, -EINVAL, "the tenant's name is too long");
-	text_copy(m.hello.name, sizeof(m.hello.name),
-		  o->name ? o->name : program_invocation_short_name);
+	if (r)
+		return r;
 	r = talk_send(a->c->socket, &m, MIN(until, a->deadline));
+	explicit_bzero(&m, sizeof(m));
 	if (r == 0)
 		r = talk_receive(a->c->socket, MIN(until, a->deadline),
 				 ret_answer);

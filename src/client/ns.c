@@ -188,7 +188,7 @@ uint64_t oc_ns_part_bytes(const oc_ns *ns, uint16_t group)
 
 /* ---- reports ---- */
 
-#define QUESTION_MAX 256
+#define QUESTION_MAX 8192
 
 /* The text so far. */
 struct report {

@@ -115,7 +115,8 @@ struct frame_desc {
 	shared_u64 grant_flags; /* enum frame_grant_flags, of this filling */
 	shared_u64 depth; /* blocks of its chain up to its end, as a session
 			     said (a hint for policies, any time); 0: unknown */
-	shared_u64 reserved[2];
+	shared_u64 granted_ms; /* as sealed_ms, of its grant */
+	shared_u64 reserved[1];
 };
 _Static_assert(sizeof(struct frame_desc) == 128, "two cache lines");
 _Static_assert(offsetof(struct frame_desc, owner) == 64, "line 1");

@@ -101,6 +101,7 @@ void pool_frame_grant(struct pool *p, struct pool_slab *s, uint32_t frame,
 	shared_store64(&d->grant_seq, filling->seq);
 	shared_store64(&d->grant_flags, filling->flags);
 	shared_store64(&d->depth, 0);
+	shared_store64(&d->granted_ms, filling->now_ms);
 	pool_frame_step(s, frame, FRAME_EV_GRANT);
 	s->n_granted++;
 	pool_count(p, POOL_C_granted, 1);

@@ -67,6 +67,9 @@ struct pool {
 	struct table table;
 	struct pool_budget *budget;
 	uint64_t quota;	     /* bytes of slabs this pool may have */
+	uint64_t share;	     /* of these guaranteed; the rest is borrowed */
+	uint64_t claim_ns;   /* store/'s: it wants its share until then */
+	uint64_t vain_ns;    /* store/'s: no waiting for lenders before */
 	uint64_t slab_bytes; /* 0: by pool/shape.h */
 	unsigned segment_flags;
 	struct pool_slab *slab[LAYOUT_SLABS_MAX];
@@ -149,7 +152,7 @@ uint64_t pool_frame_gen(const struct pool_slab *s, uint32_t frame);
 enum frame_state pool_frame_state(const struct pool_slab *s, uint32_t frame);
 
 struct pool_filling { /* what a grant is for */
-	uint64_t key[4], part, extent, owner, seq;
+	uint64_t key[4], part, extent, owner, seq, now_ms;
 	uint64_t flags; /* enum frame_grant_flags */
 };
 /* FREE -> GRANTED. The frame must be the head of its arena's free list. */

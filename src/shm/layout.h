@@ -134,7 +134,10 @@ _Static_assert(sizeof(struct tier_record) == 64, "one line");
 	X(sessions_lapsed, "sessions that ended with their owner or lease") \
 	X(session_refused, "requests of sessions that a quota refused")     \
 	X(tail_copies, "tails copied after a fork")                         \
-	X(tail_copied_bytes, "bytes of such copies")
+	X(tail_copied_bytes, "bytes of such copies")                        \
+	X(quota_refused, "grants refused because of the tenant's quota")    \
+	X(reclaimed_bytes, "slab bytes that other tenants took")            \
+	X(faults, "requests of clients that made no sense or were not allowed")
 
 enum pool_counter {
 #define X(name, text) POOL_C_##name,

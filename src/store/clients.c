@@ -169,23 +169,29 @@ static void fold_counters(struct store_client *c)
 			   shared_load64(&c->segment->header.counter[i]));
 }
 
-static void take_grants_back(struct pool *p, uint64_t owner)
+/* s NULL: it is not noted. */
+static void take_grants_back(struct store *s, struct pool *p, uint64_t owner,
+			     enum past_event event)
 {
 	for (uint32_t id = 1; id < p->slab_end; id++) {
-		struct pool_slab *s = p->slab[id];
+		struct pool_slab *slab = p->slab[id];
 
-		if (!s || s->owner != owner || !s->n_granted)
+		if (!slab || slab->owner != owner || !slab->n_granted)
 			continue;
-		for (uint32_t f = 0; f < s->frames; f++)
-			if (pool_frame_state(s, f) == FRAME_GRANTED)
-				pool_frame_owner_died(p, s, f);
+		for (uint32_t f = 0; f < slab->frames; f++) {
+			if (pool_frame_state(slab, f) != FRAME_GRANTED)
+				continue;
+			if (s)
+				note_unsealed(s, p, slab, f, event);
+			pool_frame_owner_died(p, slab, f);
+		}
 	}
 }
 
-static void hand_in(struct store_client *c)
+static void hand_in(struct store_client *c, enum past_event event)
 {
 	grant_forget_client(c);
-	take_grants_back(c->pool, c->id);
+	take_grants_back(c->store, c->pool, c->id, event);
 	pool_session_disown(c->pool, c->id);
 	c->granted = 0;
 	fold_counters(c);
@@ -221,7 +227,8 @@ static bool client_take(struct store_client *c, enum client_event event)
 	struct store *s = c->store;
 
 	if (step.takes & CLIENT_HANDS_IN)
-		hand_in(c);
+		hand_in(c, event == CLIENT_EV_DIED ? PAST_ORPHANED
+						   : PAST_ABANDONED);
 	if (!(step.takes & CLIENT_ORPHANS)) {
 		shared_store64(
 			&c->record->flags,
@@ -242,7 +249,7 @@ void store_client_forget(struct pool *p, uint32_t index)
 	uint64_t id = shared_load64(&rec->id);
 
 	if (step_of(rec, CLIENT_EV_FORGET).takes & CLIENT_HANDS_IN) {
-		take_grants_back(p, id);
+		take_grants_back(NULL, p, id, PAST_ORPHANED);
 		pool_session_disown(p, id);
 	}
 	record_end(p, index, id);

@@ -181,10 +181,20 @@ static void spare_surplus(struct evict_batch *b)
 			b->pinned[i] = SURPLUS;
 }
 
+/* Entries of the block that entry i is of, from there on. */
+static uint32_t parts_from(const struct evict_batch *b, uint32_t i)
+{
+	uint32_t n = 1;
+
+	while (i + n < b->n && b->entry[i + n].block == b->entry[i].block)
+		n++;
+	return n;
+}
+
 uint32_t evict_finish(struct store *s, struct pool *p, bool all)
 {
 	struct evict_batch *b = &s->batch;
-	uint32_t released = 0;
+	uint32_t released = 0, noted = UINT32_MAX;
 	bool none;
 
 	if (!b->n)
@@ -203,6 +213,10 @@ uint32_t evict_finish(struct store *s, struct pool *p, bool all)
 			if (b->pinned[e->block] == PINNED)
 				pool_frame_touch(p, e->slab, e->frame);
 			continue;
+		}
+		if (e->block != noted) {
+			noted = e->block;
+			note_evicted(s, p, e->slab, e->frame, parts_from(b, i));
 		}
 		pool_frame_release(p, e->slab, e->frame);
 		pool_count(p, POOL_C_evicted, 1);
@@ -262,6 +276,7 @@ void evict_slab_hard(struct store *s, struct pool *p, struct pool_slab *slab)
 
 		if (pool_frame_state(slab, f) != FRAME_SEALED)
 			continue;
+		note_evicted(s, p, slab, f, 1);
 		n = block_doom_of(p, slab, f);
 		pool_count(p, POOL_C_evicted, n.parts);
 		pool_count(p, POOL_C_evicted_bytes, n.bytes);

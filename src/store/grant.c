@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include "base/clock.h"
 #include "base/fault.h"
 #include <onecopy/onecopy.h>
 #include "pool/shape.h"
@@ -51,6 +52,7 @@ static bool grant_refused(struct store_client *c, const struct ring_call *call,
 	}
 	if (c->granted < c->store->options.grants_per_client)
 		return false;
+	note_refused(c, call, LIMIT_GRANTS);
 	answer_set(answer, -EDQUOT);
 	return true;
 }
@@ -69,7 +71,9 @@ static int grant_try(struct store_client *c, const struct ring_call *call,
 	struct pool_filling filling = { .part = call->part,
 					.owner = c->id,
 					.seq = call->seq,
-					.flags = call->arg };
+					.flags = call->arg,
+					.now_ms =
+						c->store->now_ns / NS_PER_MS };
 	uint64_t frame_bytes;
 	struct pool_slab *slab;
 	uint32_t frame, item;
@@ -85,6 +89,7 @@ static int grant_try(struct store_client *c, const struct ring_call *call,
 		frame_bytes = local_frame(p, frame_extent_bytes(call->extent));
 	else if (grant_refused(c, call, answer))
 		return 0;
+	c->may_wait = call->timeout_ns != 0;
 	r = room_find(c, frame_bytes, want, &item);
 	answer_set(answer, r);
 	if (r != 0)
@@ -96,6 +101,21 @@ static int grant_try(struct store_client *c, const struct ring_call *call,
 	answer->loc = frame_loc(slab->id, frame);
 	answer->gen = pool_frame_gen(slab, frame);
 	return 0;
+}
+
+/* There was no room in time. */
+static void refuse_room(struct store_client *c, const struct ring_call *call)
+{
+	enum past_limit limit = LIMIT_NODE;
+	uint64_t extent, frame_bytes;
+
+	if (ns_part_check(c->pool, call->part, call->extent, &extent,
+			  &frame_bytes) == 0)
+		limit = room_limit(c, frame_bytes);
+	pool_count(c->pool, POOL_C_refused, 1);
+	if (limit == LIMIT_QUOTA)
+		pool_count(c->pool, POOL_C_quota_refused, 1);
+	note_refused(c, call, limit);
 }
 
 static bool pending_push(struct store_client *c, const struct ring_call *call)
@@ -160,7 +180,7 @@ enum store_result grant_call(struct store_client *c,
 	/* waiting takes a timeout, and memory to remember it */
 	if (call->timeout_ns && pending_push(c, call))
 		return STORE_LATER;
-	pool_count(c->pool, POOL_C_refused, 1);
+	refuse_room(c, call);
 	answer_set(ret_answer, -ENOBUFS);
 	return STORE_ANSWERED;
 }
@@ -208,7 +228,7 @@ void grant_retry(struct store *s, bool force)
 		}
 		p->client->fruitless++;
 		if (p->deadline_ns <= s->now_ns) {
-			pool_count(p->client->pool, POOL_C_refused, 1);
+			refuse_room(p->client, &p->call);
 			answer_set(&answer, -ENOBUFS);
 			pending_answer(s, i, &answer);
 			continue;
@@ -246,4 +266,23 @@ void grant_forget_client(struct store_client *c)
 			s->pending[kept++] = s->pending[i];
 	s->n_pending = kept;
 	c->waiting = 0;
+}
+
+size_t store_waiting(const struct store *s)
+{
+	return s->n_pending;
+}
+
+bool store_waiting_at(const struct store *s, const struct pool *p, size_t i,
+		      uint64_t ret_key[4], uint64_t *ret_part,
+		      uint64_t *ret_client)
+{
+	const struct pending_grant *g = &s->pending[i];
+
+	if (g->client->pool != p)
+		return false;
+	memcpy(ret_key, g->call.key, sizeof(g->call.key));
+	*ret_part = g->call.part;
+	*ret_client = g->client->id;
+	return true;
 }

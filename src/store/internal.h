@@ -3,6 +3,7 @@
 #ifndef ONECOPY_STORE_INTERNAL_H
 #define ONECOPY_STORE_INTERNAL_H
 
+#include "store/past.h"
 #include "store/store.h"
 
 /* A set of frames that leave together or not at all, block by block. */
@@ -22,6 +23,13 @@ struct pending_grant {
 	struct store_client *client;
 	struct ring_call call;
 	uint64_t deadline_ns;
+};
+
+/* Why room is being made now, for the history. */
+struct store_cause {
+	uint64_t client;
+	uint32_t pool;		 /* the client's */
+	uint8_t pressure, limit; /* store/past.h */
 };
 
 struct scrub {
@@ -53,6 +61,8 @@ struct store {
 	uint64_t slabs_refused;
 	bool retry; /* something changed that may help a pending grant */
 	struct evict_batch batch;
+	struct store_cause cause;
+	struct past *past[STORE_POOLS_MAX]; /* NULL: none is kept */
 	struct scrub scrub;
 	uint64_t bad_after_ns; /* no report of wrong bytes is looked at before */
 	/* pools of a predecessor, some of whose clients are not adopted yet */
@@ -97,10 +107,42 @@ void evict_slab_hard(struct store *s, struct pool *p, struct pool_slab *slab);
 /* Releases DOOMED frames that nobody pins any more. */
 void evict_drain(struct store *s, struct pool *p);
 
+/* store/note.c: what goes into a pool's history */
+void note_cause(struct store_client *c, enum past_pressure pressure,
+		enum past_limit limit);
+/* While the frames still say what they hold. parts: that leave together. */
+void note_evicted(struct store *s, const struct pool *p,
+		  const struct pool_slab *slab, uint32_t frame, uint32_t parts);
+void note_gone(struct store *s, const struct pool *p,
+	       const struct pool_slab *slab, uint32_t frame,
+	       enum past_event event, uint64_t client);
+void note_unsealed(struct store *s, const struct pool *p,
+		   const struct pool_slab *slab, uint32_t frame,
+		   enum past_event event);
+void note_refused(struct store_client *c, const struct ring_call *call,
+		  enum past_limit limit);
+
+/* store/quota.c */
+/* Bytes of slabs that it has or that are on their way to it. */
+uint64_t quota_held(const struct pool *p);
+/* What it has less than its share. */
+uint64_t quota_owed(const struct pool *p);
+/* What it may have more before its quota is reached. */
+uint64_t quota_left(const struct pool *p);
+/* Bytes of the node that are free for it. */
+uint64_t quota_room(const struct store *s, const struct pool *p);
+/* It wants what it is owed: nobody borrows that for a while. */
+void quota_claim(struct store *s, struct pool *p);
+/* The other pool that borrows most, and more than this; NULL: none. */
+struct pool *quota_lender(const struct store *s, const struct pool *p,
+			  uint64_t more_than);
+
 /* store/room.c: a free frame for this client and shape. 0 and the item; 1:
  * perhaps later; -errno: never. */
 int room_find(struct store_client *c, uint64_t frame_bytes, uint32_t want,
 	      uint32_t *ret_item);
+/* What keeps a client from having another slab with such a frame. */
+enum past_limit room_limit(const struct store_client *c, uint64_t frame_bytes);
 void room_slab_ready(struct store *s, struct maker_job *job);
 void room_retire_tick(struct store *s);
 /* Slabs in which nothing is left but what a device may write: their memory goes

@@ -146,19 +146,26 @@ static bool unpinned(const struct store_client *c, const struct pool_slab *s,
 	return !c->store->pins_unknown[c->pool->number];
 }
 
-bool local_remove(struct store_client *c, const uint64_t key[4], uint64_t part)
+static bool take_away(struct store_client *c, const uint64_t key[4],
+		      uint64_t part, enum past_event event)
 {
 	uint32_t frame;
 	struct pool_slab *s = pool_find(c->pool, key, part, &frame);
 
 	if (!s)
 		return false;
+	note_gone(c->store, c->pool, s, frame, event, c->id);
 	pool_frame_doom(c->pool, s, frame);
 	if (unpinned(c, s, frame)) {
 		pool_frame_release(c->pool, s, frame);
 		c->store->retry = true;
 	}
 	return true;
+}
+
+bool local_remove(struct store_client *c, const uint64_t key[4], uint64_t part)
+{
+	return take_away(c, key, part, PAST_REMOVED);
 }
 
 int local_seal(struct store_client *c, const struct local_part *part,
@@ -171,7 +178,7 @@ int local_seal(struct store_client *c, const struct local_part *part,
 
 	must(bytes <= s->frame_bytes);
 	shared_load_words(key, d->key, 4);
-	local_remove(c, key, shared_load64(&d->part));
+	take_away(c, key, shared_load64(&d->part), PAST_REPLACED);
 	c->granted--;
 	return pool_frame_seal(c->pool, s, frame, checksum,
 			       frame_extent((uint32_t)bytes, 0),
@@ -268,6 +275,7 @@ void local_bad(struct store_client *c, const struct local_part *part)
 		return;
 	log_error("wrong bytes in slab %u frame %u (offset %llu): dropped",
 		  s->id, frame, (unsigned long long)(frame * s->frame_bytes));
+	note_gone(c->store, c->pool, s, frame, PAST_WRONG, 0);
 	pool_count(c->pool, POOL_C_bad, block_doom_of(c->pool, s, frame).parts);
 }
 
@@ -303,9 +311,4 @@ void local_unpin(struct store_client *c, int64_t slot)
 	shared_store64(high, top);
 	c->overflow_hint = MIN(c->overflow_hint, (uint32_t)slot);
 	c->store->retry = true;
-}
-
-size_t store_waiting(const struct store *s)
-{
-	return s->n_pending;
 }

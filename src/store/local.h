@@ -72,7 +72,4 @@ void local_bad(struct store_client *c, const struct local_part *part);
 int64_t local_pin(struct store_client *c, const struct local_part *part);
 void local_unpin(struct store_client *c, int64_t slot);
 
-/* Grants of anybody that wait for room now. */
-size_t store_waiting(const struct store *s);
-
 #endif

@@ -29,6 +29,9 @@
 /* How long a grant waits for one slab to be let go before it tries for another:
  * living clients answer in less, and the dead are buried by then. */
 #define AWAIT_NS (100 * NS_PER_MS)
+/* After a tenant waited in vain for what others borrow: how long its grants
+ * evict what is its own at once. */
+#define VAIN_NS NS_PER_S
 /* Slabs asked for at once by one arena. */
 #define MAKING_MAX 1
 
@@ -48,14 +51,36 @@ static uint64_t share_left(const struct store_client *c)
 static uint64_t room_for_slab(const struct store_client *c)
 {
 	const struct store *s = c->store;
-	const struct pool *p = c->pool;
-	uint64_t pool = pool_counter(p, POOL_C_slab_bytes) + p->making_bytes;
-	uint64_t room = s->budget.limit - MIN(s->budget.used, s->budget.limit);
+	uint64_t room = quota_room(s, c->pool);
 
 	if (s->now_ns < s->refused_ns)
 		return 0;
 	room = MIN(room, share_left(c));
-	return MIN(room, p->quota - MIN(pool, p->quota));
+	return MIN(room, quota_left(c->pool));
+}
+
+static enum past_limit limit_of(const struct store_client *c, uint64_t share,
+				uint64_t frame_bytes)
+{
+	const struct store *s = c->store;
+
+	/* one that is no less than the node's limit is none */
+	if (quota_left(c->pool) < frame_bytes &&
+	    c->pool->quota < s->budget.limit)
+		return LIMIT_QUOTA;
+	if (share < frame_bytes && s->options.slab_percent < 100)
+		return LIMIT_CLIENT;
+	if (s->now_ns < s->refused_ns)
+		return LIMIT_KERNEL;
+	if (s->budget.limit - MIN(s->budget.used, s->budget.limit) >=
+	    frame_bytes)
+		return LIMIT_LENT;
+	return LIMIT_NODE;
+}
+
+enum past_limit room_limit(const struct store_client *c, uint64_t frame_bytes)
+{
+	return limit_of(c, share_left(c), frame_bytes);
 }
 
 static int ask_for_slab(struct store_client *c, uint32_t arena)
@@ -181,18 +206,19 @@ static bool colder(const struct pool *p, const struct store_client *c,
 	return age > own;
 }
 
-/* c and a NULL: any slab that could leave. */
+/* c and a NULL: any slab that could leave. None larger than `most`. */
 static struct pool_slab *coldest(const struct pool *p,
 				 const struct store_client *c,
 				 const struct pool_arena *a,
-				 const struct pool_slab *not_before)
+				 const struct pool_slab *not_before,
+				 uint64_t most)
 {
 	struct pool_slab *best = NULL;
 
 	for (uint32_t id = 1; id < p->slab_end; id++) {
 		struct pool_slab *s = p->slab[id];
 
-		if (!slab_takeable(s, a, c))
+		if (!slab_takeable(s, a, c) || s->payload.bytes > most)
 			continue;
 		if (not_before && (slab_mean(s) < slab_mean(not_before) ||
 				   (slab_mean(s) == slab_mean(not_before) &&
@@ -271,8 +297,9 @@ static int take_slab(struct store_client *c, uint32_t arena, uint64_t victim)
 	struct pool_arena *a = &p->arena[arena];
 	struct pool_slab *slab = NULL;
 
+	c->store->cause.pressure = PRESSURE_SLAB;
 	for (unsigned tries = 0; tries < 8; tries++) {
-		slab = coldest(p, c, a, slab);
+		slab = coldest(p, c, a, slab, UINT64_MAX);
 		if (!slab ||
 		    (victim != UINT64_MAX && !colder(p, c, slab, victim)))
 			return -ENOSPC;
@@ -309,11 +336,13 @@ static void drain_slab(struct store_client *c, uint32_t arena)
 	if (!best)
 		return;
 	pool_slab_drain(p, best->id);
+	c->store->cause.pressure = PRESSURE_DRAIN;
 	evict_slab_hard(c->store, p, best);
 }
 
 void room_drain_tick(struct store *s)
 {
+	s->cause = (struct store_cause){ .pressure = PRESSURE_DRAIN };
 	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
 		struct pool *p = s->pool[n];
 
@@ -345,6 +374,7 @@ static uint32_t evict_some(struct store_client *c, uint32_t arena,
 {
 	struct pool *p = c->pool;
 
+	c->store->cause.pressure = PRESSURE_ARENA;
 	for (uint32_t n = want; n < 4 * FRAME_IN_SLAB_MAX; n *= 8) {
 		evict_from_arena(c->store, p, arena, n, want);
 		if (pool_arena_free(p, arena) != POOL_NO_ITEM)
@@ -355,42 +385,27 @@ static uint32_t evict_some(struct store_client *c, uint32_t arena,
 	return 0;
 }
 
-/* The pool that has most of the node's memory, and more than this one. */
-static struct pool *largest_pool(const struct store *s, const struct pool *p,
-				 uint64_t frame_bytes)
-{
-	uint64_t most = pool_counter(p, POOL_C_slab_bytes) + frame_bytes;
-	struct pool *best = NULL;
-
-	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
-		struct pool *q = s->pool[n];
-
-		if (!q || q == p || pool_counter(q, POOL_C_slab_bytes) <= most)
-			continue;
-		most = pool_counter(q, POOL_C_slab_bytes);
-		best = q;
-	}
-	return best;
-}
-
-/* Tenants without quotas share the node: who has less may take from who has
- * most. 1: a slab is on its way out. */
-static int take_from_tenant(struct store_client *c, uint32_t arena)
+/* A slab of another tenant's, which borrows more than `more_than`, goes: the
+ * coldest that can be emptied and leaves that tenant its share. 1: it is on its
+ * way out. */
+static int take_from_tenant(struct store_client *c, uint32_t arena,
+			    uint64_t more_than)
 {
 	struct pool_arena *a = &c->pool->arena[arena];
-	struct pool *q = largest_pool(c->store, c->pool, a->frame_bytes);
+	struct pool *q = quota_lender(c->store, c->pool, more_than);
 	struct pool_slab *slab = NULL;
 
 	if (!q || c->share_left < a->frame_bytes ||
-	    c->pool->quota - MIN(pool_counter(c->pool, POOL_C_slab_bytes),
-				 c->pool->quota) <
-		    a->frame_bytes)
+	    quota_left(c->pool) < a->frame_bytes)
 		return -ENOSPC;
+	c->store->cause.pressure = PRESSURE_TENANT;
 	for (unsigned tries = 0; tries < 8; tries++) {
-		slab = coldest(q, NULL, NULL, slab);
+		slab = coldest(q, NULL, NULL, slab, store_pool_borrowed(q));
 		if (!slab)
 			return -ENOSPC;
 		if (pool_slab_empty(slab) || evict_slab(c->store, q, slab)) {
+			pool_count(q, POOL_C_reclaimed_bytes,
+				   slab->payload.bytes);
 			retire_for(c, a, q, slab);
 			return 1;
 		}
@@ -410,16 +425,70 @@ static uint32_t look_after(const struct store_client *c,
 	return (uint32_t)MIN(frames, (uint64_t)LOOK_AROUND);
 }
 
-/* A slab is retiring for this arena, and there is hope that those who have it
- * let go: no second one meanwhile. */
-static bool awaits_slab(const struct store_client *c, uint32_t arena)
+/* The slab that is retiring for this arena; NULL: none (any more). */
+static const struct pool_slab *awaited(const struct store_client *c,
+				       const struct pool_arena *a)
 {
-	const struct pool_arena *a = &c->pool->arena[arena];
 	const struct pool *p = c->store->pool[a->awaited_pool];
 	const struct pool_slab *s = p ? pool_slab_at(p, a->awaited) : NULL;
 
-	return s && s->gen == a->awaited_gen && s->retiring &&
-	       c->store->now_ns - a->awaited_ns < AWAIT_NS;
+	return s && s->gen == a->awaited_gen && s->retiring ? s : NULL;
+}
+
+/* There is hope that those who have it let go: no second one meanwhile. */
+static bool awaits_slab(const struct store_client *c, uint32_t arena)
+{
+	const struct pool_arena *a = &c->pool->arena[arena];
+
+	return awaited(c, a) && c->store->now_ns - a->awaited_ns < AWAIT_NS;
+}
+
+/* Each slab that a lender could give is in use somewhere: one of them is closed
+ * to new grants and emptied, as drain_slab() does within a pool. */
+static void drain_lent(struct store_client *c, struct pool *q)
+{
+	struct pool_slab *best = NULL;
+
+	for (uint32_t id = 1; id < q->slab_end; id++) {
+		struct pool_slab *s = q->slab[id];
+
+		if (s && s->draining)
+			return;
+		if (s && !s->retiring &&
+		    s->payload.bytes <= store_pool_borrowed(q) &&
+		    drains_better(s, best))
+			best = s;
+	}
+	if (!best)
+		return;
+	pool_slab_drain(q, best->id);
+	evict_slab_hard(c->store, q, best);
+}
+
+/* Below its share: what others borrow comes back. True: a slab is on its way
+ * out, and waiting for it loses nothing of the tenant's own. Where lenders did
+ * not let go in time, nobody waits for the next ones for a while. */
+static bool reclaim(struct store_client *c, uint32_t arena, bool awaits)
+{
+	struct pool *p = c->pool;
+	struct pool_arena *a = &p->arena[arena];
+	struct store *s = c->store;
+	const struct pool_slab *late = awaits ? NULL : awaited(c, a);
+
+	if (quota_owed(p) < a->frame_bytes || quota_left(p) < a->frame_bytes ||
+	    c->share_left < a->frame_bytes)
+		return false;
+	quota_claim(s, p);
+	if (late && a->awaited_pool != p->number)
+		p->vain_ns = s->now_ns + VAIN_NS;
+	if (!awaits && take_from_tenant(c, arena, 0) != 1) {
+		struct pool *q = quota_lender(s, p, 0);
+
+		if (q && c->may_wait)
+			drain_lent(c, q);
+		return false;
+	}
+	return c->may_wait && s->now_ns >= p->vain_ns;
 }
 
 /* The limits are reached: somebody must leave. */
@@ -431,6 +500,11 @@ static int make_room(struct store_client *c, uint32_t arena, uint32_t want)
 	int r = -ENOSPC;
 
 	c->share_left = share_left(c);
+	note_cause(c, PRESSURE_NONE,
+		   limit_of(c, c->share_left, p->arena[arena].frame_bytes));
+	if (reclaim(c, arena, awaits))
+		return 1;
+	awaits = awaits_slab(c, arena);
 	if (!awaits &&
 	    (victim == UINT64_MAX ||
 	     p->arena[arena].evictions >= look_after(c, &p->arena[arena]))) {
@@ -448,7 +522,9 @@ static int make_room(struct store_client *c, uint32_t arena, uint32_t want)
 	if (r < 0 && victim != UINT64_MAX)
 		r = take_slab(c, arena, UINT64_MAX);
 	if (r < 0 && victim == UINT64_MAX)
-		r = take_from_tenant(c, arena);
+		r = take_from_tenant(c, arena,
+				     store_pool_borrowed(p) +
+					     p->arena[arena].frame_bytes);
 	if (r < 0 && !p->arena[arena].slabs && !c->store->retiring)
 		drain_slab(c, arena);
 	return r == 0 ? 0 : 1;

@@ -78,14 +78,15 @@ static bool next_frame(struct store *s, struct pool **ret_pool,
 	return false;
 }
 
-static void verdict(struct pool *p, struct pool_slab *slab, uint32_t frame,
-		    uint64_t value)
+static void verdict(struct store *s, struct pool *p, struct pool_slab *slab,
+		    uint32_t frame, uint64_t value)
 {
 	if (value == shared_load64(&slab->desc[frame].checksum))
 		return;
 	log_error("wrong bytes in slab %u frame %u (offset %llu): dropped",
 		  slab->id, frame,
 		  (unsigned long long)(frame * slab->frame_bytes));
+	note_gone(s, p, slab, frame, PAST_WRONG, 0);
 	pool_count(p, POOL_C_bad, block_doom_of(p, slab, frame).parts);
 }
 
@@ -107,7 +108,7 @@ static uint64_t scrub_piece(struct store *s, struct pool *p,
 	at->done += n;
 	pool_count(p, POOL_C_scrubbed_bytes, n);
 	if (at->done == bytes) {
-		verdict(p, slab, at->frame, hash_stream_value(at->stream));
+		verdict(s, p, slab, at->frame, hash_stream_value(at->stream));
 		at->frame++;
 		at->done = 0;
 	}

@@ -69,6 +69,7 @@ static int64_t seal_frame(struct store_client *c, const struct ring_call *call,
 	int r = seal_mismatch(c->pool, s, frame, call);
 
 	if (r < 0) { /* a grant is used up by its seal, right or wrong */
+		note_unsealed(c->store, c->pool, s, frame, PAST_ABANDONED);
 		give_back(c, s, frame);
 		return r;
 	}
@@ -116,9 +117,28 @@ void abandon_call(struct store_client *c, const struct ring_call *call,
 	uint32_t frame;
 	struct pool_slab *s = granted_frame(c, call, &frame);
 
-	if (s)
+	if (s) {
+		note_unsealed(c->store, c->pool, s, frame, PAST_ABANDONED);
 		give_back(c, s, frame);
+	}
 	answer_set(ret_answer, s ? 0 : OC_STALE);
+}
+
+/* The first part of a block that is there. */
+static struct pool_slab *block_find(const struct pool *p, const uint64_t key[4],
+				    uint32_t ns, uint32_t *ret_frame)
+{
+	const struct ns_record *rec = ns_find(p, ns);
+	uint64_t shape = rec ? shared_load64(&rec->ranks_groups) : 0;
+	unsigned ranks = (unsigned)(shape >> 32), groups = (unsigned)shape;
+	struct pool_slab *s = NULL;
+
+	for (unsigned i = 0; !s && i < ranks * groups; i++)
+		s = pool_find(p, key,
+			      frame_part(ns, (uint16_t)(i / ranks),
+					 (uint16_t)(i % ranks)),
+			      ret_frame);
+	return s;
 }
 
 struct doomed block_doom(struct pool *p, const uint64_t key[4], uint32_t ns)
@@ -159,12 +179,17 @@ struct doomed block_doom_of(struct pool *p, const struct pool_slab *s,
 void remove_call(struct store_client *c, const struct ring_call *call,
 		 struct ring_answer *ret_answer)
 {
+	uint32_t ns = frame_part_ns(call->part), frame;
+	struct pool_slab *s;
 	uint64_t n;
 
 	answer_set(ret_answer, -EPERM);
 	if (c->read_only)
 		return;
-	n = block_doom(c->pool, call->key, frame_part_ns(call->part)).parts;
+	s = block_find(c->pool, call->key, ns, &frame);
+	if (s)
+		note_gone(c->store, c->pool, s, frame, PAST_REMOVED, c->id);
+	n = block_doom(c->pool, call->key, ns).parts;
 	pool_count(c->pool, POOL_C_removed, n);
 	if (n)
 		evict_drain(c->store, c->pool);
@@ -204,6 +229,7 @@ void bad_call(struct store_client *c, const struct ring_call *call,
 	answer_set(ret_answer, 0);
 	if (bad_looks_right(c->store, s, frame))
 		return;
+	note_gone(c->store, p, s, frame, PAST_WRONG, c->id);
 	pool_count(p, POOL_C_bad, block_doom_of(p, s, frame).parts);
 	ret_answer->arg = 1;
 }

@@ -54,6 +54,7 @@ void store_destroy(struct store *s)
 			client_free(s->client[n][i]);
 		local_free(s->local[n]);
 		pool_destroy(s->pool[n]);
+		past_destroy(s->past[n]);
 	}
 	maker_destroy(s->maker);
 	scrub_fini(s);
@@ -146,6 +147,22 @@ static struct pool_options pool_options(struct store *s, uint32_t number,
 	return o;
 }
 
+/* A node without it serves as well. */
+static void begin_history(struct store *s, uint32_t number)
+{
+	uint64_t bytes = s->options.history_bytes;
+
+	if (bytes &&
+	    past_create(bytes, s->now_ns / NS_PER_MS, &s->past[number]) < 0)
+		log_warn("no memory for the history of a pool: `onecopy why` "
+			 "will know less");
+}
+
+const struct past *store_past(const struct store *s, const struct pool *p)
+{
+	return s->past[p->number];
+}
+
 int store_pool_add(struct store *s, const char *tenant, uint64_t quota,
 		   struct pool **ret_pool)
 {
@@ -159,9 +176,11 @@ int store_pool_add(struct store *s, const char *tenant, uint64_t quota,
 		return -ENOSPC;
 	o = pool_options(s, n, tenant, quota);
 	r = pool_create(&o, &s->pool[n]);
-	if (r == 0)
-		*ret_pool = s->pool[n];
-	return r;
+	if (r < 0)
+		return r;
+	begin_history(s, n);
+	*ret_pool = s->pool[n];
+	return 0;
 }
 
 int store_pool_attach(struct store *s, uint32_t number, struct hold_set *given,
@@ -178,6 +197,7 @@ int store_pool_attach(struct store *s, uint32_t number, struct hold_set *given,
 		if (p->slab[id] && p->slab[id]->retiring)
 			s->retiring++;
 	s->pool[number] = p;
+	begin_history(s, number);
 	s->pins_unknown[number] = true;
 	s->announce_again = true;
 	*ret_pool = p;
@@ -201,6 +221,11 @@ void store_pool_serve(struct pool *p)
 void store_pool_quota(struct pool *p, uint64_t quota)
 {
 	p->quota = quota ? quota : p->budget->limit;
+}
+
+void store_pool_share(struct pool *p, uint64_t share)
+{
+	p->share = MIN(share, p->quota);
 }
 
 struct pool *store_pool(struct store *s, uint32_t number)

@@ -16,6 +16,7 @@
 
 #include "pool/maker.h"
 #include "pool/pool.h"
+#include "store/past.h"
 #include "wire/ring.h"
 
 #define STORE_POOLS_MAX 17 /* "default" and those that are configured */
@@ -38,6 +39,7 @@ struct store_client {
 	uint32_t overflow_hint;
 	uint64_t granted;      /* frames lent to it now */
 	uint64_t share_left;   /* room_find()'s, for the slabs it looks at */
+	bool may_wait;	       /* room_find()'s: the grant in hand */
 	uint64_t making_bytes; /* of slabs on their way to it */
 	uint32_t waiting;      /* its grants that wait for room */
 	uint32_t fruitless;    /* of these, tried in vain in this pass */
@@ -47,6 +49,10 @@ struct store_client {
 		uint64_t seq, loc;
 	} * repeat;
 	uint32_t n_repeat;
+	/* requests of it that made no sense or were not allowed; the last */
+	uint64_t faults;
+	int64_t fault_result;
+	uint32_t fault_op;
 	void *door; /* the door's own */
 };
 
@@ -74,6 +80,7 @@ struct store_options {
 	uint32_t slab_percent; /* of the limit that one client's slabs may be */
 	uint64_t scrub_bytes_per_s; /* 0: no scrubber */
 	struct store_sessions sessions;
+	uint64_t history_bytes; /* for each pool; 0: none is kept */
 	const struct hold_ops *hold;
 	bool threaded; /* slabs are made in a thread */
 	/* A grant that waited is answered. */
@@ -117,10 +124,23 @@ int store_pool_attach(struct store *s, uint32_t number, struct hold_set *given,
 void store_pool_serve(struct pool *p);
 /* What a pool may have, from now on (0: all); a successor is not told. */
 void store_pool_quota(struct pool *p, uint64_t quota);
+/* What of its quota it has for certain; the rest it borrows while others leave
+ * it unused. A new pool's is 0. At most the quota. */
+void store_pool_share(struct pool *p, uint64_t share);
+/* Bytes of slabs beyond its share, without those that retire. */
+uint64_t store_pool_borrowed(const struct pool *p);
 struct pool *store_pool(struct store *s, uint32_t number); /* NULL */
 /* 0, or -ENOENT. */
 int store_pool_by_tenant(struct store *s, const char *tenant,
 			 struct pool **ret_pool);
+/* Of the grants that wait for room now, how many there are; the i-th one's key
+ * and client when it is of this pool. */
+size_t store_waiting(const struct store *s);
+bool store_waiting_at(const struct store *s, const struct pool *p, size_t i,
+		      uint64_t ret_key[4], uint64_t *ret_part,
+		      uint64_t *ret_client);
+/* What is known of blocks that are not there; NULL: nothing is kept. */
+const struct past *store_past(const struct store *s, const struct pool *p);
 void store_each_client(struct store *s, struct pool *p,
 		       void (*fn)(void *ctx, struct store_client *c),
 		       void *ctx);

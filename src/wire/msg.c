@@ -4,7 +4,8 @@
 
 /* Sizes are part of the wire format: a compiler that pads must not pass. */
 _Static_assert(sizeof(struct msg_head) == 24, "wire size");
-_Static_assert(sizeof(struct msg_hello) == 40 + 2 * MSG_NAME, "wire size");
+_Static_assert(sizeof(struct msg_hello) == 40 + 2 * MSG_NAME + MSG_TOKEN,
+	       "wire size");
 _Static_assert(sizeof(struct msg_welcome) == 72, "wire size");
 _Static_assert(sizeof(struct msg_region) == 56, "wire size");
 _Static_assert(sizeof(struct msg_index) == 40, "wire size");
@@ -91,7 +92,8 @@ static bool check_body(const union msg *m)
 	switch (m->head.type) {
 	case MSG_HELLO:
 		return msg_text_ok(m->hello.tenant, MSG_NAME) &&
-		       msg_text_ok(m->hello.name, MSG_NAME);
+		       msg_text_ok(m->hello.name, MSG_NAME) &&
+		       msg_text_ok(m->hello.token, MSG_TOKEN);
 	case MSG_ERROR:
 		return !e->zero && e->error < 0 && e->error >= -ERRNO_MAX &&
 		       msg_text_ok(e->text, sizeof(e->text));

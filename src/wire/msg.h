@@ -17,10 +17,11 @@
 #include "base/compiler.h"
 
 #define MSG_MAGIC	  0x504f434eu /* "NCOP" */
-#define MSG_VERSION_MAJOR 1
+#define MSG_VERSION_MAJOR 2
 #define MSG_VERSION_MINOR 0
 #define MSG_MAX		  512
 #define MSG_NAME	  64
+#define MSG_TOKEN	  256
 
 enum msg_type {
 	MSG_HELLO = 1,
@@ -47,8 +48,9 @@ struct msg_hello {
 	uint64_t stamp;	       /* layout_stamp() */
 	uint32_t flags;	       /* MSG_HELLO_READ_ONLY */
 	uint32_t pins;	       /* slots wanted, 0 = default */
-	char tenant[MSG_NAME]; /* zero-terminated */
+	char tenant[MSG_NAME]; /* zero-terminated; "": the token's */
 	char name[MSG_NAME];
+	char token[MSG_TOKEN]; /* "": none */
 };
 #define MSG_HELLO_READ_ONLY 1u
 

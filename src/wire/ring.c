@@ -96,3 +96,29 @@ void ring_call_set_name(struct ring_call *call, const char *name)
 	call->extent = words[6];
 	call->checksum = words[7];
 }
+
+const char *ring_op_name(uint64_t op)
+{
+	static const char *const names[RING_OPS] = {
+		[RING_NOP] = "nop",
+		[RING_GRANT] = "grant",
+		[RING_SEAL] = "seal",
+		[RING_ABANDON] = "abandon",
+		[RING_REMOVE] = "remove",
+		[RING_PIN] = "pin",
+		[RING_UNPIN] = "unpin",
+		[RING_CANCEL] = "cancel",
+		[RING_NS_OPEN] = "ns_open",
+		[RING_REPORT] = "report",
+		[RING_BAD] = "bad",
+		[RING_SESSION_OPEN] = "session_open",
+		[RING_SESSION_FORK] = "session_fork",
+		[RING_SESSION_APPEND] = "session_append",
+		[RING_SESSION_TAIL] = "session_tail",
+		[RING_SESSION_STATE] = "session_state",
+		[RING_SESSION_KEYS] = "session_keys",
+		[RING_SESSION_INFO] = "session_info",
+	};
+
+	return op < RING_OPS && names[op] ? names[op] : "no request";
+}

@@ -107,6 +107,8 @@ enum ring_state {
 #define RING_NAME	64
 #define RING_BLOB_KEYS	(RING_BLOB_BYTES / 32)
 #define RING_LEASE_BITS 48
+/* For people; "no request" for what is none. */
+const char *ring_op_name(uint64_t op);
 
 /* Written by the client. 128 bytes. */
 struct ring_req {

@@ -130,6 +130,9 @@ TEST(doors_and_the_loop)
 	f.n_failures = 1;
 	f.uring_refused = true;
 	h = judge(f);
+	/* somebody would be sent to a door that is not there */
+	CHECK(!h.ready);
+	CHECK(h.live);
 	CHECK_INT(h.n_degraded, ==, 1);
 	CHECK(says(&h, "resp: Address already in use."));
 	CHECK_INT(h.n_notes, ==, 1);

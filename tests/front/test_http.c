@@ -158,6 +158,48 @@ TEST(where_a_block_is)
 	web_close(&w);
 }
 
+static json_t *why(struct web *w, uint64_t n, const char *more)
+{
+	uint64_t key[4];
+	char hex[65], path[200];
+	struct page p;
+	json_t *o;
+
+	key_of(n, key);
+	text_hex((const uint8_t *)key, 32, hex);
+	snprintf(path, sizeof(path), "/v1/why?key=%s,%s%s", hex, hex, more);
+	p = web_get(w, "GET", path, "");
+	CHECK_INT(p.status, ==, 200);
+	o = json_of(&p);
+	page_free(&p);
+	CHECK_INT(json_array_size(json_object_get(o, "keys")), ==, 2);
+	return o;
+}
+
+static void expect_state(json_t *o, const char *state)
+{
+	json_t *k = json_array_get(json_object_get(o, "keys"), 1);
+
+	CHECK_STR(json_string_value(json_object_get(k, "state")), state);
+	json_decref(o);
+}
+
+TEST(why_a_block_is_not_there)
+{
+	struct web w;
+
+	web_open(&w, PLAIN);
+	expect_state(why(&w, 2, ""), "resident");
+	expect_state(why(&w, 2, "&ns=1&tenant=test"), "resident");
+	expect_state(why(&w, 99, ""), "never_seen");
+	expect_state(why(&w, 2, "&tenant=od%22d%5C"), "never_seen");
+	CHECK_INT(web_status(&w, "/v1/why", ""), ==, 400);
+	CHECK_INT(web_status(&w, "/v1/why?key=12", ""), ==, 400);
+	CHECK_INT(web_status(&w, "/v1/why?key=12&ns=x", ""), ==, 400);
+	CHECK_INT(web_status(&w, "/v1/why?key=12&tenant=none", ""), ==, 404);
+	web_close(&w);
+}
+
 TEST(what_there_is_not)
 {
 	struct web w;
@@ -737,7 +779,34 @@ TEST(blocks_of_tenants_are_not_told_to_other_users)
 	CHECK_INT(web_status(&w, "/v1/stat", ""), ==, 200);
 	CHECK_INT(stranger_status(&w, "/v1/stat", ""), ==, 403);
 	CHECK_INT(stranger_status(&w, "/v1/where?key=00", ""), ==, 403);
+	CHECK_INT(stranger_status(&w, "/v1/why?key=00", ""), ==, 403);
 	CHECK_INT(stranger_status(&w, "/metrics", ""), ==, 200);
+	CHECK_INT(stranger_status(&w, "/health", ""), ==, 200);
+	web_close(&w);
+}
+
+/* One user that holds connections open leaves places for others, and for more
+ * of its own when some end. */
+TEST(one_user_has_a_part_of_the_places)
+{
+	struct browser b[20];
+	struct web w;
+	char end;
+
+	if (geteuid() != 0)
+		SKIP("only root can be somebody else");
+	web_open(&w, PLAIN);
+	for (unsigned i = 0; i < ARRAY_LEN(b); i++)
+		b[i] = stranger_open(&w);
+	CHECK_INT(web_status(&w, "/health", ""), ==, 200);
+	/* the first sixteen wait, the rest were closed */
+	for (unsigned i = 16; i < ARRAY_LEN(b); i++)
+		CHECK_INT(recv(b[i].fd, &end, 1, 0), <=, 0);
+	CHECK_INT(recv(b[15].fd, &end, 1, MSG_DONTWAIT), ==, -1);
+	CHECK_INT(errno, ==, EAGAIN);
+	for (unsigned i = 0; i < ARRAY_LEN(b); i++)
+		browser_close(&b[i]);
+	CHECK_INT(web_status(&w, "/health", ""), ==, 200);
 	CHECK_INT(stranger_status(&w, "/health", ""), ==, 200);
 	web_close(&w);
 }

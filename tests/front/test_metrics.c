@@ -63,7 +63,7 @@ TEST(every_counter_is_told)
 			doors++;
 		}
 	}
-	CHECK_INT(pools, ==, POOL_COUNTERS_USED + 1); /* and the quota */
+	CHECK_INT(pools, ==, POOL_COUNTERS_USED + 3); /* and the quotas */
 	CHECK_INT(doors, ==, DOOR_COUNTERS_USED);
 	for (unsigned c = 0; c < POOL_COUNTERS_USED; c++) {
 		size_t seen = 0;

@@ -35,7 +35,8 @@ unsigned hostile_hear(int sock, union msg *ret_msg)
 	return r || !len ? 0 : ret_msg->head.type;
 }
 
-void hostile_join(const struct live *n, struct hostile *h)
+void hostile_join_as(const struct live *n, struct hostile *h,
+		     const char *tenant)
 {
 	int fds[SEGMENT_FDS_MAX];
 	struct segment s;
@@ -48,7 +49,7 @@ void hostile_join(const struct live *n, struct hostile *h)
 	CHECK_INT(h->sock, >=, 0);
 	msg_init(&m, MSG_HELLO, 1);
 	m.hello.stamp = layout_stamp();
-	msg_text(m.hello.tenant, MSG_NAME, "default");
+	msg_text(m.hello.tenant, MSG_NAME, tenant);
 	msg_text(m.hello.name, MSG_NAME, "hostile");
 	CHECK_OK(segment_send(h->sock, &m, m.head.bytes, NULL, 0));
 	CHECK_OK(segment_recv(h->sock, &m, sizeof(m), fds, &got, &len));
@@ -64,6 +65,33 @@ void hostile_join(const struct live *n, struct hostile *h)
 	fd_close(fds[0]);
 	fd_close(fds[1]);
 	fd_close(fds[2]);
+}
+
+void hostile_join(const struct live *n, struct hostile *h)
+{
+	hostile_join_as(n, h, "default");
+}
+
+int hostile_region(struct hostile *h, uint32_t region, uint64_t generation,
+		   bool *ret_writable, int ret_fds[2])
+{
+	int fds[SEGMENT_FDS_MAX];
+	unsigned got = 0;
+	size_t len = 0;
+	union msg m;
+
+	msg_init(&m, MSG_REGION, ++h->seq);
+	m.region.region = region;
+	m.region.generation = generation;
+	CHECK_OK(segment_send(h->sock, &m, m.head.bytes, NULL, 0));
+	CHECK_OK(segment_recv(h->sock, &m, sizeof(m), fds, &got, &len));
+	if (m.head.type == MSG_ERROR)
+		return m.error.error;
+	CHECK_INT(m.head.type, ==, MSG_REGION);
+	CHECK_INT(got, ==, 2);
+	*ret_writable = m.region.writable;
+	memcpy(ret_fds, fds, 2 * sizeof(int));
+	return 0;
 }
 
 void hostile_leave(struct hostile *h)

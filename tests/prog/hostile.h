@@ -24,6 +24,11 @@ struct hostile {
 int hostile_socket(const struct live *n);
 /* A good HELLO and its welcome. */
 void hostile_join(const struct live *n, struct hostile *h);
+void hostile_join_as(const struct live *n, struct hostile *h,
+		     const char *tenant);
+/* Descriptors of a region: payload, descriptors. 0, or what the node said. */
+int hostile_region(struct hostile *h, uint32_t region, uint64_t generation,
+		   bool *ret_writable, int ret_fds[2]);
 void hostile_leave(struct hostile *h);
 /* Stores a request in a slot and shows it. */
 void hostile_push(struct hostile *h, uint32_t slot, struct ring_call call);

@@ -3,9 +3,9 @@
 #include "tests/prog/run.h"
 #include "tests/test.h"
 
-static const char *const commands[] = { "replay", "demo",  "stat",
-					"where",  "check", "bench",
-					"doctor", "sim",   "session" };
+static const char *const commands[] = { "replay", "demo",   "stat",  "where",
+					"why",	  "check",  "bench", "doctor",
+					"sim",	  "session" };
 
 #define EACH(name)                               \
 	for (const char *const *name = commands; \
@@ -46,6 +46,10 @@ TEST(wrong_words_are_usage)
 	expect(RUN("check", "word"), 2);
 	expect(RUN("where"), 2);
 	expect(RUN("where", "abc"), 2);
+	expect(RUN("why"), 2);
+	expect(RUN("why", "abc"), 2);
+	expect(RUN("why", "--tokens", "1,2", "word"), 2);
+	expect(RUN("why", "--block-tokens", "0", "--tokens", "1"), 2);
 	expect(RUN("bench"), 2);
 	expect(RUN("bench", "no-such-bench"), 2);
 }
@@ -75,6 +79,7 @@ TEST(no_node_is_said)
 	expect(RUN("stat", "--node", path), 3);
 	expect(RUN("check", "--node", path), 3);
 	expect(RUN("where", "--node", path, key), 3);
+	expect(RUN("why", "--node", path, key), 3);
 	run_clean();
 }
 

@@ -18,6 +18,11 @@ static void defaults(struct node_config *c)
 }
 
 /* Prints, reads back, compares. */
+/* Of the word "password"; as `sha256sum` says. */
+#define PASSWORD_SHA256                    \
+	"5e884898da28047151d0e56f8dc62927" \
+	"73603d0d6aabbdd62a11ef721d1542d8"
+
 static void check_round_trip(const struct node_config *c)
 {
 	char *text = NULL, error[CONFIG_ERROR] = "";
@@ -54,15 +59,11 @@ TEST(empty_is_all_defaults)
 	check_round_trip(&want);
 }
 
-/* Of the word "password"; as `sha256sum` says. */
-#define PASSWORD_SHA256                    \
-	"5e884898da28047151d0e56f8dc62927" \
-	"73603d0d6aabbdd62a11ef721d1542d8"
-
 static const char everything[] = "socket: /run/one \"copy\\.sock\n"
 				 "dram: 12.5%\n"
 				 "slab: 1G\n"
 				 "scrub: 128MiB/s\n"
+				 "history: 1MiB\n"
 				 "huge_pages: never\n"
 				 "backend: epoll\n"
 				 "log_level: debug\n"
@@ -76,8 +77,12 @@ static const char everything[] = "socket: /run/one \"copy\\.sock\n"
 				 "  - name: a\n"
 				 "    uids: [0, 1000, 4294967294]\n"
 				 "    dram: 3GiB\n"
-				 "  - {name: \"b:c\", dram: 50%}\n"
+				 "    share: 1GiB\n"
+				 "  - {name: \"b:c\", dram: 50%, share: 25%,\n"
+				 "     borrow: no}\n"
 				 "  - name: '#d'\n"
+				 "    borrow: yes\n"
+				 "    tokens_sha256: [" PASSWORD_SHA256 "]\n"
 				 "resp:\n"
 				 "  listen: \"[::1]:6380\"\n"
 				 "  password: password\n"
@@ -127,6 +132,13 @@ TEST(every_key)
 	CHECK_INT(c.tenants[1].dram.share, ==, 5000);
 	CHECK_STR(c.tenants[2].name, "#d");
 	CHECK_INT(c.tenants[2].n_uids, ==, 0);
+	CHECK_INT(c.history_bytes, ==, 1 << 20);
+	CHECK_INT(c.tenants[0].share.bytes, ==, 1ll << 30);
+	CHECK_INT(c.tenants[0].strict, ==, 0);
+	CHECK_INT(c.tenants[1].share.share, ==, 2500);
+	CHECK_INT(c.tenants[1].strict, ==, 1);
+	CHECK_INT(c.tenants[2].strict, ==, 0);
+	CHECK_INT(c.tenants[2].n_tokens, ==, 1);
 	check_round_trip(&c);
 }
 
@@ -287,6 +299,17 @@ TEST(wrong_files_say_where)
 		{ "tenants: [{name: a, uids: [0,1,2,3,4,5,6,7,8,9,10,11,12,"
 		  "13,14,15,16]}]",
 		  "'tenants[0].uids' has more than 16 entries" },
+		{ "tenants:\n  - name: a\n    share: most\n",
+		  "f.yaml:3: tenants[0].share: 'most': expected a size" },
+		{ "tenants: [{name: a, borrow: no}]\n",
+		  "tenants[0].borrow: without a share" },
+		{ "tenants: [{name: a, share: 1G, borrow: maybe}]\n",
+		  "tenants[0].borrow: 'maybe': expected yes or no" },
+		{ "tenants: [{name: a, tokens_sha256: [abc]}]\n",
+		  "tenants[0].tokens_sha256[0]: expected 64 hexadecimal" },
+		{ "tenants: [{name: a, token_file: \"\"}]\n",
+		  "tenants[0].token_file: '': expected a path" },
+		{ "history: lots\n", "history: 'lots': expected a size" },
 		{ "- a\n", "f.yaml:1: expected a mapping" },
 		{ "word\n", "f.yaml:1: expected a mapping" },
 		{ "dram: 1G\n--- \ndram: 2G\n", "more than one document" },
@@ -401,9 +424,15 @@ TEST(as_much_as_fits)
 	CHECK(out);
 	fputs("tenants:\n", out);
 	for (int i = 0; i < CONFIG_TENANTS_MAX; i++) {
-		fprintf(out, "- {name: t%d, dram: 1G, uids: [0", i);
+		fprintf(out,
+			"- {name: t%d, dram: 1G, share: 1M, borrow: no,\n"
+			"   token_file: /a, uids: [0",
+			i);
 		for (int k = 1; k < CONFIG_UIDS_MAX; k++)
 			fprintf(out, ",%d", k);
+		fputs("],\n   tokens_sha256: [", out);
+		for (int k = 0; k < CONFIG_TOKENS_MAX; k++)
+			fputs(k ? "," PASSWORD_SHA256 : PASSWORD_SHA256, out);
 		fputs("]}\n", out);
 	}
 	fputs("resp:\n  users:\n", out);
@@ -590,4 +619,87 @@ TEST(every_fault_is_reported)
 		CHECK_INT(r != 0, ==, error[0] != 0);
 	} while (r);
 	CHECK_INT(n, >, 5);
+}
+
+/* ---- tenants ------------------------------------------------------------- */
+
+TEST(files_of_tokens)
+{
+	static const struct {
+		const char *text;
+		uint32_t tokens;
+		int result;
+	} files[] = {
+		{ "0123456789abcdef", 1, 0 },
+		{ "0123456789abcdef\n\nfedcba9876543210\n", 2, 0 },
+		{ "0123456789abcdef\n0123456789abcdef\n", 1, 0 }, /* twice */
+		{ "too short\n", 0, -EINVAL },
+		{ "with a space in it, long\n", 0, -EINVAL },
+		{ "aaaaaaaaaaaaaaaa\nbbbbbbbbbbbbbbbb\ncccccccccccccccc\n"
+		  "dddddddddddddddd\neeeeeeeeeeeeeeee\n",
+		  0, -E2BIG },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+		char token[40], yaml[128], error[CONFIG_ERROR] = "";
+		struct node_config c;
+		bool exposed;
+		const char *file;
+		int r;
+
+		fprintf(stderr, "file %zu\n", i);
+		snprintf(token, sizeof(token), "%s",
+			 secret_file(files[i].text, strlen(files[i].text)));
+		snprintf(yaml, sizeof(yaml),
+			 "tenants: [{name: a, token_file: %s}]\n", token);
+		file = secret_file(yaml, strlen(yaml));
+		r = config_load(file, &c, &exposed, error);
+		CHECK_INT(r, ==, files[i].result);
+		if (r)
+			CHECK(strstr(error, token) != NULL);
+		else
+			CHECK_INT(c.tenants[0].n_tokens, ==, files[i].tokens);
+		unlink(file);
+		unlink(token);
+	}
+}
+
+TEST(what_a_tenant_may_have)
+{
+	static const struct {
+		const char *yaml;
+		uint64_t quota, share; /* of tenant a, of 1000 pages */
+		const char *wrong;
+	} cases[] = {
+		{ "tenants: [{name: a}]", 0, 0, NULL },
+		{ "tenants: [{name: a, dram: 50%}]", 500, 0, NULL },
+		{ "tenants: [{name: a, dram: 50%, share: 20%}]", 500, 200,
+		  NULL },
+		{ "tenants: [{name: a, share: 20%, borrow: no}]", 200, 200,
+		  NULL },
+		{ "tenants: [{name: a, dram: 10%, share: 10%, borrow: no}]",
+		  100, 100, NULL },
+		{ "tenants: [{name: a, dram: 10%, share: 20%}]", 100, 200,
+		  "tenant a: its share" },
+		{ "tenants: [{name: a, share: 60%}, {name: b, share: 60%}]", 0,
+		  600, "add up to" },
+		{ "tenants: [{name: a, share: 40%}, {name: b, share: 60%}]", 0,
+		  400, NULL },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char error[CONFIG_ERROR] = "";
+		struct node_config c;
+		uint64_t quota, share;
+
+		fprintf(stderr, "%s\n", cases[i].yaml);
+		CHECK_OK(parse(cases[i].yaml, &c, error));
+		config_tenant_quota(&c, "a", 1000 * PAGE_BYTES, &quota, &share);
+		CHECK_INT(quota, ==, cases[i].quota * PAGE_BYTES);
+		CHECK_INT(share, ==, cases[i].share * PAGE_BYTES);
+		CHECK_INT(config_tenants_check(&c, 1000 * PAGE_BYTES, error),
+			  ==, cases[i].wrong ? -EINVAL : 0);
+		if (cases[i].wrong)
+			CHECK(strstr(error, cases[i].wrong) != NULL);
+	}
 }

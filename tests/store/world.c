@@ -86,6 +86,7 @@ struct world *world_create(const struct world_config *config)
 		.slab_percent = config->percent ? config->percent : 100,
 		.scrub_bytes_per_s = config->scrub,
 		.sessions = config->sessions,
+		.history_bytes = 1 << 16,
 	};
 	world_options(w);
 	w->now = WORLD_SEC;

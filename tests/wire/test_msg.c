@@ -29,8 +29,8 @@ TEST(every_type_passes_its_own_check)
 /* The head as it lies in the socket. */
 TEST(head_golden)
 {
-	static const uint8_t want[24] = { 'N', 'C', 'O', 'P', 1, 0, 0, 0,
-					  1,   0,   168, 0,   0, 0, 0, 0,
+	static const uint8_t want[24] = { 'N', 'C', 'O', 'P', 2, 0, 0, 0,
+					  1,   0,   168, 1,   0, 0, 0, 0,
 					  7,   0,   0,	 0,   0, 0, 0, 0 };
 	union msg m;
 
@@ -70,7 +70,7 @@ TEST(bad_bytes_are_refused)
 	const size_t tenant = offsetof(struct msg_hello, tenant);
 	const struct change changes[] = {
 		{ 0, 'X', -EPROTO },
-		{ offsetof(struct msg_head, major), 2, -EPROTONOSUPPORT },
+		{ offsetof(struct msg_head, major), 1, -EPROTONOSUPPORT },
 		{ offsetof(struct msg_head, minor), 9, 0 },
 		{ offsetof(struct msg_head, type), 0, -EPROTO },
 		{ offsetof(struct msg_head, type), MSG_WELCOME, -EPROTO },
@@ -83,6 +83,8 @@ TEST(bad_bytes_are_refused)
 		{ tenant + 2, 0xc3, -EPROTO },
 		{ tenant + 2, 0, -EPROTO }, /* something after the end */
 		{ tenant + MSG_NAME - 1, 'x', -EPROTO },
+		{ offsetof(struct msg_hello, token), 0x7f, -EPROTO },
+		{ offsetof(struct msg_hello, token) + 1, 'x', -EPROTO },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(changes); i++) {

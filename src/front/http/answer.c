@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
@@ -128,6 +129,44 @@ static void give_where(struct http_asked *a, const struct http_request *q,
 		http_refuse(500, strerror(-r), ret);
 }
 
+/* "ns=N KEY,KEY" of the two arguments. False: they are too long. */
+static bool why_words(const struct http_request *q, char *words, size_t cap)
+{
+	int n = snprintf(words, cap, "%s%s %s", q->ns ? "ns=" : "",
+			 q->ns ? q->ns : "", q->key);
+
+	return n > 0 && (size_t)n < cap;
+}
+
+static void give_why(struct http_asked *a, const struct http_request *q,
+		     struct http_answer *ret)
+{
+	char words[65 * (REPORT_WHY_KEYS + 1)];
+	json_t *o = NULL;
+	struct pool *p;
+	int r = -E2BIG;
+
+	if (!q->key) {
+		http_refuse(400, "key=HEX is missing.", ret);
+		return;
+	}
+	if (find_pool(a, q->tenant, &p) < 0) {
+		http_refuse(404, "There is no such tenant.", ret);
+		return;
+	}
+	if (why_words(q, words, sizeof(words)))
+		o = report_why(a->report, p, words, clock_ns(), &r);
+	if (o)
+		set_json(ret, 200, o);
+	else if (r == -EINVAL)
+		http_refuse(400, "A key is 64 hexadecimal digits, ns a number.",
+			    ret);
+	else if (r == -E2BIG)
+		http_refuse(400, "At most 64 keys.", ret);
+	else
+		http_refuse(500, strerror(-r), ret);
+}
+
 /* ---- health ------------------------------------------------------------------ */
 
 static json_t *texts_json(const char (*text)[HEALTH_TEXT], unsigned n)
@@ -196,6 +235,7 @@ static const struct route routes[] = {
 	{ "/health/ready", HTTP_HEALTH, true, false, false, give_ready },
 	{ "/v1/stat", HTTP_STAT, false, true, true, give_stat },
 	{ "/v1/where", HTTP_WHERE, false, true, true, give_where },
+	{ "/v1/why", HTTP_WHY, false, true, true, give_why },
 };
 
 static void give_list(struct http_asked *a, const struct http_request *q,

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 #include "base/clock.h"
 #include "base/fault.h"
 #include "front/peer.h"
@@ -27,6 +28,43 @@
 #define REQUEST_NS	(30 * NS_PER_S)
 
 /* ---- connections ------------------------------------------------------------- */
+
+/* Places of one user of this machine, other than the node's own and root: one
+ * that holds connections open shall not keep all others out. */
+#define USER_SHARE 4u
+
+static unsigned conns_most(const struct http *h)
+{
+	return h->options.max_connections ? h->options.max_connections
+					  : CONNECTIONS_MAX;
+}
+
+static uint32_t conn_uid(const struct http *h, int fd)
+{
+	uint32_t uid;
+
+	if (!h->peers_known || fd < 0 || peer_uid(fd, &uid) < 0 || uid == 0 ||
+	    uid == geteuid())
+		return CONN_NOBODY;
+	return uid;
+}
+
+static bool has_too_many(const struct http *h, uint32_t uid)
+{
+	unsigned n = 0;
+
+	for (const struct http_conn *c = h->conns.next; c != &h->conns;
+	     c = c->next)
+		n += c->uid == uid && !c->ended;
+	return uid != CONN_NOBODY && n >= MAX(conns_most(h) / USER_SHARE, 1u);
+}
+
+/* The library sees the end of a socket that was shut. */
+static void conn_end(struct http_conn *conn)
+{
+	conn->ended = true;
+	shutdown(conn->fd, SHUT_RDWR);
+}
 
 static void conn_open(struct http *h, struct MHD_Connection *c, void **ret)
 {
@@ -40,6 +78,11 @@ static void conn_open(struct http *h, struct MHD_Connection *c, void **ret)
 	if (!conn) /* then the library's own time limit must do */
 		return;
 	conn->fd = fd ? fd->connect_fd : -1;
+	conn->uid = conn_uid(h, conn->fd);
+	if (has_too_many(h, conn->uid)) {
+		http_count(h, DOOR_C_refused, 1);
+		conn_end(conn);
+	}
 	conn->since_ns = clock_ns();
 	conn->next = &h->conns;
 	conn->prev = h->conns.prev;
@@ -84,7 +127,7 @@ static void on_completed(void *ctx, struct MHD_Connection *c, void **request,
 		http_count(ctx, DOOR_C_stalled, 1);
 }
 
-/* The library sees the end of a socket that was shut. When the next is due. */
+/* When the next is due. */
 static uint64_t end_stalled(struct http *h, uint64_t now_ns)
 {
 	uint64_t next = UINT64_MAX;
@@ -96,8 +139,7 @@ static uint64_t end_stalled(struct http *h, uint64_t now_ns)
 			next = MIN(next, c->since_ns + REQUEST_NS);
 			continue;
 		}
-		c->ended = true;
-		shutdown(c->fd, SHUT_RDWR);
+		conn_end(c);
 		http_count(h, DOOR_C_stalled, 1);
 	}
 	return next;
@@ -201,8 +243,7 @@ static int tls_init(struct http_tls *t, const struct http_options *o)
 static int start(struct http *h)
 {
 	const struct http_options *o = &h->options;
-	unsigned most = o->max_connections ? o->max_connections
-					   : CONNECTIONS_MAX;
+	unsigned most = conns_most(h);
 	CLEANUP(tls_fini) struct http_tls tls;
 	CLEANUP(fd_close_at) int fd = -1;
 
@@ -252,7 +293,7 @@ static void init(struct http *h, const struct http_options *o)
 	static const char *const kinds[HTTP_KINDS] = {
 		[HTTP_METRICS] = "metrics", [HTTP_HEALTH] = "health",
 		[HTTP_STAT] = "stat",	    [HTTP_WHERE] = "where",
-		[HTTP_OTHER] = "other",
+		[HTTP_WHY] = "why",	    [HTTP_OTHER] = "other",
 	};
 
 	_Static_assert(HTTP_KINDS <= DOOR_KINDS_MAX, "room for kinds");

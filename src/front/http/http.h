@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The HTTP door: /metrics (Prometheus), /health, /v1/stat, /v1/where. Read
- * only. libmicrohttpd with its epoll descriptor in the server's loop: no thread
+ * The HTTP door: /metrics (Prometheus), /health, /v1/stat, /v1/where,
+ * /v1/why. Read only. libmicrohttpd with its epoll descriptor in the server's loop: no thread
  * of its own, so a request sees the store at rest. What requests may cost is
  * bounded: connections, bytes of a request, time of a connection, parts and
  * pins looked at, processor time for reports, bytes of answers not yet sent.
@@ -12,6 +12,8 @@
  *   GET /v1/stat[?tenant=T]   what `onecopy stat --json` prints
  *   GET /v1/where?key=HEX[&tenant=T]
  *                             what `onecopy where --json` prints
+ *   GET /v1/why?key=HEX[,HEX...][&ns=N][&tenant=T]
+ *                             what `onecopy why --json` prints
  *   GET /                     what there is
  *
  * docs/formats/http.md has all of it. Built without libmicrohttpd, there is no

@@ -10,6 +10,7 @@ enum http_kind {
 	HTTP_HEALTH,
 	HTTP_STAT,
 	HTTP_WHERE,
+	HTTP_WHY,
 	HTTP_OTHER,
 	HTTP_KINDS
 };
@@ -18,7 +19,7 @@ enum http_kind {
  * given. */
 struct http_request {
 	const char *path;
-	const char *authorization, *tenant, *key;
+	const char *authorization, *tenant, *key, *ns;
 	/* the peer may see all tenants without a token: it is who runs the
 	 * node, or root; or the door was told to do without authentication */
 	bool trusted;

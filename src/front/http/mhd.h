@@ -8,10 +8,13 @@
 #ifdef ONECOPY_MHD
 #include <microhttpd.h>
 
+#define CONN_NOBODY UINT32_MAX
+
 struct http_conn {
 	struct http_conn *next, *prev;
 	int fd;
 	uint64_t since_ns; /* it came, or its last answer was sent */
+	uint32_t uid;	   /* its user; CONN_NOBODY: not known, or no limit */
 	bool ended;
 };
 

@@ -151,6 +151,7 @@ static void answer_request(struct http *h, struct MHD_Connection *c,
 		.authorization = header(c, "Authorization"),
 		.tenant = argument(c, "tenant"),
 		.key = argument(c, "key"),
+		.ns = argument(c, "ns"),
 		.trusted = trusted(h, c),
 	};
 

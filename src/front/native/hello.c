@@ -7,12 +7,14 @@
  * (dropped by the next) or a client that asks again (answered again).
  */
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "base/fault.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "front/native/session.h"
 
@@ -53,34 +55,90 @@ static const struct native_tenant *tenant_find(const struct native *n,
 	return NULL;
 }
 
-uint64_t native_quota(const struct native *n, const char *tenant)
+void native_quota(const struct native *n, const char *tenant, struct pool *p)
 {
 	const struct native_tenant *t = tenant_find(n, tenant);
 
-	return t ? t->quota_bytes : 0;
+	store_pool_quota(p, t ? t->quota_bytes : 0);
+	store_pool_share(p, t ? t->share_bytes : 0);
+}
+
+/* Takes as long whichever of them it is, and however much is right. */
+static bool has_token(const struct native_tenant *t, const uint8_t digest[32])
+{
+	unsigned right = 0;
+
+	for (uint32_t i = 0; i < t->n_tokens; i++)
+		right |= CRYPTO_memcmp(t->token_sha256[i], digest, 32) == 0;
+	return right;
+}
+
+/* Who comes with a token, and names no tenant, means the token's. */
+static const struct native_tenant *token_tenant(const struct native *n,
+						const uint8_t digest[32])
+{
+	const struct native_tenant *t = NULL;
+
+	for (uint32_t i = 0; i < n->options.n_tenants; i++)
+		if (has_token(&n->options.tenant[i], digest))
+			t = &n->options.tenant[i];
+	return t;
+}
+
+/* May this user, or who has this token (NULL: none), use the tenant? A stranger
+ * is not told which tenants there are. */
+static int tenant_allows(const struct native_tenant *t, const char *tenant,
+			 uint32_t uid, const uint8_t *digest)
+{
+	bool allowed = own_user(uid);
+
+	if (!t && strcmp(tenant, "default"))
+		return allowed ? -ENOENT : -EACCES;
+	for (uint32_t u = 0; t && u < t->n_uids; u++)
+		allowed = allowed || t->uids[u] == uid;
+	if (t && digest && has_token(t, digest))
+		allowed = true;
+	return allowed ? 0 : -EACCES;
+}
+
+/* The tenant that a HELLO means, and whether it may be used. */
+static int tenant_choose(struct native *n, const struct msg_hello *hello,
+			 uint32_t uid, const char **ret_tenant)
+{
+	const struct hash_piece token = { hello->token, strlen(hello->token) };
+	const struct native_tenant *t;
+	const char *name = hello->tenant;
+	uint8_t digest[32];
+	int r = token.len ? hash_sha256(&token, 1, digest) : 0;
+
+	if (r < 0)
+		return r;
+	if (!*name && !token.len)
+		name = "default";
+	t = *name ? tenant_find(n, name) : token_tenant(n, digest);
+	r = *name || t ? tenant_allows(t, t ? t->name : name, uid,
+				       token.len ? digest : NULL)
+		       : -EACCES;
+	if (r == 0)
+		*ret_tenant = t ? t->name : name;
+	return r;
 }
 
 /* The tenant's pool, made when it is used first. */
-static int tenant_pool(struct native *n, const char *tenant, uint32_t uid,
+static int tenant_pool(struct native *n, const char *tenant,
 		       struct pool **ret_pool)
 {
-	const struct native_options *o = &n->options;
-	const struct native_tenant *t = tenant_find(n, tenant);
-	bool allowed = own_user(uid);
+	struct store *s = n->options.store;
 	int r;
 
-	if (!t && strcmp(tenant, "default"))
-		return -ENOENT;
-	for (uint32_t u = 0; t && u < t->n_uids; u++)
-		allowed = allowed || t->uids[u] == uid;
-	if (!allowed)
-		return -EACCES;
-	if (store_pool_by_tenant(o->store, tenant, ret_pool) == 0)
+	if (store_pool_by_tenant(s, tenant, ret_pool) == 0)
 		return 0;
-	r = store_pool_add(o->store, tenant, native_quota(n, tenant), ret_pool);
-	if (r == 0)
-		store_pool_serve(*ret_pool);
-	return r;
+	r = store_pool_add(s, tenant, 0, ret_pool);
+	if (r < 0)
+		return r;
+	native_quota(n, tenant, *ret_pool);
+	store_pool_serve(*ret_pool);
+	return 0;
 }
 
 static int make_fds(struct session *s, uint32_t pins, uint32_t overflow)
@@ -190,7 +248,10 @@ static void refuse_hello(struct session *s, const struct msg_hello *hello,
 		break;
 	case -EACCES:
 		snprintf(text, sizeof(text),
-			 "user id %u may not use tenant \"%s\"",
+			 *hello->token
+				 ? "neither user id %u nor this token may use "
+				   "tenant \"%s\""
+				 : "user id %u may not use tenant \"%s\"",
 			 (unsigned)cred->uid, hello->tenant);
 		break;
 	case -EUSERS:
@@ -224,6 +285,7 @@ void hello_handle(struct session *s, const struct msg_hello *hello)
 {
 	struct ucred cred = { 0 };
 	socklen_t len = sizeof(cred);
+	const char *tenant = NULL;
 	struct pool *p;
 	int r = 0;
 
@@ -238,7 +300,9 @@ void hello_handle(struct session *s, const struct msg_hello *hello)
 	else if (clients(s->native) >= s->native->options.max_clients)
 		r = -EUSERS;
 	if (r == 0)
-		r = tenant_pool(s->native, hello->tenant, cred.uid, &p);
+		r = tenant_choose(s->native, hello, cred.uid, &tenant);
+	if (r == 0)
+		r = tenant_pool(s->native, tenant, &p);
 	if (r == 0) {
 		s->pidfd = peer_pidfd(s->sock, &cred);
 		r = MIN(s->pidfd, 0);
@@ -247,9 +311,10 @@ void hello_handle(struct session *s, const struct msg_hello *hello)
 		r = admit(s, hello, p, &cred);
 	if (r < 0) {
 		log_some(s->native,
-			 "a client (process %d, user %u) was "
+			 "a client (process %d, user %u, tenant \"%s\"%s) was "
 			 "refused: %s",
-			 (int)cred.pid, (unsigned)cred.uid, strerror(-r));
+			 (int)cred.pid, (unsigned)cred.uid, hello->tenant,
+			 *hello->token ? ", with a token" : "", strerror(-r));
 		refuse_hello(s, hello, r, &cred);
 		session_end(s, s->client != NULL);
 		return;

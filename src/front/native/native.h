@@ -26,12 +26,16 @@ struct native;
 
 #define NATIVE_TENANTS_MAX 16
 #define NATIVE_UIDS_MAX	   16
+#define NATIVE_TOKENS_MAX  4
 
 struct native_tenant {
 	char name[LAYOUT_NAME];
 	uint32_t uids[NATIVE_UIDS_MAX];
 	uint32_t n_uids;
 	uint64_t quota_bytes; /* 0: the node's limit */
+	uint64_t share_bytes; /* guaranteed */
+	uint8_t token_sha256[NATIVE_TOKENS_MAX][32];
+	uint32_t n_tokens; /* who has one may come, whatever its user */
 };
 
 struct native_options {

@@ -12,7 +12,7 @@
 #include "front/native/session.h"
 #include <onecopy/onecopy.h>
 
-#define QUESTION_MAX 256
+#define QUESTION_MAX 8192 /* of `why`: all its keys */
 
 static bool runs_node(const struct session *s)
 {
@@ -37,6 +37,9 @@ static int answer_question(struct session *s, const char *question,
 		*ret_root = report_sessions(about, p, args, &r);
 	else if (!strcmp(question, "session"))
 		*ret_root = report_session(about, p, args ? args : "", &r);
+	else if (!strcmp(question, "why"))
+		*ret_root = report_why(about, p, args ? args : "",
+				       s->native->now_ns, &r);
 	else if (!strcmp(question, "check") && !runs_node(s))
 		return -EPERM;
 	else if (!strcmp(question, "check"))

@@ -233,6 +233,9 @@ static void on_sock(void *ctx, int fd, unsigned events)
 				       : "not a message of this protocol");
 	else
 		handle(s, &m);
+	/* a HELLO may have had a token in it */
+	explicit_bzero(raw, sizeof(raw));
+	explicit_bzero(&m, sizeof(m));
 }
 
 static void on_bell(void *ctx, int fd, unsigned events)
@@ -495,7 +498,7 @@ int native_adopt(struct native *n, struct pool *p, struct hold_set *given)
 	char tenant[LAYOUT_NAME + 1] = "";
 
 	shared_load_bytes(tenant, LAYOUT_NAME, p->m->header.tenant);
-	store_pool_quota(p, native_quota(n, tenant));
+	native_quota(n, tenant, p);
 	for (uint32_t i = 0; i < LAYOUT_CLIENTS_MAX; i++) {
 		uint64_t id = shared_load64(&p->m->client[i].id);
 		int r;

@@ -58,7 +58,8 @@ void session_drop_holds(struct session *s, uint64_t id, uint32_t pool,
 			bool keep_pidfd);
 
 /* hello.c */
-uint64_t native_quota(const struct native *n, const char *tenant);
+/* A pool gets what its tenant may have. */
+void native_quota(const struct native *n, const char *tenant, struct pool *p);
 void hello_handle(struct session *s, const struct msg_hello *hello);
 
 /* region.c */

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "front/native/session.h"
+#include <onecopy/onecopy.h>
 
 #define TURN_REQUESTS 64
 #define TRIES_MAX     3u /* servers that may die with a request in hand */
@@ -92,6 +93,49 @@ static bool begin(struct session *s, const struct ring_call *call)
 	return tries <= TRIES_MAX;
 }
 
+/* What no library of ours asks for. */
+static bool is_fault(const struct ring_call *call, int64_t result)
+{
+	switch (result) {
+	case -EINVAL:
+	case -EPERM:
+	case -E2BIG:
+	case -EOPNOTSUPP:
+		return true;
+	case OC_STALE: /* a frame that it was not lent */
+		return call->op == RING_SEAL || call->op == RING_ABANDON;
+	default:
+		return false;
+	}
+}
+
+/* Counted, shown by `stat`; said in the log the first time, then each time that
+ * it has doubled. */
+static void note_fault(struct session *s, uint64_t op, int64_t result)
+{
+	struct store_client *c = s->client;
+	const struct client_record *rec = c->record;
+	char name[LAYOUT_NAME + 1] = "", tenant[LAYOUT_NAME + 1] = "";
+
+	c->faults++;
+	c->fault_op = op < RING_OPS ? (uint32_t)op : RING_OPS;
+	c->fault_result = result;
+	pool_count(c->pool, POOL_C_faults, 1);
+	if (c->faults & (c->faults - 1))
+		return;
+	shared_load_bytes(name, LAYOUT_NAME, rec->name);
+	shared_load_bytes(tenant, LAYOUT_NAME, c->pool->m->header.tenant);
+	log_some(s->native,
+		 "client %llu (%s, process %u, user %u, tenant \"%s\"): "
+		 "request %llu of it was refused: %s: %s",
+		 (unsigned long long)c->id, name,
+		 (unsigned)(shared_load64(&rec->pid_uid) >> 32),
+		 (unsigned)shared_load64(&rec->pid_uid), tenant,
+		 (unsigned long long)c->faults, ring_op_name(c->fault_op),
+		 result == OC_STALE ? "not lent to it"
+				    : strerror((int)-result));
+}
+
 static void serve(struct session *s, const struct ring_call *call,
 		  uint32_t backlog, bool repeat)
 {
@@ -111,8 +155,11 @@ static void serve(struct session *s, const struct ring_call *call,
 		 STORE_LATER)
 		later = true;
 	shared_store64(&s->client->record->serving, 0);
-	if (!later)
-		turn_answer(s, call, &answer);
+	if (later)
+		return;
+	if (is_fault(call, answer.result))
+		note_fault(s, call->op, answer.result);
+	turn_answer(s, call, &answer);
 }
 
 /* Looks at much memory: one of them is enough for a client's turn. */
@@ -131,6 +178,8 @@ static bool serve_slot(struct session *s, uint32_t slot, uint32_t backlog,
 	struct client_segment *seg = s->client->segment;
 	struct ring_call call;
 
+	if (slot >= RING_SLOTS)
+		note_fault(s, RING_OPS, -EPROTO);
 	if (slot >= RING_SLOTS ||
 	    !ring_req_load(&seg->req[slot], &seg->resp[slot], slot, &call))
 		return false;
@@ -168,6 +217,7 @@ static uint32_t session_turn(struct session *s)
 	if (n > RING_SLOTS) {
 		/* a ring cannot hold more: nonsense harms its writer only */
 		s->head = tail;
+		note_fault(s, RING_OPS, -EPROTO);
 		return 0;
 	}
 	store_touches(s->client);

@@ -123,7 +123,8 @@ void health_judge(const struct health_facts *f, struct health *ret_health)
 {
 	struct health *h = ret_health;
 
-	*h = (struct health){ .live = true, .ready = f->serving };
+	*h = (struct health){ .live = true,
+			      .ready = f->serving && !f->n_failures };
 	if (!f->serving)
 		degraded(h, "The server does not take requests.");
 	judge_bytes(f, h);

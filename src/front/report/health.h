@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Is the node fit? Live: it answers. Ready: it serves, send it work. Degraded:
- * it serves, and something wants a person's look; each reason is a short
- * sentence. A note is worth knowing and no reason to act.
+ * Is the node fit? Live: it answers. Ready: it serves, and every door that was
+ * asked for is there; send it work. Degraded: something wants a person's look;
+ * each reason is a short sentence. A note is worth knowing and no reason to act.
  *
  * Pure functions over plain numbers. A memory budget that is used up is how a
  * cache works, and no reason.

@@ -75,6 +75,9 @@ static const struct pool_row pool_rows[] = {
 	[POOL_C_session_refused] = TOTAL("refused_session_requests"),
 	[POOL_C_tail_copies] = TOTAL("tail_copies"),
 	[POOL_C_tail_copied_bytes] = TOTAL("tail_copied_bytes"),
+	[POOL_C_quota_refused] = TOTAL("quota_refused_grants"),
+	[POOL_C_reclaimed_bytes] = TOTAL("reclaimed_bytes"),
+	[POOL_C_faults] = TOTAL("faulty_requests"),
 };
 _Static_assert(ARRAY_LEN(pool_rows) == POOL_COUNTERS_USED, "a row for each");
 
@@ -121,14 +124,45 @@ static void put_pools(struct lines *l, const struct pools *pools)
 			lines_u64(l, "", labels, pools->pool[i].counts[c]);
 		}
 	}
-	lines_family(l, NAME("pool_quota_bytes"), LINES_GAUGE,
-		     "bytes of slabs that the tenant may have");
-	for (unsigned i = 0; i < pools->n; i++) {
-		const struct lines_label labels[LINES_LABELS] = {
-			{ "tenant", pools->pool[i].tenant },
-		};
+}
 
-		lines_u64(l, "", labels, pools->pool[i].pool->quota);
+static uint64_t pool_quota(const struct pool *p)
+{
+	return p->quota;
+}
+
+static uint64_t pool_share(const struct pool *p)
+{
+	return p->share;
+}
+
+/* What the pool's counters do not tell. */
+static void put_quotas(struct lines *l, const struct pools *pools)
+{
+	static const struct {
+		const char *name, *help;
+		uint64_t (*value)(const struct pool *p);
+	} rows[] = {
+		{ NAME("pool_quota_bytes"),
+		  "bytes of slabs that the tenant may have", pool_quota },
+		{ NAME("pool_share_bytes"),
+		  "bytes of slabs that the tenant has for certain",
+		  pool_share },
+		{ NAME("pool_borrowed_bytes"),
+		  "bytes of slabs beyond the tenant's share",
+		  store_pool_borrowed },
+	};
+
+	for (size_t k = 0; k < ARRAY_LEN(rows); k++) {
+		lines_family(l, rows[k].name, LINES_GAUGE, rows[k].help);
+		for (unsigned i = 0; i < pools->n; i++) {
+			const struct lines_label labels[LINES_LABELS] = {
+				{ "tenant", pools->pool[i].tenant },
+			};
+
+			lines_u64(l, "", labels,
+				  rows[k].value(pools->pool[i].pool));
+		}
 	}
 }
 
@@ -343,6 +377,7 @@ int metrics_text(const struct report *r, uint64_t now_ns, size_t most,
 	pools_look(r, &pools);
 	put_node(&l, r, now_ns);
 	put_pools(&l, &pools);
+	put_quotas(&l, &pools);
 	put_tiers(&l, &pools);
 	put_doors(&l, r, &pools);
 	put_process(&l, r);

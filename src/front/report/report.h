@@ -69,6 +69,12 @@ json_t *report_sessions(const struct report *r, struct pool *pool,
  * there is none. */
 json_t *report_session(const struct report *r, struct pool *pool,
 		       const char *which, int *ret_error);
+/* Why blocks are not there (or that they are): docs/formats/why.md. words:
+ * "[ns=N] KEY ...", at most REPORT_WHY_KEYS. pool NULL: the tenant has none yet.
+ * -EINVAL no such words, -E2BIG too many keys, -ENOMEM. */
+#define REPORT_WHY_KEYS 64u
+json_t *report_why(const struct report *r, struct pool *pool, const char *words,
+		   uint64_t now_ns, int *ret_error);
 /* Recounts everything: long. For whoever runs the node. */
 json_t *report_check(const struct report *r, struct pool *pool);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `onecopy stat`: docs/formats/http.md names what is in it. */
+#include <string.h>
 #include "base/fault.h"
 #include "front/report/json.h"
 #include "front/report/report.h"
@@ -53,8 +54,9 @@ static json_t *stat_tiers(const struct pool *p)
 }
 
 static const enum pool_counter tenant_gauges[] = {
-	POOL_C_clients, POOL_C_slabs,	     POOL_C_slab_bytes,
-	POOL_C_sealed,	POOL_C_sealed_bytes, POOL_C_meta_bytes,
+	POOL_C_clients, POOL_C_slabs,	      POOL_C_slab_bytes,
+	POOL_C_sealed,	POOL_C_sealed_bytes,  POOL_C_meta_bytes,
+	POOL_C_refused, POOL_C_quota_refused, POOL_C_reclaimed_bytes,
 };
 
 static json_t *stat_tenants(const struct report *r, const struct pool *own,
@@ -71,6 +73,8 @@ static json_t *stat_tenants(const struct report *r, const struct pool *own,
 		o = json_object();
 		json_shared(o, "tenant", p->m->header.tenant);
 		json_num(o, "quota_bytes", p->quota);
+		json_num(o, "share_bytes", p->share);
+		json_num(o, "borrowed_bytes", store_pool_borrowed(p));
 		for (size_t i = 0; i < ARRAY_LEN(tenant_gauges); i++)
 			json_num(o, pool_counter_names[tenant_gauges[i]],
 				 pool_counter(p, tenant_gauges[i]));
@@ -187,6 +191,16 @@ static void stat_client(void *ctx, struct store_client *c)
 	json_num(o, "granted", c->granted);
 	json_num(o, "seals", shared_load64(&rec->seals));
 	json_num(o, "seal_bytes", shared_load64(&rec->seal_bytes));
+	json_num(o, "faults", c->faults);
+	json_object_set_new(
+		o, "last_fault",
+		!c->faults
+			? json_null()
+			: json_sprintf(
+				  "%s: %s", ring_op_name(c->fault_op),
+				  c->fault_result > 0
+					  ? "not lent to it"
+					  : strerror((int)-c->fault_result)));
 	if (!c->closed) {
 		const shared_u64 *n = c->segment->header.counter;
 

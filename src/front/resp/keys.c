@@ -273,6 +273,8 @@ int tenant_open(struct resp_door *d, const char *tenant,
 		r = store_pool_add(o->store, tenant, quota, &p);
 		if (r < 0)
 			return r;
+		if (o->share)
+			store_pool_share(p, o->share(o->ctx, tenant));
 		store_pool_serve(p);
 	}
 	t = &d->tenant[p->number];

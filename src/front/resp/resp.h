@@ -50,6 +50,7 @@ struct resp_options {
 	/* What a tenant may have, for a pool that is made when its first user
 	 * comes. NULL: all. */
 	uint64_t (*quota)(void *ctx, const char *tenant);
+	uint64_t (*share)(void *ctx, const char *tenant);
 	/* Without authentication, a peer on this machine is known by its user
 	 * (front/peer.h): may that use the tenant? NULL: all may. */
 	bool (*allowed)(void *ctx, const char *tenant, uint32_t uid);
