@@ -67,6 +67,7 @@ int bench_local(struct bench *b);
 int bench_put(struct bench *b);
 int bench_memory(struct bench *b);
 int bench_restart(struct bench *b);
+int bench_session(struct bench *b);
 int bench_resp(struct bench *b);
 int bench_index(struct bench *b);
 

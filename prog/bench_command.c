@@ -19,9 +19,10 @@ static const struct {
 	const char *name;
 	int (*run)(struct bench *b);
 } benches[] = {
-	{ "resp", bench_resp },	    { "index", bench_index },
-	{ "put", bench_put },	    { "local", bench_local },
-	{ "memory", bench_memory }, { "restart", bench_restart },
+	{ "resp", bench_resp },	      { "index", bench_index },
+	{ "put", bench_put },	      { "local", bench_local },
+	{ "memory", bench_memory },   { "session", bench_session },
+	{ "restart", bench_restart },
 };
 
 static const struct cli_option bench_options[] = {
@@ -56,7 +57,8 @@ static int bench_select(const struct cli *c, unsigned *ret_set)
 			near = text_nearest(word, names, n + 1);
 			return cli_fail(c->command, PROG_USAGE,
 					"no bench %s%s%s; there are resp, "
-					"index, put, local, memory, restart "
+					"index, put, local, memory, session, "
+					"restart "
 					"and all",
 					word, near ? ", did you mean " : "",
 					near ? near : "");
@@ -148,8 +150,8 @@ const struct command command_bench = {
 	.name = "bench",
 	.summary = "measure against a peer or a limit",
 	.usage =
-		"[OPTIONS] NAME...  (resp, index, put, local, memory, restart, "
-		"all)",
+		"[OPTIONS] NAME...  (resp, index, put, local, memory, session, "
+		"restart, all)",
 	.options = bench_options,
 	.run = bench_run,
 };
