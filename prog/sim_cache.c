@@ -82,7 +82,7 @@ static int cache_load(const struct sim_command *s, struct sim_trace *t)
 
 	if (r)
 		return cli_fail(s->command, PROG_BAD_INPUT, "%s", error);
-	r = sim_trace_load(t, source, s->limit);
+	r = sim_trace_load(t, source);
 	if (r && source->error[0])
 		cli_fail(s->command, 0, "%s", source->error);
 	else if (r)
@@ -100,6 +100,7 @@ static int cache_simulate(const struct sim_command *s,
 		.policy = s->policy,
 		.dram = (uint32_t)MIN(s->dram, UINT32_MAX - 1),
 		.seed = s->seed,
+		.limit = s->limit,
 		.block_tokens = (uint32_t)s->block_tokens,
 		.decided = run->decisions ? cache_decided : NULL,
 		.tick = cache_tick,

@@ -8,6 +8,8 @@
 
 static const struct sim_policy *const policies[] = {
 	&sim_policy_lru,
+	&sim_policy_onecopy,
+	&sim_policy_hints,
 	&sim_policy_bound,
 };
 
@@ -83,6 +85,8 @@ static int all(struct sim_cache *c, const struct sim_policy *p)
 {
 	uint64_t n = c->t->requests;
 
+	if (c->o->limit)
+		n = MIN(n, c->o->limit);
 	for (uint64_t i = 0; i < n; i++) {
 		if (i % TICK_REQUESTS == 0 && c->o->tick &&
 		    c->o->tick(c->o->ctx, (double)i / (double)n))

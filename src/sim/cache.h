@@ -32,6 +32,7 @@ struct sim_cache_options {
 	uint32_t dram;	       /* blocks */
 	uint32_t block_tokens; /* 0: 512 */
 	uint64_t seed;
+	uint64_t limit;		    /* only so many requests; 0: all */
 	struct sim_prefill prefill; /* zeros: 10,000 and 32,768 */
 	/* Each decision; NULL: nobody asks. what: '+' admitted, '-' evicted. */
 	void (*decided)(void *ctx, uint64_t request, char what, uint64_t id);
@@ -78,6 +79,7 @@ struct sim_policy {
 };
 
 extern const struct sim_policy sim_policy_lru, sim_policy_bound;
+extern const struct sim_policy sim_policy_onecopy, sim_policy_hints;
 
 /* A block that is not resident comes; there must be room. */
 void sim_cache_admit(struct sim_cache *c, uint32_t block);
