@@ -70,6 +70,10 @@ void comeback_init(struct comeback *m)
 		cell_init(&m->gap[d], ONE);
 		cell_init(&m->hint[d], ONE);
 	}
+	for (unsigned b = 0; b < COMEBACK_STEPS; b++) {
+		for (unsigned w = 0; w < COMEBACK_WHYS; w++)
+			cell_init(&m->why[w][b], ONE);
+	}
 	cell_init(&m->last[0], ONE);
 	cell_init(&m->last[1], ONE);
 }
@@ -90,12 +94,17 @@ static unsigned against(unsigned b, uint16_t told)
 	return (unsigned)MAX(1, MIN(d, COMEBACK_DIFFS - 2));
 }
 
+static unsigned why_of(const struct comeback_session *s)
+{
+	return s->trait[COMEBACK_WHY] % COMEBACK_WHYS;
+}
+
 static int log_chance(const struct comeback *m,
 		      const struct comeback_session *s, unsigned b)
 {
 	return m->base[b].ratio + s->ratio +
 	       m->gap[against(b, s->usual_gap)].ratio +
-	       m->hint[against(b, s->hint)].ratio;
+	       m->hint[against(b, s->hint)].ratio + m->why[why_of(s)][b].ratio;
 }
 
 static uint32_t chance(int log)
@@ -144,6 +153,23 @@ static void charge(struct comeback *m, struct comeback_session *s,
 	s->pending = 0;
 }
 
+/* Before anything is seen of a step it is half way, in the logarithm, between
+ * the one before it and what all began with. */
+static uint32_t base_before(const struct comeback *m, unsigned b)
+{
+	int flat = log2_of(PRIOR_CHANCE) - log2_of(ONE);
+
+	return exp2_of(b ? m->base[b - 1].ratio : flat);
+}
+
+static void base_add(struct comeback *m, unsigned b, uint32_t seen,
+		     uint32_t part)
+{
+	cell_add(&m->base[b], seen, part, base_before(m, b));
+	while (++b < COMEBACK_STEPS && !m->base[b].expected)
+		cell_judge(&m->base[b], base_before(m, b));
+}
+
 /* Part of a step (in 1/65536) has passed, and it came back or not. */
 static void expose(struct comeback *m, struct comeback_session *s,
 		   uint32_t seen, uint32_t part)
@@ -153,13 +179,17 @@ static void expose(struct comeback *m, struct comeback_session *s,
 	struct comeback_cell *hint = &m->hint[against(b, s->hint)];
 	uint32_t expected = chance(log_chance(m, s, b));
 
+	struct comeback_cell *why = &m->why[why_of(s)][b];
+
 	expected = (uint32_t)((uint64_t)expected * part / ONE);
+	if (s->trait[COMEBACK_WHY])
+		cell_add(why, seen, without(expected, why->ratio), ONE);
 	s->pending += expected;
 	if (s->usual_gap)
 		cell_add(gap, seen, without(expected, gap->ratio), ONE);
 	if (s->hint)
 		cell_add(hint, seen, without(expected, hint->ratio), ONE);
-	cell_add(&m->base[b], seen, part, PRIOR_CHANCE);
+	base_add(m, b, seen, part);
 }
 
 void comeback_pass(struct comeback *m, struct comeback_session *s)

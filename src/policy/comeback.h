@@ -36,12 +36,11 @@
 
 #define COMEBACK_STEPS	36  /* 0.25 s to 13 hours */
 #define COMEBACK_FIRST	250 /* ms: the first step is 0 to this */
-#define COMEBACK_TRAITS 8   /* that do not change with age */
+#define COMEBACK_TRAITS 7   /* that do not change with age */
 #define COMEBACK_VALUES 64  /* of a trait */
 #define COMEBACK_DIFFS	64  /* of a trait that compares */
 
-#define COMEBACK_NO_HINT 0u
-#define COMEBACK_CLOSED	 UINT32_MAX /* it was said that it never returns */
+#define COMEBACK_WHYS 8 /* reasons whose ages are learned apart */
 
 enum comeback_trait {
 	COMEBACK_TURNS,	 /* uses so far */
@@ -49,7 +48,6 @@ enum comeback_trait {
 	COMEBACK_LENGTH, /* blocks of the chain */
 	COMEBACK_WHY,	 /* the last answer ended, as the caller says */
 	COMEBACK_KIND,	 /* of caller */
-	COMEBACK_GAP,	 /* the last one */
 	COMEBACK_FRESH,	 /* blocks that were new in the last use */
 	COMEBACK_SHARED, /* by how many sessions */
 };
@@ -64,6 +62,8 @@ struct comeback {
 	struct comeback_cell trait[COMEBACK_TRAITS][COMEBACK_VALUES];
 	struct comeback_cell gap[COMEBACK_DIFFS];  /* age against usual gap */
 	struct comeback_cell hint[COMEBACK_DIFFS]; /* age against the hint */
+	/* age, for each reason */
+	struct comeback_cell why[COMEBACK_WHYS][COMEBACK_STEPS];
 	/* returns that used the chain's last block, of all; [1]: a partial one */
 	struct comeback_cell last[2];
 };

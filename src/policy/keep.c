@@ -112,7 +112,6 @@ static void learn_gap(struct comeback_session *s, uint64_t gap)
 
 	s->usual_gap =
 		(uint16_t)(s->usual_gap ? (s->usual_gap + log) / 2 : log);
-	s->trait[COMEBACK_GAP] = comeback_size_class(gap / 1000 + 1);
 }
 
 /* The record is used again: how long did it take? */

@@ -4,8 +4,7 @@
  *
  * A request finds the leading run of its blocks that are resident; then all of
  * its blocks are used, from the last to the first, and the policy admits and
- * evicts. Blocks of the request in hand are in use and do not leave. The cache
- * begins empty.
+ * evicts. The cache begins empty.
  *
  * The cache keeps the one set of resident blocks; a policy changes it through
  * sim_cache_admit() and sim_cache_evict() alone, which count, log and hold the
@@ -80,10 +79,13 @@ struct sim_policy {
 
 extern const struct sim_policy sim_policy_lru, sim_policy_bound;
 extern const struct sim_policy sim_policy_onecopy, sim_policy_hints;
+extern const struct sim_policy sim_policy_s3fifo, sim_policy_sieve,
+	sim_policy_arc, sim_policy_lfuda, sim_policy_gdsf;
 
 /* A block that is not resident comes; there must be room. */
 void sim_cache_admit(struct sim_cache *c, uint32_t block);
-/* A resident block that is not in use leaves. */
+/* A resident block leaves. The published policies know no use that lasts: theirs
+ * may be one of the request in hand. */
 void sim_cache_evict(struct sim_cache *c, uint32_t block);
 
 static inline bool sim_cache_full(const struct sim_cache *c)
