@@ -4,9 +4,11 @@
 
 #define ONE	     EXP2_ONE
 #define PRIOR	     (4 * ONE)	/* events that a ratio begins with */
-#define PRIOR_CHANCE (ONE / 10) /* of each step */
-#define MOST_CHANCE  (ONE * 19 / 20)
+#define PRIOR_CHANCE (ONE / 10) /* of each step but the first */
+#define PRIOR_FIRST  (ONE / 4)	/* which is longer than the second */
+#define MOST_HAZARD  (16 * ONE)
 #define FULL	     (4096u * ONE) /* halve a counter that got here */
+#define FIRST_LOG    2039	   /* log2 of COMEBACK_FIRST */
 #define CHARGE_STEPS 4		   /* traits are charged every so often */
 
 /* Two steps an octave: 2^(step/2) in 1/256, exact enough for ever. */
@@ -62,7 +64,7 @@ static void cell_add(struct comeback_cell *c, uint32_t seen, uint32_t expected,
 void comeback_init(struct comeback *m)
 {
 	for (unsigned b = 0; b < COMEBACK_STEPS; b++)
-		cell_init(&m->base[b], PRIOR_CHANCE);
+		cell_init(&m->base[b], b ? PRIOR_CHANCE : PRIOR_FIRST);
 	for (unsigned f = 0; f < COMEBACK_TRAITS; f++)
 		for (unsigned v = 0; v < COMEBACK_VALUES; v++)
 			cell_init(&m->trait[f][v], ONE);
@@ -83,14 +85,14 @@ void comeback_init(struct comeback *m)
 /* Where step b lies against a time that was told: 1 .., 0 when none was. */
 static unsigned against(unsigned b, uint16_t told)
 {
-	int first = log2_of(COMEBACK_FIRST), at = (int)b;
 	int d;
 
 	if (!told)
 		return 0;
 	if (told == UINT16_MAX)
 		return COMEBACK_DIFFS - 1;
-	d = at - ((int)told - first) * 2 / LOG2_ONE + COMEBACK_DIFFS / 2;
+	d = (int)b - ((int)told - FIRST_LOG) * 2 / LOG2_ONE +
+	    COMEBACK_DIFFS / 2;
 	return (unsigned)MAX(1, MIN(d, COMEBACK_DIFFS - 2));
 }
 
@@ -99,7 +101,7 @@ static unsigned why_of(const struct comeback_session *s)
 	return s->trait[COMEBACK_WHY] % COMEBACK_WHYS;
 }
 
-static int log_chance(const struct comeback *m,
+static int log_hazard(const struct comeback *m,
 		      const struct comeback_session *s, unsigned b)
 {
 	return m->base[b].ratio + s->ratio +
@@ -107,9 +109,19 @@ static int log_chance(const struct comeback *m,
 	       m->hint[against(b, s->hint)].ratio + m->why[why_of(s)][b].ratio;
 }
 
+/* Expected returns within a step, of those that are still away at its begin and
+ * stay so: more than one where it is sure to come back early in it. */
+static uint32_t hazard(int log)
+{
+	return MIN(exp2_of(log), (uint32_t)MOST_HAZARD);
+}
+
+/* The chance of at least one: 1 - e^-h, as 1 - 1 / (1 + h/2)^2. */
 static uint32_t chance(int log)
 {
-	return MIN(exp2_of(log), (uint32_t)MOST_CHANCE);
+	uint64_t stays = 2ull * ONE * ONE / (2 * ONE + hazard(log));
+
+	return (uint32_t)(ONE - stays * stays / ONE);
 }
 
 static int ratio_of(const struct comeback *m, const struct comeback_session *s)
@@ -153,13 +165,12 @@ static void charge(struct comeback *m, struct comeback_session *s,
 	s->pending = 0;
 }
 
-/* Before anything is seen of a step it is half way, in the logarithm, between
- * the one before it and what all began with. */
+/* Before anything is seen of a step it is like the one before it. */
 static uint32_t base_before(const struct comeback *m, unsigned b)
 {
-	int flat = log2_of(PRIOR_CHANCE) - log2_of(ONE);
-
-	return exp2_of(b ? m->base[b - 1].ratio : flat);
+	if (b < 2)
+		return b ? PRIOR_CHANCE : PRIOR_FIRST;
+	return MIN(exp2_of(m->base[b - 1].ratio), (uint32_t)MOST_HAZARD);
 }
 
 static void base_add(struct comeback *m, unsigned b, uint32_t seen,
@@ -177,7 +188,7 @@ static void expose(struct comeback *m, struct comeback_session *s,
 	unsigned b = s->step;
 	struct comeback_cell *gap = &m->gap[against(b, s->usual_gap)];
 	struct comeback_cell *hint = &m->hint[against(b, s->hint)];
-	uint32_t expected = chance(log_chance(m, s, b));
+	uint32_t expected = hazard(log_hazard(m, s, b));
 
 	struct comeback_cell *why = &m->why[why_of(s)][b];
 
@@ -230,92 +241,42 @@ int comeback_reach(const struct comeback *m, bool partial)
 
 /* ---- worth ---------------------------------------------------------------- */
 
-/* A stretch of steps, seen from its beginning. */
-struct stretch {
-	uint64_t yield; /* chance to come back within it, 1/65536 */
-	uint64_t cost;	/* expected ms until then or its end, 1/65536 */
-	uint64_t left;	/* chance to reach its end, 1/65536 */
-};
-
-static struct stretch join(const struct stretch *a, const struct stretch *b)
+static uint8_t worth_class(uint64_t yield, uint64_t cost)
 {
-	return (struct stretch){
-		.yield = a->yield + a->left * b->yield / ONE,
-		.cost = a->cost + a->left * (b->cost / ONE),
-		.left = a->left * b->left / ONE,
-	};
-}
-
-/* Yields are below 2^17 and costs below 2^43. */
-static bool better(const struct stretch *a, const struct stretch *b)
-{
-	return a->yield * b->cost > b->yield * a->cost;
-}
-
-static uint8_t worth_class(const struct stretch *s)
-{
-	int log = log2_of(s->yield + 1) - log2_of(s->cost + 1) +
+	int log = log2_of(yield + 1) - log2_of(cost + 1) +
 		  COMEBACK_LEAST * LOG2_ONE;
 
 	return (uint8_t)MAX(0, MIN(log / (LOG2_ONE / 8), 255));
 }
 
-/* A session that is within a step is taken to be in the middle of it. */
-static uint8_t worth_within(const struct stretch *stack, unsigned n, uint32_t p,
-			    uint64_t ms)
-{
-	struct stretch s = {
-		.yield = p / 2,
-		.cost = ms / 2 * (ONE - p / 4),
-		.left = ONE - p / 2,
-	};
-
-	while (n && better(&stack[n - 1], &s))
-		s = join(&s, &stack[--n]);
-	return worth_class(&s);
-}
-
 /*
- * From the last step back. Stretches that are worth less and less as they
- * follow each other stand on a stack; a step that is worth less than what
- * follows it takes that in. Each is taken in once: linear.
+ * From its step on, in whose middle it is taken to be: what is yielded and what
+ * it costs by the end of each step, and the best quotient. No step yields more
+ * than once, so when even that would not be better, no later one is: they are
+ * longer. Chances are in 1/65536, costs in ms of that: below 2^43.
  */
-static void worth_of(const uint32_t p[COMEBACK_STEPS],
-		     uint8_t ret_worth[COMEBACK_STEPS])
+uint8_t comeback_worth(const struct comeback *m,
+		       const struct comeback_session *s)
 {
-	struct stretch stack[COMEBACK_STEPS];
-	unsigned n = 0;
+	uint64_t yield = 0, cost = 0, left = ONE, best = 0, best_cost = 1;
 
-	for (unsigned b = COMEBACK_STEPS; b-- > 0;) {
+	for (unsigned b = s->step; b < COMEBACK_STEPS; b++) {
 		uint64_t ms = comeback_edge(b + 1) - comeback_edge(b);
-		struct stretch s = {
-			.yield = p[b],
-			.cost = ms * (ONE - p[b] / 2),
-			.left = ONE - p[b],
-		};
+		uint64_t p = chance(log_hazard(m, s, b));
 
-		ret_worth[b] = worth_within(stack, n, p[b], ms);
-		while (n && better(&stack[n - 1], &s))
-			s = join(&s, &stack[--n]);
-		stack[n++] = s;
+		if (b == s->step) {
+			p /= 2;
+			ms = MAX(ms / 2, 1u);
+		}
+		if (best * ms > 2 * best_cost)
+			break;
+		yield += left * p / ONE;
+		cost += left * ms * (2 * ONE - p) / (2 * ONE);
+		left -= left * p / ONE;
+		if (yield * best_cost > best * cost) {
+			best = yield;
+			best_cost = cost;
+		}
 	}
-}
-
-void comeback_worth(const struct comeback *m, const struct comeback_session *s,
-		    uint8_t ret_worth[COMEBACK_STEPS])
-{
-	uint32_t p[COMEBACK_STEPS];
-
-	for (unsigned b = 0; b < COMEBACK_STEPS; b++)
-		p[b] = chance(log_chance(m, s, b));
-	worth_of(p, ret_worth);
-}
-
-void comeback_worth_of_age(uint8_t ret_worth[COMEBACK_STEPS])
-{
-	uint32_t p[COMEBACK_STEPS];
-
-	for (unsigned b = 0; b < COMEBACK_STEPS; b++)
-		p[b] = PRIOR_CHANCE;
-	worth_of(p, ret_worth);
+	return best ? worth_class(best, best_cost) : 0;
 }

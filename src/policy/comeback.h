@@ -5,14 +5,14 @@
  * some trait did, against what was expected of them.
  *
  * Age is what has passed since the last use, on a scale of two steps an octave.
- * The chance to come back within step b, when it was not before, is
+ * The hazard to come back within step b, when it was not before, is
  *
- *	chance(b) = base(b) * product over the traits f of seen(f) / expected(f)
+ *	hazard(b) = base(b) * product over the traits f of seen(f) / expected(f)
  *
  * where `seen` counts the returns of sessions with that trait, and `expected`
  * what base and the other traits said of the same sessions at the same ages. A
  * trait that says nothing has the ratio 1; traits that say the same share it.
- * Each ratio begins as PRIOR events of 1, and each base chance as the same for
+ * Each ratio begins as PRIOR events of 1, and each base hazard as the same for
  * all steps: of that age alone speaks, and the younger is worth more (LRU).
  * Counters are halved when they are large, so the model follows its workload.
  *
@@ -98,14 +98,10 @@ void comeback_reached(struct comeback *m, bool partial, bool used);
 /* log2 of the chance that a return does; <= 0. */
 int comeback_reach(const struct comeback *m, bool partial);
 
-/*
- * Worth of keeping the session from each step on: log2 of returns for each ms
- * kept, above 2^-COMEBACK_LEAST: 0 .. 255, eight classes an octave.
- */
+/* Worth of keeping the session from its step on: log2 of returns for each ms
+ * kept, above 2^-COMEBACK_LEAST: 0 .. 255, eight classes an octave. */
 #define COMEBACK_LEAST 32
-void comeback_worth(const struct comeback *m, const struct comeback_session *s,
-		    uint8_t ret_worth[COMEBACK_STEPS]);
-/* The same when nothing but age is known. */
-void comeback_worth_of_age(uint8_t ret_worth[COMEBACK_STEPS]);
+uint8_t comeback_worth(const struct comeback *m,
+		       const struct comeback_session *s);
 
 #endif

@@ -21,7 +21,7 @@
  * age: LRU.
  *
  * Every operation is O(1) for each block, and O(steps of age) for each use.
- * 32 bytes an item, and a record of 120 for each 32 items.
+ * 32 bytes an item, and a record for each 32 items.
  */
 #include "policy/keep.h"
 #include "policy/log2.h"
@@ -427,8 +427,10 @@ static void keep_touch(struct policy *p, uint32_t item, uint64_t stamp)
 			comeback_count_class(r->turns);
 		keep_restart(p, i);
 	}
-	keep_unlink(p, item);
-	keep_link(p, i, item, POLICY_NONE);
+	if (keep_record_of(p, p->item[item].parent) != i) {
+		keep_unlink(p, item); /* one whose place is not known */
+		keep_link(p, i, item, POLICY_NONE);
+	}
 	keep_settle(p, i);
 	p->list[r->list].recent = i;
 }

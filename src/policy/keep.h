@@ -59,6 +59,7 @@ struct keep_record {
 	uint32_t last_mark; /* of the chain's last block's key */
 	uint16_t turns;
 	uint8_t level;
+	uint8_t worth;	/* at its step of age */
 	bool named : 1; /* in the names' table */
 	unsigned kind : 2;
 	bool partial : 1; /* the chain's last block is not whole */
@@ -68,7 +69,6 @@ struct keep_record {
 	bool used : 1; /* not free */
 	int16_t saves; /* in classes of worth */
 	struct comeback_session session;
-	uint8_t worth[COMEBACK_STEPS];
 };
 
 struct keep_queue {

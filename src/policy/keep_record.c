@@ -5,6 +5,7 @@
 
 #define ITEMS_MAX 0x80000000u
 #define LISTS_MAX 0x10000u
+#define LONG_STEP 8 /* longer than a second */
 
 /* ---- memory --------------------------------------------------------------- */
 
@@ -226,7 +227,7 @@ unsigned keep_lowest(const struct keep_list *l, unsigned from)
 uint8_t keep_level(const struct policy *p, const struct keep_record *r,
 		   bool last)
 {
-	int level = r->worth[r->session.step] + r->saves;
+	int level = r->worth + r->saves;
 
 	if (last)
 		level += comeback_reach(&p->model[0], r->partial) / 32;
@@ -315,7 +316,7 @@ void keep_restart(struct policy *p, uint32_t record)
 	timer_drop(p, record);
 	r->at_ms = p->now_ms;
 	comeback_begin(&p->model[r->kind], &r->session);
-	comeback_worth(&p->model[r->kind], &r->session, r->worth);
+	r->worth = comeback_worth(&p->model[r->kind], &r->session);
 	timer_push(p, record);
 	if (!r->placed) { /* the ghost used last is reclaimed last */
 		queue_drop(p, &p->ghosts, record);
@@ -335,7 +336,9 @@ static void pass(struct policy *p, uint32_t record)
 	timer_push(p, record);
 	if (!r->placed)
 		return;
-	comeback_worth(m, &r->session, r->worth); /* as is known by now */
+	if (r->session.step < LONG_STEP && r->session.step % 4)
+		return;				   /* the next is near */
+	r->worth = comeback_worth(m, &r->session); /* as is known by now */
 	keep_settle(p, record);
 }
 
