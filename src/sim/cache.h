@@ -45,6 +45,11 @@ struct sim_cache_result {
 	uint64_t admitted, evicted;
 	uint32_t resident, peak; /* blocks at the end, and at most */
 	double prefill_s, saved_prefill_s;
+	/* Of policies that know sessions: blocks that returning sessions had
+	 * used before, those of them that had left, and how many sessions of
+	 * the latest size the cache holds. */
+	uint64_t returned, lost;
+	uint32_t fit;
 };
 
 /* 0, -ENOMEM, -EINVAL (no such policy, or dram 0), -EINTR. */

@@ -49,6 +49,15 @@ static void frames_free(struct frames *f)
 
 static void node_destroy(struct sim_cache *c)
 {
+	const struct frames *f = c->state;
+	struct policy_load load;
+
+	if (f->ops->load) {
+		f->ops->load(f->policy, &load);
+		c->result.returned = load.returned;
+		c->result.lost = load.lost;
+		c->result.fit = load.fit;
+	}
 	frames_free(c->state);
 }
 
