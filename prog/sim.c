@@ -14,7 +14,8 @@ enum {
 };
 
 static const struct cli_option sim_options[] = {
-	{ 'p', "policy", "P", "lru", "lru or bound" },
+	{ 'p', "policy", "P", "lru",
+	  "lru, onecopy, onecopy-hints, s3-fifo, sieve, arc, lfu-da, gdsf, bound" },
 	{ 'd', "dram", "N", "10000",
 	  "blocks that memory holds; with a unit (64G) bytes" },
 	{ 'b', "block-bytes", "SIZE", "64K", "bytes of a block" },

@@ -41,7 +41,7 @@ static json_t *cache_json(const struct sim_command *s,
 {
 	double blocks = r->blocks ? (double)r->blocks : 1;
 
-	return json_pack(
+	json_t *root = json_pack(
 		"{s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:I, s:I, s:I, "
 		"s:I}",
 		"trace", s->trace, "policy", s->policy, "dram_blocks",
@@ -53,6 +53,16 @@ static json_t *cache_json(const struct sim_command *s,
 		(json_int_t)r->admitted, "evicted", (json_int_t)r->evicted,
 		"peak_blocks", (json_int_t)r->peak, "late_requests",
 		(json_int_t)t->late);
+
+	if (root && r->fit) {
+		json_object_set_new(root, "returned_blocks",
+				    json_integer((json_int_t)r->returned));
+		json_object_set_new(root, "lost_blocks",
+				    json_integer((json_int_t)r->lost));
+		json_object_set_new(root, "sessions_that_fit",
+				    json_integer(r->fit));
+	}
+	return root;
 }
 
 static int cache_print(const struct sim_command *s, const struct sim_trace *t,
@@ -71,6 +81,8 @@ static int cache_print(const struct sim_command *s, const struct sim_trace *t,
 	       r->prefill_s);
 	printf("admitted         %" PRIu64 "\n", r->admitted);
 	printf("evicted          %" PRIu64 "\n", r->evicted);
+	if (r->fit)
+		printf("sessions fit     %u\n", r->fit);
 	return PROG_OK;
 }
 
@@ -82,7 +94,7 @@ static int cache_load(const struct sim_command *s, struct sim_trace *t)
 
 	if (r)
 		return cli_fail(s->command, PROG_BAD_INPUT, "%s", error);
-	r = sim_trace_load(t, source, s->limit);
+	r = sim_trace_load(t, source);
 	if (r && source->error[0])
 		cli_fail(s->command, 0, "%s", source->error);
 	else if (r)
@@ -100,6 +112,7 @@ static int cache_simulate(const struct sim_command *s,
 		.policy = s->policy,
 		.dram = (uint32_t)MIN(s->dram, UINT32_MAX - 1),
 		.seed = s->seed,
+		.limit = s->limit,
 		.block_tokens = (uint32_t)s->block_tokens,
 		.decided = run->decisions ? cache_decided : NULL,
 		.tick = cache_tick,

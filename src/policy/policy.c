@@ -3,6 +3,7 @@
 
 static const struct policy_ops *const policies[] = {
 	&policy_lru,
+	&policy_onecopy,
 };
 
 const struct policy_ops *policy_find(const char *name)

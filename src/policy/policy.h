@@ -20,6 +20,44 @@
 
 struct policy;
 
+/* A session uses its chain. What is not known is 0. */
+struct policy_use {
+	uint64_t now_ms; /* never goes back; an earlier one counts as the last */
+	uint64_t session; /* its name; 0: it is known by its chain */
+	uint32_t kind;	  /* of caller: any hash of model, agent, tenant */
+	uint32_t why;	  /* the last answer ended: a class the caller has */
+	uint64_t output;  /* tokens of the answer */
+	/* It is expected back in so many ms (0: not said), or never again
+	 * (POLICY_CLOSED). */
+	uint64_t back_ms;
+	/* What a hit saves for each byte, log2 in 1/256 against any one scale:
+	 * time to recompute less time to load. 0: the same for all. */
+	int32_t saves;
+	bool partial;	      /* the last block is not whole */
+	uint32_t n;	      /* blocks of the chain */
+	const uint64_t *key;  /* of each: 64 bits of its key */
+	const uint32_t *item; /* of each: resident here, or POLICY_NONE */
+};
+#define POLICY_CLOSED UINT64_MAX
+
+/* Where a block belongs that becomes resident. */
+struct policy_place {
+	uint32_t ticket; /* of the use */
+	uint32_t parent; /* item of the block before it, or POLICY_NONE */
+	bool last;	 /* it ends the chain */
+};
+
+/* What a policy has seen of its load; all since it was made. */
+struct policy_load {
+	uint64_t uses, returns;	 /* of sessions; those that came back */
+	uint64_t returned, lost; /* blocks they came back for; not resident */
+	/* the same of late: halved now and then */
+	uint64_t recent_returned, recent_lost, recent_returns;
+	uint32_t items;	   /* resident */
+	uint32_t sessions; /* with resident blocks */
+	uint32_t fit;	   /* sessions of the usual length that items hold */
+};
+
 struct policy_ops {
 	const char *name;
 	int (*create)(struct policy **ret_policy); /* -ENOMEM */
@@ -39,13 +77,33 @@ struct policy_ops {
 	uint32_t (*victim)(struct policy *p, uint32_t list, uint32_t prev);
 	/* Stamp of the item's last use; 0 when on no list. */
 	uint64_t (*stamp)(const struct policy *p, uint32_t item);
+	/*
+	 * For policies that know sessions; NULL where there is no such thing.
+	 *
+	 * use(): a session uses a chain; touches what of it is resident in the
+	 * list. Returns a ticket for its other blocks, good until the next
+	 * use() of the list, after which it may name another session.
+	 * wants(): is a block of that use worth more than that victim of the
+	 * list? Asked when there is no room; if not, the block passes by. insert_in(): as insert(), known
+	 * to follow `parent`. pause(): the session of that ticket is expected
+	 * back in so many ms from now. tick(): the time, for uses that nobody
+	 * describes.
+	 */
+	uint32_t (*use)(struct policy *p, uint32_t list,
+			const struct policy_use *use, uint64_t stamp);
+	bool (*wants)(const struct policy *p, uint32_t ticket, bool last,
+		      uint32_t victim);
+	void (*insert_in)(struct policy *p, uint32_t list, uint32_t item,
+			  uint64_t stamp, const struct policy_place *place);
+	void (*tick)(struct policy *p, uint64_t now_ms);
+	void (*load)(const struct policy *p, struct policy_load *ret_load);
 	/* Recount everything: 0, or -EPROTO. For tests. */
 	int (*check)(const struct policy *p);
 };
 
-extern const struct policy_ops policy_lru;
+extern const struct policy_ops policy_lru, policy_onecopy;
 
-/* By name ("lru"); NULL when there is none. */
+/* By name ("lru", "onecopy"); NULL when there is none. */
 const struct policy_ops *policy_find(const char *name);
 
 #endif

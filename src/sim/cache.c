@@ -7,8 +7,9 @@
 #define TICK_REQUESTS 1024u
 
 static const struct sim_policy *const policies[] = {
-	&sim_policy_lru,
-	&sim_policy_bound,
+	&sim_policy_lru,    &sim_policy_onecopy, &sim_policy_hints,
+	&sim_policy_s3fifo, &sim_policy_sieve,	 &sim_policy_arc,
+	&sim_policy_lfuda,  &sim_policy_gdsf,	 &sim_policy_bound,
 };
 
 const char *sim_cache_policy_name(size_t i)
@@ -83,6 +84,8 @@ static int all(struct sim_cache *c, const struct sim_policy *p)
 {
 	uint64_t n = c->t->requests;
 
+	if (c->o->limit)
+		n = MIN(n, c->o->limit);
 	for (uint64_t i = 0; i < n; i++) {
 		if (i % TICK_REQUESTS == 0 && c->o->tick &&
 		    c->o->tick(c->o->ctx, (double)i / (double)n))

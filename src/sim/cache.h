@@ -4,8 +4,7 @@
  *
  * A request finds the leading run of its blocks that are resident; then all of
  * its blocks are used, from the last to the first, and the policy admits and
- * evicts. Blocks of the request in hand are in use and do not leave. The cache
- * begins empty.
+ * evicts. The cache begins empty.
  *
  * The cache keeps the one set of resident blocks; a policy changes it through
  * sim_cache_admit() and sim_cache_evict() alone, which count, log and hold the
@@ -32,6 +31,7 @@ struct sim_cache_options {
 	uint32_t dram;	       /* blocks */
 	uint32_t block_tokens; /* 0: 512 */
 	uint64_t seed;
+	uint64_t limit;		    /* only so many requests; 0: all */
 	struct sim_prefill prefill; /* zeros: 10,000 and 32,768 */
 	/* Each decision; NULL: nobody asks. what: '+' admitted, '-' evicted. */
 	void (*decided)(void *ctx, uint64_t request, char what, uint64_t id);
@@ -45,6 +45,11 @@ struct sim_cache_result {
 	uint64_t admitted, evicted;
 	uint32_t resident, peak; /* blocks at the end, and at most */
 	double prefill_s, saved_prefill_s;
+	/* Of policies that know sessions: blocks that returning sessions had
+	 * used before, those of them that had left, and how many sessions of
+	 * the latest size the cache holds. */
+	uint64_t returned, lost;
+	uint32_t fit;
 };
 
 /* 0, -ENOMEM, -EINVAL (no such policy, or dram 0), -EINTR. */
@@ -78,10 +83,14 @@ struct sim_policy {
 };
 
 extern const struct sim_policy sim_policy_lru, sim_policy_bound;
+extern const struct sim_policy sim_policy_onecopy, sim_policy_hints;
+extern const struct sim_policy sim_policy_s3fifo, sim_policy_sieve,
+	sim_policy_arc, sim_policy_lfuda, sim_policy_gdsf;
 
 /* A block that is not resident comes; there must be room. */
 void sim_cache_admit(struct sim_cache *c, uint32_t block);
-/* A resident block that is not in use leaves. */
+/* A resident block leaves. The published policies know no use that lasts: theirs
+ * may be one of the request in hand. */
 void sim_cache_evict(struct sim_cache *c, uint32_t block);
 
 static inline bool sim_cache_full(const struct sim_cache *c)

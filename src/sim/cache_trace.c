@@ -156,12 +156,12 @@ int sim_trace_add(struct sim_trace *t, const struct trace_request *r)
 	return 0;
 }
 
-int sim_trace_load(struct sim_trace *t, struct trace_source *s, uint64_t limit)
+int sim_trace_load(struct sim_trace *t, struct trace_source *s)
 {
 	const struct trace_request *q;
 	int r = 0;
 
-	while (!r && (!limit || t->requests < limit)) {
+	while (!r) {
 		r = trace_next(s, &q);
 		if (r == TRACE_END)
 			return 0;

@@ -44,8 +44,8 @@ void sim_trace_fini(struct sim_trace *t);
 /* 0, -ENOMEM, -E2BIG (more than 2^30 distinct blocks). An id that stands twice
  * in a request counts where it stands first. */
 int sim_trace_add(struct sim_trace *t, const struct trace_request *request);
-/* Takes at most `limit` requests (0: all). 0, -ENOMEM, -E2BIG, or what
- * trace_next() said, with the text in s->error. */
-int sim_trace_load(struct sim_trace *t, struct trace_source *s, uint64_t limit);
+/* All requests of a source. 0, -ENOMEM, -E2BIG, or what trace_next() said,
+ * with the text in s->error. */
+int sim_trace_load(struct sim_trace *t, struct trace_source *s);
 
 #endif

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "policy/comeback.h"
+#include "policy/log2.h"
+
+#define ONE	     EXP2_ONE
+#define PRIOR	     (4 * ONE)	/* events that a ratio begins with */
+#define PRIOR_CHANCE (ONE / 10) /* of each step but the first */
+#define PRIOR_FIRST  (ONE / 4)	/* which is longer than the second */
+#define MOST_HAZARD  (16 * ONE)
+#define FULL	     (4096u * ONE) /* halve a counter that got here */
+#define FIRST_LOG    2039	   /* log2 of COMEBACK_FIRST */
+#define CHARGE_STEPS 4		   /* traits are charged every so often */
+
+/* Two steps an octave: 2^(step/2) in 1/256, exact enough for ever. */
+uint64_t comeback_edge(unsigned step)
+{
+	if (!step)
+		return 0;
+	step--;
+	return ((uint64_t)COMEBACK_FIRST << (step / 2)) *
+	       (step % 2 ? 362 : 256) / 256;
+}
+
+uint8_t comeback_size_class(uint64_t size)
+{
+	int octave = 1 + log2_of(size + 1) / LOG2_ONE;
+
+	return (uint8_t)(size ? MIN(octave, COMEBACK_VALUES - 1) : 0);
+}
+
+uint8_t comeback_count_class(uint64_t count)
+{
+	int twice = log2_of(count + 1) * 2 / LOG2_ONE;
+
+	return (uint8_t)MIN(twice, COMEBACK_VALUES - 1);
+}
+
+/* The quotient, with PRIOR events of what was thought before any were seen. */
+static void cell_judge(struct comeback_cell *c, uint32_t before)
+{
+	uint64_t seen = c->seen + (uint64_t)PRIOR * before / ONE;
+
+	c->ratio = log2_of(seen) - log2_of((uint64_t)c->expected + PRIOR);
+}
+
+static void cell_init(struct comeback_cell *c, uint32_t before)
+{
+	*c = (struct comeback_cell){ 0 };
+	cell_judge(c, before);
+}
+
+static void cell_add(struct comeback_cell *c, uint32_t seen, uint32_t expected,
+		     uint32_t before)
+{
+	c->seen += seen;
+	c->expected += expected;
+	if (c->seen >= FULL || c->expected >= FULL) {
+		c->seen /= 2;
+		c->expected /= 2;
+	}
+	cell_judge(c, before);
+}
+
+void comeback_init(struct comeback *m)
+{
+	for (unsigned b = 0; b < COMEBACK_STEPS; b++)
+		cell_init(&m->base[b], b ? PRIOR_CHANCE : PRIOR_FIRST);
+	for (unsigned f = 0; f < COMEBACK_TRAITS; f++)
+		for (unsigned v = 0; v < COMEBACK_VALUES; v++)
+			cell_init(&m->trait[f][v], ONE);
+	for (unsigned d = 0; d < COMEBACK_DIFFS; d++) {
+		cell_init(&m->gap[d], ONE);
+		cell_init(&m->hint[d], ONE);
+	}
+	for (unsigned b = 0; b < COMEBACK_STEPS; b++) {
+		for (unsigned w = 0; w < COMEBACK_WHYS; w++)
+			cell_init(&m->why[w][b], ONE);
+	}
+	cell_init(&m->last[0], ONE);
+	cell_init(&m->last[1], ONE);
+}
+
+/* ---- chances -------------------------------------------------------------- */
+
+/* Where step b lies against a time that was told: 1 .., 0 when none was. */
+static unsigned against(unsigned b, uint16_t told)
+{
+	int d;
+
+	if (!told)
+		return 0;
+	if (told == UINT16_MAX)
+		return COMEBACK_DIFFS - 1;
+	d = (int)b - ((int)told - FIRST_LOG) * 2 / LOG2_ONE +
+	    COMEBACK_DIFFS / 2;
+	return (unsigned)MAX(1, MIN(d, COMEBACK_DIFFS - 2));
+}
+
+static unsigned why_of(const struct comeback_session *s)
+{
+	return s->trait[COMEBACK_WHY] % COMEBACK_WHYS;
+}
+
+static int log_hazard(const struct comeback *m,
+		      const struct comeback_session *s, unsigned b)
+{
+	return m->base[b].ratio + s->ratio +
+	       m->gap[against(b, s->usual_gap)].ratio +
+	       m->hint[against(b, s->hint)].ratio + m->why[why_of(s)][b].ratio;
+}
+
+/* Expected returns within a step, of those that are still away at its begin and
+ * stay so: more than one where it is sure to come back early in it. */
+static uint32_t hazard(int log)
+{
+	return MIN(exp2_of(log), (uint32_t)MOST_HAZARD);
+}
+
+/* The chance of at least one: 1 - e^-h, as 1 - 1 / (1 + h/2)^2. */
+static uint32_t chance(int log)
+{
+	uint64_t stays = 2ull * ONE * ONE / (2 * ONE + hazard(log));
+
+	return (uint32_t)(ONE - stays * stays / ONE);
+}
+
+static int ratio_of(const struct comeback *m, const struct comeback_session *s)
+{
+	int sum = 0;
+
+	for (unsigned f = 0; f < COMEBACK_TRAITS; f++)
+		sum += m->trait[f][s->trait[f]].ratio;
+	return MAX(-8 * LOG2_ONE, MIN(sum, 8 * LOG2_ONE));
+}
+
+void comeback_begin(const struct comeback *m, struct comeback_session *s)
+{
+	s->ratio = (int16_t)ratio_of(m, s);
+	s->step = 0;
+	s->pending = 0;
+}
+
+/* ---- learning ------------------------------------------------------------- */
+
+/* What a cell alone would have had to expect, of what was with it. */
+static uint32_t without(uint32_t expected, int ratio)
+{
+	uint64_t factor = exp2_of(-ratio);
+
+	return (uint32_t)MIN(expected * factor / ONE, (uint64_t)FULL / 4);
+}
+
+/* What was pending was expected by the ratios of the last use: it is put on
+ * those of now, so that a ratio that has fallen since is not charged twice. */
+static void charge(struct comeback *m, struct comeback_session *s,
+		   uint32_t seen)
+{
+	int now = ratio_of(m, s) - s->ratio;
+
+	for (unsigned f = 0; f < COMEBACK_TRAITS; f++) {
+		struct comeback_cell *c = &m->trait[f][s->trait[f]];
+
+		cell_add(c, seen, without(s->pending, c->ratio - now), ONE);
+	}
+	s->pending = 0;
+}
+
+/* Before anything is seen of a step it is like the one before it. */
+static uint32_t base_before(const struct comeback *m, unsigned b)
+{
+	if (b < 2)
+		return b ? PRIOR_CHANCE : PRIOR_FIRST;
+	return MIN(exp2_of(m->base[b - 1].ratio), (uint32_t)MOST_HAZARD);
+}
+
+static void base_add(struct comeback *m, unsigned b, uint32_t seen,
+		     uint32_t part)
+{
+	cell_add(&m->base[b], seen, part, base_before(m, b));
+	while (++b < COMEBACK_STEPS && !m->base[b].expected)
+		cell_judge(&m->base[b], base_before(m, b));
+}
+
+/* Part of a step (in 1/65536) has passed, and it came back or not. */
+static void expose(struct comeback *m, struct comeback_session *s,
+		   uint32_t seen, uint32_t part)
+{
+	unsigned b = s->step;
+	struct comeback_cell *gap = &m->gap[against(b, s->usual_gap)];
+	struct comeback_cell *hint = &m->hint[against(b, s->hint)];
+	uint32_t expected = hazard(log_hazard(m, s, b));
+
+	struct comeback_cell *why = &m->why[why_of(s)][b];
+
+	expected = (uint32_t)((uint64_t)expected * part / ONE);
+	if (s->trait[COMEBACK_WHY])
+		cell_add(why, seen, without(expected, why->ratio), ONE);
+	s->pending += expected;
+	if (s->usual_gap)
+		cell_add(gap, seen, without(expected, gap->ratio), ONE);
+	if (s->hint)
+		cell_add(hint, seen, without(expected, hint->ratio), ONE);
+	base_add(m, b, seen, part);
+}
+
+void comeback_pass(struct comeback *m, struct comeback_session *s)
+{
+	expose(m, s, 0, ONE);
+	if (s->step % CHARGE_STEPS == CHARGE_STEPS - 1)
+		charge(m, s, 0);
+	if (s->step < COMEBACK_STEPS - 1)
+		s->step++;
+}
+
+void comeback_return(struct comeback *m, struct comeback_session *s,
+		     uint64_t age_ms)
+{
+	uint64_t from, to;
+	uint32_t part;
+
+	while (s->step < COMEBACK_STEPS - 1 &&
+	       comeback_edge(s->step + 1u) <= age_ms)
+		comeback_pass(m, s);
+	from = comeback_edge(s->step);
+	to = comeback_edge(s->step + 1u);
+	part = age_ms >= to ? ONE
+			    : (uint32_t)((age_ms - from) * ONE / (to - from));
+	expose(m, s, ONE, MAX(part, (uint32_t)ONE / 8));
+	charge(m, s, ONE);
+}
+
+void comeback_reached(struct comeback *m, bool partial, bool used)
+{
+	cell_add(&m->last[partial], used ? ONE : 0, ONE, ONE);
+}
+
+int comeback_reach(const struct comeback *m, bool partial)
+{
+	return MIN(m->last[partial].ratio, 0);
+}
+
+/* ---- worth ---------------------------------------------------------------- */
+
+static uint8_t worth_class(uint64_t yield, uint64_t cost)
+{
+	int log = log2_of(yield + 1) - log2_of(cost + 1) +
+		  COMEBACK_LEAST * LOG2_ONE;
+
+	return (uint8_t)MAX(0, MIN(log / (LOG2_ONE / 8), 255));
+}
+
+/*
+ * From its step on, in whose middle it is taken to be: what is yielded and what
+ * it costs by the end of each step, and the best quotient. No step yields more
+ * than once, so when even that would not be better, no later one is: they are
+ * longer. Chances are in 1/65536, costs in ms of that: below 2^43.
+ */
+uint8_t comeback_worth(const struct comeback *m,
+		       const struct comeback_session *s)
+{
+	uint64_t yield = 0, cost = 0, left = ONE, best = 0, best_cost = 1;
+
+	for (unsigned b = s->step; b < COMEBACK_STEPS; b++) {
+		uint64_t ms = comeback_edge(b + 1) - comeback_edge(b);
+		uint64_t p = chance(log_hazard(m, s, b));
+
+		if (b == s->step) {
+			p /= 2;
+			ms = MAX(ms / 2, 1u);
+		}
+		if (best * ms > 2 * best_cost)
+			break;
+		yield += left * p / ONE;
+		cost += left * ms * (2 * ONE - p) / (2 * ONE);
+		left -= left * p / ONE;
+		if (yield * best_cost > best * cost) {
+			best = yield;
+			best_cost = cost;
+		}
+	}
+	return best ? worth_class(best, best_cost) : 0;
+}

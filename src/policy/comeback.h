@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * When does a session come back? A model that is learned while it is used:
+ * counters of how often sessions came back at an age, and how often those with
+ * some trait did, against what was expected of them.
+ *
+ * Age is what has passed since the last use, on a scale of two steps an octave.
+ * The hazard to come back within step b, when it was not before, is
+ *
+ *	hazard(b) = base(b) * product over the traits f of seen(f) / expected(f)
+ *
+ * where `seen` counts the returns of sessions with that trait, and `expected`
+ * what base and the other traits said of the same sessions at the same ages. A
+ * trait that says nothing has the ratio 1; traits that say the same share it.
+ * Each ratio begins as PRIOR events of 1, and each base hazard as the same for
+ * all steps: of that age alone speaks, and the younger is worth more (LRU).
+ * Counters are halved when they are large, so the model follows its workload.
+ *
+ * Some traits change with age: how the age compares with the session's gaps so
+ * far, and with the return that was announced. So an announcement is believed
+ * as far as announcements have been right.
+ *
+ * Worth. Keeping a session from now to the end of step j costs the expected
+ * time until it returns or the step ends, and yields its chance to return by
+ * then. The best quotient over all j is its worth (Gittins' index of this
+ * stopping problem): what has been found to be the price of room decides who
+ * stays. A session that surely sleeps for a minute is worth what that minute
+ * costs, not what its first second promises.
+ *
+ * Whole numbers throughout. Pure: no clock, no memory but the struct.
+ */
+#ifndef ONECOPY_POLICY_COMEBACK_H
+#define ONECOPY_POLICY_COMEBACK_H
+
+#include "base/compiler.h"
+
+#define COMEBACK_STEPS	36  /* 0.25 s to 13 hours */
+#define COMEBACK_FIRST	250 /* ms: the first step is 0 to this */
+#define COMEBACK_TRAITS 7   /* that do not change with age */
+#define COMEBACK_VALUES 64  /* of a trait */
+#define COMEBACK_DIFFS	64  /* of a trait that compares */
+
+#define COMEBACK_WHYS 8 /* reasons whose ages are learned apart */
+
+enum comeback_trait {
+	COMEBACK_TURNS,	 /* uses so far */
+	COMEBACK_OUTPUT, /* tokens of the last answer */
+	COMEBACK_LENGTH, /* blocks of the chain */
+	COMEBACK_WHY,	 /* the last answer ended, as the caller says */
+	COMEBACK_KIND,	 /* of caller */
+	COMEBACK_FRESH,	 /* blocks that were new in the last use */
+	COMEBACK_SHARED, /* by how many sessions */
+};
+
+struct comeback_cell {
+	uint32_t seen, expected; /* events, in 1/65536 */
+	int32_t ratio;		 /* log2 of their quotient, with the prior */
+};
+
+struct comeback {
+	struct comeback_cell base[COMEBACK_STEPS];
+	struct comeback_cell trait[COMEBACK_TRAITS][COMEBACK_VALUES];
+	struct comeback_cell gap[COMEBACK_DIFFS];  /* age against usual gap */
+	struct comeback_cell hint[COMEBACK_DIFFS]; /* age against the hint */
+	/* age, for each reason */
+	struct comeback_cell why[COMEBACK_WHYS][COMEBACK_STEPS];
+	/* returns that used the chain's last block, of all; [1]: a partial one */
+	struct comeback_cell last[2];
+};
+
+/* What the model must know of a session; kept by its owner. */
+struct comeback_session {
+	uint8_t trait[COMEBACK_TRAITS];
+	uint8_t step;	    /* the age that was learned up to */
+	uint16_t usual_gap; /* log2 of ms; 0: none yet */
+	uint16_t hint;	    /* log2 of ms; 0: none; UINT16_MAX: closed */
+	int16_t ratio;	    /* sum over the traits, as of the last use */
+	uint32_t pending;   /* expected, not yet charged to the traits */
+};
+
+void comeback_init(struct comeback *m);
+
+/* The age at which a step begins, ms. */
+uint64_t comeback_edge(unsigned step);
+/* Classes of sizes, an octave each, 1 ..; and of counts, two an octave. */
+uint8_t comeback_size_class(uint64_t size);
+uint8_t comeback_count_class(uint64_t count);
+
+/* A use: traits, usual_gap and hint are set; takes the ratios as they are. */
+void comeback_begin(const struct comeback *m, struct comeback_session *s);
+/* It has not come back within its step: the next one begins. */
+void comeback_pass(struct comeback *m, struct comeback_session *s);
+/* It came back at that age, which lies in its step or later. */
+void comeback_return(struct comeback *m, struct comeback_session *s,
+		     uint64_t age_ms);
+/* A return used, or did not, the last block of the chain. */
+void comeback_reached(struct comeback *m, bool partial, bool used);
+/* log2 of the chance that a return does; <= 0. */
+int comeback_reach(const struct comeback *m, bool partial);
+
+/* Worth of keeping the session from its step on: log2 of returns for each ms
+ * kept, above 2^-COMEBACK_LEAST: 0 .. 255, eight classes an octave. */
+#define COMEBACK_LEAST 32
+uint8_t comeback_worth(const struct comeback *m,
+		       const struct comeback_session *s);
+
+#endif

@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "policy/keep.h"
+#include "base/fault.h"
+#include <errno.h>
+
+#define ITEMS_MAX 0x80000000u
+#define LISTS_MAX 0x10000u
+#define LONG_STEP 8 /* longer than a second */
+
+/* ---- memory --------------------------------------------------------------- */
+
+/* Grows one array; *array stays as it was on failure. */
+static int grow(void *array, uint64_t n, size_t each)
+{
+	void **at = array;
+	void *p = mem_grow(*at, n, each);
+
+	if (!p)
+		return -ENOMEM;
+	*at = p;
+	return 0;
+}
+
+static uint32_t *bucket_of(const struct policy *p, uint32_t list, uint64_t name)
+{
+	uint64_t h = (name + list) * 0x9e3779b97f4a7c15ull;
+
+	return &p->bucket[(h >> 32) & (p->buckets - 1)];
+}
+
+static void rehash(struct policy *p)
+{
+	for (uint32_t i = 0; i < p->buckets; i++)
+		p->bucket[i] = POLICY_NONE;
+	for (uint32_t i = 0; i < p->unused; i++) {
+		struct keep_record *r = &p->record[i];
+		uint32_t *b;
+
+		if (!r->named)
+			continue;
+		b = bucket_of(p, r->list, r->name);
+		r->bucket_next = *b;
+		*b = i;
+	}
+}
+
+static int reserve_records(struct policy *p, uint32_t items)
+{
+	uint32_t n = KEEP_FIRST + items / KEEP_EACH;
+	uint32_t buckets = (uint32_t)round_up_pow2(n);
+
+	if (n <= p->records)
+		return 0;
+	if (grow(&p->record, n, sizeof(*p->record)))
+		return -ENOMEM;
+	if (buckets > p->buckets) {
+		if (grow(&p->bucket, buckets, sizeof(*p->bucket)))
+			return -ENOMEM;
+		p->buckets = buckets;
+		rehash(p);
+	}
+	p->records = n;
+	return 0;
+}
+
+static int reserve_lists(struct policy *p, uint32_t n)
+{
+	if (n <= p->lists)
+		return 0;
+	if (n > LISTS_MAX)
+		return -EINVAL;
+	if (grow(&p->list, n, sizeof(*p->list)))
+		return -ENOMEM;
+	for (uint32_t i = p->lists; i < n; i++) {
+		struct keep_list *l = &p->list[i];
+
+		memset(l, 0, sizeof(*l));
+		l->recent = POLICY_NONE;
+		for (unsigned k = 0; k < KEEP_LEVELS; k++)
+			l->level[k] =
+				(struct keep_queue){ POLICY_NONE, POLICY_NONE };
+	}
+	p->lists = n;
+	return 0;
+}
+
+int keep_reserve(struct policy *p, uint32_t items, uint32_t lists)
+{
+	int r;
+
+	if (items > ITEMS_MAX)
+		return -EINVAL;
+	r = reserve_records(p, items);
+	if (!r && items > p->items) {
+		r = grow(&p->item, items, sizeof(*p->item));
+		for (uint32_t i = p->items; !r && i < items; i++)
+			p->item[i] = (struct keep_item){
+				.record = POLICY_NONE,
+				.parent = POLICY_NONE,
+			};
+		if (!r)
+			p->items = items;
+	}
+	return r ? r : reserve_lists(p, lists);
+}
+
+/* ---- names ----------------------------------------------------------------- */
+
+uint32_t keep_find(const struct policy *p, uint32_t list, uint64_t name)
+{
+	uint32_t i = *bucket_of(p, list, name);
+
+	while (i != POLICY_NONE &&
+	       (p->record[i].name != name || p->record[i].list != list))
+		i = p->record[i].bucket_next;
+	return i;
+}
+
+static void unname(struct policy *p, uint32_t record)
+{
+	struct keep_record *r = &p->record[record];
+	uint32_t *at;
+
+	if (!r->named)
+		return;
+	at = bucket_of(p, r->list, r->name);
+	while (*at != record)
+		at = &p->record[*at].bucket_next;
+	*at = r->bucket_next;
+	r->named = false;
+}
+
+void keep_name(struct policy *p, uint32_t record, uint64_t name)
+{
+	struct keep_record *r = &p->record[record];
+	uint32_t *b;
+
+	if (r->named && r->name == name)
+		return;
+	unname(p, record);
+	b = bucket_of(p, r->list, name);
+	r->name = name;
+	r->named = true;
+	r->bucket_next = *b;
+	*b = record;
+}
+
+/* ---- queues of records ------------------------------------------------------ */
+
+static void queue_push(struct policy *p, struct keep_queue *q, uint32_t record)
+{
+	struct keep_record *r = &p->record[record];
+
+	r->next = POLICY_NONE;
+	r->prev = q->last;
+	if (q->last == POLICY_NONE)
+		q->first = record;
+	else
+		p->record[q->last].next = record;
+	q->last = record;
+}
+
+static void queue_drop(struct policy *p, struct keep_queue *q, uint32_t record)
+{
+	struct keep_record *r = &p->record[record];
+
+	if (r->prev == POLICY_NONE)
+		q->first = r->next;
+	else
+		p->record[r->prev].next = r->next;
+	if (r->next == POLICY_NONE)
+		q->last = r->prev;
+	else
+		p->record[r->next].prev = r->prev;
+}
+
+static void timer_push(struct policy *p, uint32_t record)
+{
+	struct keep_record *r = &p->record[record];
+	struct keep_queue *q = &p->timer[r->session.step];
+
+	r->timed = r->session.step < COMEBACK_STEPS - 1;
+	if (!r->timed)
+		return;
+	r->timer_next = POLICY_NONE;
+	r->timer_prev = q->last;
+	if (q->last == POLICY_NONE)
+		q->first = record;
+	else
+		p->record[q->last].timer_next = record;
+	q->last = record;
+}
+
+static void timer_drop(struct policy *p, uint32_t record)
+{
+	struct keep_record *r = &p->record[record];
+	struct keep_queue *q = &p->timer[r->session.step];
+
+	if (!r->timed)
+		return;
+	r->timed = false;
+	if (r->timer_prev == POLICY_NONE)
+		q->first = r->timer_next;
+	else
+		p->record[r->timer_prev].timer_next = r->timer_next;
+	if (r->timer_next == POLICY_NONE)
+		q->last = r->timer_prev;
+	else
+		p->record[r->timer_next].timer_prev = r->timer_prev;
+}
+
+/* ---- where a record stands --------------------------------------------------- */
+
+unsigned keep_lowest(const struct keep_list *l, unsigned from)
+{
+	for (unsigned w = from / 64; w < KEEP_LEVELS / 64; w++) {
+		uint64_t bits = l->full[w];
+
+		if (w == from / 64)
+			bits &= ~0ull << (from % 64);
+		if (bits)
+			return w * 64 + (unsigned)__builtin_ctzll(bits);
+	}
+	return KEEP_LEVELS;
+}
+
+uint8_t keep_level(const struct policy *p, const struct keep_record *r,
+		   bool last)
+{
+	int level = r->worth + r->saves;
+
+	if (last)
+		level += comeback_reach(&p->model[0], r->partial) / 32;
+	return (uint8_t)MAX(0, MIN(level, KEEP_STUCK - 1));
+}
+
+static void unplace(struct policy *p, uint32_t record)
+{
+	struct keep_record *r = &p->record[record];
+	struct keep_list *l = &p->list[r->list];
+	struct keep_queue *q = &l->level[r->level];
+
+	if (!r->placed) {
+		queue_drop(p, &p->ghosts, record);
+		return;
+	}
+	queue_drop(p, q, record);
+	if (q->first == POLICY_NONE)
+		l->full[r->level / 64] &= ~(1ull << (r->level % 64));
+	r->placed = false;
+	p->load.sessions--;
+}
+
+static void place(struct policy *p, uint32_t record, uint8_t level)
+{
+	struct keep_record *r = &p->record[record];
+	struct keep_list *l = &p->list[r->list];
+
+	r->level = level;
+	r->placed = true;
+	queue_push(p, &l->level[level], record);
+	l->full[level / 64] |= 1ull << (level % 64);
+	p->load.sessions++;
+}
+
+void keep_settle(struct policy *p, uint32_t record)
+{
+	struct keep_record *r = &p->record[record];
+	uint8_t level;
+
+	if (!r->items) {
+		if (r->placed) {
+			unplace(p, record);
+			queue_push(p, &p->ghosts, record);
+		}
+		return;
+	}
+	level = p->item[r->leaf].children ? KEEP_STUCK
+					  : keep_level(p, r, r->loose);
+	if (r->placed && r->level == level)
+		return;
+	unplace(p, record);
+	place(p, record, level);
+}
+
+uint32_t keep_record_new(struct policy *p, uint32_t list, enum keep_kind kind)
+{
+	uint32_t i = p->unused;
+	struct keep_record *r;
+
+	if (i < p->records) {
+		p->unused++;
+	} else {
+		i = p->ghosts.first;
+		if (i == POLICY_NONE)
+			return i;
+		unname(p, i);
+		timer_drop(p, i);
+		queue_drop(p, &p->ghosts, i);
+	}
+	r = &p->record[i];
+	memset(r, 0, sizeof(*r));
+	r->list = list;
+	r->kind = kind;
+	r->head = r->leaf = POLICY_NONE;
+	r->at_ms = p->now_ms;
+	r->used = true;
+	queue_push(p, &p->ghosts, i);
+	return i;
+}
+
+void keep_restart(struct policy *p, uint32_t record)
+{
+	struct keep_record *r = &p->record[record];
+
+	timer_drop(p, record);
+	r->at_ms = p->now_ms;
+	comeback_begin(&p->model[r->kind], &r->session);
+	r->worth = comeback_worth(&p->model[r->kind], &r->session);
+	timer_push(p, record);
+	if (!r->placed) { /* the ghost used last is reclaimed last */
+		queue_drop(p, &p->ghosts, record);
+		queue_push(p, &p->ghosts, record);
+	}
+}
+
+/* Records enter a step in the order of their last use: the first of a timer is
+ * always the next. */
+static void pass(struct policy *p, uint32_t record)
+{
+	struct keep_record *r = &p->record[record];
+	const struct comeback *m = &p->model[r->kind];
+
+	timer_drop(p, record);
+	comeback_pass(&p->model[r->kind], &r->session);
+	timer_push(p, record);
+	if (!r->placed)
+		return;
+	if (r->session.step < LONG_STEP && r->session.step % 4)
+		return;				   /* the next is near */
+	r->worth = comeback_worth(m, &r->session); /* as is known by now */
+	keep_settle(p, record);
+}
+
+static void pass_step(struct policy *p, unsigned step)
+{
+	uint64_t edge = comeback_edge(step + 1);
+
+	for (;;) {
+		uint32_t i = p->timer[step].first;
+
+		if (i == POLICY_NONE || p->record[i].at_ms + edge > p->now_ms)
+			return;
+		pass(p, i);
+	}
+}
+
+void keep_advance(struct policy *p, uint64_t now_ms)
+{
+	if (now_ms <= p->now_ms)
+		return;
+	p->now_ms = now_ms;
+	for (unsigned b = 0; b < COMEBACK_STEPS - 1; b++)
+		pass_step(p, b);
+}
+
+/* ---- items of a record -------------------------------------------------------- */
+
+void keep_link(struct policy *p, uint32_t record, uint32_t item, uint32_t after)
+{
+	struct keep_record *r = &p->record[record];
+	struct keep_item *it = &p->item[item];
+
+	it->record = record;
+	it->prev = after;
+	it->next = after == POLICY_NONE ? r->head : p->item[after].next;
+	if (it->prev == POLICY_NONE)
+		r->head = item;
+	else
+		p->item[it->prev].next = item;
+	if (it->next == POLICY_NONE) {
+		r->leaf = item;
+		r->loose = false;
+	} else {
+		p->item[it->next].prev = item;
+	}
+	r->items++;
+}
+
+void keep_unlink(struct policy *p, uint32_t item)
+{
+	struct keep_item *it = &p->item[item];
+	struct keep_record *r = &p->record[it->record];
+
+	if (it->prev == POLICY_NONE)
+		r->head = it->next;
+	else
+		p->item[it->prev].next = it->next;
+	if (it->next == POLICY_NONE) {
+		r->leaf = it->prev;
+		r->loose = false;
+	} else {
+		p->item[it->next].prev = it->prev;
+	}
+	r->items--;
+	it->record = POLICY_NONE;
+}

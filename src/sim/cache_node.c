@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The node's own policies, driven as a node drives them: a frame for each block
+ * that fits, an item of the order for each frame.
+ *
+ * A policy that knows sessions is told of the request first. Then the blocks
+ * that are missing come from the head of the chain on, until the next victim is
+ * worth more than they are: the others pass by. One that does not know sessions
+ * sees single blocks, from the last to the first.
+ *
+ * With hints each request says when the session returns: the true time, wrong by
+ * up to half of it either way, or that it never does.
+ */
+#include "sim/cache.h"
+#include "base/fault.h"
+#include "base/rng.h"
+#include "policy/policy.h"
+#include <errno.h>
+#include <stdlib.h>
+
+struct frames {
+	const struct policy_ops *ops;
+	struct policy *policy;
+	uint32_t *item;	 /* of a block */
+	uint32_t *block; /* of an item */
+	uint32_t *free;	 /* items without a block */
+	uint32_t n_free;
+	uint64_t stamp;
+	/* of the request in hand */
+	uint32_t *chain_item;
+	uint64_t *chain_key;
+	/* request -> the one that goes on from it; NULL without hints */
+	uint64_t *next;
+};
+
+static void frames_free(struct frames *f)
+{
+	if (!f)
+		return;
+	f->ops->destroy(f->policy);
+	free(f->item);
+	free(f->block);
+	free(f->free);
+	free(f->chain_item);
+	free(f->chain_key);
+	free(f->next);
+	free(f);
+}
+
+static void node_destroy(struct sim_cache *c)
+{
+	const struct frames *f = c->state;
+	struct policy_load load;
+
+	if (f->ops->load) {
+		f->ops->load(f->policy, &load);
+		c->result.returned = load.returned;
+		c->result.lost = load.lost;
+		c->result.fit = load.fit;
+	}
+	frames_free(c->state);
+}
+
+static uint32_t longest(const struct sim_trace *t)
+{
+	uint32_t n = 0;
+
+	for (uint64_t i = 0; i < t->requests; i++)
+		n = MAX(n, t->request[i].n);
+	return n;
+}
+
+static bool is_partial(const struct sim_cache *c, const struct sim_request *q)
+{
+	return q->input < (uint64_t)q->n * c->o->block_tokens;
+}
+
+static int frames_create(struct sim_cache *c, const struct policy_ops *ops)
+{
+	uint32_t n = MIN(c->o->dram, c->t->distinct + 1);
+	uint32_t most = longest(c->t) + 1;
+	struct frames *f = mem_alloc(sizeof(*f));
+
+	if (!f)
+		return -ENOMEM;
+	f->ops = ops;
+	f->item = mem_array(c->t->distinct + 1ull, sizeof(*f->item));
+	f->block = mem_array(n, sizeof(*f->block));
+	f->free = mem_array(n, sizeof(*f->free));
+	f->chain_item = mem_array(most, sizeof(*f->chain_item));
+	f->chain_key = mem_array(most, sizeof(*f->chain_key));
+	if (!f->item || !f->block || !f->free || !f->chain_item ||
+	    !f->chain_key || ops->create(&f->policy) ||
+	    ops->reserve(f->policy, n, 1)) {
+		frames_free(f);
+		return -ENOMEM;
+	}
+	for (uint32_t i = 0; i < n; i++)
+		f->free[i] = n - 1 - i;
+	f->n_free = n;
+	c->state = f;
+	return 0;
+}
+
+static int lru_create(struct sim_cache *c)
+{
+	return frames_create(c, &policy_lru);
+}
+
+static int onecopy_create(struct sim_cache *c)
+{
+	return frames_create(c, &policy_onecopy);
+}
+
+/* Backwards: who goes on from the last whole block of each request? */
+static int hints_create(struct sim_cache *c)
+{
+	const struct sim_trace *t = c->t;
+	uint64_t *next, *user;
+	int r = frames_create(c, &policy_onecopy);
+	struct frames *f = c->state;
+
+	if (r)
+		return r;
+	f->next = next = mem_array(t->requests + 1, sizeof(*next));
+	user = mem_array(t->distinct + 1ull, sizeof(*user));
+	if (!next || !user) {
+		free(user);
+		frames_free(f);
+		return -ENOMEM;
+	}
+	for (uint64_t i = t->requests; i-- > 0;) {
+		const struct sim_request *q = &t->request[i];
+		const uint32_t *b = t->block + q->first;
+		uint32_t whole = q->n - (q->n > 1 && is_partial(c, q));
+
+		next[i] = whole ? user[b[whole - 1]] : 0;
+		for (uint32_t k = 0; k < q->n; k++)
+			user[b[k]] = i + 1;
+	}
+	free(user);
+	return 0;
+}
+
+/* The first in the order that is not in use, or POLICY_NONE. */
+static uint32_t find_victim(struct sim_cache *c, struct frames *f)
+{
+	uint32_t item = f->ops->victim(f->policy, 0, POLICY_NONE);
+
+	while (item != POLICY_NONE && sim_cache_uses(c, f->block[item]))
+		item = f->ops->victim(f->policy, 0, item);
+	return item;
+}
+
+static void evict(struct sim_cache *c, struct frames *f, uint32_t item)
+{
+	f->ops->remove(f->policy, item);
+	sim_cache_evict(c, f->block[item]);
+	f->free[f->n_free++] = item;
+}
+
+static uint32_t take_frame(struct frames *f, uint32_t block)
+{
+	uint32_t item = f->free[--f->n_free];
+
+	f->item[block] = item;
+	f->block[item] = block;
+	return item;
+}
+
+static void lru_request(struct sim_cache *c)
+{
+	struct frames *f = c->state;
+
+	for (uint32_t i = c->n; i-- > 0;) {
+		uint32_t b = c->blocks[i], victim;
+
+		if (c->resident[b]) {
+			f->ops->touch(f->policy, f->item[b], ++f->stamp);
+			continue;
+		}
+		if (sim_cache_full(c)) {
+			victim = find_victim(c, f);
+			if (victim == POLICY_NONE)
+				continue;
+			evict(c, f, victim);
+		}
+		f->ops->insert(f->policy, 0, take_frame(f, b), ++f->stamp);
+		sim_cache_admit(c, b);
+	}
+}
+
+/* The true gap, times 0.5 to 1.5. */
+static uint64_t hint(const struct sim_cache *c, const struct frames *f)
+{
+	struct rng rng = { c->o->seed * 0x10001 + c->number };
+	uint64_t next, gap;
+
+	if (!f->next)
+		return 0;
+	next = f->next[c->number];
+	if (!next)
+		return POLICY_CLOSED;
+	gap = c->t->request[next - 1].at_ms - c->q->at_ms;
+	return 1 + gap / 2 + rng_below(&rng, gap + 1);
+}
+
+static struct policy_use describe(const struct sim_cache *c, struct frames *f)
+{
+	const struct sim_request *q = c->q;
+	bool named = q->session != TRACE_NO_SESSION;
+
+	for (uint32_t i = 0; i < q->n; i++) {
+		uint32_t b = c->blocks[i];
+		struct rng rng = { b };
+
+		f->chain_item[i] = c->resident[b] ? f->item[b] : POLICY_NONE;
+		f->chain_key[i] = rng_next(&rng);
+	}
+	return (struct policy_use){
+		.now_ms = q->at_ms,
+		.session = named ? q->session + 1 : 0,
+		.kind = q->kind,
+		.why = q->stop,
+		.output = q->output,
+		.back_ms = hint(c, f),
+		.partial = is_partial(c, q),
+		.n = q->n,
+		.key = f->chain_key,
+		.item = f->chain_item,
+	};
+}
+
+/* Room for a block of that use, if it is worth it. */
+static bool make_room(struct sim_cache *c, struct frames *f, uint32_t ticket,
+		      bool last)
+{
+	uint32_t victim;
+
+	if (!sim_cache_full(c))
+		return true;
+	victim = find_victim(c, f);
+	if (victim == POLICY_NONE ||
+	    !f->ops->wants(f->policy, ticket, last, victim))
+		return false;
+	evict(c, f, victim);
+	return true;
+}
+
+static void onecopy_request(struct sim_cache *c)
+{
+	struct frames *f = c->state;
+	struct policy_use use = describe(c, f);
+	struct policy_place place = { .parent = POLICY_NONE };
+
+	place.ticket = f->ops->use(f->policy, 0, &use, ++f->stamp);
+	for (uint32_t i = 0; i < c->n; i++) {
+		uint32_t b = c->blocks[i];
+
+		place.last = i == c->q->n - 1;
+		if (!c->resident[b]) {
+			if (!make_room(c, f, place.ticket, place.last))
+				return;
+			f->ops->insert_in(f->policy, 0, take_frame(f, b),
+					  ++f->stamp, &place);
+			sim_cache_admit(c, b);
+		}
+		place.parent = f->item[b];
+	}
+}
+
+const struct sim_policy sim_policy_lru = {
+	.name = "lru",
+	.create = lru_create,
+	.destroy = node_destroy,
+	.request = lru_request,
+};
+
+const struct sim_policy sim_policy_onecopy = {
+	.name = "onecopy",
+	.create = onecopy_create,
+	.destroy = node_destroy,
+	.request = onecopy_request,
+};
+
+const struct sim_policy sim_policy_hints = {
+	.name = "onecopy-hints",
+	.create = hints_create,
+	.destroy = node_destroy,
+	.request = onecopy_request,
+};

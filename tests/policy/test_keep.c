@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/fault.h"
+#include "base/rng.h"
+#include "policy/policy.h"
+#include "tests/test.h"
+
+#define ITEMS	 96u
+#define LISTS	 3u
+#define SESSIONS 12u
+#define CHAIN	 16u
+
+static const struct policy_ops *const ops = &policy_onecopy;
+
+/* Who is where, in the plainest way. */
+struct naive {
+	bool on[ITEMS];
+	uint32_t list[ITEMS];
+	uint64_t key[ITEMS];
+	uint32_t parent[ITEMS]; /* resident when this was put, or POLICY_NONE */
+};
+
+static uint32_t item_of(const struct naive *v, uint32_t list, uint64_t key)
+{
+	for (uint32_t i = 0; i < ITEMS; i++)
+		if (v->on[i] && v->list[i] == list && v->key[i] == key)
+			return i;
+	return POLICY_NONE;
+}
+
+static bool has_child(const struct naive *v, uint32_t item)
+{
+	for (uint32_t i = 0; i < ITEMS; i++)
+		if (v->on[i] && v->parent[i] == item)
+			return true;
+	return false;
+}
+
+static void naive_remove(struct naive *v, uint32_t item)
+{
+	v->on[item] = false;
+	for (uint32_t i = 0; i < ITEMS; i++)
+		if (v->parent[i] == item)
+			v->parent[i] = POLICY_NONE;
+}
+
+/* The order names each item of the list once, and nothing else. */
+static void check_order(const struct policy *cp, struct policy *p,
+			const struct naive *v)
+{
+	CHECK_OK(ops->check(cp));
+	for (uint32_t list = 0; list < LISTS; list++) {
+		bool seen[ITEMS] = { false };
+		uint32_t n = 0, want = 0;
+
+		for (uint32_t at = ops->victim(p, list, POLICY_NONE);
+		     at != POLICY_NONE; at = ops->victim(p, list, at)) {
+			CHECK_INT(at, <, ITEMS);
+			CHECK(v->on[at] && v->list[at] == list && !seen[at]);
+			seen[at] = true;
+			n++;
+		}
+		for (uint32_t i = 0; i < ITEMS; i++)
+			want += v->on[i] && v->list[i] == list;
+		CHECK_INT(n, ==, want);
+	}
+}
+
+/* The first to leave has nothing behind it, as long as there is such a one. */
+static void evict_one(struct policy *p, struct naive *v, uint32_t list)
+{
+	uint32_t item = ops->victim(p, list, POLICY_NONE);
+
+	if (item == POLICY_NONE)
+		return;
+	CHECK(!has_child(v, item));
+	ops->remove(p, item);
+	naive_remove(v, item);
+}
+
+static uint32_t free_item(const struct naive *v)
+{
+	for (uint32_t i = 0; i < ITEMS; i++)
+		if (!v->on[i])
+			return i;
+	return POLICY_NONE;
+}
+
+/* A session's chain: the first blocks are those of its family. */
+static void use(struct policy *p, struct naive *v, struct rng *r, uint64_t now)
+{
+	uint32_t list = (uint32_t)rng_below(r, LISTS);
+	uint64_t session = rng_below(r, SESSIONS);
+	uint64_t key[CHAIN];
+	uint32_t item[CHAIN];
+	struct policy_use u = {
+		.now_ms = now,
+		.session = rng_below(r, 2) ? session + 1 : 0,
+		.why = (uint32_t)rng_below(r, 3),
+		.output = rng_below(r, 1000),
+		.back_ms = rng_below(r, 3)   ? 0
+			   : rng_below(r, 4) ? rng_below(r, 100000)
+					     : POLICY_CLOSED,
+		.partial = rng_below(r, 2) != 0,
+		.n = 1 + (uint32_t)rng_below(r, CHAIN),
+		.key = key,
+		.item = item,
+	};
+	struct policy_place place = { .parent = POLICY_NONE };
+	uint64_t way = rng_below(r, 3) * 100; /* how it goes on */
+
+	for (uint32_t i = 0; i < u.n; i++) {
+		key[i] = i < 3	 ? 1000 + session % 3 * 100 + i
+			 : i < 9 ? 2000 + session * 100 + i
+				 : 90000 + session * 1000 + way + i;
+		item[i] = item_of(v, list, key[i]);
+	}
+	place.ticket = ops->use(p, list, &u, now);
+	for (uint32_t i = 0; i < u.n; i++) {
+		if (item[i] == POLICY_NONE) {
+			item[i] = free_item(v);
+			if (item[i] == POLICY_NONE)
+				return;
+			place.last = i == u.n - 1;
+			v->on[item[i]] = true;
+			v->list[item[i]] = list;
+			v->key[item[i]] = key[i];
+			v->parent[item[i]] = place.parent;
+			ops->insert_in(p, list, item[i], now, &place);
+		}
+		place.parent = item[i];
+	}
+}
+
+static void step(struct policy *p, struct naive *v, struct rng *r, uint64_t now)
+{
+	uint32_t item = (uint32_t)rng_below(r, ITEMS);
+	uint32_t list = (uint32_t)rng_below(r, LISTS);
+
+	switch (rng_below(r, 8)) {
+	case 0: /* taken away from the middle */
+		if (rng_below(r, 8))
+			return;
+		ops->remove(p, item);
+		naive_remove(v, item);
+		return;
+	case 1:
+		ops->touch(p, item, now);
+		return;
+	case 2: /* a block that nobody tells anything of */
+		if (v->on[item])
+			return;
+		v->on[item] = true;
+		v->list[item] = list;
+		v->key[item] = rng_next(r);
+		v->parent[item] = POLICY_NONE;
+		ops->insert(p, list, item, now);
+		return;
+	case 3:
+		ops->tick(p, now);
+		return;
+	case 4:
+		use(p, v, r, now);
+		return;
+	default:
+		evict_one(p, v, list);
+	}
+}
+
+TEST(agrees_with_the_plain_one)
+{
+	struct naive *v = calloc(1, sizeof(*v));
+	struct policy *p;
+
+	CHECK(v);
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		struct rng r = { seed };
+		uint64_t now = 0;
+
+		memset(v, 0, sizeof(*v));
+		memset(v->parent, 0xff, sizeof(v->parent));
+		CHECK_OK(ops->create(&p));
+		CHECK_OK(ops->reserve(p, ITEMS, LISTS));
+		for (int i = 0; i < 1000; i++) {
+			now += rng_below(&r, 2) ? 0 : rng_below(&r, 20000);
+			step(p, v, &r, now);
+			check_order(p, p, v);
+		}
+		ops->destroy(p);
+	}
+	free(v);
+}
+
+/* Two sessions over a common head: it leaves after what is behind it, also when
+ * the one that used it last is long forgotten. */
+TEST(a_trunk_leaves_last)
+{
+	uint64_t key[2][3] = { { 1, 2, 3 }, { 1, 2, 4 } };
+	uint32_t item[2][3] = { { POLICY_NONE, POLICY_NONE, POLICY_NONE },
+				{ 0, 1, POLICY_NONE } };
+	struct policy *p;
+	uint32_t next = 0;
+
+	CHECK_OK(ops->create(&p));
+	CHECK_OK(ops->reserve(p, 8, 1));
+	for (int s = 0; s < 2; s++) {
+		struct policy_use u = {
+			.now_ms = 1000u * s,
+			.n = 3,
+			.key = key[s],
+			.item = item[s],
+		};
+		struct policy_place place = { .parent = POLICY_NONE };
+
+		place.ticket = ops->use(p, 0, &u, 1);
+		for (uint32_t i = 0; i < 3; i++) {
+			if (item[s][i] == POLICY_NONE) {
+				item[s][i] = next++;
+				ops->insert_in(p, 0, item[s][i], 1, &place);
+			}
+			place.parent = item[s][i];
+		}
+	}
+	CHECK_OK(ops->check(p));
+	CHECK_INT(ops->victim(p, 0, POLICY_NONE), ==, 2);
+	ops->remove(p, 2);
+	CHECK_INT(ops->victim(p, 0, POLICY_NONE), ==, 3);
+	ops->remove(p, 3);
+	CHECK_INT(ops->victim(p, 0, POLICY_NONE), ==, 1);
+	ops->remove(p, 1);
+	CHECK_INT(ops->victim(p, 0, POLICY_NONE), ==, 0);
+	ops->remove(p, 0);
+	CHECK_INT(ops->victim(p, 0, POLICY_NONE), ==, POLICY_NONE);
+	ops->destroy(p);
+}
+
+/* Time runs in both lists; a use of one does not touch the other. */
+TEST(time_may_stand_still_or_run_back)
+{
+	struct policy *p;
+
+	CHECK_OK(ops->create(&p));
+	CHECK_OK(ops->reserve(p, 4, 2));
+	ops->tick(p, UINT64_MAX / 2);
+	ops->insert(p, 0, 0, 1);
+	ops->tick(p, 5);
+	ops->insert(p, 1, 1, 2);
+	ops->touch(p, 0, 3);
+	CHECK_INT(ops->stamp(p, 0), ==, 3);
+	CHECK_INT(ops->stamp(p, 2), ==, 0);
+	CHECK_INT(ops->victim(p, 0, POLICY_NONE), ==, 0);
+	CHECK_INT(ops->victim(p, 1, POLICY_NONE), ==, 1);
+	CHECK_INT(ops->victim(p, 2, POLICY_NONE), ==, POLICY_NONE);
+	CHECK_INT(ops->victim(p, 0, 1), ==, POLICY_NONE);
+	CHECK_OK(ops->check(p));
+	ops->destroy(p);
+}
+
+/* Without anything said it is LRU, as touched. */
+TEST(is_lru_for_single_blocks)
+{
+	struct policy *p;
+
+	CHECK_OK(ops->create(&p));
+	CHECK_OK(ops->reserve(p, 8, 1));
+	for (uint32_t i = 0; i < 4; i++) {
+		ops->insert(p, 0, i, i + 1);
+	}
+	ops->touch(p, 1, 9);
+	CHECK_INT(ops->victim(p, 0, POLICY_NONE), ==, 0);
+	CHECK_INT(ops->victim(p, 0, 0), ==, 2);
+	CHECK_INT(ops->victim(p, 0, 2), ==, 3);
+	CHECK_INT(ops->victim(p, 0, 3), ==, 1);
+	ops->destroy(p);
+}
+
+TEST(a_failed_reserve_changes_nothing)
+{
+	struct policy *p;
+	uint64_t n = 0;
+	int err;
+
+	CHECK_OK(ops->create(&p));
+	CHECK_OK(ops->reserve(p, 4, 1));
+	ops->insert(p, 0, 3, 1);
+	do {
+		fault_arm(FAULT_ALLOC, ++n, false);
+		err = ops->reserve(p, 1u << 20, 100);
+		if (err)
+			CHECK_INT(err, ==, -ENOMEM);
+		CHECK_OK(ops->check(p));
+		CHECK_INT(ops->victim(p, 0, POLICY_NONE), ==, 3);
+	} while (fault_fired());
+	CHECK_OK(err);
+	CHECK_INT(n, >, 3);
+	fault_arm(FAULT_ALLOC, 1, false);
+	ops->destroy(p);
+	p = NULL;
+	CHECK_INT(ops->create(&p), ==, -ENOMEM);
+	CHECK(!p);
+	fault_arm(0, 0, false);
+	ops->destroy(NULL);
+}
+
+TEST(refuses_more_than_numbers_reach)
+{
+	struct policy *p;
+
+	CHECK_OK(ops->create(&p));
+	CHECK_INT(ops->reserve(p, UINT32_MAX, 1), ==, -EINVAL);
+	CHECK_INT(ops->reserve(p, 1, UINT32_MAX), ==, -EINVAL);
+	CHECK_OK(ops->check(p));
+	ops->destroy(p);
+}
+
+TEST(is_found_by_name)
+{
+	CHECK(policy_find("onecopy") == &policy_onecopy);
+}
