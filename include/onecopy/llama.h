@@ -117,7 +117,10 @@ struct oc_llama_options {
 	uint32_t export_percent; /* of all time that exports may take, 1 to
 				   100; 0: 2. Time that passed before, as
 				   that of a long prompt, counts */
-	uint64_t timeout_ns;	 /* of a wait for the node; 0: 100 ms */
+	uint64_t timeout_ns;	 /* of a wait for the node; 0: 100 ms. An
+				    export waits for frames no longer than
+				    export_ns, with OC_LLAMA_ALL ten times
+				    this */
 	const char *label;	 /* of the namespace, for people */
 };
 
