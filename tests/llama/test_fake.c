@@ -320,6 +320,33 @@ TEST(an_engine_that_refuses)
 	end(&n, c);
 }
 
+/* The block in which the sequence ends is taken over whole, so that no hole is
+ * left among the cells; refused, the sequence ends where the block begins. */
+TEST(a_sequence_that_ends_in_a_block)
+{
+	struct live n;
+	oc_client *c;
+
+	begin(&n);
+	c = live_connect(&n);
+	share(c, 96);
+	for (unsigned sets = 0; sets < 2; sets++) {
+		struct engine e = fake_engine_reset();
+		struct oc_llama_stat s;
+		oc_llama *l = OPEN(c, &e, 0);
+
+		fake_engine_compute(0, tokens, 0, 20);
+		fake_engine.refuse_after = 1;
+		fake_engine.sets = 1 - sets;
+		CHECK_INT(imported(l, 97), ==, sets ? 32 : 16);
+		CHECK_OK(oc_llama_stat(l, &s));
+		CHECK_INT(s.tokens_reused, ==, sets ? 12 : 0);
+		CHECK_INT(s.import_failures, ==, 1);
+		oc_llama_close(l);
+	}
+	end(&n, c);
+}
+
 TEST(calls_that_cannot_be)
 {
 	struct engine e = fake_engine_reset();
@@ -505,6 +532,48 @@ TEST(a_slow_node_is_asked_again)
 	 * another for who generates. */
 	CHECK_INT(s.export_ns_most, <, LIVE_DEADLINE / 4);
 	CHECK_OK(kill(server, SIGCONT));
+	CHECK_OK(oc_llama_export(l, 0, tokens, 200, OC_LLAMA_ALL, &left));
+	CHECK_INT(left, ==, 0);
+	oc_llama_close(l);
+	end(&n, c);
+}
+
+/* All of the pool is in somebody's hands: the same, until he lets go. */
+TEST(a_full_node_is_asked_again)
+{
+	struct oc_ns_options wide = {
+		.size = sizeof(wide),
+		.block_tokens = 16,
+		.n_groups = 1,
+		.groups = { { .slices = 1, .slice_bytes = MIB } },
+	};
+	struct engine e = fake_engine_reset();
+	struct oc_llama_stat s;
+	struct oc_key key = { { 0 } };
+	struct oc_grant g;
+	struct live n;
+	oc_client *c, *greedy;
+	oc_llama *l;
+	oc_ns *ns;
+	size_t left = 0;
+
+	begin(&n);
+	c = live_connect(&n);
+	greedy = live_connect(&n);
+	CHECK_OK(oc_ns_open(greedy, &wide, 0, &ns));
+	while (oc_grant(ns, &key, (struct oc_part){ 0, 0 }, 0, 0,
+			200 * NS_PER_MS, &g) == 0)
+		key.bytes[0]++;
+	CHECK_INT(key.bytes[0], >, 8);
+	l = OPEN(c, &e, .export_percent = 100);
+	l->pace.credit_ns = NS_PER_S;
+	fake_engine_compute(0, tokens, 0, 200);
+	CHECK_OK(oc_llama_export(l, 0, tokens, 200, OC_LLAMA_FLUSH, &left));
+	CHECK_INT(left, ==, 12);
+	CHECK_OK(oc_llama_stat(l, &s));
+	CHECK_INT(s.export_failures, ==, 0);
+	oc_ns_close(ns);
+	oc_client_close(greedy);
 	CHECK_OK(oc_llama_export(l, 0, tokens, 200, OC_LLAMA_ALL, &left));
 	CHECK_INT(left, ==, 0);
 	oc_llama_close(l);

@@ -217,13 +217,14 @@ static int window_seal(oc_llama *l, struct window *w)
 	return r;
 }
 
-/* A node that makes memory answers after a while: who generates asks again
- * after the next token, and gives up when that lasts. OC_STALE. */
+/* A node that makes memory, or room, answers after a while (-ENOBUFS at the
+ * deadline, or nothing): who generates asks again after the next token, and
+ * gives up when that lasts. OC_STALE. */
 static int refused_by(oc_llama *l, const struct export *x, int r)
 {
 	uint64_t now = clock_ns();
 
-	if (r == -ETIMEDOUT && x->hurry) {
+	if ((r == -ETIMEDOUT || r == -ENOBUFS) && x->hurry) {
 		if (!l->slow_since)
 			l->slow_since = now;
 		if (now - l->slow_since < PATIENCE * l->timeout_ns)
