@@ -6,10 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/clock.h"
 #include "base/compiler.h"
+#include "base/hash.h"
 #include "base/text.h"
 #include "llama/model.h"
+#include "stop.h"
 
 #define LOG_ERRORS 4 /* enum ggml_log_level */
 #define KEEP_K	   40
@@ -56,6 +59,7 @@ static int random_model(struct session *s, const char *name)
 	} known[] = {
 		{ "tiny", { 4, 128, 4, 2, 352, 8192, 1 } },
 		{ "small", { 8, 512, 8, 4, 1408, 8192, 1 } },
+		{ "base", { 12, 640, 10, 5, 1760, 8192, 1 } },
 		{ "medium", { 12, 1024, 16, 4, 2816, 8192, 1 } },
 	};
 	size_t len = strcspn(name, ":");
@@ -71,10 +75,12 @@ static int random_model(struct session *s, const char *name)
 		    text_parse_u64(name + len + 1, UINT64_MAX, &shape.seed))
 			return fail(s, -EINVAL, "%s is no seed",
 				    name + len + 1);
+		s->parameters = model_parameters(&shape);
 		r = model_make(&s->abi, &shape, &s->model, s->weights);
 		return r ? fail(s, r, "the engine made no model") : 0;
 	}
-	return fail(s, -EINVAL, "random models are tiny, small and medium");
+	return fail(s, -EINVAL,
+		    "random models are tiny, small, base and medium");
 }
 
 static int load_model(struct session *s, const struct session_options *o)
@@ -87,6 +93,9 @@ static int load_model(struct session *s, const struct session_options *o)
 		if (r)
 			return r;
 	} else {
+		if (access(o->model, R_OK))
+			return fail(s, -errno, "%s: %s", o->model,
+				    oc_strerror(-errno));
 		s->model = s->abi.llama_model_load_from_file(o->model,
 							     s->abi.model);
 		if (!s->model)
@@ -94,6 +103,13 @@ static int load_model(struct session *s, const struct session_options *o)
 	}
 	s->vocab = s->abi.llama_model_get_vocab(s->model);
 	return 0;
+}
+
+/* Ctrl-C ends a long prompt too. */
+static bool stopped(void *ctx)
+{
+	(void)ctx;
+	return stop_wanted() != 0;
 }
 
 /* One sequence, and one for the adapter. */
@@ -104,12 +120,15 @@ static int make_context(struct session *s, const struct session_options *o)
 
 	p.n_ctx = o->context ? o->context : (uint32_t)MIN(trained, 4096);
 	p.n_batch = MIN(p.n_ctx, 2048);
+	if (o->ubatch)
+		p.n_ubatch = o->ubatch;
 	p.n_seq_max = 2;
 	p.kv_unified = true;
 	p.n_threads = p.n_threads_batch = (int32_t)o->threads;
 	s->ctx = s->abi.llama_init_from_model(s->model, p);
 	if (!s->ctx)
 		return fail(s, -ENOMEM, "no context of %u tokens", p.n_ctx);
+	s->abi.llama_set_abort_callback(s->ctx, stopped, NULL);
 	return 0;
 }
 
@@ -283,6 +302,13 @@ static size_t keep(struct session *s, const int32_t *tokens, size_t n)
 	return same;
 }
 
+static int decode_failed(struct session *s, int r)
+{
+	if (stop_wanted())
+		return fail(s, -EINTR, "interrupted");
+	return fail(s, -EIO, "the engine did not decode: %d", r);
+}
+
 static int compute(struct session *s, const int32_t *tokens, size_t past,
 		   size_t n)
 {
@@ -294,13 +320,35 @@ static int compute(struct session *s, const int32_t *tokens, size_t past,
 	if (r == 0)
 		r = abi_decode(&s->abi, s->ctx, 0, tokens + n - 1, 1, n - 1,
 			       true);
-	return r ? fail(s, -EIO, "the engine did not decode: %d", r) : 0;
+	return r ? decode_failed(s, r) : 0;
+}
+
+void session_forget(struct session *s)
+{
+	forget(s, 0);
+	s->n = 0;
+}
+
+int session_put(struct session *s, const int32_t *tokens, size_t n)
+{
+	forget(s, n);
+	return hold(s, tokens, 0, n);
+}
+
+int session_last(struct session *s, const int32_t *tokens, size_t n)
+{
+	int r = hold(s, tokens, 0, n);
+
+	if (r == 0)
+		r = compute(s, tokens, n - 1, n);
+	s->logits = 0;
+	return r;
 }
 
 int session_prompt(struct session *s, const int32_t *tokens, size_t n)
 {
 	uint64_t begin = clock_ns(), taken, done;
-	size_t past;
+	size_t past, held;
 	int r;
 
 	s->times = (struct session_times){ .prompt = n };
@@ -308,22 +356,24 @@ int session_prompt(struct session *s, const int32_t *tokens, size_t n)
 		return fail(s, -ENOSPC,
 			    "%zu tokens do not fit in a context of %u", n,
 			    s->abi.llama_n_ctx(s->ctx));
-	past = keep(s, tokens, n);
+	past = held = keep(s, tokens, n);
 	if (s->share && oc_llama_import(s->share, 0, tokens, n, &past))
-		past = keep(s, tokens, n);
+		past = held;
+	held = MIN(held, past);
 	taken = clock_ns();
 	r = hold(s, tokens, 0, n);
 	if (r == 0)
 		r = compute(s, tokens, past, n);
 	if (r) {
-		forget(s, 0);
-		s->n = 0;
+		session_forget(s);
 		return r;
 	}
 	done = clock_ns();
 	if (s->share)
 		oc_llama_computed(s->share, n - past, done - taken);
-	s->times.reused = past;
+	s->times.held = held;
+	s->times.reused = past - held;
+	s->logits = 0;
 	s->times.import_ns = taken - begin;
 	s->times.compute_ns = done - taken;
 	s->times.first_ns = done - begin;
@@ -342,7 +392,7 @@ static int next(struct session *s, int32_t token)
 			    s->abi.llama_n_ctx(s->ctx));
 	r = abi_decode(&s->abi, s->ctx, 0, &token, 1, s->n, true);
 	if (r)
-		return fail(s, -EIO, "the engine did not decode: %d", r);
+		return decode_failed(s, r);
 	if (s->n == s->room) {
 		int32_t *p =
 			realloc(s->tokens, (s->room * 2 + 64) * sizeof(*p));
@@ -366,15 +416,31 @@ static void share(struct session *s, unsigned flags)
 				      NULL);
 }
 
+/* What is about to be sampled from. */
+static void watch(struct session *s, bool first)
+{
+	const float *logits = s->abi.llama_get_logits_ith(s->ctx, -1);
+	size_t n = (size_t)s->abi.llama_vocab_n_tokens(s->vocab);
+
+	if (!logits)
+		return;
+	s->logits = hash_bytes(logits, n * sizeof(*logits), s->logits + 1);
+	if (first)
+		s->first_logits = s->logits;
+}
+
 static int generate(struct session *s, size_t most, session_say say, void *ctx)
 {
 	char piece[256];
 
 	for (size_t i = 0; i < most; i++) {
-		int32_t token =
-			s->abi.llama_sampler_sample(s->sampler, s->ctx, -1);
+		int32_t token;
 		int r;
 
+		if (s->watch)
+			watch(s, i == 0);
+		token = s->abi.llama_sampler_sample(s->sampler, s->ctx, -1);
+		s->sampled = token;
 		s->times.generated++;
 		if (s->abi.llama_vocab_is_eog(s->vocab, token))
 			return 0;
