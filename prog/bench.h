@@ -22,6 +22,7 @@
 struct bench {
 	uint32_t runs;
 	uint64_t blocks;      /* asked for in the large pool */
+	const char *model;    /* of the bench llama; NULL: its own choice */
 	uint64_t end_ns;      /* of the bench that runs */
 	uint64_t cache_bytes; /* last level */
 	json_t *figures;
@@ -68,5 +69,6 @@ int bench_put(struct bench *b);
 int bench_memory(struct bench *b);
 int bench_restart(struct bench *b);
 int bench_resp(struct bench *b);
+int bench_llama(struct bench *b);
 
 #endif

@@ -19,14 +19,15 @@ static const struct {
 	const char *name;
 	int (*run)(struct bench *b);
 } benches[] = {
-	{ "resp", bench_resp },	      { "put", bench_put },
-	{ "local", bench_local },     { "memory", bench_memory },
-	{ "restart", bench_restart },
+	{ "llama", bench_llama },   { "resp", bench_resp },
+	{ "put", bench_put },	    { "local", bench_local },
+	{ "memory", bench_memory }, { "restart", bench_restart },
 };
 
 static const struct cli_option bench_options[] = {
 	{ 'r', "runs", "N", "3", "runs; figures are medians" },
 	{ 'b', "blocks", "N", "1000000", "blocks of the large pool" },
+	{ 'm', "model", "FILE", "random:medium", "model of the bench llama" },
 	{ CLI_LONG, "strict", NULL, NULL,
 	  "exit with 1 when a figure does not hold" },
 	{ 'j', "json", NULL, NULL, "print JSON" },
@@ -54,11 +55,12 @@ static int bench_select(const struct cli *c, unsigned *ret_set)
 			*ret_set |= (1u << n) - 1;
 		} else {
 			near = text_nearest(word, names, n + 1);
-			return cli_fail(c->command, PROG_USAGE,
-					"no bench %s%s%s; there are resp, "
-					"put, local, memory, restart and all",
-					word, near ? ", did you mean " : "",
-					near ? near : "");
+			return cli_fail(
+				c->command, PROG_USAGE,
+				"no bench %s%s%s; there are llama, "
+				"resp, put, local, memory, restart and all",
+				word, near ? ", did you mean " : "",
+				near ? near : "");
 		}
 	}
 	return 0;
@@ -125,6 +127,8 @@ static int bench_run(const struct command *self, int argc, char **argv)
 			r = cli_number(&c, 1, BENCH_RUNS_MAX, &runs);
 		else if (id == 'b')
 			r = cli_number(&c, 16384, 1ull << 28, &b.blocks);
+		else if (id == 'm')
+			b.model = c.value;
 		else if (id == CLI_LONG)
 			strict = true;
 		else
@@ -146,7 +150,8 @@ static int bench_run(const struct command *self, int argc, char **argv)
 const struct command command_bench = {
 	.name = "bench",
 	.summary = "measure against a peer or a limit",
-	.usage = "[OPTIONS] NAME...  (resp, put, local, memory, restart, all)",
+	.usage =
+		"[OPTIONS] NAME...  (llama, resp, put, local, memory, restart, all)",
 	.options = bench_options,
 	.run = bench_run,
 };

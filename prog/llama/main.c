@@ -10,6 +10,7 @@
 #include "commands.h"
 #include "llama/demo.h"
 #include "llama/engine_path.h"
+#include "llama/measure.h"
 #include "llama/session.h"
 #include "llama/talk.h"
 #include "stop.h"
@@ -468,6 +469,8 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && strcmp(argv[1], "demo") == 0)
 		return cli_finish(demo_command(argc - 1, argv + 1));
+	if (argc > 1 && strcmp(argv[1], "bench") == 0)
+		return cli_finish(measure_command(argc - 1, argv + 1));
 	if (take_words(&w, argc, argv, &status))
 		return cli_finish(status);
 	if (!w.session.engine)
