@@ -49,7 +49,8 @@
  * Failure. Blocks are verified before the engine gets them. Whatever goes
  * wrong with one, the sequence holds fewer tokens, never wrong or half ones,
  * and the caller computes the rest. A node that is away costs at most the
- * timeout, and then nothing for a second.
+ * timeout, and then nothing for a second; an import that meets a slab for the
+ * first time waits for it as long as the client's default (onecopy.h).
  *
  * Memory. What a context holds is private to it and is not shared; the pool
  * holds one copy of what was exported. oc_llama_stat() tells them apart.

@@ -31,7 +31,7 @@
 #define PAIRS	 5
 #define DRAM	 (1ull << 30)
 #define VOCAB	 250u /* tokens that every model has */
-#define FIGURES	 16
+#define FIGURES	 17
 #define WORD_MIN 3u
 
 enum {
@@ -49,6 +49,7 @@ enum {
 	F_STATE_LOAD,
 	F_IMPORT_MOVES,
 	F_MISS,
+	F_EXPORTS,
 	F_PAUSE,
 	F_BLOCKS_MEANWHILE,
 };
@@ -70,6 +71,7 @@ static const struct {
 	[F_STATE_LOAD] = { "statefile_load_ms", "ms" },
 	[F_IMPORT_MOVES] = { "import_moves", "x" },
 	[F_MISS] = { "miss_lookup_ms", "ms" },
+	[F_EXPORTS] = { "export_calls_ms", "ms" },
 	[F_PAUSE] = { "export_pause_ms", "ms" },
 	[F_BLOCKS_MEANWHILE] = { "exported_meanwhile", "blocks" },
 };
@@ -256,15 +258,32 @@ static int run_warm(struct state *b)
 	return 0;
 }
 
+/* The least of several, of what was done with the node and without it. */
+struct least {
+	double prompt_cpu, text_cpu; /* processor time */
+	double lookup, exports;	     /* in onecopy's calls */
+};
+
+static void least_take(struct least *l, const struct session_times *t)
+{
+	l->prompt_cpu = MIN(l->prompt_cpu, ms(t->prompt_cpu_ns));
+	l->text_cpu = MIN(l->text_cpu, ms(t->generate_cpu_ns));
+	l->lookup = MIN(l->lookup, ms(t->import_ns));
+	l->exports = MIN(l->exports, ms(t->export_ns));
+}
+
 /* Prompts that share nothing, with the node and without it, in the order that
- * takes a drift of the machine out. Of each the fastest: what else runs on the
- * machine makes some slower and none faster. */
+ * takes a drift of the machine out; of each the best. What else runs on the
+ * machine changes the time that passes by more than what is looked for, so it
+ * is the processor's time that is compared, and, as that does not count
+ * waiting, the time in onecopy's calls: the larger of the two. */
 static int run_generating(struct state *b, uint64_t seed)
 {
 	static const bool with[] = { false, true,  true,  false,
 				     true,  false, false, true };
-	double prompt[2] = { 1e12, 1e12 }, text[2] = { 1e12, 1e12 };
-	double lookup = 1e12;
+	struct least least[2] = { { 1e12, 1e12, 1e12, 1e12 },
+				  { 1e12, 1e12, 1e12, 1e12 } };
+	const struct least *on = &least[1], *off = &least[0];
 	uint64_t before = 0;
 	int r = 0;
 
@@ -272,25 +291,25 @@ static int run_generating(struct state *b, uint64_t seed)
 		struct worker_ask ask = { .share = with[i],
 					  .fresh = true,
 					  .generate = ANSWER };
-		const struct session_times *t = &b->reply.times;
-		int k = with[i];
 
 		make_tokens(b->tokens, SHORT, seed * 16 + i + 1000);
 		before = b->reply.stat.exported_blocks;
 		r = answer(b, b->first, ask, SHORT);
-		prompt[k] = MIN(prompt[k], ms(t->first_ns));
-		text[k] = MIN(text[k], ms(t->generate_ns));
-		if (k)
-			lookup = MIN(lookup, ms(t->import_ns));
+		least_take(&least[with[i]], &b->reply.times);
 		if (i == 1)
 			add(b, F_BLOCKS_MEANWHILE,
 			    (double)(b->reply.stat.exported_blocks - before));
 	}
 	if (r)
 		return r;
-	add(b, F_MISS_OVERHEAD, 100 * (prompt[1] / prompt[0] - 1));
-	add(b, F_EXPORT_STALL, 100 * (text[1] / text[0] - 1));
-	add(b, F_MISS, lookup);
+	add(b, F_MISS_OVERHEAD,
+	    100 * MAX(on->prompt_cpu / off->prompt_cpu - 1,
+		      on->lookup / off->prompt_cpu));
+	add(b, F_EXPORT_STALL,
+	    100 * MAX(on->text_cpu / off->text_cpu - 1,
+		      on->exports / off->text_cpu));
+	add(b, F_MISS, on->lookup);
+	add(b, F_EXPORTS, on->exports);
 	add(b, F_PAUSE, ms(b->reply.stat.export_ns_most));
 	return 0;
 }

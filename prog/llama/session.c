@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/compiler.h"
@@ -17,6 +19,7 @@
 #define LOG_ERRORS 4 /* enum ggml_log_level */
 #define KEEP_K	   40
 #define KEEP_P	   0.95f
+#define NODE_NS	   (2 * NS_PER_S) /* a hung node costs a prompt no more */
 
 static int fail(struct session *s, int r, const char *format, ...)
 	PRINTF_LIKE(3, 4);
@@ -93,7 +96,7 @@ static int load_model(struct session *s, const struct session_options *o)
 		if (r)
 			return r;
 	} else {
-		if (access(o->model, R_OK))
+		if (stat(o->model, &s->file) || access(o->model, R_OK))
 			return fail(s, -errno, "%s: %s", o->model,
 				    oc_strerror(-errno));
 		s->model = s->abi.llama_model_load_from_file(o->model,
@@ -162,7 +165,8 @@ static int open_share(struct session *s, const struct session_options *o)
 {
 	struct oc_client_options c = { .size = sizeof(c),
 				       .socket = o->node,
-				       .name = "onecopy-llama" };
+				       .name = "onecopy-llama",
+				       .timeout_ns = NODE_NS };
 	struct oc_llama_options l = {
 		.size = sizeof(l),
 		.model = s->random ? NULL : o->model,
@@ -178,6 +182,26 @@ static int open_share(struct session *s, const struct session_options *o)
 	return r;
 }
 
+/* The digest must be that of the weights in memory: a file that was replaced or
+ * written between the two readings would name them wrongly, for all. */
+static int same_file(struct session *s, const struct session_options *o)
+{
+	struct stat now;
+
+	if (s->random)
+		return 0;
+	if (stat(o->model, &now) == 0 && now.st_dev == s->file.st_dev &&
+	    now.st_ino == s->file.st_ino && now.st_size == s->file.st_size &&
+	    now.st_mtim.tv_sec == s->file.st_mtim.tv_sec &&
+	    now.st_mtim.tv_nsec == s->file.st_mtim.tv_nsec)
+		return 0;
+	oc_llama_close(s->share);
+	s->share = NULL;
+	snprintf(s->no_node, sizeof(s->no_node),
+		 "%.200s changed while it was loaded", o->model);
+	return -EAGAIN;
+}
+
 static int find_node(struct session *s, const struct session_options *o)
 {
 	int r;
@@ -187,6 +211,8 @@ static int find_node(struct session *s, const struct session_options *o)
 		return 0;
 	}
 	r = open_share(s, o);
+	if (r == 0)
+		r = same_file(s, o);
 	if (r && o->node)
 		return fail(s, r, "%s", s->no_node);
 	return 0;
@@ -265,6 +291,15 @@ size_t session_piece(struct session *s, int32_t token, char *buf, size_t cap)
 }
 
 /* ---- decoding */
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec t;
+
+	if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t))
+		return 0;
+	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
 
 static int hold(struct session *s, const int32_t *tokens, size_t from, size_t n)
 {
@@ -347,7 +382,7 @@ int session_last(struct session *s, const int32_t *tokens, size_t n)
 
 int session_prompt(struct session *s, const int32_t *tokens, size_t n)
 {
-	uint64_t begin = clock_ns(), taken, done;
+	uint64_t begin = clock_ns(), cpu = cpu_ns(), taken, done;
 	size_t past, held;
 	int r;
 
@@ -377,6 +412,7 @@ int session_prompt(struct session *s, const int32_t *tokens, size_t n)
 	s->times.import_ns = taken - begin;
 	s->times.compute_ns = done - taken;
 	s->times.first_ns = done - begin;
+	s->times.prompt_cpu_ns = cpu_ns() - cpu;
 	return 0;
 }
 
@@ -411,9 +447,12 @@ static int next(struct session *s, int32_t token)
 /* What cannot be shared now is computed by others: no failure here. */
 static void share(struct session *s, unsigned flags)
 {
-	if (s->share)
-		(void)oc_llama_export(s->share, 0, s->tokens, s->n, flags,
-				      NULL);
+	uint64_t begin = clock_ns();
+
+	if (!s->share)
+		return;
+	(void)oc_llama_export(s->share, 0, s->tokens, s->n, flags, NULL);
+	s->times.export_ns += clock_ns() - begin;
 }
 
 /* What is about to be sampled from. */
@@ -459,10 +498,13 @@ static int generate(struct session *s, size_t most, session_say say, void *ctx)
 
 int session_generate(struct session *s, size_t most, session_say say, void *ctx)
 {
-	uint64_t begin = clock_ns();
+	uint64_t begin = clock_ns(), cpu = cpu_ns(), exported;
 	int r = generate(s, most, say, ctx);
 
 	s->times.generate_ns = clock_ns() - begin;
+	s->times.generate_cpu_ns = cpu_ns() - cpu;
+	exported = s->times.export_ns;
 	share(s, OC_LLAMA_ALL);
+	s->times.export_ns = exported;
 	return r;
 }

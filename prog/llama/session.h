@@ -11,6 +11,7 @@
 #define ONECOPY_PROG_LLAMA_SESSION_H
 
 #include <onecopy/llama.h>
+#include <sys/stat.h>
 #include "llama/abi.h"
 
 #define SESSION_ERROR 256
@@ -33,6 +34,9 @@ struct session_times {
 	uint64_t import_ns;   /* of that: taking over */
 	uint64_t compute_ns;  /* of that: computing */
 	uint64_t generate_ns; /* after the first token */
+	uint64_t export_ns;   /* of that: in exports */
+	/* Processor time of the process: prompt, and generating. */
+	uint64_t prompt_cpu_ns, generate_cpu_ns;
 	size_t prompt;
 	size_t held;   /* of it: in this engine's context already */
 	size_t reused; /* of it: taken over from the pool */
@@ -48,6 +52,7 @@ struct session {
 	oc_client *client;
 	oc_llama *share; /* NULL: no node */
 	uint8_t weights[32];
+	struct stat file; /* the model's, before it was loaded */
 	bool random;
 	uint64_t parameters; /* of a random model; else 0 */
 	int32_t *tokens;     /* what the sequence holds */

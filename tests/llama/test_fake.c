@@ -501,7 +501,102 @@ TEST(an_engine_killed_while_it_exports)
 	end(&n, c);
 }
 
+static void die_in_set(void *ctx)
+{
+	struct dying *d = ctx;
+	char word;
+
+	if (fake_engine.sets < d->at)
+		return;
+	child_say(d->fd, 'x');
+	while (read(d->fd, &word, 1) >= 0)
+		continue;
+}
+
+static void importer(const struct live *n, int fd, void *arg)
+{
+	struct dying d = { fd, *(unsigned *)arg };
+	struct engine e = fake_engine_reset();
+	oc_client *c = live_connect(n);
+	oc_llama *l = OPEN(c, &e, 0);
+	size_t past;
+
+	fake_engine.on_set = die_in_set;
+	fake_engine.on_set_ctx = &d;
+	(void)oc_llama_import(l, 0, tokens, TOKENS, &past);
+}
+
+/* At each block of an import, while another engine imports and exports: that
+ * one is not held up, and what the dead one had pinned comes back. */
+TEST(an_engine_killed_while_it_imports)
+{
+	struct live n;
+	oc_client *c;
+	uint64_t free_frames = 0;
+
+	begin(&n);
+	c = live_connect(&n);
+	for (unsigned at = 0; at < 6; at++) {
+		struct engine e;
+		struct child child;
+		oc_llama *l;
+
+		share(c, 96);
+		child = child_start(importer, &n, &at);
+		CHECK_INT(child_hear(child.fd), ==, 'x');
+		e = fake_engine_reset();
+		l = OPEN(c, &e, 0);
+		CHECK_INT(imported(l, 97), ==, 96);
+		child_kill(&child);
+		LIVE_WAIT(&n, live_stat(c).clients == 1);
+		for (size_t i = 0; i < 6; i++)
+			CHECK_OK(oc_remove(l->ns, &l->tracks[0].keys[i], 0));
+		oc_llama_close(l);
+		live_check(c);
+		CHECK_INT(live_stat(c).sealed_blocks, ==, 0);
+		if (at == 0)
+			free_frames = live_stat(c).free_frames;
+		LIVE_WAIT(&n, live_stat(c).free_frames == free_frames);
+	}
+	end(&n, c);
+}
+
 /* ---- a node that is away */
+
+/* A server that hangs, and a slab that was never met: asking for it costs an
+ * import the client's timeout once, and then nothing for a second. */
+TEST(a_hung_node_does_not_hold_up_imports)
+{
+	struct engine e = fake_engine_reset();
+	struct oc_client_options o = { .size = sizeof(o),
+				       .timeout_ns = 50 * NS_PER_MS };
+	struct oc_llama_stat s;
+	struct live n;
+	oc_client *c, *new;
+	oc_llama *l;
+	pid_t server;
+
+	begin(&n);
+	c = live_connect(&n);
+	share(c, 96);
+	server = live_server(c);
+	o.socket = n.socket;
+	CHECK_OK(oc_client_connect(&o, &new, NULL));
+	e = fake_engine_reset();
+	l = OPEN(new, &e, .timeout_ns = 20 * NS_PER_MS);
+	CHECK_OK(kill(server, SIGSTOP));
+	for (int i = 0; i < 20; i++)
+		CHECK_INT(imported(l, 97), ==, 0);
+	CHECK_OK(oc_llama_stat(l, &s));
+	/* Twenty timeouts are a second: they were not all waited for. */
+	CHECK_INT(s.match_ns, <, NS_PER_S / 2);
+	CHECK_INT(s.import_failures, >=, 1);
+	CHECK(oc_llama_error(l)[0] != '\0');
+	CHECK_OK(kill(server, SIGCONT));
+	oc_llama_close(l);
+	oc_client_close(new);
+	end(&n, c);
+}
 
 /* A node that makes memory keeps the first export waiting: what generates does
  * not wait for it, and what comes at the end is not left out because of that. */

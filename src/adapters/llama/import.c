@@ -14,6 +14,9 @@
 #include "base/clock.h"
 #include "base/fault.h"
 
+#define HASH_NS_PER_BYTE 2u  /* far more than it takes */
+#define PATIENCE	 10u /* timeouts */
+
 /* One import under way. */
 struct import {
 	int32_t seq;
@@ -219,13 +222,42 @@ static void import_settle(oc_llama *l, struct import *m)
 	llama_drop(l, m->seq, m->take);
 }
 
+/* A look-up needs the server only for a slab that it meets for the first time,
+ * and then waits as long as the client does. Did it? What was found had to be
+ * mapped and hashed, too. */
+static bool import_waited(const oc_llama *l, const struct import *m,
+			  uint64_t took)
+{
+	if (m->blocks == 0)
+		return took >= l->timeout_ns;
+	return took >= PATIENCE * l->timeout_ns +
+			       m->blocks * l->block_bytes * HASH_NS_PER_BYTE;
+}
+
+/* When it did, the next ones would as well: none for a while. */
+static int import_look(oc_llama *l, struct import *m, const struct track *t)
+{
+	uint64_t begin = clock_ns(), took;
+	int r;
+
+	if (begin < l->deaf_until)
+		return 0;
+	r = import_find(l, m, t);
+	took = clock_ns() - begin;
+	l->stat.match_ns += took;
+	if (r == -ENOMEM || (r == 0 && !import_waited(l, m, took)))
+		return r;
+	l->deaf_until = clock_ns() + NS_PER_S;
+	if (r == 0 && m->blocks == 0)
+		r = llama_fail(l, -ETIMEDOUT, "match: the node did not answer");
+	return r;
+}
+
 static int import_all(oc_llama *l, struct import *m, struct track *t)
 {
-	uint64_t begin = clock_ns(), matched;
-	int r = import_find(l, m, t);
+	uint64_t begin = clock_ns();
+	int r = import_look(l, m, t);
 
-	matched = clock_ns();
-	l->stat.match_ns += matched - begin;
 	if (r == 0 && m->blocks) {
 		import_cut(l, m);
 		if (m->take > m->held) {
