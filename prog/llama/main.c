@@ -73,7 +73,8 @@ struct words {
 static const struct command llama_command = {
 	.name = "llama",
 	.summary = "a model in the terminal that shares its KV with others",
-	.usage = "-m FILE (-p TEXT | -i) [OPTIONS]",
+	.usage = "-m FILE (-p TEXT | -i) [OPTIONS]\n"
+		 "       onecopy-llama demo [OPTIONS]",
 	.options = llama_options,
 	.alone = true,
 };
