@@ -74,7 +74,7 @@ static void begin(FILE *f, const struct demo *d)
 	text_at(f, 40, 52, 26, INK, " font-weight=\"bold\"",
 		"One system prompt, one copy");
 	snprintf(line, sizeof(line),
-		 "llama.cpp %s, %.0f M parameters%s; %d agents, an engine "
+		 "llama.cpp %s, %.1f M parameters%s; %d agents, an engine "
 		 "process each; a system prompt of %u tokens",
 		 plain(d->engine, version), (double)d->parameters / 1e6,
 		 d->random ? " of random weights" : "", DEMO_AGENTS,
@@ -162,7 +162,7 @@ static void cards(FILE *f, const struct demo *d)
 	snprintf(under, sizeof(under), "%llu blocks lost",
 		 (unsigned long long)d->lost);
 	card(f, 3, "Server killed; another one after",
-	     text_time(d->back_ns, size), under, "no engine was started anew");
+	     text_time(d->back_ns, size), under, "every engine went on");
 }
 
 static void draw(FILE *f, const struct demo *d)
