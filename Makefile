@@ -9,15 +9,18 @@ JOBS         ?= $(shell nproc 2>/dev/null || echo 2)
 PREFIX       ?= /usr/local
 DESTDIR      ?=
 FUZZ_SECONDS ?= 30
-export JOBS FUZZ_SECONDS YES BOOTSTRAP
+export JOBS FUZZ_SECONDS YES BOOTSTRAP MODEL LLAMA
 
 .DEFAULT_GOAL := build
-.PHONY: help build run test bench fuzz install check format clean
+.PHONY: help build run demo test bench fuzz install check format clean
 
 help:
 	@echo 'make build     build/onecopy and the library (the default)'
 	@echo 'make run       build, then run the demonstration'
-	@echo '                 ONCE=1 ends after one round, TRACE=FILE replays FILE'
+	@echo '                 ONCE=1 ends after one round, TRACE=FILE replays FILE,'
+	@echo '                 LLAMA=no leaves out the act with llama.cpp'
+	@echo 'make demo      build, then agents on llama.cpp with one copy of their prompt'
+	@echo '                 MODEL=FILE.gguf instead of random weights'
 	@echo 'make test      all builds, all tests, all static checks'
 	@echo 'make check     the static checks only'
 	@echo 'make bench     build, then run all benchmarks (BENCH_ARGS=...)'
@@ -34,7 +37,12 @@ build:
 run:
 	@tools/bootstrap build
 	@tools/configure build && ninja -C build onecopy
+	@tools/demo-llama --part
 	@build/onecopy demo $(if $(ONCE),--once) $(if $(TRACE),--trace $(TRACE))
+
+demo:
+	@tools/bootstrap demo
+	@tools/demo-llama
 
 test:
 	@tools/bootstrap test

@@ -22,6 +22,7 @@
 struct bench {
 	uint32_t runs;
 	uint64_t blocks;      /* asked for in the large pool */
+	const char *model;    /* of the bench llama; NULL: its own choice */
 	uint64_t end_ns;      /* of the bench that runs */
 	uint64_t cache_bytes; /* last level */
 	json_t *figures;
@@ -63,12 +64,19 @@ void bench_says(const char *text);
 int bench_machine(struct bench *b);
 void bench_machine_print(const struct bench *b);
 
-int bench_local(struct bench *b);
-int bench_put(struct bench *b);
-int bench_memory(struct bench *b);
-int bench_restart(struct bench *b);
-int bench_session(struct bench *b);
-int bench_resp(struct bench *b);
-int bench_index(struct bench *b);
+/* The benches, in the order of `all`: those that share the large pool follow each
+ * other and the one that needs as much memory besides, and the one that kills
+ * its server comes last. */
+#define BENCHES(X) \
+	X(llama)   \
+	X(resp)    \
+	X(index)   \
+	X(put)     \
+	X(local)   \
+	X(memory)  \
+	X(session) \
+	X(restart)
+#define BENCH_DECLARE(name) int bench_##name(struct bench *b);
+BENCHES(BENCH_DECLARE)
 
 #endif

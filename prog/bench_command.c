@@ -12,22 +12,18 @@
 
 #define BENCH_TIME_NS (300 * NS_PER_S)
 
-/* In the order of `all`: those that share the large pool follow each other and
- * the one that needs as much memory besides, and the one that kills its server
- * comes last. */
+#define BENCH_ROW(name_)  { #name_, bench_##name_ },
+#define BENCH_WORD(name_) #name_ ", "
+
 static const struct {
 	const char *name;
 	int (*run)(struct bench *b);
-} benches[] = {
-	{ "resp", bench_resp },	      { "index", bench_index },
-	{ "put", bench_put },	      { "local", bench_local },
-	{ "memory", bench_memory },   { "session", bench_session },
-	{ "restart", bench_restart },
-};
+} benches[] = { BENCHES(BENCH_ROW) };
 
 static const struct cli_option bench_options[] = {
 	{ 'r', "runs", "N", "3", "runs; figures are medians" },
 	{ 'b', "blocks", "N", "1000000", "blocks of the large pool" },
+	{ 'm', "model", "FILE", "random:medium", "model of the bench llama" },
 	{ CLI_LONG, "strict", NULL, NULL,
 	  "exit with 1 when a figure does not hold" },
 	{ 'j', "json", NULL, NULL, "print JSON" },
@@ -56,10 +52,8 @@ static int bench_select(const struct cli *c, unsigned *ret_set)
 		} else {
 			near = text_nearest(word, names, n + 1);
 			return cli_fail(c->command, PROG_USAGE,
-					"no bench %s%s%s; there are resp, "
-					"index, put, local, memory, session, "
-					"restart "
-					"and all",
+					"no bench %s%s%s; there are " BENCHES(
+						BENCH_WORD) "all",
 					word, near ? ", did you mean " : "",
 					near ? near : "");
 		}
@@ -128,6 +122,8 @@ static int bench_run(const struct command *self, int argc, char **argv)
 			r = cli_number(&c, 1, BENCH_RUNS_MAX, &runs);
 		else if (id == 'b')
 			r = cli_number(&c, 16384, 1ull << 28, &b.blocks);
+		else if (id == 'm')
+			b.model = c.value;
 		else if (id == CLI_LONG)
 			strict = true;
 		else
@@ -149,9 +145,7 @@ static int bench_run(const struct command *self, int argc, char **argv)
 const struct command command_bench = {
 	.name = "bench",
 	.summary = "measure against a peer or a limit",
-	.usage =
-		"[OPTIONS] NAME...  (resp, index, put, local, memory, session, "
-		"restart, all)",
+	.usage = "[OPTIONS] NAME...  (" BENCHES(BENCH_WORD) "all)",
 	.options = bench_options,
 	.run = bench_run,
 };

@@ -22,6 +22,10 @@ enum listen_door { LISTEN_RESP, LISTEN_HTTP, LISTEN_DOORS };
 #define LISTEN_TEXT    64 /* "[ADDRESS]:PORT" */
 #define LISTEN_ERROR   512
 #define LISTEN_BACKLOG 4096
+#define LISTEN_FIRST   3 /* of the passed descriptors: sd_listen_fds(3) */
+
+/* In $LISTEN_FDNAMES and in messages. */
+extern const char *const listen_names[LISTEN_DOORS];
 
 /* "127.0.0.1:6380", "[::1]:6380", "localhost:6380" (that is 127.0.0.1); port 0:
  * any. 1: "off", nothing is written. -EINVAL. An IPv4 address that is written

@@ -12,10 +12,8 @@
 #include "listen.h"
 #include "tls_files.h"
 
-#define INHERIT_FIRST 3 /* sd_listen_fds(3) */
-#define INHERIT_MAX   64
+#define INHERIT_MAX 64
 
-static const char *const names[LISTEN_DOORS] = { "resp", "http" };
 static const char *const shown[LISTEN_DOORS] = { "RESP", "HTTP" };
 
 /* What both doors have. */
@@ -92,7 +90,7 @@ int listen_check_files(const struct node_config *config,
 {
 	for (unsigned i = 0; i < LISTEN_DOORS; i++) {
 		struct door_config d = door_config(config, i);
-		int r = check_door(names[i], &d, error);
+		int r = check_door(listen_names[i], &d, error);
 
 		if (r < 0)
 			return r;
@@ -117,7 +115,7 @@ static unsigned inherited_count(void)
 static int door_of(const char *name)
 {
 	for (int i = 0; i < LISTEN_DOORS; i++) {
-		if (strcmp(names[i], name) == 0)
+		if (strcmp(listen_names[i], name) == 0)
 			return i;
 	}
 	return -1;
@@ -141,7 +139,7 @@ static int take_inherited(int fd, const char *name, int fds[LISTEN_DOORS],
 	if (fds[door] >= 0) {
 		snprintf(error, LISTEN_ERROR,
 			 "two sockets were passed for %s; a door has one",
-			 names[door]);
+			 listen_names[door]);
 		return -EINVAL;
 	}
 	fds[door] = fd;
@@ -162,7 +160,7 @@ int listen_inherit(int ret_fds[LISTEN_DOORS], char error[LISTEN_ERROR])
 	for (unsigned i = 0; i < n && r == 0; i++) {
 		const char *name = strsep(&rest, ":");
 
-		r = take_inherited(INHERIT_FIRST + (int)i, name ? name : "",
+		r = take_inherited(LISTEN_FIRST + (int)i, name ? name : "",
 				   ret_fds, error);
 	}
 	unsetenv("LISTEN_PID");
@@ -209,7 +207,7 @@ static int take_passed(const struct node_config *config, enum listen_door door,
 	    fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
 		snprintf(error, LISTEN_ERROR,
 			 "what was passed for %s is no TCP socket that listens",
-			 names[door]);
+			 listen_names[door]);
 		return -EINVAL;
 	}
 	return listen_judge(config, door, &at, error);
@@ -254,68 +252,14 @@ static int open_socket(const struct sockaddr_storage *at, int *ret_fd)
 	return r;
 }
 
-int listen_any(int *ret_fd, uint16_t *ret_port)
-{
-	CLEANUP(fd_close_at) int fd = -1;
-	struct sockaddr_storage at;
-	struct sockaddr_in in;
-	int r = listen_parse("127.0.0.1:0", &at);
-
-	if (r == 0)
-		r = open_socket(&at, &fd);
-	if (r == 0)
-		r = address_of(fd, &at);
-	if (r < 0)
-		return r;
-	memcpy(&in, &at, sizeof(in));
-	*ret_port = ntohs(in.sin_port);
-	*ret_fd = fd_take(&fd);
-	return 0;
-}
-
-static int set_number(const char *name, int value)
-{
-	char text[16];
-
-	snprintf(text, sizeof(text), "%d", value);
-	return setenv(name, text, 1) < 0 ? -errno : 0;
-}
-
-int listen_pass(const int fds[LISTEN_DOORS])
-{
-	char list[64] = "";
-	int n = 0, high[LISTEN_DOORS], r;
-
-	/* out of the way of where they go */
-	for (unsigned i = 0; i < LISTEN_DOORS; i++)
-		high[i] = fds[i] < 0 ? -1 : fcntl(fds[i], F_DUPFD_CLOEXEC, 64);
-	for (unsigned i = 0; i < LISTEN_DOORS; i++) {
-		size_t at = strlen(list);
-
-		if (fds[i] < 0)
-			continue;
-		if (high[i] < 0 ||
-		    dup2(high[i], INHERIT_FIRST + n) < 0) /* words: passed on */
-			return -errno;
-		snprintf(list + at, sizeof(list) - at, "%s%s", n ? ":" : "",
-			 names[i]);
-		n++;
-	}
-	r = setenv("LISTEN_FDNAMES", list, 1) < 0 ? -errno : 0;
-	if (r == 0)
-		r = set_number("LISTEN_FDS", n);
-	if (r == 0)
-		r = set_number("LISTEN_PID", (int)getpid());
-	return r;
-}
-
 /* Nobody asked for the default address: a node without that door is better
  * than none, and two nodes on a machine are nothing wrong. */
 static int no_default(enum listen_door door, const char *at, int error)
 {
 	log_warn("%s: %s cannot be had (%s): no such door; choose another "
 		 "with --%s ADDRESS:PORT, or --%s off",
-		 shown[door], at, strerror(-error), names[door], names[door]);
+		 shown[door], at, strerror(-error), listen_names[door],
+		 listen_names[door]);
 	return 0;
 }
 
@@ -335,7 +279,7 @@ static int open_own(const struct node_config *config, enum listen_door door,
 	if (!d->chosen)
 		return no_default(door, d->listen, r);
 	snprintf(error, LISTEN_ERROR, "cannot listen on %s for %s: %s",
-		 d->listen, names[door], strerror(-r));
+		 d->listen, listen_names[door], strerror(-r));
 	return r;
 }
 
@@ -351,7 +295,7 @@ static int open_door(const struct node_config *config, enum listen_door door,
 	if (*fd >= 0)
 		log_warn("%s is off: the socket that was passed for it is "
 			 "closed",
-			 names[door]);
+			 listen_names[door]);
 	*fd = fd_close(*fd);
 	return 0;
 }

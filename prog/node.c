@@ -96,8 +96,8 @@ static int node_redirect(const struct node *n)
 	return 0;
 }
 
-_Noreturn static void node_exec(const struct node *n, uint64_t dram,
-				pid_t parent)
+_Noreturn static void node_exec(const struct node *n,
+				const struct node_options *o, pid_t parent)
 {
 	static const char *const options[] = { "--resp", "--http" };
 	const char *argv[16] = { "onecopy", "serve", "--socket", n->socket };
@@ -108,8 +108,9 @@ _Noreturn static void node_exec(const struct node *n, uint64_t dram,
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (getppid() != parent)
 		_exit(1); /* the parent died before prctl() */
-	if (dram) {
-		snprintf(size, sizeof(size), "%llu", (unsigned long long)dram);
+	if (o->dram) {
+		snprintf(size, sizeof(size), "%llu",
+			 (unsigned long long)o->dram);
 		argv[at++] = "--dram";
 		argv[at++] = size;
 	}
@@ -121,7 +122,8 @@ _Noreturn static void node_exec(const struct node *n, uint64_t dram,
 	}
 	if (node_redirect(n) < 0 || listen_pass(n->door) < 0)
 		_exit(127);
-	execv("/proc/self/exe", (char **)(uintptr_t)argv);
+	execv(o->program ? o->program : "/proc/self/exe",
+	      (char **)(uintptr_t)argv);
 	_exit(127);
 }
 
@@ -217,7 +219,7 @@ static void node_close_doors(struct node *n)
 		n->door[i] = fd_close(n->door[i]);
 }
 
-static int node_spawn(struct node *n, uint64_t dram)
+static int node_spawn(struct node *n, const struct node_options *o)
 {
 	pid_t parent = getpid();
 
@@ -228,7 +230,7 @@ static int node_spawn(struct node *n, uint64_t dram)
 	if (n->pid < 0)
 		return -errno;
 	if (n->pid == 0)
-		node_exec(n, dram, parent);
+		node_exec(n, o, parent);
 	n->parent = parent;
 	return 0;
 }
@@ -260,7 +262,7 @@ int node_start(const struct node_options *options, struct node **ret_node,
 		snprintf(error, NODE_ERROR, "no port: %s", strerror(-r));
 		goto fail;
 	}
-	r = node_spawn(n, options->dram);
+	r = node_spawn(n, options);
 	node_close_doors(n);
 	if (r) {
 		snprintf(error, NODE_ERROR, "fork: %s", strerror(-r));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A node of one's own: commands that need a node and were given none start one
- * from their own binary and stop it again.
+ * from their own binary (onecopy-llama: from the one beside it) and stop it
+ * again.
  *
  * Life cycle. node_start() makes a private directory (mode 0700, in
  * $XDG_RUNTIME_DIR or /tmp), runs `onecopy serve` with its socket there, and
@@ -26,10 +27,11 @@
 struct node;
 
 struct node_options {
-	uint64_t dram;	    /* bytes; 0: the server's default */
-	const char *socket; /* NULL: in the private directory */
-	uint64_t wait_ns;   /* until it answers; 0: 30 s */
-	unsigned doors;	    /* over TCP, bits 1u << enum listen_door; the others
+	const char *program; /* path of onecopy; NULL: this program is it */
+	uint64_t dram;	     /* bytes; 0: the server's default */
+	const char *socket;  /* NULL: in the private directory */
+	uint64_t wait_ns;    /* until it answers; 0: 30 s */
+	unsigned doors; /* over TCP, bits 1u << enum listen_door; the others
 			       are off */
 };
 

@@ -49,7 +49,8 @@
  * Failure. Blocks are verified before the engine gets them. Whatever goes
  * wrong with one, the sequence holds fewer tokens, never wrong or half ones,
  * and the caller computes the rest. A node that is away costs at most the
- * timeout, and then nothing for a second.
+ * timeout, and then nothing for a second; an import that meets a slab for the
+ * first time waits for it as long as the client's default (onecopy.h).
  *
  * Memory. What a context holds is private to it and is not shared; the pool
  * holds one copy of what was exported. oc_llama_stat() tells them apart.
@@ -117,7 +118,10 @@ struct oc_llama_options {
 	uint32_t export_percent; /* of all time that exports may take, 1 to
 				   100; 0: 2. Time that passed before, as
 				   that of a long prompt, counts */
-	uint64_t timeout_ns;	 /* of a wait for the node; 0: 100 ms */
+	uint64_t timeout_ns;	 /* of a wait for the node; 0: 100 ms. An
+				    export waits for frames no longer than
+				    export_ns, with OC_LLAMA_ALL ten times
+				    this */
 	const char *label;	 /* of the namespace, for people */
 };
 

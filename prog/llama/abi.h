@@ -100,6 +100,8 @@ typedef void (*abi_tensor_fn)(struct ggml_tensor *tensor, void *ctx);
 	X(int32_t, llama_memory_seq_pos_max, (void *, int32_t))              \
 	X(uint32_t, llama_n_ctx, (const struct llama_context *))             \
 	X(uint32_t, llama_n_batch, (const struct llama_context *))           \
+	X(void, llama_set_abort_callback,                                    \
+	  (struct llama_context *, bool (*)(void *), void *))                \
 	X(int32_t, llama_decode,                                             \
 	  (struct llama_context *, struct engine_batch))                     \
 	X(float *, llama_get_logits_ith, (struct llama_context *, int32_t))  \

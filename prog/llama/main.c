@@ -8,6 +8,9 @@
 #include "base/compiler.h"
 #include "base/text.h"
 #include "commands.h"
+#include "llama/demo.h"
+#include "llama/engine_path.h"
+#include "llama/measure.h"
 #include "llama/session.h"
 #include "llama/talk.h"
 #include "stop.h"
@@ -33,7 +36,7 @@ enum {
 
 static const struct cli_option llama_options[] = {
 	{ 'm', "model", "FILE", NULL,
-	  "GGUF model, or random:tiny|small|medium[:SEED]" },
+	  "GGUF model, or random:tiny|small|base|medium[:SEED]" },
 	{ 'p', "prompt", "TEXT", NULL, "what to continue or to answer" },
 	{ OPT_SYSTEM, "system", "FILE", NULL,
 	  "text that comes first: the prefix to share" },
@@ -70,7 +73,8 @@ struct words {
 static const struct command llama_command = {
 	.name = "llama",
 	.summary = "a model in the terminal that shares its KV with others",
-	.usage = "-m FILE (-p TEXT | -i) [OPTIONS]",
+	.usage = "-m FILE (-p TEXT | -i) [OPTIONS]\n"
+		 "       onecopy-llama demo [OPTIONS]",
 	.options = llama_options,
 	.alone = true,
 };
@@ -188,45 +192,36 @@ static int take_words(struct words *w, int argc, char **argv, int *ret_status)
 	return 0;
 }
 
-/* Beside a program that was not installed lies what tools/fetch-llama brought. */
-static const char *fetched_engine(void)
-{
-	static char path[4096];
-	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 32);
-	char *slash;
-
-	if (n <= 0 || getenv("ONECOPY_LLAMA"))
-		return NULL;
-	path[n] = '\0';
-	slash = strrchr(path, '/');
-	if (!slash)
-		return NULL;
-	memcpy(slash, "/../build-llama/lib", sizeof("/../build-llama/lib"));
-	return access(path, R_OK) == 0 ? path : NULL;
-}
-
 /* ---- files */
 
-static char *read_file(const char *path)
+static int read_text(FILE *f, char *text)
+{
+	size_t n = fread(text, 1, SYSTEM_MOST + 1, f);
+
+	if (ferror(f))
+		return -errno;
+	if (n > SYSTEM_MOST)
+		return -EFBIG;
+	text[n] = '\0';
+	return strlen(text) == n ? 0 : -EILSEQ; /* a zero byte ends a text */
+}
+
+static int read_file(const char *path, char **ret_text)
 {
 	FILE *f = fopen(path, "re");
-	char *text = f ? malloc(SYSTEM_MOST + 1) : NULL;
-	size_t n;
+	char *text;
+	int r;
 
-	if (!text) {
-		if (f)
-			fclose(f);
-		return NULL;
-	}
-	n = fread(text, 1, SYSTEM_MOST, f);
-	if (ferror(f)) {
-		free(text);
-		text = NULL;
-	} else {
-		text[n] = '\0';
-	}
+	if (!f)
+		return -errno;
+	text = malloc(SYSTEM_MOST + 2);
+	r = text ? read_text(f, text) : -ENOMEM;
 	fclose(f);
-	return text;
+	if (r)
+		free(text);
+	else
+		*ret_text = text;
+	return r;
 }
 
 /* ---- figures */
@@ -252,7 +247,7 @@ static void tell_share(struct session *s)
 	}
 	oc_llama_stat(s->share, &st);
 	fprintf(stderr,
-		"taken over: %s in %llu blocks, %.2f moves a byte; exported: "
+		"since the start: taken over %s in %llu blocks, %.2f moves a byte; exported "
 		"%s in %llu blocks, %.2f moves a byte, longest pause %.1f ms\n",
 		text_size(st.imported_bytes, a),
 		(unsigned long long)st.imported_blocks,
@@ -276,10 +271,11 @@ static void tell(struct session *s)
 	double seconds = (double)t->generate_ns / 1e9;
 
 	fprintf(stderr,
-		"prompt: %zu tokens, %zu reused and %zu computed; first token "
-		"after %.1f ms (taking over %.1f, computing %.1f)\n",
-		t->prompt, t->reused, t->prompt - t->reused, ms(t->first_ns),
-		ms(t->import_ns), ms(t->compute_ns));
+		"prompt: %zu tokens, %zu reused and %zu computed, %zu were in "
+		"this engine; first token after %.1f ms (taking over %.1f, "
+		"computing %.1f)\n",
+		t->prompt, t->reused, t->prompt - t->held - t->reused, t->held,
+		ms(t->first_ns), ms(t->import_ns), ms(t->compute_ns));
 	fprintf(stderr, "generated: %zu tokens, %.1f a second\n", t->generated,
 		seconds > 0 ? (double)t->generated / seconds : 0);
 	tell_share(s);
@@ -294,12 +290,13 @@ static void tell_json(struct session *s)
 		oc_llama_stat(s->share, &st);
 	fprintf(stderr,
 		"{\"shared\": %s, \"prompt_tokens\": %zu, "
-		"\"reused_tokens\": %zu, \"computed_tokens\": %zu, "
+		"\"held_tokens\": %zu, \"reused_tokens\": %zu, "
+		"\"computed_tokens\": %zu, "
 		"\"generated_tokens\": %zu, \"first_token_ms\": %.3f, "
 		"\"import_ms\": %.3f, \"compute_ms\": %.3f, "
 		"\"generate_ms\": %.3f, ",
-		s->share ? "true" : "false", t->prompt, t->reused,
-		t->prompt - t->reused, t->generated, ms(t->first_ns),
+		s->share ? "true" : "false", t->prompt, t->held, t->reused,
+		t->prompt - t->held - t->reused, t->generated, ms(t->first_ns),
 		ms(t->import_ns), ms(t->compute_ns), ms(t->generate_ns));
 	fprintf(stderr,
 		"\"imported_bytes\": %llu, \"imported_moves\": %.3f, "
@@ -352,8 +349,12 @@ static int give_prompt(struct session *s, const struct talk *t)
 	size_t n;
 	int r;
 
-	if (!text)
+	if (!text) {
+		text_copy(s->error, sizeof(s->error),
+			  "the engine does not know the model's template: "
+			  "--raw leaves it out");
 		return -EINVAL;
+	}
 	r = session_tokens(s, text, t->template != NULL, &tokens, &n);
 	if (r == 0)
 		r = session_prompt(s, tokens, n);
@@ -421,10 +422,12 @@ static int talk_all(const struct words *w, struct session *s)
 
 	talk_init(&t, s, w->raw);
 	if (w->system) {
-		system = read_file(w->system);
-		if (!system)
+		r = read_file(w->system, &system);
+		if (r)
 			r = cli_fail(&llama_command, PROG_BAD_INPUT, "%s: %s",
-				     w->system, oc_strerror(-errno));
+				     w->system,
+				     r == -EILSEQ ? "no text: a zero byte"
+						  : oc_strerror(r));
 		else if (talk_add(&t, "system", system))
 			r = PROG_SYSTEM;
 	}
@@ -465,10 +468,14 @@ int main(int argc, char **argv)
 	};
 	int status;
 
+	if (argc > 1 && strcmp(argv[1], "demo") == 0)
+		return cli_finish(demo_command(argc - 1, argv + 1));
+	if (argc > 1 && strcmp(argv[1], "bench") == 0)
+		return cli_finish(measure_command(argc - 1, argv + 1));
 	if (take_words(&w, argc, argv, &status))
 		return cli_finish(status);
 	if (!w.session.engine)
-		w.session.engine = fetched_engine();
+		w.session.engine = engine_fetched();
 	if (!w.session.threads)
 		w.session.threads =
 			(uint32_t)MAX(sysconf(_SC_NPROCESSORS_ONLN), 1);

@@ -221,6 +221,14 @@ static void fill(struct ggml_tensor *t, void *ctx)
 
 /* ---- */
 
+uint64_t model_parameters(const struct model_shape *s)
+{
+	uint64_t w = s->width, kv = w / s->heads * s->kv_heads;
+
+	return s->layers * (2 * w * w + 2 * w * kv + 3 * w * s->ffn + 2 * w) +
+	       2 * w * VOCAB + w;
+}
+
 /* The shape names the weights: its words, spread over 32 bytes. */
 static void digest(const struct model_shape *s, uint8_t ret[32])
 {

@@ -15,6 +15,9 @@ struct model_shape {
 	uint64_t seed;
 };
 
+/* Weights, all told. */
+uint64_t model_parameters(const struct model_shape *shape);
+
 /* 1.4 M, 24 M and 136 M parameters. */
 #define MODEL_TINY                         \
 	(struct model_shape)               \

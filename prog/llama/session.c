@@ -6,14 +6,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 #include "base/clock.h"
 #include "base/compiler.h"
+#include "base/hash.h"
 #include "base/text.h"
 #include "llama/model.h"
+#include "stop.h"
 
 #define LOG_ERRORS 4 /* enum ggml_log_level */
 #define KEEP_K	   40
 #define KEEP_P	   0.95f
+#define NODE_NS	   (2 * NS_PER_S) /* a hung node costs a prompt no more */
 
 static int fail(struct session *s, int r, const char *format, ...)
 	PRINTF_LIKE(3, 4);
@@ -56,6 +62,7 @@ static int random_model(struct session *s, const char *name)
 	} known[] = {
 		{ "tiny", { 4, 128, 4, 2, 352, 8192, 1 } },
 		{ "small", { 8, 512, 8, 4, 1408, 8192, 1 } },
+		{ "base", { 12, 640, 10, 5, 1760, 8192, 1 } },
 		{ "medium", { 12, 1024, 16, 4, 2816, 8192, 1 } },
 	};
 	size_t len = strcspn(name, ":");
@@ -71,10 +78,12 @@ static int random_model(struct session *s, const char *name)
 		    text_parse_u64(name + len + 1, UINT64_MAX, &shape.seed))
 			return fail(s, -EINVAL, "%s is no seed",
 				    name + len + 1);
+		s->parameters = model_parameters(&shape);
 		r = model_make(&s->abi, &shape, &s->model, s->weights);
 		return r ? fail(s, r, "the engine made no model") : 0;
 	}
-	return fail(s, -EINVAL, "random models are tiny, small and medium");
+	return fail(s, -EINVAL,
+		    "random models are tiny, small, base and medium");
 }
 
 static int load_model(struct session *s, const struct session_options *o)
@@ -87,6 +96,9 @@ static int load_model(struct session *s, const struct session_options *o)
 		if (r)
 			return r;
 	} else {
+		if (stat(o->model, &s->file) || access(o->model, R_OK))
+			return fail(s, -errno, "%s: %s", o->model,
+				    oc_strerror(-errno));
 		s->model = s->abi.llama_model_load_from_file(o->model,
 							     s->abi.model);
 		if (!s->model)
@@ -94,6 +106,13 @@ static int load_model(struct session *s, const struct session_options *o)
 	}
 	s->vocab = s->abi.llama_model_get_vocab(s->model);
 	return 0;
+}
+
+/* Ctrl-C ends a long prompt too. */
+static bool stopped(void *ctx)
+{
+	(void)ctx;
+	return stop_wanted() != 0;
 }
 
 /* One sequence, and one for the adapter. */
@@ -104,12 +123,15 @@ static int make_context(struct session *s, const struct session_options *o)
 
 	p.n_ctx = o->context ? o->context : (uint32_t)MIN(trained, 4096);
 	p.n_batch = MIN(p.n_ctx, 2048);
+	if (o->ubatch)
+		p.n_ubatch = o->ubatch;
 	p.n_seq_max = 2;
 	p.kv_unified = true;
 	p.n_threads = p.n_threads_batch = (int32_t)o->threads;
 	s->ctx = s->abi.llama_init_from_model(s->model, p);
 	if (!s->ctx)
 		return fail(s, -ENOMEM, "no context of %u tokens", p.n_ctx);
+	s->abi.llama_set_abort_callback(s->ctx, stopped, NULL);
 	return 0;
 }
 
@@ -143,7 +165,8 @@ static int open_share(struct session *s, const struct session_options *o)
 {
 	struct oc_client_options c = { .size = sizeof(c),
 				       .socket = o->node,
-				       .name = "onecopy-llama" };
+				       .name = "onecopy-llama",
+				       .timeout_ns = NODE_NS };
 	struct oc_llama_options l = {
 		.size = sizeof(l),
 		.model = s->random ? NULL : o->model,
@@ -159,6 +182,26 @@ static int open_share(struct session *s, const struct session_options *o)
 	return r;
 }
 
+/* The digest must be that of the weights in memory: a file that was replaced or
+ * written between the two readings would name them wrongly, for all. */
+static int same_file(struct session *s, const struct session_options *o)
+{
+	struct stat now;
+
+	if (s->random)
+		return 0;
+	if (stat(o->model, &now) == 0 && now.st_dev == s->file.st_dev &&
+	    now.st_ino == s->file.st_ino && now.st_size == s->file.st_size &&
+	    now.st_mtim.tv_sec == s->file.st_mtim.tv_sec &&
+	    now.st_mtim.tv_nsec == s->file.st_mtim.tv_nsec)
+		return 0;
+	oc_llama_close(s->share);
+	s->share = NULL;
+	snprintf(s->no_node, sizeof(s->no_node),
+		 "%.200s changed while it was loaded", o->model);
+	return -EAGAIN;
+}
+
 static int find_node(struct session *s, const struct session_options *o)
 {
 	int r;
@@ -168,6 +211,8 @@ static int find_node(struct session *s, const struct session_options *o)
 		return 0;
 	}
 	r = open_share(s, o);
+	if (r == 0)
+		r = same_file(s, o);
 	if (r && o->node)
 		return fail(s, r, "%s", s->no_node);
 	return 0;
@@ -247,6 +292,15 @@ size_t session_piece(struct session *s, int32_t token, char *buf, size_t cap)
 
 /* ---- decoding */
 
+static uint64_t cpu_ns(void)
+{
+	struct timespec t;
+
+	if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t))
+		return 0;
+	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
 static int hold(struct session *s, const int32_t *tokens, size_t from, size_t n)
 {
 	if (n > s->room) {
@@ -283,6 +337,13 @@ static size_t keep(struct session *s, const int32_t *tokens, size_t n)
 	return same;
 }
 
+static int decode_failed(struct session *s, int r)
+{
+	if (stop_wanted())
+		return fail(s, -EINTR, "interrupted");
+	return fail(s, -EIO, "the engine did not decode: %d", r);
+}
+
 static int compute(struct session *s, const int32_t *tokens, size_t past,
 		   size_t n)
 {
@@ -294,13 +355,35 @@ static int compute(struct session *s, const int32_t *tokens, size_t past,
 	if (r == 0)
 		r = abi_decode(&s->abi, s->ctx, 0, tokens + n - 1, 1, n - 1,
 			       true);
-	return r ? fail(s, -EIO, "the engine did not decode: %d", r) : 0;
+	return r ? decode_failed(s, r) : 0;
+}
+
+void session_forget(struct session *s)
+{
+	forget(s, 0);
+	s->n = 0;
+}
+
+int session_put(struct session *s, const int32_t *tokens, size_t n)
+{
+	forget(s, n);
+	return hold(s, tokens, 0, n);
+}
+
+int session_last(struct session *s, const int32_t *tokens, size_t n)
+{
+	int r = hold(s, tokens, 0, n);
+
+	if (r == 0)
+		r = compute(s, tokens, n - 1, n);
+	s->logits = 0;
+	return r;
 }
 
 int session_prompt(struct session *s, const int32_t *tokens, size_t n)
 {
-	uint64_t begin = clock_ns(), taken, done;
-	size_t past;
+	uint64_t begin = clock_ns(), cpu = cpu_ns(), taken, done;
+	size_t past, held;
 	int r;
 
 	s->times = (struct session_times){ .prompt = n };
@@ -308,25 +391,28 @@ int session_prompt(struct session *s, const int32_t *tokens, size_t n)
 		return fail(s, -ENOSPC,
 			    "%zu tokens do not fit in a context of %u", n,
 			    s->abi.llama_n_ctx(s->ctx));
-	past = keep(s, tokens, n);
+	past = held = keep(s, tokens, n);
 	if (s->share && oc_llama_import(s->share, 0, tokens, n, &past))
-		past = keep(s, tokens, n);
+		past = held;
+	held = MIN(held, past);
 	taken = clock_ns();
 	r = hold(s, tokens, 0, n);
 	if (r == 0)
 		r = compute(s, tokens, past, n);
 	if (r) {
-		forget(s, 0);
-		s->n = 0;
+		session_forget(s);
 		return r;
 	}
 	done = clock_ns();
 	if (s->share)
 		oc_llama_computed(s->share, n - past, done - taken);
-	s->times.reused = past;
+	s->times.held = held;
+	s->times.reused = past - held;
+	s->logits = 0;
 	s->times.import_ns = taken - begin;
 	s->times.compute_ns = done - taken;
 	s->times.first_ns = done - begin;
+	s->times.prompt_cpu_ns = cpu_ns() - cpu;
 	return 0;
 }
 
@@ -342,7 +428,7 @@ static int next(struct session *s, int32_t token)
 			    s->abi.llama_n_ctx(s->ctx));
 	r = abi_decode(&s->abi, s->ctx, 0, &token, 1, s->n, true);
 	if (r)
-		return fail(s, -EIO, "the engine did not decode: %d", r);
+		return decode_failed(s, r);
 	if (s->n == s->room) {
 		int32_t *p =
 			realloc(s->tokens, (s->room * 2 + 64) * sizeof(*p));
@@ -361,9 +447,25 @@ static int next(struct session *s, int32_t token)
 /* What cannot be shared now is computed by others: no failure here. */
 static void share(struct session *s, unsigned flags)
 {
-	if (s->share)
-		(void)oc_llama_export(s->share, 0, s->tokens, s->n, flags,
-				      NULL);
+	uint64_t begin = clock_ns();
+
+	if (!s->share)
+		return;
+	(void)oc_llama_export(s->share, 0, s->tokens, s->n, flags, NULL);
+	s->times.export_ns += clock_ns() - begin;
+}
+
+/* What is about to be sampled from. */
+static void watch(struct session *s, bool first)
+{
+	const float *logits = s->abi.llama_get_logits_ith(s->ctx, -1);
+	size_t n = (size_t)s->abi.llama_vocab_n_tokens(s->vocab);
+
+	if (!logits)
+		return;
+	s->logits = hash_bytes(logits, n * sizeof(*logits), s->logits + 1);
+	if (first)
+		s->first_logits = s->logits;
 }
 
 static int generate(struct session *s, size_t most, session_say say, void *ctx)
@@ -371,10 +473,13 @@ static int generate(struct session *s, size_t most, session_say say, void *ctx)
 	char piece[256];
 
 	for (size_t i = 0; i < most; i++) {
-		int32_t token =
-			s->abi.llama_sampler_sample(s->sampler, s->ctx, -1);
+		int32_t token;
 		int r;
 
+		if (s->watch)
+			watch(s, i == 0);
+		token = s->abi.llama_sampler_sample(s->sampler, s->ctx, -1);
+		s->sampled = token;
 		s->times.generated++;
 		if (s->abi.llama_vocab_is_eog(s->vocab, token))
 			return 0;
@@ -393,10 +498,13 @@ static int generate(struct session *s, size_t most, session_say say, void *ctx)
 
 int session_generate(struct session *s, size_t most, session_say say, void *ctx)
 {
-	uint64_t begin = clock_ns();
+	uint64_t begin = clock_ns(), cpu = cpu_ns(), exported;
 	int r = generate(s, most, say, ctx);
 
 	s->times.generate_ns = clock_ns() - begin;
+	s->times.generate_cpu_ns = cpu_ns() - cpu;
+	exported = s->times.export_ns;
 	share(s, OC_LLAMA_ALL);
+	s->times.export_ns = exported;
 	return r;
 }

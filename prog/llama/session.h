@@ -11,17 +11,20 @@
 #define ONECOPY_PROG_LLAMA_SESSION_H
 
 #include <onecopy/llama.h>
+#include <sys/stat.h>
 #include "llama/abi.h"
 
 #define SESSION_ERROR 256
 
 struct session_options {
 	const char *engine; /* NULL: as oc_llama_engine() looks */
-	const char *model;  /* a file, or random:tiny|small|medium[:SEED] */
-	const char *node;   /* NULL: the default place */
+	const char *
+		model; /* a file, or random:tiny|small|base|medium and [:SEED] */
+	const char *node; /* NULL: the default place */
 	bool no_node;
 	bool exact;
 	uint32_t threads, context, block_tokens;
+	uint32_t ubatch; /* tokens computed at once; 0: the engine's default */
 	uint32_t seed;
 	float temperature; /* 0: the likeliest token, always */
 };
@@ -31,7 +34,13 @@ struct session_times {
 	uint64_t import_ns;   /* of that: taking over */
 	uint64_t compute_ns;  /* of that: computing */
 	uint64_t generate_ns; /* after the first token */
-	size_t prompt, reused, generated;
+	uint64_t export_ns;   /* of that: in exports */
+	/* Processor time of the process: prompt, and generating. */
+	uint64_t prompt_cpu_ns, generate_cpu_ns;
+	size_t prompt;
+	size_t held;   /* of it: in this engine's context already */
+	size_t reused; /* of it: taken over from the pool */
+	size_t generated;
 };
 
 struct session {
@@ -43,10 +52,16 @@ struct session {
 	oc_client *client;
 	oc_llama *share; /* NULL: no node */
 	uint8_t weights[32];
+	struct stat file; /* the model's, before it was loaded */
 	bool random;
-	int32_t *tokens; /* what the sequence holds */
+	uint64_t parameters; /* of a random model; else 0 */
+	int32_t *tokens;     /* what the sequence holds */
 	size_t n, room;
 	struct session_times times; /* of the last prompt */
+	bool watch;		    /* keep the two digests below */
+	uint64_t first_logits;	    /* of the last prompt's last token */
+	uint64_t logits;	    /* of all that were sampled from since */
+	int32_t sampled;	    /* the last token */
 	char error[SESSION_ERROR];
 	char no_node[SESSION_ERROR]; /* why nothing is shared; "": it is */
 };
@@ -66,6 +81,13 @@ size_t session_piece(struct session *s, int32_t token, char *buf, size_t cap);
  * holds already, or the pool, is not computed. 0; -ENOSPC the context is too
  * small; -EIO the engine failed. */
 int session_prompt(struct session *s, const int32_t *tokens, size_t n);
+
+/* Empties the sequence: the next prompt begins anew. */
+void session_forget(struct session *s);
+/* For who fills the sequence by other ways: it holds tokens[0..n) and nothing
+ * else; then decodes the last of n alone, where the others are there. */
+int session_put(struct session *s, const int32_t *tokens, size_t n);
+int session_last(struct session *s, const int32_t *tokens, size_t n);
 
 /* Each piece of text as it comes; false: stop. */
 typedef bool (*session_say)(void *ctx, const char *bytes, size_t n);

@@ -270,6 +270,8 @@ static size_t set_data(struct llama_context *ctx, const uint8_t *in,
 	uint32_t n = 0;
 
 	(void)ctx;
+	if (fake_engine.on_set)
+		fake_engine.on_set(fake_engine.on_set_ctx);
 	seq_rm(NULL, seq, 0, -1);
 	fake_engine.sets++;
 	if (fake_engine.refuse_after &&

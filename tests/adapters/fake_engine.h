@@ -27,6 +27,8 @@ struct fake_engine {
 	uint32_t refuse_after; /* states it takes before it refuses; 0: all */
 	void (*on_get)(void *ctx); /* called before a state is written */
 	void *on_get_ctx;
+	void (*on_set)(void *ctx); /* and before one is taken */
+	void *on_set_ctx;
 	/* What happened. */
 	unsigned gets, sets, decodes;
 };

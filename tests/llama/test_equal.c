@@ -156,3 +156,57 @@ TEST(prefix_of_a_trained_model)
 {
 	prefix(true, RIG_UNIFIED, 530, 600);
 }
+
+/* ---- a conversation: the second turn finds its beginning in the context */
+
+#define TURN_1 1040u
+#define SAID   10u /* tokens, one by one */
+#define TURN_2 1104u
+
+/* As a program that converses: a prompt, its answer, the next prompt. Returns
+ * what was taken over of the second, beyond what the context held. */
+static size_t converse(struct equal *e, bool share, enum rig_kind kind,
+		       float *logits)
+{
+	struct llama_context *ctx = rig_context(&e->r, kind, 2048);
+	oc_llama *l = rig_open(&e->r, e->c, ctx,
+			       (struct oc_llama_options){ .exact = true });
+	size_t past = 0, held = TURN_1 + SAID, left;
+
+	if (share)
+		CHECK_OK(oc_llama_import(l, 0, e->tokens, TURN_1, &past));
+	rig_decode(&e->r, ctx, e->tokens, TURN_1, past, logits);
+	for (size_t i = TURN_1; i < held; i++)
+		rig_decode(&e->r, ctx, e->tokens, i + 1, i, logits);
+	past = held;
+	if (share)
+		CHECK_OK(oc_llama_import(l, 0, e->tokens, TURN_2, &past));
+	rig_decode(&e->r, ctx, e->tokens, TURN_2, past, logits);
+	CHECK_OK(oc_llama_export(l, 0, e->tokens, TURN_2, OC_LLAMA_ALL, &left));
+	CHECK_INT(left, ==, 0);
+	oc_llama_close(l);
+	e->r.abi.llama_free(ctx);
+	return past - held;
+}
+
+static void conversation(enum rig_kind kind)
+{
+	static struct equal e;
+
+	begin(&e, false);
+	CHECK_INT(converse(&e, false, kind, e.cold), ==, 0);
+	CHECK_INT(converse(&e, true, kind, e.warm), ==,
+		  TURN_2 - 1 - TURN_1 - SAID);
+	rig_same(&e.r, e.cold, e.warm);
+	end(&e);
+}
+
+TEST(conversation_by_blocks)
+{
+	conversation(RIG_UNIFIED);
+}
+
+TEST(conversation_whole)
+{
+	conversation(RIG_ALONE);
+}

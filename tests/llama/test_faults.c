@@ -275,22 +275,34 @@ TEST(a_context_that_is_too_small)
 
 /* ---- engines that die */
 
+/* Where an engine is when it is killed, or soon after. */
+enum { AT_OPEN, AT_IMPORT, AT_DECODE, AT_EXPORT, AT_END, STAGES };
+
+/* Says so in its second round. */
+static void at_stage(int fd, uint32_t seed, int stage, const int *wanted)
+{
+	if (seed == 101 && stage == *wanted)
+		child_say(fd, 'x');
+}
+
 static void dying_engine(const struct live *n, int fd, void *arg)
 {
 	size_t past, left;
 	struct agent a;
 
-	(void)arg;
 	f.c = live_connect(n);
 	for (uint32_t seed = 100;; seed++) {
 		rig_tokens(f.tokens, PROMPT, seed);
+		at_stage(fd, seed, AT_OPEN, arg);
 		a = agent(&f);
+		at_stage(fd, seed, AT_IMPORT, arg);
 		CHECK_OK(oc_llama_import(a.l, 0, f.tokens, PROMPT, &past));
+		at_stage(fd, seed, AT_DECODE, arg);
 		rig_decode(&f.r, a.ctx, f.tokens, PROMPT, past, f.warm);
-		if (seed == 101)
-			child_say(fd, 'x'); /* from here on at any moment */
+		at_stage(fd, seed, AT_EXPORT, arg);
 		CHECK_OK(oc_llama_export(a.l, 0, f.tokens, PROMPT, OC_LLAMA_ALL,
 					 &left));
+		at_stage(fd, seed, AT_END, arg);
 		agent_end(&f, &a);
 	}
 }
@@ -301,8 +313,8 @@ TEST(an_engine_that_is_killed_costs_another_nothing)
 
 	begin(&f);
 	split_cold(592, f.cold);
-	for (int i = 0; i < 2; i++) {
-		struct child child = child_start(dying_engine, &f.n, NULL);
+	for (int stage = 0; stage < STAGES; stage++) {
+		struct child child = child_start(dying_engine, &f.n, &stage);
 
 		CHECK_INT(child_hear(child.fd), ==, 'x');
 		child_kill(&child);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* onecopy-llama as people run it. */
+#include <fcntl.h>
 #include <jansson.h>
 #include "tests/llama/rig.h"
 #include "tests/prog/run.h"
@@ -131,6 +132,60 @@ TEST(a_trained_model_tells_its_story)
 	end();
 }
 
+/* Lines for its standard input. */
+static void give_lines(const char *text)
+{
+	char path[96];
+	FILE *f;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/lines", n.dir);
+	f = fopen(path, "we");
+	CHECK(f != NULL);
+	CHECK(fputs(text, f) >= 0);
+	CHECK_OK(fclose(f));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	CHECK_INT(fd, >=, 0);
+	CHECK_INT(dup2(fd, 0), ==, 0); /* words: its standard input */
+	close(fd);
+	CHECK_OK(unlink(path));
+}
+
+/* What this engine holds is not told as taken over; a conversation that another
+ * process had before is taken over turn by turn, and answered alike. */
+TEST(a_conversation)
+{
+	static const char lines[] = "good_morning\n\nhow_is_the_weather\n";
+	json_int_t reused = 0;
+	struct run r[2];
+
+	begin();
+	system_text();
+	for (int i = 0; i < 2; i++) {
+		json_t *f;
+
+		give_lines(lines);
+		r[i] = ASK("random:tiny", "--node", n.socket, "--system",
+			   system_file, "-i", "--stats");
+		CHECK_INT(r[i].status, ==, 0);
+		f = figures(&r[i]);
+		CHECK_INT(number(f, "held_tokens"), >=, 300);
+		CHECK_INT(number(f, "held_tokens") +
+				  number(f, "reused_tokens") +
+				  number(f, "computed_tokens"),
+			  ==, number(f, "prompt_tokens"));
+		CHECK(strstr(r[i].err, "were in this engine") != NULL);
+		CHECK(strstr(r[i].err, "not shared") != NULL);
+		reused = number(f, "reused_tokens");
+		json_decref(f);
+	}
+	CHECK_INT(reused, >, 0);
+	CHECK_STR(r[0].out, r[1].out);
+	run_free(&r[0]);
+	run_free(&r[1]);
+	end();
+}
+
 TEST(without_a_node_it_works_and_says_so)
 {
 	struct run run;
@@ -167,6 +222,17 @@ TEST(what_cannot_be_is_said)
 		{ 2, "expected 0 to 100", { "--temperature", "warm" } },
 		{ 2, "did you mean --stats", { "--stets" } },
 		{ 5, "is no model", { "-m", "/etc/passwd", "-p", "x" } },
+		{ 5,
+		  "No such file",
+		  { "-m", "/nowhere/model.gguf", "-p", "x" } },
+		{ 5,
+		  "zero byte",
+		  { "-m", "random:tiny", "-p", "x", "--system",
+		    "/proc/self/cmdline", "--no-node" } },
+		{ 5,
+		  "File too large",
+		  { "-m", "random:tiny", "-p", "x", "--system", "/dev/zero",
+		    "--no-node" } },
 		{ 5, "tiny, small", { "-m", "random:huge", "-p", "x" } },
 		{ 5, "is no seed", { "-m", "random:tiny:x", "-p", "x" } },
 		{ 5,

@@ -247,6 +247,16 @@ void blob_write(const struct blob_shape *shape, uint8_t *bytes,
 	memset(at, 0, 4ull * (n_stream - 1));
 }
 
+struct blob blob_canonical(const struct blob_shape *shape, uint32_t cells)
+{
+	size_t cell = shape->lead + 8;
+
+	return (struct blob){ .n_stream = 1,
+			      .cells = cells,
+			      .cell = cell,
+			      .data = cell + (size_t)CELL_BYTES * cells };
+}
+
 void blob_copy(const struct blob_shape *shape, uint8_t *dst,
 	       const struct blob *to, uint32_t to_cell, const uint8_t *src,
 	       const struct blob *from, uint32_t from_cell, uint32_t n)

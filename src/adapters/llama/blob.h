@@ -71,6 +71,9 @@ size_t blob_bytes(const struct blob_shape *shape, uint32_t n_stream,
 void blob_write(const struct blob_shape *shape, uint8_t *bytes,
 		uint32_t n_stream, uint32_t cells, uint32_t first,
 		struct blob *ret_blob);
+/* Where things lie in a blob that blob_check() found right, from the shape
+ * alone: whoever can write to it has no say any more. */
+struct blob blob_canonical(const struct blob_shape *shape, uint32_t cells);
 /* Copies the rows of n cells of one blob into another. */
 void blob_copy(const struct blob_shape *shape, uint8_t *dst,
 	       const struct blob *to, uint32_t to_cell, const uint8_t *src,

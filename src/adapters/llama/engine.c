@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <glob.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,8 +21,9 @@
 #define ERROR_BYTES 256
 #define PATH_BYTES  4096
 
-/* Written once, under the lock. */
-static void *loaded;
+/* Written once, under the lock: what the library was asked for is complete
+ * before (release in engine_load(), acquire in engine_symbol()). */
+static _Atomic(void *) loaded;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static bool present(void)
@@ -32,10 +34,9 @@ static bool present(void)
 void *engine_symbol(const char *name)
 {
 	void *p = dlsym(RTLD_DEFAULT, name);
+	void *own = atomic_load_explicit(&loaded, memory_order_acquire);
 
-	if (!p && loaded)
-		p = dlsym(loaded, name);
-	return p;
+	return p || !own ? p : dlsym(own, name);
 }
 
 int engine_bind(struct engine *ret_engine, const char **ret_missing)
@@ -167,7 +168,7 @@ static bool has_backends(void)
 
 static void start(void)
 {
-	void *f = dlsym(loaded, "llama_backend_init");
+	void *f = engine_symbol("llama_backend_init");
 	void (*init)(void);
 
 	start_log(silent);
@@ -234,7 +235,7 @@ static int load(const char *where, char *error, size_t cap)
 			    "%s has no llama_state_seq_set_data",
 			    where ? where : "libllama");
 	}
-	loaded = handle;
+	atomic_store_explicit(&loaded, handle, memory_order_release);
 	start();
 	return 0;
 }
@@ -244,7 +245,8 @@ int engine_load(const char *where, char *error, size_t cap)
 	int r = 0;
 
 	pthread_mutex_lock(&lock);
-	if (!loaded && !present()) {
+	if (!atomic_load_explicit(&loaded, memory_order_relaxed) &&
+	    !present()) {
 		if (!where)
 			where = getenv("ONECOPY_LLAMA");
 		r = load(where, error, cap);

@@ -16,13 +16,16 @@
 
 #define WINDOW	   4u  /* frames granted at once, between looks at the clock */
 #define WINDOW_ALL 32u /* when there is no hurry */
+#define PATIENCE   10u /* timeouts, when there is no hurry */
 
 /* One export under way. */
 struct export
 {
 	int32_t seq;
 	struct track *t;
-	size_t full; /* blocks that the sequence holds */
+	size_t full;	  /* blocks that the sequence holds */
+	uint64_t wait_ns; /* for frames */
+	bool hurry;	  /* the caller generates: waiting is no failure yet */
 	/* OC_LLAMA_WHOLE: the sequence's state in l->buffer. */
 	struct blob blob;
 	uint32_t *cells; /* by position */
@@ -214,12 +217,31 @@ static int window_seal(oc_llama *l, struct window *w)
 	return r;
 }
 
+/* A node that makes memory, or room, answers after a while (-ENOBUFS at the
+ * deadline, or nothing): who generates asks again after the next token, and
+ * gives up when that lasts. OC_STALE. */
+static int refused_by(oc_llama *l, const struct export *x, int r)
+{
+	uint64_t now = clock_ns();
+
+	if ((r == -ETIMEDOUT || r == -ENOBUFS) && x->hurry) {
+		if (!l->slow_since)
+			l->slow_since = now;
+		if (now - l->slow_since < PATIENCE * l->timeout_ns)
+			return OC_STALE;
+	}
+	l->slow_since = 0;
+	llama_away(l, r, "export");
+	l->stat.export_failures++;
+	return OC_STALE;
+}
+
 /* Blocks [from, from + n): 0 when all of them are in the pool. */
 static int export_window(oc_llama *l, struct export *x, size_t from, size_t n)
 {
 	struct window w = { .n = n };
 	int r = oc_grant_batch(l->ns, x->t->keys + from, n,
-			       (struct oc_part){ 0, 0 }, 0, l->timeout_ns,
+			       (struct oc_part){ 0, 0 }, 0, x->wait_ns,
 			       w.grants, w.results);
 	int refused = r, sealed = 0;
 
@@ -232,11 +254,9 @@ static int export_window(oc_llama *l, struct export *x, size_t from, size_t n)
 		return r;
 	if (refused == 0)
 		refused = sealed;
-	if (refused) {
-		llama_away(l, refused, "export");
-		l->stat.export_failures++;
-		return OC_STALE;
-	}
+	if (refused)
+		return refused_by(l, x, refused);
+	l->slow_since = 0;
 	x->t->sealed = from + n;
 	return 0;
 }
@@ -290,6 +310,9 @@ int oc_llama_export(oc_llama *l, int32_t seq, const int32_t *tokens, size_t n,
 		return r;
 	x.t = &l->tracks[seq];
 	x.full = MIN(held, n) / l->block_tokens;
+	x.hurry = !(flags & OC_LLAMA_ALL);
+	x.wait_ns = x.hurry ? MIN(l->export_ns, l->timeout_ns)
+			    : PATIENCE * l->timeout_ns;
 	r = track_take(x.t, tokens, MIN(held, n));
 	if (r == 0 && export_due(l, &x, flags, begin))
 		r = export_some(l, &x, flags, begin);

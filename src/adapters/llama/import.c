@@ -14,10 +14,14 @@
 #include "base/clock.h"
 #include "base/fault.h"
 
+#define HASH_NS_PER_BYTE 2u  /* far more than it takes */
+#define PATIENCE	 10u /* timeouts */
+
 /* One import under way. */
 struct import {
 	int32_t seq;
 	size_t n, held; /* tokens of the prompt, and there before */
+	size_t kept;	/* of those, not let go */
 	size_t first;	/* block of pins[0] */
 	size_t blocks;	/* pinned and usable */
 	size_t take;	/* tokens that the sequence shall hold */
@@ -51,16 +55,22 @@ static int refused(oc_llama *l, size_t tokens)
 
 /* ---- by blocks */
 
-static int import_block(oc_llama *l, const struct import *m, size_t i)
+/* What the sequence holds of the block already is let go first: the rest alone
+ * would lie behind a hole as large as that, and the engine sums in the order of
+ * its cells. */
+static int import_block(oc_llama *l, struct import *m, size_t i)
 {
 	const struct oc_pin *pin = &m->pins[i];
-	size_t start = start_of(l, m->first + i);
-	size_t from = MAX(start, m->held);
-	size_t to = MIN(start + l->block_tokens, m->take);
+	size_t from = start_of(l, m->first + i);
+	size_t to = MIN(from + l->block_tokens, m->take);
 	int r = check_block(l, m, i);
 
 	if (r)
 		return r;
+	if (m->kept > from) {
+		llama_drop(l, m->seq, from);
+		m->kept = from;
+	}
 	if (l->e.state_seq_set_data(l->ctx, pin->data, pin->bytes,
 				    l->scratch) == pin->bytes)
 		l->e.memory_seq_cp(l->memory, l->scratch, m->seq, (int32_t)from,
@@ -81,7 +91,7 @@ static int import_blocks(oc_llama *l, struct import *m)
 	for (size_t i = 0; i < m->blocks && r == 0; i++) {
 		r = import_block(l, m, i);
 		if (r) {
-			m->take = MAX(start_of(l, m->first + i), m->held);
+			m->take = i ? start_of(l, m->first + i) : m->kept;
 			m->blocks = i;
 		}
 	}
@@ -93,7 +103,7 @@ static int import_blocks(oc_llama *l, struct import *m)
 
 static void assemble(oc_llama *l, const struct import *m)
 {
-	struct blob to, from;
+	struct blob from = blob_canonical(&l->shape, l->block_tokens), to;
 
 	blob_write(&l->shape, l->buffer, l->n_stream, (uint32_t)m->take, 0,
 		   &to);
@@ -101,7 +111,6 @@ static void assemble(oc_llama *l, const struct import *m)
 		const struct oc_pin *pin = &m->pins[i];
 		size_t start = start_of(l, i);
 
-		blob_parse(&l->shape, pin->data, pin->bytes, &from);
 		blob_copy(&l->shape, l->buffer, &to, (uint32_t)start, pin->data,
 			  &from, 0,
 			  (uint32_t)MIN(l->block_tokens, m->take - start));
@@ -213,13 +222,42 @@ static void import_settle(oc_llama *l, struct import *m)
 	llama_drop(l, m->seq, m->take);
 }
 
+/* A look-up needs the server only for a slab that it meets for the first time,
+ * and then waits as long as the client does. Did it? What was found had to be
+ * mapped and hashed, too. */
+static bool import_waited(const oc_llama *l, const struct import *m,
+			  uint64_t took)
+{
+	if (m->blocks == 0)
+		return took >= l->timeout_ns;
+	return took >= PATIENCE * l->timeout_ns +
+			       m->blocks * l->block_bytes * HASH_NS_PER_BYTE;
+}
+
+/* When it did, the next ones would as well: none for a while. */
+static int import_look(oc_llama *l, struct import *m, const struct track *t)
+{
+	uint64_t begin = clock_ns(), took;
+	int r;
+
+	if (begin < l->deaf_until)
+		return 0;
+	r = import_find(l, m, t);
+	took = clock_ns() - begin;
+	l->stat.match_ns += took;
+	if (r == -ENOMEM || (r == 0 && !import_waited(l, m, took)))
+		return r;
+	l->deaf_until = clock_ns() + NS_PER_S;
+	if (r == 0 && m->blocks == 0)
+		r = llama_fail(l, -ETIMEDOUT, "match: the node did not answer");
+	return r;
+}
+
 static int import_all(oc_llama *l, struct import *m, struct track *t)
 {
-	uint64_t begin = clock_ns(), matched;
-	int r = import_find(l, m, t);
+	uint64_t begin = clock_ns();
+	int r = import_look(l, m, t);
 
-	matched = clock_ns();
-	l->stat.match_ns += matched - begin;
 	if (r == 0 && m->blocks) {
 		import_cut(l, m);
 		if (m->take > m->held) {
@@ -249,7 +287,7 @@ int oc_llama_import(oc_llama *l, int32_t seq, const int32_t *tokens, size_t n,
 		return llama_fail(l, -EINVAL,
 				  "%zu tokens, and the sequence holds %zu", n,
 				  m.held);
-	m.take = m.held;
+	m.take = m.kept = m.held;
 	r = track_take(&l->tracks[seq], tokens, n);
 	if (r == 0 && !plan_worth(&l->plan))
 		l->stat.skipped_imports++;

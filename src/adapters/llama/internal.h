@@ -30,6 +30,8 @@ struct oc_llama {
 	uint64_t export_ns, timeout_ns;
 	struct pace pace;
 	uint64_t away_until;  /* the node failed: not asked before */
+	uint64_t deaf_until;  /* a match waited for it: none before */
+	uint64_t slow_since;  /* it lets exports wait; 0: it does not */
 	struct track *tracks; /* n_seq */
 	struct plan plan;
 	uint8_t *buffer; /* for blobs that are put together */

@@ -242,6 +242,7 @@ static int take_options(oc_llama *l, const struct oc_llama_options *o)
 	l->export_blocks = o->export_blocks ? o->export_blocks : 8;
 	l->export_ns = o->export_ns ? o->export_ns : 2 * NS_PER_MS;
 	l->timeout_ns = o->timeout_ns ? o->timeout_ns : 100 * NS_PER_MS;
+	l->timeout_ns = MIN(l->timeout_ns, UINT64_MAX / 64);
 	l->exact = o->exact;
 	l->pace.percent = o->export_percent ? o->export_percent : 2;
 	l->pace.last_ns = clock_ns();
