@@ -10,7 +10,7 @@
 static const struct command *const commands[] = {
 	&command_serve, &command_server,  &command_stat,   &command_where,
 	&command_check, &command_session, &command_replay, &command_sim,
-	&command_bench, &command_demo,	  &command_doctor,
+	&command_bench, &command_demo,	  &command_doctor, &command_torture,
 };
 
 static int help(int argc, char **argv)
