@@ -67,6 +67,8 @@ int bench_local(struct bench *b);
 int bench_put(struct bench *b);
 int bench_memory(struct bench *b);
 int bench_restart(struct bench *b);
+int bench_coherence(struct bench *b);
+int bench_death(struct bench *b);
 int bench_resp(struct bench *b);
 
 #endif

@@ -14,14 +14,15 @@
 
 /* In the order of `all`: those that share the large pool follow each other and
  * the one that needs as much memory besides, and the one that kills its server
- * comes last. */
+ * comes after them. */
 static const struct {
 	const char *name;
 	int (*run)(struct bench *b);
 } benches[] = {
 	{ "resp", bench_resp },	      { "put", bench_put },
 	{ "local", bench_local },     { "memory", bench_memory },
-	{ "restart", bench_restart },
+	{ "restart", bench_restart }, { "coherence", bench_coherence },
+	{ "death", bench_death },
 };
 
 static const struct cli_option bench_options[] = {
@@ -56,7 +57,8 @@ static int bench_select(const struct cli *c, unsigned *ret_set)
 			near = text_nearest(word, names, n + 1);
 			return cli_fail(c->command, PROG_USAGE,
 					"no bench %s%s%s; there are resp, "
-					"put, local, memory, restart and all",
+					"put, local, memory, restart, "
+					"coherence, death and all",
 					word, near ? ", did you mean " : "",
 					near ? near : "");
 		}
@@ -146,7 +148,9 @@ static int bench_run(const struct command *self, int argc, char **argv)
 const struct command command_bench = {
 	.name = "bench",
 	.summary = "measure against a peer or a limit",
-	.usage = "[OPTIONS] NAME...  (resp, put, local, memory, restart, all)",
+	.usage =
+		"[OPTIONS] NAME...  (resp, put, local, memory, restart, coherence, "
+		"death, all)",
 	.options = bench_options,
 	.run = bench_run,
 };

@@ -134,7 +134,8 @@ _Static_assert(sizeof(struct tier_record) == 64, "one line");
 	X(sessions_lapsed, "sessions that ended with their owner or lease") \
 	X(session_refused, "requests of sessions that a quota refused")     \
 	X(tail_copies, "tails copied after a fork")                         \
-	X(tail_copied_bytes, "bytes of such copies")
+	X(tail_copied_bytes, "bytes of such copies")                        \
+	X(pin_scans, "looks at all pin slots, each for a batch of frames")
 
 enum pool_counter {
 #define X(name, text) POOL_C_##name,

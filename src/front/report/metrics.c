@@ -75,6 +75,7 @@ static const struct pool_row pool_rows[] = {
 	[POOL_C_session_refused] = TOTAL("refused_session_requests"),
 	[POOL_C_tail_copies] = TOTAL("tail_copies"),
 	[POOL_C_tail_copied_bytes] = TOTAL("tail_copied_bytes"),
+	[POOL_C_pin_scans] = TOTAL("pin_scans"),
 };
 _Static_assert(ARRAY_LEN(pool_rows) == POOL_COUNTERS_USED, "a row for each");
 
