@@ -66,16 +66,18 @@ void bench_machine_print(const struct bench *b);
 
 /* The benches, in the order of `all`: those that share the large pool follow each
  * other and the one that needs as much memory besides, and the one that kills
- * its server comes last. */
-#define BENCHES(X) \
-	X(llama)   \
-	X(resp)    \
-	X(index)   \
-	X(put)     \
-	X(local)   \
-	X(memory)  \
-	X(session) \
-	X(restart)
+ * its server comes after them. */
+#define BENCHES(X)   \
+	X(llama)     \
+	X(resp)      \
+	X(index)     \
+	X(put)       \
+	X(local)     \
+	X(memory)    \
+	X(session)   \
+	X(restart)   \
+	X(coherence) \
+	X(death)
 #define BENCH_DECLARE(name) int bench_##name(struct bench *b);
 BENCHES(BENCH_DECLARE)
 

@@ -30,6 +30,7 @@ struct node {
 	char dir[64];
 	char socket[108];
 	char log[96];
+	char config[96];	/* "": none */
 	int door[LISTEN_DOORS]; /* until the node has them */
 	uint16_t port[LISTEN_DOORS];
 };
@@ -108,6 +109,10 @@ _Noreturn static void node_exec(const struct node *n,
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (getppid() != parent)
 		_exit(1); /* the parent died before prctl() */
+	if (n->config[0]) {
+		argv[at++] = "--config";
+		argv[at++] = n->config;
+	}
 	if (o->dram) {
 		snprintf(size, sizeof(size), "%llu",
 			 (unsigned long long)o->dram);
@@ -235,6 +240,24 @@ static int node_spawn(struct node *n, const struct node_options *o)
 	return 0;
 }
 
+static int node_write_config(struct node *n, const char *text)
+{
+	FILE *f;
+	int r = 0;
+
+	if (!text)
+		return 0;
+	snprintf(n->config, sizeof(n->config), "%s/onecopy.yaml", n->dir);
+	f = fopen(n->config, "we");
+	if (!f)
+		return -errno;
+	if (fputs(text, f) < 0)
+		r = -EIO;
+	if (fclose(f) != 0 && r == 0)
+		r = -errno;
+	return r;
+}
+
 int node_start(const struct node_options *options, struct node **ret_node,
 	       char *error)
 {
@@ -260,6 +283,11 @@ int node_start(const struct node_options *options, struct node **ret_node,
 	r = node_open_doors(n, options->doors);
 	if (r) {
 		snprintf(error, NODE_ERROR, "no port: %s", strerror(-r));
+		goto fail;
+	}
+	r = node_write_config(n, options->config);
+	if (r) {
+		snprintf(error, NODE_ERROR, "%s: %s", n->config, strerror(-r));
 		goto fail;
 	}
 	r = node_spawn(n, options);
@@ -316,6 +344,11 @@ void node_stop(struct node *n)
 const char *node_socket(const struct node *n)
 {
 	return n->socket;
+}
+
+const char *node_dir(const struct node *n)
+{
+	return n->dir;
 }
 
 uint16_t node_port(const struct node *n, enum listen_door door)

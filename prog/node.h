@@ -30,6 +30,7 @@ struct node_options {
 	const char *program; /* path of onecopy; NULL: this program is it */
 	uint64_t dram;	     /* bytes; 0: the server's default */
 	const char *socket;  /* NULL: in the private directory */
+	const char *config;  /* text of a configuration file; NULL: none */
 	uint64_t wait_ns;    /* until it answers; 0: 30 s */
 	unsigned doors; /* over TCP, bits 1u << enum listen_door; the others
 			       are off */
@@ -45,6 +46,8 @@ int node_start(const struct node_options *options, struct node **ret_node,
 void node_stop(struct node *n);
 
 const char *node_socket(const struct node *n);
+/* The private directory: what is put there goes with the node. */
+const char *node_dir(const struct node *n);
 /* On 127.0.0.1; 0: it has no such door. */
 uint16_t node_port(const struct node *n, enum listen_door door);
 pid_t node_keeper_pid(const struct node *n);

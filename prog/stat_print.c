@@ -16,7 +16,7 @@ static const char *const stat_rates[] = {
 	"bad",		"scrubbed_bytes", "refused",	   "slabs_made",
 	"slabs_moved",	"slabs_retired",  "spared",	   "touches",
 	"touches_lost", "pins",		  "misses",	   "read_bytes",
-	"copied_bytes", "client_deaths",  "quarantines",
+	"copied_bytes", "client_deaths",  "quarantines",   "pin_scans",
 };
 
 static bool stat_has_rate(const char *name)

@@ -137,7 +137,9 @@ _Static_assert(sizeof(struct tier_record) == 64, "one line");
 	X(tail_copied_bytes, "bytes of such copies")                        \
 	X(quota_refused, "grants refused because of the tenant's quota")    \
 	X(reclaimed_bytes, "slab bytes that other tenants took")            \
-	X(faults, "requests of clients that made no sense or were not allowed")
+	X(faults,                                                           \
+	  "requests of clients that made no sense or were not allowed")     \
+	X(pin_scans, "looks at all pin slots, each for a batch of frames")
 
 enum pool_counter {
 #define X(name, text) POOL_C_##name,

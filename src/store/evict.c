@@ -151,6 +151,7 @@ static void judge(struct store *s, struct pool *p)
 		memset(s->batch.pinned, PINNED, s->batch.blocks);
 		return;
 	}
+	pool_count(p, POOL_C_pin_scans, 1);
 	shared_fence(); /* S2 of coherence/pin.h */
 	for (uint32_t i = 0; i < LAYOUT_CLIENTS_MAX; i++) {
 		struct store_client *c = s->client[p->number][i];

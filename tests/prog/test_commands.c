@@ -3,9 +3,9 @@
 #include "tests/prog/run.h"
 #include "tests/test.h"
 
-static const char *const commands[] = { "replay", "demo",   "stat",  "where",
-					"why",	  "check",  "bench", "doctor",
-					"sim",	  "session" };
+static const char *const commands[] = { "replay", "demo",    "stat",   "where",
+					"why",	  "check",   "bench",  "doctor",
+					"sim",	  "session", "torture" };
 
 #define EACH(name)                               \
 	for (const char *const *name = commands; \

@@ -78,6 +78,7 @@ static const struct pool_row pool_rows[] = {
 	[POOL_C_quota_refused] = TOTAL("quota_refused_grants"),
 	[POOL_C_reclaimed_bytes] = TOTAL("reclaimed_bytes"),
 	[POOL_C_faults] = TOTAL("faulty_requests"),
+	[POOL_C_pin_scans] = TOTAL("pin_scans"),
 };
 _Static_assert(ARRAY_LEN(pool_rows) == POOL_COUNTERS_USED, "a row for each");
 

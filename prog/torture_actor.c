@@ -1,0 +1,661 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An actor: one client of each pool, which does operations from a table at
+ * random until it is told to end, or killed.
+ *
+ * What it does is in its place's log before it does it, and what came of it
+ * after: so the log is whole but for one record, whenever it is killed. It
+ * checks what nobody else can: the bytes of what it pins, at once and when it
+ * lets go; the bytes of its own frames before the seal; that a frame's
+ * generation never goes back.
+ *
+ * To add an operation: a function and a line in `operations`.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/rng.h"
+#include "torture.h"
+#include "torture_session.h"
+
+#define KEYS	   768u /* of each pool */
+#define HOT	   32u	/* of these, every other operation takes one */
+#define HELD	   24u	/* pins kept for a while */
+#define DEPTH	   6u	/* reads of a device at a time */
+#define GRANT_NS   (150 * NS_PER_MS) /* how long a grant may wait for room */
+#define GENS	   4096u
+#define MATCH_KEYS 8u
+
+static const struct oc_part part0 = { 0, 0 };
+
+struct pool_of {
+	oc_client *client;
+	oc_ns *ns;
+	bool calm;
+};
+
+struct held {
+	struct oc_pin pin;
+	struct pool_of *pool;
+	uint32_t key;
+	uint64_t version;
+};
+
+/* The last generation of a frame, while its region is the same one. */
+struct gen {
+	uint64_t offset, use, generation;
+	uint32_t region;
+};
+
+struct actor {
+	const struct torture_actor_options *o;
+	struct torture_place *place;
+	struct rng rng;
+	struct pool_of pool[2]; /* 0: under pressure, 1: calm */
+	struct held held[HELD];
+	struct torture_device *device;
+	uint64_t version;	/* the last one; never used twice */
+	uint64_t uses[2][4096]; /* of a region's number */
+	struct gen gen[2][GENS];
+};
+
+/* ---- the log ------------------------------------------------------------------ */
+
+/* A record that is under way; the driver makes UNKNOWN of it if this is the
+ * last that is heard. */
+static struct trial_record *begin(struct actor *a, enum trial_op op,
+				  uint32_t key, uint64_t version, bool calm)
+{
+	struct torture_place *p = a->place;
+	uint32_t n = atomic_load_explicit(&p->n, memory_order_relaxed);
+	struct trial_record *r = &p->log[n];
+
+	*r = (struct trial_record){
+		.end_ns = UINT64_MAX,
+		.version = version,
+		.key = key << 1 | calm,
+		.op = (uint8_t)op,
+		.result = TRIAL_UNKNOWN,
+		.calm = calm,
+	};
+	r->begin_ns = clock_ns();
+	/* release: the driver reads it when this process is dead */
+	atomic_store_explicit(&p->open, 1, memory_order_release);
+	return r;
+}
+
+static void see_stall(struct actor *a, uint64_t took)
+{
+	_Atomic uint64_t *most = &a->place->stall_ns;
+
+	if (took > atomic_load_explicit(most, memory_order_relaxed))
+		atomic_store_explicit(most, took, memory_order_relaxed);
+}
+
+/* What the call answered to what the record says of it. */
+static void end(struct actor *a, struct trial_record *r,
+		enum trial_result result, uint64_t version)
+{
+	struct torture_place *p = a->place;
+	uint32_t n = atomic_load_explicit(&p->n, memory_order_relaxed);
+	uint64_t now = clock_ns(), took = now - r->begin_ns;
+
+	if (result != TRIAL_UNKNOWN)
+		r->end_ns = now;
+	if (version)
+		r->version = version;
+	r->result = (uint8_t)result;
+	atomic_store_explicit(&p->open, 0, memory_order_release);
+	atomic_store_explicit(&p->n, n + 1, memory_order_release);
+	atomic_fetch_add_explicit(&p->ops, 1, memory_order_relaxed);
+	see_stall(a, took);
+}
+
+/* Nothing that others could see came of it. */
+static void end_without(struct actor *a, struct trial_record *r)
+{
+	uint64_t took = clock_ns() - r->begin_ns;
+
+	atomic_store_explicit(&a->place->open, 0, memory_order_release);
+	see_stall(a, took);
+}
+
+static void wrong_bytes(struct actor *a, uint64_t n, const char *what,
+			uint32_t key, uint64_t version)
+{
+	if (!n)
+		return;
+	atomic_fetch_add_explicit(&a->place->wrong_bytes, n,
+				  memory_order_relaxed);
+	fprintf(stderr,
+		"onecopy: torture: %llu wrong bytes, %s: key %u, version "
+		"%#llx\n",
+		(unsigned long long)n, what, key, (unsigned long long)version);
+}
+
+static void error_seen(struct actor *a, const char *what, int r)
+{
+	atomic_fetch_add_explicit(&a->place->errors, 1, memory_order_relaxed);
+	if (r != -ENOBUFS && r != -ETIMEDOUT && r != -EDQUOT)
+		fprintf(stderr, "onecopy: torture: %s: %s\n", what,
+			oc_strerror(r));
+}
+
+/* A frame's generation grows, as long as its region is the same. */
+static void see_generation(struct actor *a, const struct pool_of *p,
+			   uint32_t region, uint64_t offset,
+			   uint64_t generation)
+{
+	uint64_t h = (offset / 4096 + region * 2654435761u) % GENS;
+	struct gen *g = &a->gen[p->calm][h];
+	uint64_t use = a->uses[p->calm][region % 4096];
+
+	if (g->region == region && g->offset == offset && g->use == use &&
+	    generation < g->generation) {
+		atomic_fetch_add_explicit(&a->place->generations, 1,
+					  memory_order_relaxed);
+		fprintf(stderr,
+			"onecopy: torture: region %u offset %llu: generation "
+			"%llu after %llu\n",
+			region, (unsigned long long)offset,
+			(unsigned long long)generation,
+			(unsigned long long)g->generation);
+	}
+	*g = (struct gen){ offset, use, generation, region };
+}
+
+static void on_region(void *ctx, int event, const struct oc_region *region)
+{
+	uint64_t *uses = ctx;
+
+	(void)event;
+	uses[region->id % 4096]++;
+}
+
+/* ---- choices ------------------------------------------------------------------- */
+
+static uint32_t chance(struct actor *a, uint32_t of)
+{
+	return (uint32_t)rng_below(&a->rng, of);
+}
+
+static uint32_t some_key(struct actor *a)
+{
+	uint32_t key = chance(a, chance(a, 2) ? HOT : KEYS);
+
+	return TORTURE_DEVICE_KEY(key) ? key - 1 : key;
+}
+
+static struct pool_of *some_pool(struct actor *a)
+{
+	return &a->pool[chance(a, 3) == 0];
+}
+
+static uint64_t next_version(struct actor *a)
+{
+	return ++a->version;
+}
+
+static void doze(uint32_t us)
+{
+	struct timespec t = { .tv_nsec = (long)us * 1000 };
+
+	nanosleep(&t, NULL);
+}
+
+/* ---- reading --------------------------------------------------------------------- */
+
+static void check_pin(struct actor *a, const struct pool_of *p, uint32_t key,
+		      const struct oc_pin *pin, uint64_t *ret_version)
+{
+	uint64_t n =
+		torture_block_wrong(key, pin->data, pin->bytes, ret_version);
+
+	wrong_bytes(a, n, "pinned", key, *ret_version);
+	see_generation(a, p, pin->region, pin->offset, pin->generation);
+}
+
+/* 0: it is pinned, and of *ret_version. */
+static int pin(struct actor *a, struct pool_of *p, uint32_t key,
+	       struct oc_pin *ret_pin, uint64_t *ret_version)
+{
+	struct trial_record *r;
+	struct oc_key k;
+	int e;
+
+	if (torture_key(key, p->calm, &k))
+		return -ENOMEM;
+	r = begin(a, TRIAL_READ, key, 0, p->calm);
+	e = oc_pin(p->ns, &k, part0, chance(a, 16) ? 0 : OC_PIN_VERIFY,
+		   ret_pin);
+	if (e == 0) {
+		check_pin(a, p, key, ret_pin, ret_version);
+		end(a, r, TRIAL_DONE, *ret_version);
+	} else if (e == OC_MISS) {
+		end(a, r, TRIAL_MISSED, 0);
+	} else {
+		end_without(a, r);
+		if (e == OC_BAD)
+			wrong_bytes(a, 1, "its checksum failed", key, 0);
+		else
+			error_seen(a, "pin", e);
+	}
+	return e;
+}
+
+static void op_get(struct actor *a)
+{
+	struct pool_of *p = some_pool(a);
+	uint32_t key = some_key(a);
+	struct oc_pin one;
+	uint64_t version;
+
+	if (!p->calm && chance(a, 4) == 0)
+		key = chance(a, KEYS / 8) * 8 + 7; /* a device's */
+	if (pin(a, p, key, &one, &version) == 0)
+		oc_unpin(p->ns, &one);
+}
+
+/* The bytes are still those that it saw. */
+static void let_go(struct actor *a, struct held *h)
+{
+	uint64_t version, n;
+
+	if (!h->pool)
+		return;
+	n = torture_block_wrong(h->key, h->pin.data, h->pin.bytes, &version);
+	if (n == 0 && version != h->version)
+		n = 8;
+	wrong_bytes(a, n, "while pinned", h->key, h->version);
+	oc_unpin(h->pool->ns, &h->pin);
+	h->pool = NULL;
+}
+
+static void op_hold(struct actor *a)
+{
+	struct held *h = &a->held[chance(a, HELD)];
+	struct pool_of *p = some_pool(a);
+	uint32_t key = some_key(a);
+	uint64_t version;
+
+	let_go(a, h);
+	if (pin(a, p, key, &h->pin, &version))
+		return;
+	h->pool = p;
+	h->key = key;
+	h->version = version;
+}
+
+static void op_let_go(struct actor *a)
+{
+	let_go(a, &a->held[chance(a, HELD)]);
+}
+
+/* A prefix of keys that follow each other; each is a look of its own, which
+ * lasts as long as the whole call. */
+static void op_match(struct actor *a)
+{
+	struct pool_of *p = some_pool(a);
+	uint32_t first = some_key(a) % (KEYS - MATCH_KEYS);
+	struct oc_key keys[MATCH_KEYS];
+	struct oc_pin pins[MATCH_KEYS];
+	uint64_t from = clock_ns(), version;
+	size_t n = 0;
+	int e = 0;
+
+	for (uint32_t i = 0; i < MATCH_KEYS && e == 0; i++)
+		e = torture_key(first + i, p->calm, &keys[i]);
+	if (e == 0)
+		e = oc_match_pin(p->ns, keys, MATCH_KEYS, NULL, pins, &n);
+	if (e) {
+		error_seen(a, "match", e);
+		return;
+	}
+	for (uint32_t i = 0; i <= n && i < MATCH_KEYS; i++) {
+		struct trial_record *r =
+			begin(a, TRIAL_READ, first + i, 0, p->calm);
+
+		r->begin_ns = from;
+		version = 0;
+		if (i < n)
+			check_pin(a, p, first + i, &pins[i], &version);
+		end(a, r, i < n ? TRIAL_DONE : TRIAL_MISSED, version);
+	}
+	oc_unpin_batch(p->ns, pins, n);
+}
+
+static void op_exists(struct actor *a)
+{
+	struct pool_of *p = some_pool(a);
+	uint32_t key = some_key(a);
+	struct trial_record *r;
+	struct oc_key k;
+	int e;
+
+	if (torture_key(key, p->calm, &k))
+		return;
+	r = begin(a, TRIAL_LOOK, key, 0, p->calm);
+	e = oc_exists(p->ns, &k, part0);
+	if (e == 0 || e == OC_MISS)
+		end(a, r, e ? TRIAL_MISSED : TRIAL_DONE, 0);
+	else
+		end_without(a, r);
+}
+
+/* ---- writing ------------------------------------------------------------------------ */
+
+/* 0: granted. What it says of the key is a look. */
+static int grant(struct actor *a, struct pool_of *p, uint32_t key,
+		 unsigned flags, struct oc_grant *ret_grant)
+{
+	struct trial_record *r;
+	struct oc_key k;
+	int e;
+
+	if (torture_key(key, p->calm, &k))
+		return -ENOMEM;
+	r = begin(a, TRIAL_LOOK, key, 0, p->calm);
+	e = oc_grant_flags(p->ns, &k, part0, torture_block_bytes(key), 0, flags,
+			   GRANT_NS, ret_grant);
+	if (e == 0 || e == OC_EXISTS) {
+		end(a, r, e ? TRIAL_DONE : TRIAL_MISSED, 0);
+	} else {
+		end_without(a, r);
+		error_seen(a, "grant", e);
+	}
+	if (e == 0)
+		see_generation(a, p, ret_grant->region, ret_grant->offset,
+			       ret_grant->generation);
+	return e;
+}
+
+static void seal(struct actor *a, struct pool_of *p, uint32_t key,
+		 uint64_t version, struct oc_grant *g)
+{
+	uint64_t seen, n = torture_block_wrong(key, g->data, g->bytes, &seen);
+	struct trial_record *r;
+	int e;
+
+	wrong_bytes(a, n, "in a frame of its own", key, version);
+	if (a->o->options->plant_bytes && chance(a, 50) == 0)
+		((uint8_t *)g->data)[100] ^= 1;
+	r = begin(a, TRIAL_SEAL, key, version, p->calm);
+	e = oc_seal(p->ns, g, NULL, 0);
+	if (e == 0)
+		end(a, r, TRIAL_DONE, 0);
+	else if (e == OC_EXISTS || e == OC_STALE)
+		end(a, r, TRIAL_REFUSED, 0);
+	else
+		end(a, r, TRIAL_UNKNOWN, 0);
+	if (e < 0)
+		error_seen(a, "seal", e);
+	if (e == -ETIMEDOUT)
+		oc_abandon(p->ns, g, 0);
+}
+
+static bool may_write(const struct actor *a, const struct pool_of *p)
+{
+	return !p->calm || a->o->calm_writer;
+}
+
+static void op_put(struct actor *a)
+{
+	struct pool_of *p = some_pool(a);
+	uint32_t key = some_key(a);
+	uint64_t version;
+	struct oc_grant g;
+
+	if (!may_write(a, p) || grant(a, p, key, 0, &g))
+		return;
+	version = next_version(a);
+	torture_block_fill(key, version, g.data);
+	if (chance(a, 8) == 0)
+		doze(chance(a, 2000));
+	seal(a, p, key, version, &g);
+}
+
+static void op_abandon(struct actor *a)
+{
+	struct pool_of *p = some_pool(a);
+	uint32_t key = some_key(a);
+	struct oc_grant g;
+	int e;
+
+	if (!may_write(a, p) || grant(a, p, key, 0, &g))
+		return;
+	memset(g.data, 0x5a, g.bytes / 2);
+	e = oc_abandon(p->ns, &g, 0);
+	if (e < 0)
+		error_seen(a, "abandon", e);
+}
+
+static void op_remove(struct actor *a)
+{
+	struct pool_of *p = some_pool(a);
+	uint32_t key = chance(a, 4) ? some_key(a) : chance(a, KEYS);
+	struct trial_record *r;
+	struct oc_key k;
+	int e;
+
+	if (torture_key(key, p->calm, &k))
+		return;
+	r = begin(a, TRIAL_REMOVE, key, 0, p->calm);
+	e = oc_remove(p->ns, &k, 0);
+	end(a, r, e < 0 ? TRIAL_UNKNOWN : TRIAL_DONE, 0);
+	if (e < 0)
+		error_seen(a, "remove", e);
+}
+
+/* By the device; or by the processor, so that what an earlier owner's device
+ * still writes there is not covered by what this one's writes next. */
+static int fill_slices(struct actor *a, void *const *to, const uint32_t *slices,
+		       unsigned n)
+{
+	int r;
+
+	if (chance(a, 3) == 0) {
+		for (unsigned i = 0; i < n; i++)
+			torture_slice_fill(slices[i], to[i]);
+		doze(chance(a, 5000));
+		return 0;
+	}
+	atomic_store_explicit(&a->place->device, n, memory_order_relaxed);
+	r = torture_device_read(a->device, to, slices, n);
+	atomic_store_explicit(&a->place->device, 0, memory_order_relaxed);
+	return r;
+}
+
+/* Several blocks whose bytes a device brings. */
+static void op_device(struct actor *a)
+{
+	struct pool_of *p = &a->pool[0];
+	struct oc_grant g[DEPTH];
+	uint32_t keys[DEPTH], slices[DEPTH];
+	uint64_t versions[DEPTH];
+	void *to[DEPTH];
+	unsigned n = 0;
+	int e;
+
+	if (!a->device)
+		return;
+	for (unsigned i = 0; i < DEPTH; i++) {
+		keys[n] = chance(a, KEYS / 8) * 8 + 7;
+		if (grant(a, p, keys[n], OC_GRANT_DEVICE, &g[n]))
+			continue;
+		versions[n] = next_version(a);
+		slices[n] = (uint32_t)(versions[n] % TORTURE_SLICES);
+		to[n] = (uint8_t *)g[n].data + TORTURE_HEAD;
+		torture_block_fill(keys[n], versions[n], g[n].data);
+		n++;
+	}
+	e = fill_slices(a, to, slices, n);
+	for (unsigned i = 0; i < n; i++) {
+		if (e == 0)
+			seal(a, p, keys[i], versions[i], &g[i]);
+		else
+			oc_abandon(p->ns, &g[i], 0);
+	}
+	if (e)
+		error_seen(a, "a read of the device", e);
+}
+
+static void op_session(struct actor *a)
+{
+	struct torture_sessions t = { .ns = a->pool[0].ns,
+				      .rng = &a->rng,
+				      .keys = KEYS };
+	uint64_t start = clock_ns();
+
+	torture_session_step(&t);
+	see_stall(a, clock_ns() - start);
+	atomic_fetch_add_explicit(&a->place->ops, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&a->place->sessions, t.wrong,
+				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&a->place->errors, t.errors,
+				  memory_order_relaxed);
+}
+
+static const struct operation {
+	void (*run)(struct actor *a);
+	uint32_t weight;
+} operations[] = {
+	{ op_put, 30 },	   { op_get, 30 },    { op_hold, 12 },
+	{ op_let_go, 12 }, { op_match, 6 },   { op_exists, 4 },
+	{ op_remove, 5 },  { op_abandon, 3 }, { op_session, 8 },
+};
+/* A place that has mostly devices write. */
+static const struct operation device_operations[] = { { op_device, 8 },
+						      { op_get, 2 },
+						      { op_put, 1 } };
+
+static void run_one(struct actor *a, const struct operation *table, size_t n)
+{
+	uint32_t sum = 0, at;
+
+	for (size_t i = 0; i < n; i++)
+		sum += table[i].weight;
+	at = chance(a, sum);
+	for (size_t i = 0; i < n; i++) {
+		if (at < table[i].weight) {
+			table[i].run(a);
+			return;
+		}
+		at -= table[i].weight;
+	}
+}
+
+/* ---- life ------------------------------------------------------------------------------ */
+
+static int open_pool(struct actor *a, bool calm)
+{
+	struct pool_of *p = &a->pool[calm];
+	struct oc_client_options client = {
+		.size = sizeof(client),
+		.socket = a->o->socket,
+		.tenant = calm ? "calm" : "default",
+		.name = "torture",
+		.pins = 256,
+		.timeout_ns = 10 * NS_PER_S,
+		.on_region = on_region,
+		.region_ctx = a->uses[calm],
+	};
+	struct oc_ns_options ns = {
+		.size = sizeof(ns),
+		.block_tokens = 16,
+		.n_groups = 1,
+		.groups = { { .slice_bytes = TORTURE_HEAD + TORTURE_SLICE } },
+		.label = "torture",
+	};
+	int r = oc_client_connect(&client, &p->client, NULL);
+
+	p->calm = calm;
+	return r ? r : oc_ns_open(p->client, &ns, 0, &p->ns);
+}
+
+/* Stands still while the driver looks, unless the phase says end. */
+static bool rest(struct actor *a)
+{
+	struct torture_shared *s = a->o->shared;
+	uint32_t phase;
+
+	while ((phase = atomic_load_explicit(
+			&s->phase, memory_order_acquire)) != TORTURE_RUN) {
+		if (phase == TORTURE_END)
+			return false;
+		for (unsigned i = 0; phase == TORTURE_RELEASE && i < HELD; i++)
+			let_go(a, &a->held[i]);
+		/* release: the log is whole */
+		atomic_store_explicit(&a->place->resting, phase,
+				      memory_order_release);
+		doze(500);
+	}
+	atomic_store_explicit(&a->place->resting, TORTURE_RUN,
+			      memory_order_release);
+	return true;
+}
+
+static bool log_full(const struct actor *a)
+{
+	return atomic_load_explicit(&a->place->n, memory_order_relaxed) +
+		       2 * MATCH_KEYS >=
+	       TORTURE_LOG;
+}
+
+static void act(struct actor *a)
+{
+	bool devices = a->device && a->o->place % 4 == 1;
+
+	while (rest(a)) {
+		if (log_full(a)) {
+			doze(1000);
+			continue;
+		}
+		if (devices)
+			run_one(a, device_operations,
+				sizeof(device_operations) /
+					sizeof(device_operations[0]));
+		else
+			run_one(a, operations,
+				sizeof(operations) / sizeof(operations[0]));
+	}
+}
+
+static int actor_open(struct actor *a)
+{
+	int r;
+
+	for (unsigned i = 0; i < 2; i++) {
+		r = open_pool(a, i);
+		if (r) {
+			fprintf(stderr, "onecopy: torture: connecting: %s\n",
+				oc_strerror(r));
+			return r;
+		}
+	}
+	if (a->o->file && torture_device_open(a->o->file, &a->device) < 0)
+		a->device = NULL;
+	return 0;
+}
+
+_Noreturn void torture_actor(const struct torture_actor_options *options)
+{
+	static struct actor a; /* large */
+
+	a.o = options;
+	a.place = &options->shared->place[options->place];
+	a.version = (uint64_t)(options->place + 1) << 56 |
+		    (uint64_t)a.place->incarnation << 32;
+	a.rng.state =
+		options->options->seed * 0x9e3779b97f4a7c15ull + a.version;
+	if (actor_open(&a))
+		_exit(1);
+	act(&a);
+	for (unsigned i = 0; i < 2; i++)
+		oc_client_close(a.pool[i].client);
+	_exit(0);
+}

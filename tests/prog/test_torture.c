@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A short torture, and one with a planted fault, which it must find. */
+#include "tests/prog/live.h"
+#include "tests/prog/run.h"
+
+static uint64_t number(const json_t *root, const char *name)
+{
+	const json_t *v = json_object_get(root, name);
+
+	CHECK(json_is_number(v));
+	return (uint64_t)json_number_value(v);
+}
+
+TEST(nothing_is_wrong)
+{
+	struct run r = RUN("torture", "--clients", "8", "--kills",
+#ifdef LIVE_SLOW
+			   "16", "--server-kills", "2",
+#else
+			   "40", "--server-kills", "4",
+#endif
+			   "--seconds", "6", "--json");
+	json_t *root = run_json(&r);
+
+	CHECK_INT(number(root, "wrong_bytes"), ==, 0);
+	CHECK_INT(number(root, "illegal_histories"), ==, 0);
+	CHECK_INT(number(root, "leaked_frames"), ==, 0);
+	CHECK_INT(number(root, "leaked_pins"), ==, 0);
+	CHECK_INT(number(root, "lost_blocks"), ==, 0);
+	CHECK_INT(number(root, "problems"), ==, 0);
+	CHECK_INT(number(root, "failures"), ==, 0);
+	CHECK_INT(number(root, "client_kills"), >=, 16);
+	CHECK_INT(number(root, "server_kills"), >=, 2);
+	CHECK_INT(number(root, "rounds"), >=, 2);
+	CHECK_INT(number(root, "ops"), >=, 1000);
+	CHECK(json_is_true(json_object_get(root, "right")));
+	CHECK_INT(r.status, ==, 0);
+	json_decref(root);
+	run_free(&r);
+}
+
+TEST(a_planted_fault_is_found)
+{
+	struct run r = RUN("torture", "--clients", "4", "--kills", "2",
+			   "--server-kills", "0", "--seconds", "2",
+			   "--plant-bytes", "--json");
+	json_t *root = run_json(&r);
+
+	CHECK_INT(number(root, "wrong_bytes"), >=, 1);
+	CHECK(json_is_false(json_object_get(root, "right")));
+	CHECK_INT(r.status, ==, 1);
+	json_decref(root);
+	run_free(&r);
+}
