@@ -265,7 +265,7 @@ bool store_client_close(struct store_client *c)
 	enum client_event event = CLIENT_EV_LEAVE;
 
 	/* what it has unmapped it says itself, at the end; acquire: pairs with
-	 * the store of UINT64_MAX in client/connect.c */
+	 * the release of UINT64_MAX in client_destroy() */
 	if (client_owns_slabs(c))
 		event = shared_load64_acquire(
 				&c->segment->header.let_go_epoch) == UINT64_MAX

@@ -3,22 +3,65 @@
 
 #ifdef ONECOPY_RECORD
 #include <setjmp.h>
+#include "tests/order.h"
 
 #define SEEN 512
 
 static jmp_buf cut;
-static uint64_t stores_left, stores_seen;
+static uint64_t stores_left;
+#define SERVER SIMS
+static unsigned who_is_cut = SERVER;
+static struct order_log *cut_log; /* shared with the children */
 
 static void count_down(void *addr, unsigned width, uint64_t value,
 		       enum shared_order order)
 {
-	(void)addr;
-	(void)width;
-	(void)value;
-	(void)order;
-	stores_seen++;
 	if (!stores_left--)
 		longjmp(cut, 1);
+	order_note(cut_log, addr, width, value, order);
+}
+
+static void count_fence(void)
+{
+	cut_log->fences++;
+}
+
+/* A message to the keeper orders what was stored before it. */
+static int hold_fenced(void *ctx, const struct hold_tag *tag, int fd)
+{
+	cut_log->fences++;
+	return fake_hold_hold(ctx, tag, fd);
+}
+
+static void drop_fenced(void *ctx, const struct hold_tag *tag)
+{
+	cut_log->fences++;
+	fake_hold_drop(ctx, tag);
+}
+
+/* Both: stores of the server, or of its clients. */
+static void cut_begin(bool clients, uint64_t stores)
+{
+	if (!cut_log) {
+		cut_log = mmap(NULL, sizeof(*cut_log), PROT_READ | PROT_WRITE,
+			       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		CHECK(cut_log != MAP_FAILED);
+	}
+	cut_log->n = 0;
+	cut_log->fences = 0;
+	stores_left = stores;
+	shared_fence_hook = count_fence;
+	if (clients)
+		world_client_hook = count_down;
+	else
+		shared_record_hook = count_down;
+}
+
+static void cut_end(void)
+{
+	shared_record_hook = NULL;
+	shared_fence_hook = NULL;
+	world_client_hook = NULL;
 }
 
 /* What must be true again after the recovery. */
@@ -52,6 +95,13 @@ static void note(struct world *w, struct before *b)
 			b->part[b->n++] = shared_load64(&s->desc[f].part);
 		}
 	}
+}
+
+/* What a reader finds at this very moment is what was sealed, or a miss. */
+static void check_seen(struct world *w, const struct before *b)
+{
+	for (unsigned i = 0; i < b->n; i++)
+		world_has(w, b->key[i], b->part[i]);
 }
 
 /* Right after the attach, before anything new is done. */
@@ -90,6 +140,13 @@ static void check_pins(struct world *w)
 	}
 }
 
+/* Slots that this client ever used. */
+static uint32_t slots_of(const struct sim *c)
+{
+	return c->c ? (uint32_t)MIN(c->seq - RING_SLOTS, (uint64_t)RING_SLOTS)
+		    : 0;
+}
+
 /* No frame is lent that its client was not told of. */
 static void check_grants(struct world *w)
 {
@@ -98,7 +155,7 @@ static void check_grants(struct world *w)
 
 		if (!c->c)
 			continue;
-		for (uint32_t slot = 0; slot < RING_SLOTS; slot++)
+		for (uint32_t slot = 0; slot < slots_of(c); slot++)
 			if (shared_load64(&c->cs->req[slot].seq) && !c->closed)
 				CHECK_INT(
 					shared_load64(&c->cs->req[slot].seq),
@@ -119,7 +176,7 @@ static void settle(struct world *w)
 		for (unsigned j = 0; j < SIMS; j++)
 			for (uint32_t slot = 0;
 			     w->sim[j].c && !w->sim[j].closed &&
-			     slot < RING_SLOTS;
+			     slot < slots_of(&w->sim[j]);
 			     slot++)
 				if (shared_load64(&w->sim[j].cs->req[slot].seq))
 					sim_answer(&w->sim[j], slot);
@@ -136,7 +193,7 @@ static void abandon_all(struct world *w)
 /* The dead server's own memory is not looked at again. */
 void cut_forget(struct world *w)
 {
-	shared_record_hook = NULL;
+	cut_end();
 	w->s = NULL;
 	w->p = NULL;
 	for (unsigned i = 0; i < SIMS; i++)
@@ -148,14 +205,13 @@ static bool recover_cut(struct world *w, uint64_t stores)
 {
 	bool was_cut;
 
-	stores_left = stores;
-	shared_record_hook = count_down;
+	cut_begin(false, stores);
 	was_cut = setjmp(cut) != 0;
 	if (!was_cut) {
 		CHECK_OK(world_attach(w));
 		world_adopt(w);
 	}
-	shared_record_hook = NULL;
+	cut_end();
 	return was_cut;
 }
 
@@ -192,40 +248,69 @@ static void go_on(struct world *w)
 	check_pins(w);
 }
 
+/* The client that was cut is dead. */
+static void client_dies(struct world *w, unsigned who, bool server_too)
+{
+	w->sim[who].alive = false;
+	if (!server_too) {
+		sim_die(&w->sim[who]);
+		return;
+	}
+	cut_forget(w);
+	CHECK_OK(world_attach(w));
+	world_adopt(w);
+}
+
 /* In a child. Exit status 0: it was cut; 3: it ran through; else it failed. */
-static int one_cut(const struct cut_case *t, uint64_t stores, uint64_t again)
+static int one_cut(const struct cut_case *t, const struct order_miss *miss,
+		   uint64_t again, const struct order_miss *missed_again)
 {
 	static struct world *w; /* static: longjmp */
 	static struct before b;
 	static bool was_cut;
 
 	w = world_create(t->config);
+	w->hold.hold = hold_fenced;
+	w->hold.drop = drop_fenced;
 	t->prepare(w);
-	stores_left = stores;
-	shared_record_hook = count_down;
+	cut_begin(who_is_cut != SERVER, miss->n);
 	was_cut = setjmp(cut) != 0;
 	if (!was_cut)
 		t->act(w);
-	shared_record_hook = NULL;
+	cut_end();
+	if (miss->k)
+		CHECK(order_valid(cut_log, miss));
+	order_undo(cut_log, miss);
 	note(w, &b);
+	check_seen(w, &b);
+	if (who_is_cut != SERVER) {
+		client_dies(w, who_is_cut, again != UINT64_MAX);
+		check_kept(w, &b);
+		goto goes_on;
+	}
 	cut_forget(w);
-	if (again != UINT64_MAX && recover_cut(w, again))
+	if (again != UINT64_MAX && recover_cut(w, again)) {
+		if (missed_again)
+			order_undo(cut_log, missed_again);
 		cut_forget(w);
-	else if (again != UINT64_MAX)
+	} else if (again != UINT64_MAX) {
 		was_cut = false;
+	}
 	if (!w->s) {
 		CHECK_OK(world_attach(w));
 		if (again == UINT64_MAX)
 			check_kept(w, &b);
 		world_adopt(w);
 	}
+goes_on:
 	if (t->after)
 		t->after(w);
 	go_on(w);
 	return was_cut ? 0 : 3;
 }
 
-int cut_forked(const struct cut_case *t, uint64_t stores, uint64_t again)
+static int forked(const struct cut_case *t, const struct order_miss *miss,
+		  uint64_t again, const struct order_miss *missed_again)
 {
 	int status;
 	pid_t pid = fork();
@@ -233,41 +318,100 @@ int cut_forked(const struct cut_case *t, uint64_t stores, uint64_t again)
 	CHECK(pid >= 0);
 	if (!pid) {
 		alarm(20);
-		_exit(one_cut(t, stores, again));
+		_exit(one_cut(t, miss, again, missed_again));
 	}
 	CHECK_INT(waitpid(pid, &status, 0), ==, pid);
 	if (!WIFEXITED(status) ||
 	    (WEXITSTATUS(status) && WEXITSTATUS(status) != 3))
-		FAIL("cut after %llu stores, recovery after %lld: status %#x",
-		     (unsigned long long)stores, (long long)again, status);
+		FAIL("cut after %u stores without %d, %d; recovery after %lld: "
+		     "status %#x",
+		     miss->n, miss->k > 0 ? (int)miss->at[0] : -1,
+		     miss->k > 1 ? (int)miss->at[1] : -1, (long long)again,
+		     status);
 	return WEXITSTATUS(status);
+}
+
+int cut_forked(const struct cut_case *t, uint64_t stores, uint64_t again)
+{
+	struct order_miss miss = { .n = (uint32_t)stores };
+
+	if (!cut_log) { /* before the first child, that all share it */
+		cut_begin(false, 0);
+		cut_end();
+	}
+	return forked(t, &miss, again, NULL);
+}
+
+/* The stores of the operation in hand, as one child made them all. */
+static struct order_log *recorded(const struct cut_case *t, uint64_t n)
+{
+	struct order_log *log = malloc(sizeof(*log));
+
+	CHECK(log);
+	CHECK_INT(cut_forked(t, UINT32_MAX, UINT64_MAX), ==, 3);
+	CHECK_INT(cut_log->n, ==, n);
+	memcpy(log, cut_log, sizeof(*log));
+	return log;
+}
+
+/* Every cut, with one or two of the stores that no fence ordered missing. */
+static uint64_t cut_orders(const struct cut_case *t, uint64_t n)
+{
+	struct order_log *log = recorded(t, n);
+	uint64_t orders = 0;
+
+	for (uint32_t i = 1; i <= n; i++) {
+		struct order_miss miss = { .n = i };
+
+		while (order_next(log, &miss)) {
+			forked(t, &miss, UINT64_MAX, NULL);
+			orders++;
+		}
+	}
+	free(log);
+	return orders;
 }
 
 void cut_everywhere(const struct cut_case *t)
 {
-	uint64_t n = 0;
+	uint64_t n = 0, orders, again = 0;
 
 	while (cut_forked(t, n, UINT64_MAX) == 0)
 		n++;
 	CHECK_INT(n, >, 0);
-	/* the recovery cut too: a few places of the first, all but the long
-	 * runs of the second */
-	for (uint64_t i = 0; i < 3; i++)
-		for (uint64_t m = i;
-		     cut_forked(t, (n - 1) * (i + 1) / 3, m) == 0; m += 3)
-			;
+	orders = cut_orders(t, n);
+	if (who_is_cut != SERVER) { /* the server dies as well */
+		for (uint64_t i = 0; i < n; i++, again++)
+			cut_forked(t, i, 0);
+	} else {
+		/* the recovery cut too: a few places of the first, all but the
+		 * long runs of the second */
+		for (uint64_t i = 0; i < 3; i++)
+			for (uint64_t m = i;
+			     cut_forked(t, (n - 1) * (i + 1) / 3, m) == 0;
+			     m += 3)
+				again++;
+	}
+	NOTE("%llu cuts, %llu other orders, %llu cut recoveries",
+	     (unsigned long long)n, (unsigned long long)orders,
+	     (unsigned long long)again);
+}
+
+void cut_client(const struct cut_case *t, unsigned who)
+{
+	who_is_cut = who;
+	cut_everywhere(t);
 }
 
 bool cut_after(uint64_t stores, void (*act)(struct world *w), struct world *w)
 {
 	static bool was_cut; /* static: longjmp */
 
-	stores_left = stores;
-	shared_record_hook = count_down;
+	cut_begin(false, stores);
 	was_cut = setjmp(cut) != 0;
 	if (!was_cut)
 		act(w);
-	shared_record_hook = NULL;
+	cut_end();
 	return was_cut;
 }
 #endif

@@ -2,11 +2,12 @@
 #include "tests/store/world.h"
 #include "base/hash.h"
 
-/* A client's own stores are not the server's: they are never cut. */
+/* A client's own stores are not the server's: they have a hook of their own. */
 #ifdef ONECOPY_RECORD
+shared_hook world_client_hook;
 #define CLIENT_STORES                           \
 	shared_hook hook_ = shared_record_hook; \
-	shared_record_hook = NULL
+	shared_record_hook = world_client_hook
 #define CLIENT_STORES_END shared_record_hook = hook_
 #else
 #define CLIENT_STORES	  (void)0
