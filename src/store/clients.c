@@ -230,7 +230,9 @@ static bool client_take(struct store_client *c, enum client_event event)
 		hand_in(c, event == CLIENT_EV_DIED ? PAST_ORPHANED
 						   : PAST_ABANDONED);
 	if (!(step.takes & CLIENT_ORPHANS)) {
-		shared_store64(
+		/* release: what it held is back before it says so; pairs with
+		 * store_client_adopt(), in a successor */
+		shared_store64_release(
 			&c->record->flags,
 			client_state_flags(shared_load64(&c->record->flags),
 					   (enum client_state)step.to));
