@@ -41,6 +41,7 @@ struct order_log {
 /* Stores at[0 .. k) of the first n are missing. */
 struct order_miss {
 	uint32_t n, k, at[2];
+	bool one; /* no sets of two */
 };
 
 /* From shared_record_hook and shared_fence_hook. */
@@ -127,6 +128,8 @@ TEST_STATIC bool order_next(const struct order_log *log, struct order_miss *m)
 		if (m->k == 0) {
 			m->k = 1;
 			m->at[0] = oldest;
+		} else if (m->k == 1 && m->one) {
+			m->at[0]++;
 		} else if (m->k == 1) {
 			m->k = 2;
 			m->at[1] = m->at[0] + 1;

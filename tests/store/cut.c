@@ -39,14 +39,36 @@ static void drop_fenced(void *ctx, const struct hold_tag *tag)
 	fake_hold_drop(ctx, tag);
 }
 
-/* Both: stores of the server, or of its clients. */
+/* One way to cut. */
+struct cut_run {
+	struct order_miss miss, missed_again;
+	uint64_t again;
+};
+/* What a child does one after the other: a process for each costs more than
+ * the work, and what a dead server leaves open is not much. */
+#define RUNS 12
+
+struct cut_shared {
+	struct order_log log;
+	uint32_t at;  /* the run in hand */
+	bool through; /* it was not cut */
+};
+static struct cut_shared *cut_shared;
+
+static void share(void)
+{
+	if (cut_shared)
+		return;
+	cut_shared = mmap(NULL, sizeof(*cut_shared), PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	CHECK(cut_shared != MAP_FAILED);
+	cut_log = &cut_shared->log;
+}
+
+/* Stores of the server, or of its clients. */
 static void cut_begin(bool clients, uint64_t stores)
 {
-	if (!cut_log) {
-		cut_log = mmap(NULL, sizeof(*cut_log), PROT_READ | PROT_WRITE,
-			       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-		CHECK(cut_log != MAP_FAILED);
-	}
+	share();
 	cut_log->n = 0;
 	cut_log->fences = 0;
 	stores_left = stores;
@@ -200,21 +222,6 @@ void cut_forget(struct world *w)
 		w->sim[i].c = NULL;
 }
 
-/* True when the recovery was cut as well, after `stores`. */
-static bool recover_cut(struct world *w, uint64_t stores)
-{
-	bool was_cut;
-
-	cut_begin(false, stores);
-	was_cut = setjmp(cut) != 0;
-	if (!was_cut) {
-		CHECK_OK(world_attach(w));
-		world_adopt(w);
-	}
-	cut_end();
-	return was_cut;
-}
-
 static void go_on(struct world *w)
 {
 	struct sim *c = sim_add(w, SIMS - 1);
@@ -261,9 +268,28 @@ static void client_dies(struct world *w, unsigned who, bool server_too)
 	world_adopt(w);
 }
 
-/* In a child. Exit status 0: it was cut; 3: it ran through; else it failed. */
-static int one_cut(const struct cut_case *t, const struct order_miss *miss,
-		   uint64_t again, const struct order_miss *missed_again)
+/* True when the recovery was cut as well. */
+static bool recover_cut(struct world *w, const struct cut_run *run)
+{
+	bool was_cut;
+
+	cut_begin(false, run->again);
+	was_cut = setjmp(cut) != 0;
+	if (!was_cut) {
+		CHECK_OK(world_attach(w));
+		world_adopt(w);
+	}
+	cut_end();
+	if (!was_cut)
+		return false;
+	CHECK(order_valid(cut_log, &run->missed_again));
+	order_undo(cut_log, &run->missed_again);
+	cut_forget(w);
+	return true;
+}
+
+/* True: it ran through, and nothing was cut. */
+static bool one_cut(const struct cut_case *t, const struct cut_run *run)
 {
 	static struct world *w; /* static: longjmp */
 	static struct before b;
@@ -273,128 +299,203 @@ static int one_cut(const struct cut_case *t, const struct order_miss *miss,
 	w->hold.hold = hold_fenced;
 	w->hold.drop = drop_fenced;
 	t->prepare(w);
-	cut_begin(who_is_cut != SERVER, miss->n);
+	cut_begin(who_is_cut != SERVER, run->miss.n);
 	was_cut = setjmp(cut) != 0;
 	if (!was_cut)
 		t->act(w);
 	cut_end();
-	if (miss->k)
-		CHECK(order_valid(cut_log, miss));
-	order_undo(cut_log, miss);
+	CHECK(order_valid(cut_log, &run->miss));
+	order_undo(cut_log, &run->miss);
+	b.n = 0;
 	note(w, &b);
 	check_seen(w, &b);
 	if (who_is_cut != SERVER) {
-		client_dies(w, who_is_cut, again != UINT64_MAX);
+		client_dies(w, who_is_cut, run->again != UINT64_MAX);
 		check_kept(w, &b);
-		goto goes_on;
-	}
-	cut_forget(w);
-	if (again != UINT64_MAX && recover_cut(w, again)) {
-		if (missed_again)
-			order_undo(cut_log, missed_again);
+	} else {
 		cut_forget(w);
-	} else if (again != UINT64_MAX) {
-		was_cut = false;
+		if (run->again != UINT64_MAX)
+			was_cut = recover_cut(w, run);
+		if (!w->s) {
+			CHECK_OK(world_attach(w));
+			if (run->again == UINT64_MAX)
+				check_kept(w, &b);
+			world_adopt(w);
+		}
 	}
-	if (!w->s) {
-		CHECK_OK(world_attach(w));
-		if (again == UINT64_MAX)
-			check_kept(w, &b);
-		world_adopt(w);
-	}
-goes_on:
 	if (t->after)
 		t->after(w);
 	go_on(w);
-	return was_cut ? 0 : 3;
+	world_destroy(w);
+	return !was_cut;
 }
 
-static int forked(const struct cut_case *t, const struct order_miss *miss,
-		  uint64_t again, const struct order_miss *missed_again)
+static void run_all(const struct cut_case *t, const struct cut_run *run,
+		    uint32_t n)
+{
+	for (uint32_t i = 0; i < n && !cut_shared->through; i++) {
+		cut_shared->at = i;
+		/* with stores missing, after the last one is a place too */
+		cut_shared->through = one_cut(t, &run[i]) && !run[i].miss.k &&
+				      !run[i].missed_again.k;
+	}
+}
+
+/* In a child. How many were cut: fewer than n when the next ran through. */
+static uint32_t forked(const struct cut_case *t, const struct cut_run *run,
+		       uint32_t n)
 {
 	int status;
-	pid_t pid = fork();
+	pid_t pid;
 
+	share();
+	cut_shared->at = 0;
+	cut_shared->through = false;
+	pid = fork();
 	CHECK(pid >= 0);
 	if (!pid) {
-		alarm(20);
-		_exit(one_cut(t, miss, again, missed_again));
+		alarm(60);
+		run_all(t, run, n);
+		_exit(0);
 	}
 	CHECK_INT(waitpid(pid, &status, 0), ==, pid);
-	if (!WIFEXITED(status) ||
-	    (WEXITSTATUS(status) && WEXITSTATUS(status) != 3))
+	run += cut_shared->at;
+	if (status)
 		FAIL("cut after %u stores without %d, %d; recovery after %lld: "
 		     "status %#x",
-		     miss->n, miss->k > 0 ? (int)miss->at[0] : -1,
-		     miss->k > 1 ? (int)miss->at[1] : -1, (long long)again,
-		     status);
-	return WEXITSTATUS(status);
+		     run->miss.n, run->miss.k > 0 ? (int)run->miss.at[0] : -1,
+		     run->miss.k > 1 ? (int)run->miss.at[1] : -1,
+		     (long long)run->again, status);
+	return cut_shared->through ? cut_shared->at : n;
 }
 
-int cut_forked(const struct cut_case *t, uint64_t stores, uint64_t again)
+/* Cuts run(0), run(1), ... until one runs through; their number. */
+static uint64_t cut_until(const struct cut_case *t, void *ctx,
+			  struct cut_run (*run)(void *ctx, uint64_t i))
 {
-	struct order_miss miss = { .n = (uint32_t)stores };
+	struct cut_run some[RUNS];
+	uint64_t done = 0;
+	uint32_t n;
 
-	if (!cut_log) { /* before the first child, that all share it */
-		cut_begin(false, 0);
-		cut_end();
-	}
-	return forked(t, &miss, again, NULL);
+	do {
+		for (uint32_t i = 0; i < RUNS; i++)
+			some[i] = run(ctx, done + i);
+		n = forked(t, some, RUNS);
+		done += n;
+	} while (n == RUNS);
+	return done;
 }
 
-/* The stores of the operation in hand, as one child made them all. */
-static struct order_log *recorded(const struct cut_case *t, uint64_t n)
+static struct cut_run plain_run(uint64_t stores, uint64_t again)
+{
+	return (struct cut_run){ .miss = { .n = (uint32_t)stores },
+				 .again = again };
+}
+
+bool cut_forked(const struct cut_case *t, uint64_t stores, uint64_t again)
+{
+	struct cut_run run = plain_run(stores, again);
+
+	return forked(t, &run, 1) == 1;
+}
+
+static struct cut_run each_store(void *ctx, uint64_t i)
+{
+	(void)ctx;
+	return plain_run(i, UINT64_MAX);
+}
+
+struct recoveries {
+	uint64_t stores, first, step;
+};
+
+static struct cut_run each_recovery(void *ctx, uint64_t i)
+{
+	const struct recoveries *r = ctx;
+
+	return plain_run(r->stores, r->first + i * r->step);
+}
+
+/* The stores of what was recorded last, for a parent to keep. */
+static struct order_log *recorded(uint64_t n)
 {
 	struct order_log *log = malloc(sizeof(*log));
 
 	CHECK(log);
-	CHECK_INT(cut_forked(t, UINT32_MAX, UINT64_MAX), ==, 3);
 	CHECK_INT(cut_log->n, ==, n);
 	memcpy(log, cut_log, sizeof(*log));
 	return log;
 }
 
-/* Every cut, with one or two of the stores that no fence ordered missing. */
-static uint64_t cut_orders(const struct cut_case *t, uint64_t n)
+/* Every cut (every `step`th), with one or two of the stores that no fence
+ * ordered missing. `first`: these are stores of the recovery after that. */
+static uint64_t cut_orders(const struct cut_case *t, uint64_t n, uint32_t step,
+			   const struct order_miss *first)
 {
-	struct order_log *log = recorded(t, n);
+	struct order_log *log = recorded(n);
+	struct cut_run some[RUNS];
 	uint64_t orders = 0;
+	uint32_t have = 0;
 
-	for (uint32_t i = 1; i <= n; i++) {
-		struct order_miss miss = { .n = i };
+	for (uint32_t i = 1; i <= n; i += step) {
+		struct order_miss miss = { .n = i, .one = first != NULL };
 
 		while (order_next(log, &miss)) {
-			forked(t, &miss, UINT64_MAX, NULL);
+			some[have] = plain_run(0, first ? i : UINT64_MAX);
+			some[have].miss = first ? *first : miss;
+			if (first)
+				some[have].missed_again = miss;
 			orders++;
+			if (++have < RUNS)
+				continue;
+			CHECK_INT(forked(t, some, have), ==, have);
+			have = 0;
 		}
 	}
+	if (have)
+		forked(t, some, have);
 	free(log);
 	return orders;
 }
 
+/* The recovery cut too: a few places of the first, all but the long runs of
+ * the second. For a client: the server dies as well. */
+static uint64_t cut_again(const struct cut_case *t, uint64_t n)
+{
+	uint64_t again = 0;
+
+	for (uint64_t i = 0; who_is_cut != SERVER && i < n; i++)
+		again += cut_forked(t, i, 0);
+	for (uint64_t i = 0; who_is_cut == SERVER && i < 3; i++)
+		again += cut_until(
+			t, &(struct recoveries){ (n - 1) * (i + 1) / 3, i, 3 },
+			each_recovery);
+	return again;
+}
+
 void cut_everywhere(const struct cut_case *t)
 {
-	uint64_t n = 0, orders, again = 0;
+	uint64_t n = cut_until(t, NULL, each_store), orders, again;
 
-	while (cut_forked(t, n, UINT64_MAX) == 0)
-		n++;
 	CHECK_INT(n, >, 0);
-	orders = cut_orders(t, n);
-	if (who_is_cut != SERVER) { /* the server dies as well */
-		for (uint64_t i = 0; i < n; i++, again++)
-			cut_forked(t, i, 0);
-	} else {
-		/* the recovery cut too: a few places of the first, all but the
-		 * long runs of the second */
-		for (uint64_t i = 0; i < 3; i++)
-			for (uint64_t m = i;
-			     cut_forked(t, (n - 1) * (i + 1) / 3, m) == 0;
-			     m += 3)
-				again++;
-	}
+	orders = cut_orders(t, n, 1, NULL);
+	again = cut_again(t, n);
 	NOTE("%llu cuts, %llu other orders, %llu cut recoveries",
 	     (unsigned long long)n, (unsigned long long)orders,
 	     (unsigned long long)again);
+}
+
+void cut_recovery(const struct cut_case *t, uint64_t stores)
+{
+	struct order_miss first = { .n = (uint32_t)stores };
+	uint64_t n = cut_until(t, &(struct recoveries){ stores, 0, 1 },
+			       each_recovery);
+	uint64_t orders;
+
+	CHECK_INT(n, >, 0);
+	orders = cut_orders(t, n, 5, &first);
+	NOTE("%llu cuts, %llu other orders", (unsigned long long)n,
+	     (unsigned long long)orders);
 }
 
 void cut_client(const struct cut_case *t, unsigned who)
