@@ -4,7 +4,7 @@
  * (what survives), crashes of any of them between any two steps. Checked by
  * tools/check-model; docs/design/coherence.md tells what it covers.
  *
- * Transitions come from frame_table.h, which is printed from the C table that
+ * Transitions come from tables.h, which is printed from the C tables that
  * the server uses (gen_table.c).
  *
  * Weak memory. Stores that race with a load of the other side go through a
@@ -22,7 +22,7 @@
  * advances the head (clears the request): after a crash between these, the new
  * server handles the request again, so requests must be idempotent.
  */
-#include "frame_table.h"
+#include "tables.h"
 
 #ifndef NF
 #define NF 2 /* frames */

@@ -9,6 +9,8 @@
  *
  *	test_x [-l] [NAME]	-l lists the tests; NAME runs that one alone
  *
+ * NOTE leaves a line that is printed after the test's result.
+ *
  * Exit status: 0 all passed, 1 some failed, 77 all skipped; 0 in each case under
  * ONECOPY_TEST_HARNESS=meson, which wants to judge by the TAP alone.
  * ONECOPY_TEST_TIMEOUT (60) seconds times ONECOPY_TEST_TIME_SCALE (1) bound each
@@ -41,6 +43,7 @@ struct test_case {
 struct test_shared {
 	int failed;
 	char skipped[256];
+	char noted[256];
 };
 
 #define TEST_WEAK __attribute__((weak))
@@ -81,6 +84,10 @@ test_fail(const char *file, int line, const char *format, ...)
 		fflush(NULL);                                                \
 		_exit(77);                                                   \
 	} while (0)
+
+/* A figure of a test that passes: one line, a TAP comment. */
+#define NOTE(...) \
+	snprintf(test_shared->noted, sizeof(test_shared->noted), __VA_ARGS__)
 
 #define FAIL(...) test_fail(__FILE__, __LINE__, __VA_ARGS__)
 

@@ -160,6 +160,8 @@ TEST_STATIC int test_run_one(const struct test_case *test, unsigned int number)
 	printf("%s %u - %s%s%s\n", failed ? "not ok" : "ok", number, test->name,
 	       skipped && !failed ? " # SKIP " : "",
 	       skipped && !failed ? test_shared->skipped : "");
+	if (test_shared->noted[0] && !failed)
+		printf("# %s: %s\n", test->name, test_shared->noted);
 	if (failed)
 		test_print_output(output);
 	if (test_timed_out)

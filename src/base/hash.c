@@ -173,7 +173,8 @@ static EVP_MD *sha256_digest(void)
 	if (likely(md != NULL))
 		return md;
 	md = EVP_MD_fetch(NULL, "SHA256", NULL);
-	/* Release pairs with the acquire above: the digest's contents. */
+	/* Release: pairs with the acquire above, in sha256_digest(): the
+	 * digest's contents. */
 	if (md && !atomic_compare_exchange_strong_explicit(
 			  &cached, &none, md, memory_order_acq_rel,
 			  memory_order_acquire)) {

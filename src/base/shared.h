@@ -35,7 +35,7 @@ enum shared_order { SHARED_RELAXED, SHARED_RELEASE };
 typedef void (*shared_hook)(void *addr, unsigned width, uint64_t value,
 			    enum shared_order order);
 extern shared_hook shared_record_hook;
-/* Called at each shared_fence(). */
+/* Called at each shared_fence() and shared_fence_stores(). */
 extern void (*shared_fence_hook)(void);
 #define SHARED_RECORD_(p, v, o)                                     \
 	do {                                                        \
@@ -109,6 +109,19 @@ static inline void shared_fence(void)
 				  memory_order_seq_cst);
 #endif
 	atomic_thread_fence(memory_order_seq_cst);
+}
+
+/* Orders earlier stores before later stores, for what may be stored only once
+ * an earlier word is there. No instruction on x86. */
+static inline void shared_fence_stores(void)
+{
+#ifdef ONECOPY_RECORD
+	if (shared_fence_hook)
+		shared_fence_hook();
+#endif
+#ifndef ONECOPY_TSAN /* which does not model fences, and does not need it */
+	atomic_thread_fence(memory_order_release);
+#endif
 }
 
 /* Store and load arrays of words and byte strings (padded with zeros to whole

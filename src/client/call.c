@@ -68,7 +68,7 @@ uint64_t call_push(oc_client *c, uint32_t slot, const struct ring_call *q,
 	lock_take_short(&c->push);
 	shared_store32(&seg->ring[c->tail % RING_SLOTS], slot);
 	c->tail++;
-	/* Release: pairs with the server's acquire (S1). */
+	/* Release: pairs with the server's acquire (S1) in session_turn(). */
 	shared_store64_release(&seg->header.tail, c->tail);
 	lock_drop(&c->push);
 	/* Last: from here on another thread may take the slot further. */
@@ -206,7 +206,8 @@ static void sleep_slice(oc_client *c, uint32_t slot, uint64_t seq,
 	if (low == (uint32_t)seq || now >= until)
 		return;
 	shared_store32(&req->waiting, 1);
-	/* Pairs with S4: we see its answer or it sees `waiting`. */
+	/* Pairs with S4 in turn_flush(): we see its answer or it sees
+	 * `waiting`. */
 	shared_fence();
 	if (!ring_resp_load(resp, seq, &a))
 		futex_sleep(resp_word(resp), low, until - now, true);

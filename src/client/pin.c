@@ -152,7 +152,7 @@ static void touch(oc_client *c, const uint64_t *words, size_t n)
 
 	for (size_t i = 0; i < n; i++)
 		shared_store64(&seg->touch[(at + i) % TOUCH_RING], words[i]);
-	/* Release: pairs with the server's acquire. */
+	/* Release: pairs with the server's acquire in store_touches(). */
 	if ((int64_t)(at + n - shared_load64(&seg->header.touch_tail)) > 0)
 		shared_store64_release(&seg->header.touch_tail, at + n);
 	if (unlikely(at / COUNT_EVERY != (at + n) / COUNT_EVERY)) {

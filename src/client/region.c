@@ -244,7 +244,8 @@ static void follow_slabs(oc_client *c)
 		if (c->info[i].word && c->info[i].word != record_word(c, i) &&
 		    drop(c, i))
 			return; /* the next call tries again */
-	/* Release: the unmapping above comes before the server reuses it. */
+	/* Release: the unmapping above comes before the server reuses it. Pairs
+	 * with let_go(). */
 	shared_store64_release(&c->seg->header.let_go_epoch, epoch);
 	atomic_store_explicit(&c->seen_region, epoch, memory_order_relaxed);
 }

@@ -13,12 +13,12 @@
  * side sees the other's store. Either the reader sees LEAVING (or later) and
  * does not use the frame, or the server sees the slot and does not reuse it.
  *
- * R3 is an acquire load: pairs with the release store of SEALED, so that
- * payload and descriptor fields written before the seal are visible. It may
+ * R3 is an acquire load: pairs with the release store in pool_frame_step(), so
+ * that payload and descriptor fields written before the seal are visible. It may
  * read the SEALED of a SPARE or RECOVER instead, so every store of the word is
  * a release, and a new server loads words with acquire before it stores one.
- * Unpin stores 0 with release order: pairs with the acquire loads of S3, so
- * that the reader's last loads of the payload come before the frame's reuse.
+ * Unpin stores 0 with release order: pairs with the acquire load of S3 in
+ * pin_read(), so that the reader's last loads of the payload come before the frame's reuse.
  *
  * A slot page is written by its client alone. A client that writes nonsense
  * there protects frames that it does not use (bounded by its quota of slots)

@@ -48,11 +48,11 @@ struct fleet_head {
 	/* A reader that is late may read these as a word of what the line was
 	 * before: they are stored by fleet_set(). */
 	_Atomic uint32_t children; /* W */
-	_Atomic uint8_t
-		forks; /* W 1 + highest offset that a child had; 0: none */
+	/* W 1 + highest offset that a child had; 0: none */
+	_Atomic uint8_t forks;
 	_Atomic uint8_t recent; /* W written to since the clock passed */
-	_Atomic uint8_t
-		live; /* W 0: in the list of free heads, next in `parent` */
+	/* W 0: in the list of free heads, next in `parent` */
+	_Atomic uint8_t live;
 	uint8_t spare;
 	shared_u64 word[FLEET_INLINE];
 };
@@ -315,9 +315,6 @@ void fleet_line_give(struct fleet *f, uint32_t line);
 
 /* ---- fleet_member.c ----------------------------------------------------------- */
 
-/* Bits of a holder in a stretch. */
-uint64_t fleet_member_bits(const struct fleet *f, uint32_t line,
-			   uint32_t holder);
 /* Adds bits; counts. -ENOSPC: nothing was added. */
 int fleet_member_add(struct fleet *f, uint32_t line, uint32_t holder,
 		     uint64_t bits);

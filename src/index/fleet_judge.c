@@ -64,7 +64,7 @@ bool fleet_read_step(struct fleet_reader *r, const struct fleet_step *step)
 	r->n_some = 0;
 	for (unsigned i = 0; i < FLEET_INLINE; i++)
 		read_word(r, shared_load64_acquire(&head->word[i]), mask);
-	/* Pairs with the release stores of links. */
+	/* pairs with add_line() */
 	more = shared_load32_acquire(&head->more);
 	while (more && more < f->lines && hops++ < MORE_MAX) {
 		read_more(r, fleet_more(f, more), mask);

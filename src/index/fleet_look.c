@@ -67,7 +67,7 @@ static uint64_t probe_tag(const struct fleet *f, uint64_t h)
 		unsigned fits = fleet_fits(b, tag);
 
 		for (; fits; fits &= fits - 1) {
-			/* Pairs with the release store of the table. */
+			/* pairs with put() */
 			uint64_t e = shared_load64_acquire(
 				&b->entry[__builtin_ctz(fits)]);
 

@@ -90,17 +90,6 @@ static struct spot find(const struct fleet *f, uint32_t line, uint32_t holder)
 	return s;
 }
 
-uint64_t fleet_member_bits(const struct fleet *f, uint32_t line,
-			   uint32_t holder)
-{
-	struct spot s = find(f, line, holder);
-
-	if (!s.word)
-		return 0;
-	return s.row ? whole(fleet_head(f, line))
-		     : fleet_word_bits(shared_load64(s.word));
-}
-
 /* ---- lines that come and go -------------------------------------------------- */
 
 /* A new line in front of the chain; readers see it when it is linked. */
@@ -115,7 +104,7 @@ static int add_line(struct fleet *f, uint32_t line, uint32_t row,
 	shared_store32(&fleet_more(f, *ret_line)->row, row);
 	shared_store32(&fleet_more(f, *ret_line)->next,
 		       shared_load32(&head->more));
-	/* Pairs with the acquire load of the reader. */
+	/* pairs with fleet_read_step() */
 	shared_store32_release(&head->more, *ret_line);
 	return 0;
 }
@@ -141,7 +130,7 @@ static void set_word(struct fleet *f, uint32_t line, struct spot s,
 	struct fleet_head *head = fleet_head(f, line);
 
 	if (word || !s.line) {
-		/* Pairs with the reader's acquire load. */
+		/* pairs with fleet_read_step() */
 		shared_store64_release(s.word, word);
 		return;
 	}

@@ -44,7 +44,7 @@ static unsigned find_way(const struct fleet *f, uint64_t bucket, uint64_t entry)
 	return way;
 }
 
-/* Pairs with the acquire loads of readers: what the entry names is there. */
+/* Release: what the entry names is there. Pairs with probe_tag(). */
 static void put(struct fleet *f, uint64_t bucket, unsigned way, uint64_t entry)
 {
 	shared_store64_release(place(f, bucket, way), entry);

@@ -119,7 +119,7 @@ static inline unsigned table_fits(const struct table_bucket *bucket,
 /*
  * Reader: candidate words whose tag fits, one at a time. Start with
  * cursor = 0; returns 0 when there are no more. Acquire load: pairs with the
- * writer's release store in table_insert(). While a writer moves entries the
+ * writer's release store in put(). While a writer moves entries the
  * same word may come twice or not at all.
  */
 static inline uint64_t table_probe(const struct table *t, struct table_hash h,

@@ -94,6 +94,9 @@ void pool_frame_grant(struct pool *p, struct pool_slab *s, uint32_t frame,
 	s->n_free--;
 	pool_count(p, POOL_C_free_frames, -1ull);
 
+	/* not before FREE is there: a successor that finds LEAVING puts it back
+	 * to SEALED, and must find the key that was sealed */
+	shared_fence_stores();
 	shared_store_words(d->key, filling->key, 4);
 	shared_store64(&d->part, filling->part);
 	shared_store64(&d->extent, filling->extent);

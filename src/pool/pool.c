@@ -34,7 +34,8 @@ void pool_region_changed(struct pool *p)
 {
 	shared_u64 *epoch = &p->m->header.region_epoch;
 
-	/* release: the records come before the number that announces them */
+	/* release: the records come before the number that announces them;
+	 * pairs with the acquire in follow_slabs() */
 	shared_store64_release(epoch, shared_load64(epoch) + 1);
 }
 

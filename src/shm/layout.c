@@ -281,7 +281,7 @@ void layout_init(struct pool_meta *m, uint64_t pool_id, const char *tenant)
 	shared_store_bytes(h->tenant, LAYOUT_NAME, tenant,
 			   strnlen(tenant, LAYOUT_NAME - 1));
 	/* Last: a segment that was cut short is not a pool. Pairs with the
-	 * acquire load in layout_check(). */
+	 * acquire load in check_header(). */
 	shared_store64_release(&h->magic, LAYOUT_MAGIC);
 }
 

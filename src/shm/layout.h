@@ -69,7 +69,7 @@ struct pool_header {
 	shared_u64 state;	 /* enum pool_state */
 	shared_u64 server_epoch; /* number of server starts; release */
 	shared_u64 region_epoch; /* grows when a slab record changes; release:
-				    pairs with acquire in the client */
+				    pairs with follow_slabs() */
 	shared_u64 index_epoch;	 /* grows when a new index segment is there */
 	shared_u64 limit_bytes;	 /* the node's limit for slabs */
 	shared_u64 max_frame;	 /* bytes of the largest frame */

@@ -230,7 +230,9 @@ static bool client_take(struct store_client *c, enum client_event event)
 		hand_in(c, event == CLIENT_EV_DIED ? PAST_ORPHANED
 						   : PAST_ABANDONED);
 	if (!(step.takes & CLIENT_ORPHANS)) {
-		shared_store64(
+		/* release: what it held is back before it says so; pairs with
+		 * store_client_adopt(), in a successor */
+		shared_store64_release(
 			&c->record->flags,
 			client_state_flags(shared_load64(&c->record->flags),
 					   (enum client_state)step.to));
@@ -265,7 +267,7 @@ bool store_client_close(struct store_client *c)
 	enum client_event event = CLIENT_EV_LEAVE;
 
 	/* what it has unmapped it says itself, at the end; acquire: pairs with
-	 * the store of UINT64_MAX in client/connect.c */
+	 * the release of UINT64_MAX in client_destroy() */
 	if (client_owns_slabs(c))
 		event = shared_load64_acquire(
 				&c->segment->header.let_go_epoch) == UINT64_MAX

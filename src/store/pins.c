@@ -48,7 +48,9 @@ static int64_t overflow_unused(struct store_client *c,
 }
 
 /* The answer's slot and sequence are noted before the pin is published, so a
- * repeated request finds the slot that it was given and none leaks. */
+ * repeated request finds the slot that it was given and none leaks. Releases
+ * keep that order for a successor: sequence after slot, pin after both; pairs
+ * with pinned_before() there, which runs when this process has ended. */
 static bool pinned_before(struct store_client *c, const struct ring_call *call,
 			  struct ring_answer *answer)
 {
@@ -80,10 +82,10 @@ static void publish(struct store_client *c, const struct ring_call *call,
 	shared_u64 *high = &c->segment->header.overflow_high;
 
 	shared_store64(&resp->arg, slot);
-	shared_store64(&resp->arg2, call->seq);
+	shared_store64_release(&resp->arg2, call->seq);
 	if (shared_load64(high) <= slot)
 		shared_store64(high, slot + 1);
-	pin_publish(overflow(c, slot), loc, gen);
+	shared_store64_release(overflow(c, slot), pin_word(loc, gen));
 }
 
 void pin_call(struct store_client *c, const struct ring_call *call, bool repeat,

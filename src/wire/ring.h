@@ -29,7 +29,8 @@
  * sequence number, a seal that was already made, ...).
  *
  * Before it stops looking at a ring the server stores asleep = 1, fences and
- * reads the tail once more: pairs with C3, C4 (store buffering, both fenced).
+ * reads the tail once more (fall_asleep()): pairs with C3 in call_push() and C4
+ * in call_wake() (store buffering, both fenced).
  *
  * The client is not trusted: the server copies a request before it looks at
  * it, checks every field, and never follows anything of it but small numbers.

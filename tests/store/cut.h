@@ -23,11 +23,17 @@ struct cut_case {
 	void (*after)(struct world *w); /* may be NULL */
 };
 
-/* Cuts after each store, and the recovery too. */
+/* Cuts after each store; again with one or two stores missing that may be seen
+ * late (tests/order.h); and the recovery, or, for a client, with the server. */
 void cut_everywhere(const struct cut_case *t);
+/* The recovery after a cut there, cut after each of its stores, and again with
+ * one missing at every fifth. */
+void cut_recovery(const struct cut_case *t, uint64_t stores);
+/* The same with the stores of this client instead of the server's. */
+void cut_client(const struct cut_case *t, unsigned who);
 /* One cut, and one of the recovery after `again` stores (UINT64_MAX: none).
- * 0: it was cut; 3: it ran through; whatever else fails the test. */
-int cut_forked(const struct cut_case *t, uint64_t stores, uint64_t again);
+ * False: it ran through. */
+bool cut_forked(const struct cut_case *t, uint64_t stores, uint64_t again);
 /* The same for a test that does the rest itself. True: it was cut. */
 bool cut_after(uint64_t stores, void (*act)(struct world *w), struct world *w);
 /* The dead server's own memory is not looked at again. */

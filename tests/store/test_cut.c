@@ -347,13 +347,63 @@ TEST(pool_that_is_made)
 	CHECK_INT(WEXITSTATUS(status), ==, 3);
 }
 
+/* A slot that the server wrote for its client. */
+static void prepare_unpin(struct world *w)
+{
+	prepare_some(w);
+	CHECK_OK(sim_call(&w->sim[1], call_of(RING_PIN, 4, PART)));
+}
+
+static void act_unpin(struct world *w)
+{
+	struct ring_call call = { .op = RING_UNPIN, .arg = w->last.arg };
+
+	sim_call(&w->sim[1], call);
+}
+
+static void after_unpin(struct world *w)
+{
+	struct sim *b = &w->sim[1];
+
+	CHECK_OK(sim_answer(b, b->slot));
+	for (unsigned i = 0; i < SIM_OVER; i++)
+		CHECK(!shared_load64(&b->cs->slots[SIM_PINS + i]));
+}
+
+TEST(unpin_through_the_ring)
+{
+	cut_everywhere(&(struct cut_case){ &cut_two, prepare_unpin, act_unpin,
+					   after_unpin });
+}
+
 /* Everything at once, cut at the last moment, and then the recovery. */
+TEST(attach)
+{
+	struct cut_case t = { &cut_two, prepare_full, act_retire, 0 };
+
+	cut_recovery(&t, 50);
+}
+
 TEST(takeover)
 {
 	struct cut_case t = { &cut_two, prepare_full, act_retire, 0 };
 
 	for (uint64_t n = 20; n < 60; n += 7)
-		for (uint64_t m = 0; cut_forked(&t, n, m) == 0; m++)
+		for (uint64_t m = 0; cut_forked(&t, n, m); m++)
 			;
+}
+
+/* The index's header is damaged: it is made anew. */
+static void act_damage(struct world *w)
+{
+	shared_store64(&w->p->table.header->magic, 1);
+	shared_store64(&w->p->table.header->buckets, 1);
+}
+
+TEST(repair)
+{
+	struct cut_case t = { &cut_two, prepare_some, act_damage, 0 };
+
+	cut_recovery(&t, 1);
 }
 #endif

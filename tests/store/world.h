@@ -75,6 +75,10 @@ struct pool_checked world_check(struct world *w);
 /* world_check() without what holds between calls only. */
 void world_options(struct world *w);
 
+#ifdef ONECOPY_RECORD
+extern shared_hook world_client_hook; /* called for clients' stores */
+#endif
+
 struct sim *sim_add(struct world *w, unsigned i);
 /* Its process ends / it closes its socket. */
 void sim_die(struct sim *c);

@@ -67,7 +67,8 @@ void turn_flush(struct session *s)
 
 	if (s->n_answered) {
 		seg = s->client->segment;
-		shared_fence(); /* S4: pairs with the client's, before it waits */
+		/* S4: pairs with the client's in sleep_slice() */
+		shared_fence();
 		for (uint32_t i = 0; i < s->n_answered; i++)
 			if (shared_load32(&seg->req[s->answered[i]].waiting))
 				futex_wake(&seg->resp[s->answered[i]].seq);
