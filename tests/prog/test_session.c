@@ -258,6 +258,8 @@ TEST(sessions_outlive_the_server)
 	has(child, 0, 3500);
 	CHECK_OK(oc_session_info(child, 0, &info));
 	CHECK_INT(info.shared_blocks, ==, 3050);
+	oc_session_leave(child);
+	oc_session_leave(s);
 	rig_end(&r);
 }
 
@@ -305,7 +307,7 @@ TEST(quotas_are_refused_with_a_reason)
 				   "  keys: 10000\n"
 				   "  keys_per_client: 5000\n";
 	struct oc_key *keys = calloc(6000, sizeof(*keys));
-	oc_session *s, *x;
+	oc_session *own[20], *s, *x;
 	struct live n;
 	oc_client *c;
 	oc_ns *ns;
@@ -314,7 +316,8 @@ TEST(quotas_are_refused_with_a_reason)
 	c = live_connect(&n);
 	ns = live_ns(c, PART);
 	for (unsigned i = 0; i < 20; i++)
-		s = begin(ns, NULL, 0);
+		own[i] = begin(ns, NULL, 0);
+	s = own[7];
 	CHECK_INT(try_open(ns, NULL, 0, &x), ==, -EDQUOT);
 	CHECK(strstr(oc_client_error(c), "sessions.per_client"));
 	CHECK_INT(oc_session_fork(s, NULL, 0, &x), ==, -EDQUOT);
@@ -326,6 +329,8 @@ TEST(quotas_are_refused_with_a_reason)
 	CHECK_INT(try_open(ns, "a\tb", 0, &x), ==, -EINVAL);
 	CHECK_INT(try_open(ns, "", 0, &x), ==, -EINVAL);
 	live_check(c);
+	for (unsigned i = 0; i < 20; i++)
+		oc_session_leave(own[i]);
 	free(keys);
 	oc_ns_close(ns);
 	oc_client_close(c);
