@@ -4,7 +4,7 @@
  * Measured until the node does not know it any more; then its blocks are
  * removed, and none of their frames may be held. Meanwhile other processes read
  * and write, and their rate in the second that begins with the kill is compared
- * with that before.
+ * with that of the seconds around it.
  */
 #include <errno.h>
 #include <signal.h>
@@ -28,7 +28,7 @@
 #define BYTES	4096ull
 #define OTHERS	2u
 #define WINDOW	NS_PER_S
-#define WINDOWS 4u /* before the death */
+#define WINDOWS 3u /* before the death, and after it */
 
 struct shared {
 	_Atomic uint32_t ready, end;
@@ -202,15 +202,22 @@ static int remove_pinned(struct death *d)
 	return leaving(p->client) <= OTHERS ? 0 : -EIO;
 }
 
+static double usual_rate(const struct death *d)
+{
+	double rate[WINDOWS];
+
+	for (unsigned i = 0; i < WINDOWS; i++)
+		rate[i] = rate_of_window(d, clock_ns(), ops_now(d));
+	return bench_median(rate, WINDOWS);
+}
+
+/* Afterwards the others are faster: whoever removes looks at fewer pins. The
+ * second of the death is compared with the better of both. */
 static int kill_victim(struct death *d, double *ret_ms, double *ret_kept)
 {
-	double before[WINDOWS], after;
+	double before = usual_rate(d), meanwhile, later;
 	uint64_t start, ops;
 
-	for (unsigned i = 0; i < WINDOWS; i++) {
-		ops = ops_now(d);
-		before[i] = rate_of_window(d, clock_ns(), ops);
-	}
 	start = clock_ns();
 	ops = ops_now(d);
 	kill(d->victim, SIGKILL);
@@ -220,8 +227,9 @@ static int kill_victim(struct death *d, double *ret_ms, double *ret_kept)
 		nap(NS_PER_MS / 10);
 	}
 	*ret_ms = (double)(clock_ns() - start) / NS_PER_MS;
-	after = rate_of_window(d, start, ops);
-	*ret_kept = 100 * after / bench_median(before, WINDOWS);
+	meanwhile = rate_of_window(d, start, ops);
+	later = usual_rate(d);
+	*ret_kept = 100 * meanwhile / MAX(before, later);
 	return remove_pinned(d);
 }
 
@@ -272,7 +280,7 @@ int bench_death(struct bench *b)
 	}, others = {
 		.name = "client_death_rate", .unit = "%",
 		.sense = BENCH_AT_LEAST, .wanted = 90, .reference = 100,
-		.against = "the others' rate of the seconds before",
+		.against = "the others' rate before, or after if that is more",
 	};
 	double ms[BENCH_RUNS_MAX], kept[BENCH_RUNS_MAX];
 	int r = 0;
