@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/front/told.h"
+#include "tier/tier.h"
 
 static const struct world_config config = {
 	.limit = 64 << 20,
@@ -14,6 +15,8 @@ struct told *told_create(void)
 
 	CHECK(t);
 	t->w = world_create(&config);
+	/* the world says that it is measured already */
+	CHECK_OK(tier_publish(&tier_dram, t->w->p->m, 1));
 	store_pool_serve(t->w->p);
 	CHECK_OK(store_pool_add(t->w->s, "od\"d\\", 1 << 20, &odd));
 	store_pool_serve(odd);
