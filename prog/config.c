@@ -20,6 +20,7 @@ _Static_assert(offsetof(struct config_resp, chosen) == CONFIG_LISTEN &&
 	       "where SETTING_LISTEN looks");
 
 static const char *const huge_words[] = { "auto", "never", NULL };
+static const char *const eviction_words[] = { "lru", "onecopy", NULL };
 static const char *const backend_words[] = { "auto", "uring", "epoll", NULL };
 static const char *const level_words[] = { "error", "warn", "info", "debug",
 					   NULL };
@@ -52,6 +53,8 @@ const struct setting config_settings[] = {
 	  BYTES_MOST, NULL, "a rate like 64MiB/s, or 0" },
 	{ "history", NULL, SETTING_ROOM, IN(history_bytes), RAW(history), 0,
 	  1ull << 32, NULL, "a size like 8MiB, or 0" },
+	{ "eviction", "eviction", SETTING_WORD, IN(eviction), RAW(eviction), 0,
+	  0, eviction_words, "lru or onecopy" },
 	{ "huge_pages", "huge", SETTING_WORD, IN(huge), RAW(huge_pages), 0, 0,
 	  huge_words, "auto or never" },
 	{ "backend", "backend", SETTING_WORD, IN(backend), RAW(backend), 0, 0,

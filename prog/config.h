@@ -23,6 +23,7 @@
 #define CONFIG_TOKENS_MAX  4   /* of a tenant */
 #define CONFIG_TOKEN_LEAST 16  /* characters */
 
+enum config_eviction { CONFIG_EVICTION_LRU, CONFIG_EVICTION_ONECOPY };
 enum config_huge { CONFIG_HUGE_AUTO, CONFIG_HUGE_NEVER };
 enum config_backend {
 	CONFIG_BACKEND_AUTO,
@@ -91,9 +92,11 @@ struct node_config {
 	uint64_t slab_bytes;	    /* 0: chosen from dram */
 	uint64_t scrub_bytes_per_s; /* 0: no scrubber */
 	uint64_t history_bytes;	    /* of each tenant; 0: none */
-	uint32_t huge;		    /* enum config_huge */
-	uint32_t backend;	    /* enum config_backend */
-	uint32_t log_level;	    /* enum log_level */
+	uint32_t eviction;	    /* enum config_eviction */
+	uint32_t eviction_zero;
+	uint32_t huge;	    /* enum config_huge */
+	uint32_t backend;   /* enum config_backend */
+	uint32_t log_level; /* enum log_level */
 	/* quotas of one client */
 	uint32_t max_clients;
 	uint32_t pins, overflow_pins; /* slots of its own, the server's */
@@ -179,9 +182,11 @@ extern const size_t config_n_options;
 		  CONFIG_HTTP_LISTEN, "where metrics and reports are read" },         \
 		{ CONFIG_OPTION_FIRST + 14, "http-without", "LIST", NULL,             \
 		  "as --resp-without" },                                              \
+		{ CONFIG_OPTION_FIRST + 15, "http-token-file", "FILE", NULL,          \
+		  "the bearer token that HTTP asks for" },                            \
 	{                                                                             \
-		CONFIG_OPTION_FIRST + 15, "http-token-file", "FILE", NULL,            \
-			"the bearer token that HTTP asks for"                         \
+		CONFIG_OPTION_FIRST + 16, "eviction", "lru|onecopy", "lru",           \
+			"which blocks leave first when memory is full"                \
 	}
 /* Applies one by its name ("dram"). -ENOENT no such option; -EINVAL with a
  * text that begins with the value. Those of a password or token read the file,

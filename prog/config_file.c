@@ -122,6 +122,7 @@ static const cyaml_schema_field_t config_fields[] = {
 	TEXT("slab", struct raw_config, slab),
 	TEXT("scrub", struct raw_config, scrub),
 	TEXT("history", struct raw_config, history),
+	TEXT("eviction", struct raw_config, eviction),
 	TEXT("huge_pages", struct raw_config, huge_pages),
 	TEXT("backend", struct raw_config, backend),
 	TEXT("log_level", struct raw_config, log_level),

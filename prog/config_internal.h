@@ -64,8 +64,8 @@ struct raw_door {
 	unsigned users_count;
 };
 struct raw_config {
-	config_text socket, dram, slab, scrub, history, huge_pages, backend,
-		log_level;
+	config_text socket, dram, slab, scrub, history, eviction, huge_pages,
+		backend, log_level;
 	struct raw_clients {
 		config_text max, pins, overflow_pins, granted_frames,
 			slab_share;

@@ -142,6 +142,9 @@ static int make_store(struct server *v)
 	const struct node_config *config = v->config;
 	uint64_t memory, dram;
 	struct store_options o = {
+		.policy = config->eviction == CONFIG_EVICTION_ONECOPY
+				  ? &policy_onecopy
+				  : &policy_lru,
 		.slab_bytes = config->slab_bytes,
 		.segment_flags =
 			config->huge == CONFIG_HUGE_AUTO ? SEGMENT_TRY_HUGE : 0,

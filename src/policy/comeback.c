@@ -76,6 +76,7 @@ void comeback_init(struct comeback *m)
 		for (unsigned w = 0; w < COMEBACK_WHYS; w++)
 			cell_init(&m->why[w][b], ONE);
 	}
+	m->uneven = false;
 	cell_init(&m->last[0], ONE);
 	cell_init(&m->last[1], ONE);
 }
@@ -177,8 +178,14 @@ static void base_add(struct comeback *m, unsigned b, uint32_t seen,
 		     uint32_t part)
 {
 	cell_add(&m->base[b], seen, part, base_before(m, b));
-	while (++b < COMEBACK_STEPS && !m->base[b].expected)
+	m->uneven = true;
+}
+
+void comeback_even(struct comeback *m)
+{
+	for (unsigned b = 0; m->uneven && b < COMEBACK_STEPS; b++)
 		cell_judge(&m->base[b], base_before(m, b));
+	m->uneven = false;
 }
 
 /* Part of a step (in 1/65536) has passed, and it came back or not. */
@@ -206,8 +213,10 @@ static void expose(struct comeback *m, struct comeback_session *s,
 void comeback_pass(struct comeback *m, struct comeback_session *s)
 {
 	expose(m, s, 0, ONE);
-	if (s->step % CHARGE_STEPS == CHARGE_STEPS - 1)
+	if (s->step % CHARGE_STEPS == CHARGE_STEPS - 1) {
 		charge(m, s, 0);
+		s->ratio = (int16_t)ratio_of(m, s); /* as is known by now */
+	}
 	if (s->step < COMEBACK_STEPS - 1)
 		s->step++;
 }

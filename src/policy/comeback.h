@@ -66,6 +66,7 @@ struct comeback {
 	struct comeback_cell why[COMEBACK_WHYS][COMEBACK_STEPS];
 	/* returns that used the chain's last block, of all; [1]: a partial one */
 	struct comeback_cell last[2];
+	bool uneven; /* a base hazard has changed, those behind it have not */
 };
 
 /* What the model must know of a session; kept by its owner. */
@@ -85,6 +86,10 @@ uint64_t comeback_edge(unsigned step);
 /* Classes of sizes, an octave each, 1 ..; and of counts, two an octave. */
 uint8_t comeback_size_class(uint64_t size);
 uint8_t comeback_count_class(uint64_t count);
+
+/* Each step begins as the one before it is by now: in its place, so that without
+ * returns the older is never thought to be worth more. Now and then. */
+void comeback_even(struct comeback *m);
 
 /* A use: traits, usual_gap and hint are set; takes the ratios as they are. */
 void comeback_begin(const struct comeback *m, struct comeback_session *s);

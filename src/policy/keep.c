@@ -412,27 +412,60 @@ static void keep_insert(struct policy *p, uint32_t list, uint32_t item,
 	put(p, record_for(p, list), item, stamp, NULL);
 }
 
+/* Blocks whose session nobody tells are used again: what is used at one time is
+ * one record, which takes over what is known of the one that they come from. */
+static uint32_t burst_of(struct policy *p, uint32_t was)
+{
+	struct keep_record *r = &p->record[was];
+	uint32_t i = p->list[r->list].recent;
+
+	if (i != POLICY_NONE && p->record[i].at_ms == p->now_ms &&
+	    p->record[i].list == r->list)
+		return i;
+	learn_return(p, r);
+	r->session.trait[COMEBACK_TURNS] = comeback_count_class(r->turns);
+	i = keep_record_new(p, r->list, KEEP_SESSION);
+	if (i == POLICY_NONE)
+		return was;
+	p->record[i].session = r->session;
+	p->record[i].turns = r->turns;
+	keep_restart(p, i);
+	return i;
+}
+
+/* A session's blocks are used one by one: one use for all that come soon. */
+static void session_used(struct policy *p, uint32_t record)
+{
+	struct keep_record *r = &p->record[record];
+
+	if (p->now_ms - r->at_ms < COMEBACK_FIRST)
+		return;
+	learn_return(p, r);
+	r->session.trait[COMEBACK_TURNS] = comeback_count_class(r->turns);
+	keep_restart(p, record);
+}
+
 static void keep_touch(struct policy *p, uint32_t item, uint64_t stamp)
 {
-	uint32_t i = keep_record_of(p, item);
-	struct keep_record *r;
+	uint32_t was = keep_record_of(p, item), to = was;
+	struct keep_item *it;
 
-	if (i == POLICY_NONE)
+	if (was == POLICY_NONE)
 		return;
-	r = &p->record[i];
-	p->item[item].stamp = MAX(p->item[item].stamp, stamp);
-	if (r->at_ms != p->now_ms) {
-		learn_return(p, r);
-		r->session.trait[COMEBACK_TURNS] =
-			comeback_count_class(r->turns);
-		keep_restart(p, i);
+	it = &p->item[item];
+	it->stamp = MAX(it->stamp, stamp);
+	if (p->record[was].named || p->record[was].kind != KEEP_SESSION)
+		session_used(p, was);
+	else
+		to = burst_of(p, was);
+	/* a place that is known is kept */
+	if (to != was || keep_record_of(p, it->parent) != was) {
+		keep_unlink(p, item);
+		keep_link(p, to, item, POLICY_NONE);
 	}
-	if (keep_record_of(p, p->item[item].parent) != i) {
-		keep_unlink(p, item); /* one whose place is not known */
-		keep_link(p, i, item, POLICY_NONE);
-	}
-	keep_settle(p, i);
-	p->list[r->list].recent = i;
+	keep_settle(p, was);
+	keep_settle(p, to);
+	p->list[p->record[to].list].recent = to;
 }
 
 static void keep_remove(struct policy *p, uint32_t item)

@@ -362,6 +362,8 @@ void keep_advance(struct policy *p, uint64_t now_ms)
 	p->now_ms = now_ms;
 	for (unsigned b = 0; b < COMEBACK_STEPS - 1; b++)
 		pass_step(p, b);
+	for (unsigned k = 0; k < KEEP_KINDS; k++)
+		comeback_even(&p->model[k]);
 }
 
 /* ---- items of a record -------------------------------------------------------- */

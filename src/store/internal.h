@@ -137,6 +137,13 @@ void quota_claim(struct store *s, struct pool *p);
 struct pool *quota_lender(const struct store *s, const struct pool *p,
 			  uint64_t more_than);
 
+struct session_record;
+/* store/worth.c: what the eviction policy is told beside single uses. */
+void worth_tick(struct store *s);
+/* A session pauses; back_ms as in struct policy_use. */
+void worth_of_session(struct store_client *c, const struct session_record *r,
+		      uint64_t back_ms);
+
 /* store/room.c: a free frame for this client and shape. 0 and the item; 1:
  * perhaps later; -errno: never. */
 int room_find(struct store_client *c, uint64_t frame_bytes, uint32_t want,

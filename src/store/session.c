@@ -125,8 +125,10 @@ int64_t store_session_state(struct store_client *c, struct session_record *r,
 	switch (what) {
 	case RING_STATE_PAUSE:
 		pause_now(c, r, expected_ms, lease_ms);
+		worth_of_session(c, r, expected_ms);
 		return 0;
 	case RING_STATE_CLOSE:
+		worth_of_session(c, r, POLICY_CLOSED);
 		end(c->pool, r, POOL_C_sessions_ended);
 		return 0;
 	case RING_STATE_RESUME:

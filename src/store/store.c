@@ -84,12 +84,14 @@ void store_ready(struct store *s, uint64_t now_ns)
 void store_settle(struct store *s, uint64_t now_ns)
 {
 	s->now_ns = now_ns;
+	worth_tick(s);
 	grant_retry(s, false);
 }
 
 uint64_t store_tick(struct store *s, uint64_t now_ns)
 {
 	s->now_ns = now_ns;
+	worth_tick(s);
 	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
 		struct pool *p = s->pool[n];
 
@@ -135,6 +137,7 @@ static struct pool_options pool_options(struct store *s, uint32_t number,
 		.number = number,
 		.tenant = tenant,
 		.budget = &s->budget,
+		.policy = s->options.policy,
 		.quota = quota ? quota : s->options.limit_bytes,
 		.slab_bytes = s->options.slab_bytes,
 		.segment_flags = s->options.segment_flags,

@@ -73,8 +73,9 @@ struct store_sessions {
 	}
 
 struct store_options {
-	uint64_t limit_bytes; /* of slabs, all pools */
-	uint64_t slab_bytes;  /* 0: from the limit */
+	uint64_t limit_bytes;		 /* of slabs, all pools */
+	const struct policy_ops *policy; /* of eviction; NULL: LRU */
+	uint64_t slab_bytes;		 /* 0: from the limit */
 	unsigned segment_flags;
 	uint64_t grants_per_client; /* frames lent at once */
 	uint32_t slab_percent; /* of the limit that one client's slabs may be */

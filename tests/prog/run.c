@@ -142,6 +142,11 @@ void run_clean(void)
 
 pid_t run_node(const char *dram, char socket[108])
 {
+	return run_node_with(dram, "lru", socket);
+}
+
+pid_t run_node_with(const char *dram, const char *eviction, char socket[108])
+{
 	struct oc_client_options options = {
 		.size = sizeof(options),
 		.socket = socket,
@@ -152,9 +157,9 @@ pid_t run_node(const char *dram, char socket[108])
 	int r;
 
 	snprintf(socket, 108, "%s/node.sock", run_dir());
-	pid = run_start((const char *const[]){ "serve", "--socket", socket,
-					       "--dram", dram, "--resp", "off",
-					       "--http", "off", NULL });
+	pid = run_start((const char *const[]){
+		"serve", "--socket", socket, "--dram", dram, "--resp", "off",
+		"--http", "off", "--eviction", eviction, NULL });
 	/* Bounded by the test's own time. */
 	do {
 		CHECK_INT(waitpid(pid, NULL, WNOHANG), ==, 0);

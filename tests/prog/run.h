@@ -33,6 +33,7 @@ const char *run_dir(void);
 void run_clean(void);
 /* A node in it. */
 pid_t run_node(const char *dram, char socket[108]);
+pid_t run_node_with(const char *dram, const char *eviction, char socket[108]);
 
 /* Writes a trace: `requests` lines, conversations of `turns` turns that grow
  * by `step` blocks each, taking turns. Returns its path. */

@@ -516,6 +516,7 @@ TEST(every_option)
 		NULL,	       "/c",
 		"/k",	       "off",
 		"tls",	       NULL,
+		"onecopy",
 	};
 	char error[CONFIG_ERROR] = "";
 	struct node_config c;
@@ -545,6 +546,7 @@ TEST(every_option)
 	CHECK_INT(c.scrub_bytes_per_s, ==, 0);
 	CHECK_INT(c.huge, ==, CONFIG_HUGE_NEVER);
 	CHECK_INT(c.backend, ==, CONFIG_BACKEND_URING);
+	CHECK_INT(c.eviction, ==, CONFIG_EVICTION_ONECOPY);
 	CHECK_INT(c.log_level, ==, LOG_ERROR);
 	CHECK_INT(c.max_clients, ==, 9);
 	CHECK_STR(c.resp.listen, "0.0.0.0:1");

@@ -113,7 +113,6 @@ TEST(bound)
 TEST(onecopy_begins_as_lru)
 {
 	expect("onecopy", 3, "ABC D", "+A +B +C -C +D", 0);
-	expect("onecopy", 4, "AB CD EF", "+A +B +C +D -B +E -A +F", 0);
 }
 
 TEST(there_is_no_other)
