@@ -83,18 +83,24 @@ void comeback_init(struct comeback *m)
 
 /* ---- chances -------------------------------------------------------------- */
 
-/* Where step b lies against a time that was told: 1 .., 0 when none was. */
-static unsigned against(unsigned b, uint16_t told)
-{
-	int d;
+/* Where step 0 lies against a time that was told; FAR when none was or it never
+ * comes, so that all steps fall into one class. */
+#define FAR 1000
 
+static int against(uint16_t told)
+{
 	if (!told)
-		return 0;
+		return -FAR;
 	if (told == UINT16_MAX)
-		return COMEBACK_DIFFS - 1;
-	d = (int)b - ((int)told - FIRST_LOG) * 2 / LOG2_ONE +
-	    COMEBACK_DIFFS / 2;
-	return (unsigned)MAX(1, MIN(d, COMEBACK_DIFFS - 2));
+		return FAR;
+	return COMEBACK_DIFFS / 2 - ((int)told - FIRST_LOG) * 2 / LOG2_ONE;
+}
+
+static unsigned diff(int first, unsigned b)
+{
+	int d = first + (int)b;
+
+	return (unsigned)MAX(0, MIN(d, COMEBACK_DIFFS - 1));
 }
 
 static unsigned why_of(const struct comeback_session *s)
@@ -106,8 +112,9 @@ static int log_hazard(const struct comeback *m,
 		      const struct comeback_session *s, unsigned b)
 {
 	return m->base[b].ratio + s->ratio +
-	       m->gap[against(b, s->usual_gap)].ratio +
-	       m->hint[against(b, s->hint)].ratio + m->why[why_of(s)][b].ratio;
+	       m->gap[diff(against(s->usual_gap), b)].ratio +
+	       m->hint[diff(against(s->hint), b)].ratio +
+	       m->why[why_of(s)][b].ratio;
 }
 
 /* Expected returns within a step, of those that are still away at its begin and
@@ -118,11 +125,11 @@ static uint32_t hazard(int log)
 }
 
 /* The chance of at least one: 1 - e^-h, as 1 - 1 / (1 + h/2)^2. */
-static uint32_t chance(int log)
+static uint32_t chance(uint32_t h)
 {
-	uint64_t stays = 2ull * ONE * ONE / (2 * ONE + hazard(log));
+	uint32_t stays = (1u << 31) / ((2 * ONE + h) / 4);
 
-	return (uint32_t)(ONE - stays * stays / ONE);
+	return ONE - (uint32_t)((uint64_t)stays * stays / ONE);
 }
 
 static int ratio_of(const struct comeback *m, const struct comeback_session *s)
@@ -193,8 +200,8 @@ static void expose(struct comeback *m, struct comeback_session *s,
 		   uint32_t seen, uint32_t part)
 {
 	unsigned b = s->step;
-	struct comeback_cell *gap = &m->gap[against(b, s->usual_gap)];
-	struct comeback_cell *hint = &m->hint[against(b, s->hint)];
+	struct comeback_cell *gap = &m->gap[diff(against(s->usual_gap), b)];
+	struct comeback_cell *hint = &m->hint[diff(against(s->hint), b)];
 	uint32_t expected = hazard(log_hazard(m, s, b));
 
 	struct comeback_cell *why = &m->why[why_of(s)][b];
@@ -260,24 +267,30 @@ static uint8_t worth_class(uint64_t yield, uint64_t cost)
 
 /*
  * From its step on, in whose middle it is taken to be: what is yielded and what
- * it costs by the end of each step, and the best quotient. No step yields more
- * than once, so when even that would not be better, no later one is: they are
- * longer. Chances are in 1/65536, costs in ms of that: below 2^43.
+ * it costs by the end of each step, and the best quotient. All that are left
+ * cannot yield more than once each: when that would not do for what it has cost
+ * already, nothing later does. Chances are in 1/65536, costs in ms of that:
+ * below 2^43.
  */
 uint8_t comeback_worth(const struct comeback *m,
 		       const struct comeback_session *s)
 {
 	uint64_t yield = 0, cost = 0, left = ONE, best = 0, best_cost = 1;
+	int gap = against(s->usual_gap), hint = against(s->hint);
+	const struct comeback_cell *why = m->why[why_of(s)];
 
 	for (unsigned b = s->step; b < COMEBACK_STEPS; b++) {
 		uint64_t ms = comeback_edge(b + 1) - comeback_edge(b);
-		uint64_t p = chance(log_hazard(m, s, b));
+		int log = s->ratio + m->base[b].ratio + why[b].ratio +
+			  m->gap[diff(gap, b)].ratio +
+			  m->hint[diff(hint, b)].ratio;
+		uint64_t p = chance(hazard(log));
 
 		if (b == s->step) {
 			p /= 2;
 			ms = MAX(ms / 2, 1u);
 		}
-		if (best * ms > 2 * best_cost)
+		if (best * cost > (yield + left) * best_cost)
 			break;
 		yield += left * p / ONE;
 		cost += left * ms * (2 * ONE - p) / (2 * ONE);

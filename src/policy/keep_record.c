@@ -5,7 +5,7 @@
 
 #define ITEMS_MAX 0x80000000u
 #define LISTS_MAX 0x10000u
-#define LONG_STEP 8 /* longer than a second */
+#define LONG_STEP 16 /* longer than ten seconds */
 
 /* ---- memory --------------------------------------------------------------- */
 
