@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "policy/route_book.h"
+#include <math.h>
+
+#define OBSERVED_KEEP 0.97 /* of what was learned, at each first token */
+#define STORED_KEEP   0.99
+#define LAST_SHARE    0.25 /* of the mean use of a block, of one that goes */
+#define SLOWNESS_MOST 4.0
+#define TRUST_FALL    0.3 /* of the part that was missing */
+#define TRUST_RISE    0.1
+#define TRUST_HEAL_S  120.0 /* in which distrust falls to 1/e by itself */
+#define SERVED_S      10.0  /* in which what was served falls to 1/e */
+#define DECODE_S      2.0   /* before any was seen */
+
+void route_book_init(struct route_book *b)
+{
+	*b = (struct route_book){ .trust = 1 };
+}
+
+static double decode_s(const struct route_book *b)
+{
+	return (DECODE_S + b->decode_s) / (1 + b->decodes);
+}
+
+void route_book_sent(struct route_book *b, struct route_ticket *t, double now,
+		     const struct route_request *r,
+		     const struct route_price *price, double held)
+{
+	double hit = (double)price->pull_blocks * r->block_tokens;
+
+	*t = (struct route_ticket){
+		.state = ROUTE_TICKET_WAITING,
+		.blocks = r->blocks,
+		.tokens = (double)r->tokens,
+		.uncached = MAX(0, (double)r->tokens - hit),
+		.work_s = price->work_s,
+		.held = held,
+		.begin_at = now + price->ready_s,
+		.moved_s = price->moved_s,
+	};
+	t->later = t->begin_at > MAX(b->busy_until, now);
+	if (t->later) {
+		b->later_s += t->work_s;
+		b->later_at = MAX(b->later_at, t->begin_at);
+		b->laters++;
+	} else {
+		b->busy_until = MAX(b->busy_until, now) + t->work_s;
+		if (b->waiting == b->laters)
+			b->begun_at = now;
+		b->owed_s += t->work_s;
+	}
+	b->waiting++;
+	t->freed = held / (price->moved_s + price->work_s + decode_s(b));
+	b->held += held;
+	b->freed += t->freed;
+	b->prefill_tokens += t->tokens;
+	b->uncached += t->uncached;
+}
+
+static void stop_waiting(struct route_book *b, const struct route_ticket *t)
+{
+	if (t->later) {
+		b->later_s -= t->work_s;
+		if (!--b->laters)
+			b->later_s = 0;
+	} else {
+		b->owed_s -= t->work_s;
+	}
+	b->prefill_tokens -= t->tokens;
+	b->uncached -= t->uncached;
+	if (--b->waiting)
+		return;
+	b->owed_s = 0; /* whatever rounding left */
+	b->prefill_tokens = 0;
+	b->uncached = 0;
+}
+
+/* From when the engine was free for it, to its first token: what its prefill
+ * took. Only where the engine had nothing else to do before. */
+static void learn(struct route_book *b, const struct route_ticket *t, double at,
+		  double expected_s)
+{
+	double begin = MAX(b->last_first, t->begin_at);
+
+	if (!(expected_s > 0) || at < begin)
+		return;
+	b->observed_s = b->observed_s * OBSERVED_KEEP + (at - begin);
+	b->predicted_s = b->predicted_s * OBSERVED_KEEP + expected_s;
+}
+
+void route_book_first(struct route_book *b, struct route_ticket *t, double now,
+		      double at, double expected_s)
+{
+	if (t->state != ROUTE_TICKET_WAITING)
+		return;
+	learn(b, t, at, expected_s);
+	stop_waiting(b, t);
+	t->state = ROUTE_TICKET_RUNNING;
+	t->first_at = at;
+	b->running++;
+	b->decode_blocks += t->blocks;
+	b->last_first = MAX(b->last_first, at);
+	b->begun_at = MAX(b->begun_at, at);
+	b->late_s += 0.1 * (now - at - b->late_s);
+	b->busy_until = at + b->owed_s;
+}
+
+void route_book_over(struct route_book *b, struct route_ticket *t, double at)
+{
+	if (t->state == ROUTE_TICKET_NONE)
+		return;
+	if (t->state == ROUTE_TICKET_WAITING) {
+		stop_waiting(b, t);
+		b->busy_until -= t->later ? 0 : t->work_s;
+	} else {
+		b->decode_blocks -= t->blocks;
+		b->decode_s =
+			b->decode_s * OBSERVED_KEEP + MAX(0, at - t->first_at);
+		b->decodes = b->decodes * OBSERVED_KEEP + 1;
+		if (--b->running == 0)
+			b->decode_blocks = 0;
+	}
+	b->held -= t->held;
+	b->freed -= t->freed;
+	if (!b->running && !b->waiting)
+		b->held = b->freed = 0;
+	t->state = ROUTE_TICKET_NONE;
+}
+
+void route_book_stored(struct route_book *b, double stored, double saved_s)
+{
+	b->stored = b->stored * STORED_KEEP + stored;
+	b->saved_s = b->saved_s * STORED_KEEP + saved_s;
+	b->lost *= STORED_KEEP;
+}
+
+void route_book_lost(struct route_book *b, double lost)
+{
+	b->lost += lost;
+}
+
+/* A block that is stored lets another go. What is let go is used less than the
+ * mean of what is kept: LAST_SHARE of it. */
+static double copy_s(const struct route_book *b)
+{
+	double full = b->stored > 0 ? MIN(b->lost / b->stored, 1) : 0;
+
+	return b->stored > 0 ? LAST_SHARE * full * b->saved_s / b->stored : 0;
+}
+
+double route_book_stall(const struct route_book *b, double now)
+{
+	uint32_t ready = b->waiting - b->laters;
+
+	if (!ready)
+		return 0;
+	return MAX(0, now - b->begun_at - b->owed_s / ready - 2 * b->late_s);
+}
+
+/* Work passes with time, but not on and on while no first token is heard of. */
+double route_book_wait(const struct route_book *b, double now)
+{
+	double wait = MAX(0, b->busy_until - now), passed;
+	double stall = route_book_stall(b, now);
+
+	if (b->waiting > b->laters) {
+		passed = now - b->begun_at - stall;
+		wait = MAX(wait, b->owed_s - passed) + stall;
+	}
+	if (b->laters && b->later_at < now)
+		wait += MAX(0, b->later_s - (now - b->later_at));
+	return wait;
+}
+
+double route_book_slowness(const struct route_book *b)
+{
+	/* a little of "as believed", so that the first words do not shout */
+	double prior = 0.25;
+	double ratio = (b->observed_s + prior) / (b->predicted_s + prior);
+
+	return MIN(MAX(ratio, 1 / SLOWNESS_MOST), SLOWNESS_MOST);
+}
+
+double route_book_trust(const struct route_book *b, double now)
+{
+	double past = MAX(0, now - b->trust_at);
+
+	return 1 - (1 - b->trust) * exp(-past / TRUST_HEAL_S);
+}
+
+void route_book_cached(struct route_book *b, double now, double promised,
+		       double cached)
+{
+	double trust = route_book_trust(b, now), held;
+
+	if (!(promised > 0))
+		return;
+	held = MIN(MAX(cached / promised, 0), 1);
+	trust += (held < trust ? TRUST_FALL : TRUST_RISE) * (held - trust);
+	b->trust = trust;
+	b->trust_at = now;
+}
+
+double route_book_serving(const struct route_book *b, double now)
+{
+	double past = MAX(0, now - b->served_at);
+
+	return b->served > 0 ? b->served * exp(-past / SERVED_S) : 0;
+}
+
+void route_book_served(struct route_book *b, double now, double bytes)
+{
+	b->served = route_book_serving(b, now) + bytes;
+	b->served_at = now;
+}
+
+void route_book_fill(const struct route_book *b, double now,
+		     struct route_engine *e)
+{
+	double slow = route_book_slowness(b);
+
+	e->token_s *= slow;
+	e->step_s *= slow;
+	e->running_s *= slow;
+	e->wait_s = route_book_wait(b, now);
+	if (b->laters && b->later_at > now) {
+		e->later_s = b->later_at - now;
+		e->later_work_s = b->later_s;
+	}
+	e->trust = route_book_trust(b, now);
+	e->served = route_book_serving(b, now);
+	e->held = b->held;
+	e->freed = b->freed;
+	e->decode_s = decode_s(b);
+	e->copy_s = copy_s(b);
+	e->in_flight = b->waiting + b->running;
+	e->waiting = b->waiting;
+	e->running = b->running;
+	e->prefill_tokens = b->prefill_tokens;
+	e->uncached = b->uncached;
+	e->decode_blocks = b->decode_blocks;
+}
+
+#define POOL_S 1.0 /* of prefill seen, that count as much as the others */
+
+void route_book_pool(const struct route_book *const *books,
+		     struct route_engine *engine, uint32_t n)
+{
+	double sum = 0, seen = 0, typical;
+
+	for (uint32_t i = 0; i < n; i++) {
+		double weight = 0.01 + books[i]->predicted_s;
+
+		sum += weight * engine[i].token_s;
+		seen += weight;
+	}
+	typical = sum / seen;
+	for (uint32_t i = 0; i < n; i++) {
+		double own = books[i]->predicted_s;
+		double rate = (POOL_S * typical + own * engine[i].token_s) /
+			      (POOL_S + own);
+
+		engine[i].token_s = rate;
+	}
+}

@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What an engine costs, with the best mix of use, load, pull and recompute.
+ *
+ * Recompute of a token grows with its depth while a transfer does not, so over
+ * the place where the pull ends the time to the first token is concave beyond
+ * what the queue hides: the least is at an end. So few places are worth a look:
+ * no pull, what arrives while the request would wait anyway, all that the
+ * source has. The same holds for loads from lower tiers; between a load and a
+ * pull, which run side by side, the place where both end together is one more.
+ */
+#include "policy/route_price.h"
+#include "base/log.h"
+#include <math.h>
+
+#define TRUST_LEAST  0.05
+#define CROWD_IDLE   0.1   /* a busy period ends one day */
+#define CROWD_MOST   100.0 /* ... and a fleet's overload too */
+#define MEMORY_MOST  8.0
+#define BEHIND_RATIO 1.2 /* of what a request can expect anywhere */
+#define BEHIND_S     0.5
+#define BEHIND_PRICE 3.0 /* who is served much later than others pays that */
+#define COMING_MOST  0.5 /* of the time to compute a prompt */
+#define NEAR	     0.8 /* moves that end at about the same time */
+
+static double positive(double v)
+{
+	return v > 0 ? v : 0; /* and no NaN */
+}
+
+double route_prefill_s(const struct route_engine *e, double from, double to)
+{
+	double deeper = e->depth > 0 ? (to + from) / (2 * e->depth) : 0;
+
+	if (!(e->token_s > 0))
+		return ROUTE_NEVER_S;
+	return to > from ? e->token_s * (to - from) * (1 + deeper) : 0;
+}
+
+static const struct route_seat *seat_of(const struct route_case *c,
+					const struct route_engine *e)
+{
+	return &c->seat[e - c->f->engine];
+}
+
+static double tokens_of(const struct route_request *r, uint32_t blocks)
+{
+	double t = (double)blocks * r->block_tokens;
+
+	return blocks >= r->blocks ? (double)r->tokens
+				   : MIN(t, (double)r->tokens);
+}
+
+/* Prefill of what is behind `hit` blocks; the last token is always computed. */
+static double work_s(const struct route_case *c, const struct route_engine *e,
+		     uint32_t hit)
+{
+	double to = (double)c->r->tokens, from = tokens_of(c->r, hit);
+	double steps;
+
+	from = MIN(from, to - 1);
+	steps = e->chunk > 0 ? (to - from) / e->chunk : 0;
+	return route_prefill_s(e, MAX(from, 0), to) +
+	       (steps < 1 ? 1 : steps) * seat_of(c, e)->step_s;
+}
+
+/* As far as it is believed. */
+static double trusted_work_s(const struct route_case *c,
+			     const struct route_engine *e, uint32_t hit,
+			     double trust)
+{
+	double work = work_s(c, e, hit);
+
+	if (trust >= 1 || hit == 0)
+		return work;
+	trust = MAX(trust, TRUST_LEAST);
+	return trust * work + (1 - trust) * work_s(c, e, 0);
+}
+
+/* Until there is device memory for it: what is asked for beyond its size comes
+ * free at the rate at which requests that hold it end. */
+static double memory_s(const struct route_engine *e, double needs)
+{
+	double over = positive(e->held) + needs - e->memory;
+
+	if (!(e->memory > 0) || !(over > 0) || !(e->freed > 0))
+		return 0;
+	/* those that wait themselves give nothing back yet */
+	return over / e->freed * MAX(1, e->held / e->memory);
+}
+
+/* Decoding goes on beside prefill: each step takes its time. */
+static void sit(struct route_seat *s, const struct route_engine *e,
+		const struct route_request *r)
+{
+	uint32_t run = 0;
+
+	for (uint32_t t = 0; t < ROUTE_TIERS; t++) {
+		run = MAX(run, MIN(e->run[t], r->blocks));
+		s->run[t] = run;
+	}
+	s->reach = route_reach(e, r);
+	s->needs = r->blocks - MIN(e->held_run, r->blocks);
+	s->wait_s = positive(e->wait_s);
+	s->memory_s = memory_s(e, s->needs);
+	s->step_s = positive(e->step_s) + positive(e->running_s) * e->running;
+}
+
+void route_case_init(struct route_case *c, const struct route_fleet *f,
+		     const struct route_request *r, bool selfish)
+{
+	double idle = 1 - positive(f->busy), wait = 0, memory = 0;
+
+	must(f->n > 0 && f->n <= ROUTE_ENGINES_MAX);
+	c->f = f;
+	c->r = r;
+	c->selfish = selfish;
+	c->longest = 0;
+	c->mean_s = 0;
+	for (uint32_t i = 0; i < f->n; i++) {
+		struct route_seat *s = &c->seat[i];
+
+		sit(s, &f->engine[i], r);
+		c->longest = MAX(c->longest, s->reach);
+		wait += s->wait_s;
+		memory += s->memory_s;
+		c->mean_s += MAX(s->wait_s, s->memory_s);
+	}
+	wait /= f->n;
+	memory /= f->n;
+	c->mean_s /= f->n;
+	c->cold_s = work_s(c, &f->engine[0], 0);
+	/* A second of work delays all who come until the queues that it finds
+	 * are gone: those of a busy period, 1 / (1 - busy) longer. As queues
+	 * are kept even it matters little where the second is spent. */
+	c->crowd_s = positive(f->arrivals) * wait / MAX(idle, CROWD_IDLE);
+	c->crowd_s = MIN(c->crowd_s, CROWD_MOST);
+	c->crowd_memory_s = positive(f->arrivals) * memory / CROWD_IDLE;
+	c->crowd_memory_s = MIN(c->crowd_memory_s, MEMORY_MOST);
+}
+
+/* ---- one mix --------------------------------------------------------------- */
+
+struct mix {
+	uint32_t use, load, pull, from;
+	double load_s; /* from lower tiers, once there is room */
+	double pull_s; /* until what comes from elsewhere is there */
+	double link_s; /* of a free link */
+	double trust;
+};
+
+/* What a second of work, and memory held until the end, take from others; and
+ * a second copy of what is elsewhere takes the place of something. */
+static double late_s(const struct route_case *c, const struct route_engine *e,
+		     double work, double load)
+{
+	const struct route_seat *s = seat_of(c, e);
+	double hold = load + work + positive(e->decode_s);
+	double late = work * (c->crowd_s + work / 2 * c->f->arrivals);
+
+	/* where memory is waited for */
+	if (e->memory > 0)
+		late += c->crowd_memory_s * hold * s->needs / e->memory;
+	return late + positive(e->copy_s) * (c->longest - s->reach);
+}
+
+/* Who is served much later than it could expect pays for that. */
+static double behind_s(const struct route_case *c, double ttft)
+{
+	double expected = BEHIND_RATIO * (c->mean_s + c->cold_s) + BEHIND_S;
+
+	return ttft > expected ? BEHIND_PRICE * (ttft - expected) : 0;
+}
+
+static double others_s(const struct route_case *c, const struct route_engine *e,
+		       const struct mix *m, double work)
+{
+	double late = late_s(c, e, work, m->load_s);
+	const struct route_engine *s;
+
+	if (m->from == ROUTE_NONE)
+		return late;
+	s = &c->f->engine[m->from];
+	late += m->link_s * (s->flows_out + e->flows_in);
+	/* who has just sent much will be asked again: others that have the
+	 * same copy do it as well */
+	return late + positive(s->served) / s->link;
+}
+
+/* When its prefill begins, its blocks being there at `ready`. */
+static double begin_s(const struct route_engine *e, double ready)
+{
+	double begin = MAX(positive(e->wait_s), ready);
+
+	if (e->later_work_s > 0 && ready >= NEAR * e->later_s)
+		begin = MAX(begin,
+			    MAX(e->wait_s, e->later_s) + e->later_work_s);
+	return begin;
+}
+
+static void consider(const struct route_case *c, uint32_t engine,
+		     const struct mix *m, struct route_price *best)
+{
+	const struct route_engine *e = &c->f->engine[engine];
+	double work = trusted_work_s(c, e, MAX(m->pull, m->load), m->trust);
+	double ready = MAX(seat_of(c, e)->memory_s + m->load_s, m->pull_s);
+	double begin = begin_s(e, ready);
+	double ttft = begin + work;
+	double others = 0;
+
+	if (!c->selfish)
+		others = others_s(c, e, m, work) + behind_s(c, ttft);
+	if (!(ttft + others < best->total_s))
+		return;
+	*best = (struct route_price){
+		.ttft_s = ttft,
+		.work_s = work,
+		.others_s = others,
+		.total_s = ttft + others,
+		.moved_s = MAX(m->load_s, m->pull_s),
+		.ready_s = ready,
+		.use_blocks = m->use,
+		.load_blocks = m->load,
+		.pull_blocks = MAX(m->pull, m->load),
+		.pull_from = m->from,
+	};
+}
+
+/* ---- loads from lower tiers --------------------------------------------------- */
+
+static uint32_t run_of(const struct route_case *c, const struct route_engine *e,
+		       enum route_tier t)
+{
+	return seat_of(c, e)->run[t];
+}
+
+/* Until the own tiers have brought the blocks up to `to`; they work side by
+ * side. */
+static double load_s(const struct route_case *c, const struct route_engine *e,
+		     uint32_t to)
+{
+	uint32_t from = run_of(c, e, ROUTE_VRAM);
+	double last = 0;
+
+	for (uint32_t t = ROUTE_DRAM; t < ROUTE_TIERS && from < to; t++) {
+		uint32_t end = MIN(run_of(c, e, t), to);
+
+		if (end > from)
+			last = MAX(last, positive(e->load_wait_s[t]) +
+						 e->load_s[t] * (end - from));
+		from = MAX(from, end);
+	}
+	return last;
+}
+
+void route_local(const struct route_case *c, uint32_t engine,
+		 struct route_price *ret)
+{
+	const struct route_engine *e = &c->f->engine[engine];
+	uint32_t use = run_of(c, e, ROUTE_VRAM), last = ROUTE_NONE;
+	struct mix m = { .use = use, .from = ROUTE_NONE, .trust = e->trust };
+
+	*ret = (struct route_price){ .total_s = INFINITY,
+				     .ttft_s = ROUTE_NEVER_S,
+				     .pull_from = ROUTE_NONE };
+	for (uint32_t t = ROUTE_VRAM; t < ROUTE_TIERS; t++) {
+		m.load = run_of(c, e, t);
+		if (m.load == last)
+			continue;
+		last = m.load;
+		m.pull = m.load;
+		m.load_s = load_s(c, e, m.load);
+		consider(c, engine, &m, ret);
+	}
+	m.load = MIN(e->coming, c->r->blocks);
+	if (m.load > last) {
+		m.use = m.pull = m.load;
+		m.load_s = load_s(c, e, last);
+		m.pull_s = positive(e->coming_s);
+		consider(c, engine, &m, ret);
+	}
+}
+
+/* ---- pulls from another engine ------------------------------------------------- */
+
+/* Bytes a second that one more flow gets. */
+static double share(const struct route_engine *e, const struct route_engine *s)
+{
+	double in = positive(e->link) / (1 + e->flows_in);
+	double out = positive(s->link) / (1 + s->flows_out);
+
+	return MIN(in, out);
+}
+
+double route_pull_s(const struct route_case *c, uint32_t engine,
+		    uint32_t source, uint32_t from, uint32_t to)
+{
+	const struct route_engine *e = &c->f->engine[engine];
+	const struct route_engine *s = &c->f->engine[source];
+	double block_s = c->r->block_bytes / share(e, s);
+	double last = positive(s->latency_s);
+	uint32_t at = run_of(c, s, ROUTE_VRAM), there;
+
+	if (from >= to)
+		return 0;
+	last += block_s * (to - from);
+	/* what lies in a slow tier of the source waits for that */
+	for (uint32_t t = ROUTE_DRAM; t < ROUTE_TIERS; t++) {
+		uint32_t end = MIN(run_of(c, s, t), to);
+
+		at = MAX(at, from);
+		if (end > at && s->load_s[t] > block_s)
+			last += (s->load_s[t] - block_s) * (end - at);
+		at = MAX(at, end);
+	}
+	there = run_of(c, s, ROUTE_NVME);
+	if (to > there) /* it serves while its replica arrives */
+		last = MAX(last, positive(s->coming_s) + block_s);
+	return last;
+}
+
+/* How far the source's blocks come until `when`. */
+static uint32_t until(const struct route_case *c, uint32_t engine,
+		      uint32_t source, uint32_t from, uint32_t to, double when)
+{
+	double all = route_pull_s(c, engine, source, from, to), first, each;
+	double n;
+
+	if (all <= when)
+		return to;
+	first = route_pull_s(c, engine, source, from, from + 1);
+	if (first > when || to - from < 2)
+		return from;
+	each = (all - first) / (to - from - 1);
+	n = each > 0 ? 1 + (when - first) / each : 1;
+	return from + (uint32_t)MIN(n, (double)(to - from));
+}
+
+/* What a source can give. A copy that is longer in coming than the prompt is in
+ * computing is not waited for from afar: engines that wait for each other's
+ * queues wait longer than anybody predicts. */
+static uint32_t give_of(const struct route_case *c,
+			const struct route_engine *s)
+{
+	if (s->coming_s > COMING_MOST * c->cold_s)
+		return run_of(c, s, ROUTE_NVME);
+	return seat_of(c, s)->reach;
+}
+
+static void pull_to(const struct route_case *c, uint32_t engine,
+		    uint32_t source, struct mix *m, uint32_t to,
+		    struct route_price *best)
+{
+	const struct route_engine *s = &c->f->engine[source];
+	const struct route_engine *e = &c->f->engine[engine];
+	double link = MIN(positive(e->link), positive(s->link));
+
+	if (to <= m->load || !(link > 0))
+		return;
+	m->pull = to;
+	m->from = source;
+	m->link_s = c->r->block_bytes * (to - m->load) / link;
+	m->load_s = load_s(c, e, m->load);
+	m->pull_s = route_pull_s(c, engine, source, m->load, to);
+	m->trust = MIN(s->trust, m->load ? e->trust : 1);
+	consider(c, engine, m, best);
+}
+
+/* The place in a load from a tier where a pull of the rest ends with it. */
+static uint32_t balance(const struct route_case *c, uint32_t engine,
+			uint32_t source, uint32_t from, uint32_t to)
+{
+	const struct route_engine *e = &c->f->engine[engine];
+	double load = load_s(c, e, to);
+	double pull = route_pull_s(c, engine, source, from, to);
+
+	if (!(load > 0) || !(pull >= 0) || !(pull + load < ROUTE_NEVER_S))
+		return to;
+	return from + (uint32_t)((to - from) * (pull / (pull + load)));
+}
+
+void route_pull(const struct route_case *c, uint32_t engine, uint32_t source,
+		struct route_price *price)
+{
+	const struct route_engine *e = &c->f->engine[engine];
+	uint32_t end = give_of(c, &c->f->engine[source]);
+	uint32_t here = run_of(c, e, ROUTE_VRAM);
+	uint32_t low = run_of(c, e, ROUTE_NVME), at[3], n = 0;
+
+	if (source == engine)
+		return;
+	at[n++] = low;
+	if (low > here) {
+		at[n++] = here;
+		at[n++] = balance(c, engine, source, here, MIN(low, end));
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		struct mix m = { .use = MIN(here, at[i]), .load = at[i] };
+		double hidden = MAX(positive(e->wait_s), load_s(c, e, at[i]));
+
+		if (at[i] >= end)
+			continue;
+		pull_to(c, engine, source, &m, end, price);
+		pull_to(c, engine, source, &m,
+			until(c, engine, source, at[i], end, hidden), price);
+	}
+}
+
+static double least_at(const struct route_case *c, const struct route_engine *e,
+		       uint32_t hit, double ready)
+{
+	double work = work_s(c, e, hit), ttft = ready + work;
+
+	if (c->selfish)
+		return ttft;
+	return ttft + late_s(c, e, work, 0) + behind_s(c, ttft);
+}
+
+/* Were its link its own and the longest run one block away: what comes while
+ * it would wait anyway, or all of it. */
+void route_leasts(struct route_case *c)
+{
+	for (uint32_t i = 0; i < c->f->n; i++) {
+		const struct route_engine *e = &c->f->engine[i];
+		struct route_seat *s = &c->seat[i];
+		double wait = MAX(s->wait_s, s->memory_s), all, some;
+		uint32_t more = c->longest - s->reach, hidden = more;
+
+		s->least = least_at(c, e, c->longest, wait);
+		if (!more || !(e->link > 0))
+			continue;
+		some = s->wait_s * e->link / c->r->block_bytes;
+		if (some < more)
+			hidden = (uint32_t)some + 1;
+		all = c->r->block_bytes * more / e->link;
+		s->least = MIN(least_at(c, e, s->reach + hidden, wait),
+			       least_at(c, e, c->longest, MAX(wait, all)));
+	}
+}
+
+/* ---- for callers ------------------------------------------------------------------ */
+
+void route_price_local(const struct route_fleet *f, uint32_t engine,
+		       const struct route_request *r,
+		       struct route_price *ret_price)
+{
+	struct route_case c;
+
+	route_case_init(&c, f, r, true);
+	route_local(&c, engine, ret_price);
+}
+
+void route_price_pull(const struct route_fleet *f, uint32_t engine,
+		      uint32_t source, const struct route_request *r,
+		      struct route_price *ret_price)
+{
+	struct route_case c;
+
+	route_case_init(&c, f, r, true);
+	route_local(&c, engine, ret_price);
+	route_pull(&c, engine, source, ret_price);
+}
+
+void route_answer(const struct route_case *c, uint32_t engine,
+		  const struct route_price *price,
+		  struct route_choice *ret_choice)
+{
+	const struct route_engine *s = NULL;
+	uint32_t from = price->pull_from;
+
+	if (from != ROUTE_NONE)
+		s = &c->f->engine[from];
+	*ret_choice = (struct route_choice){
+		.engine = engine,
+		.move_first = s || price->load_blocks > price->use_blocks,
+		.share = s && price->pull_blocks > run_of(c, s, ROUTE_NVME),
+		.keeps = route_reach(&c->f->engine[engine], c->r) == c->longest,
+		.price = *price,
+	};
+}

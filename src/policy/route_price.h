@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Prices inside policy: what route.h's functions have in common. Numbers of
+ * the input are made sane here once, so that what follows need not ask. */
+#ifndef ONECOPY_POLICY_ROUTE_PRICE_H
+#define ONECOPY_POLICY_ROUTE_PRICE_H
+
+#include "policy/route.h"
+
+#define ROUTE_NEVER_S 1e9 /* an engine that cannot */
+
+/* What every mix of an engine needs, once for a decision. */
+struct route_seat {
+	double wait_s, memory_s, step_s, needs;
+	uint32_t run[ROUTE_TIERS], reach; /* sane, growing, within the prompt */
+	double least; /* no mix of this engine can be cheaper */
+};
+
+struct route_case {
+	const struct route_fleet *f;
+	const struct route_request *r;
+	uint32_t longest;      /* run of any engine */
+	double mean_s;	       /* queue of an engine, in the mean */
+	double cold_s;	       /* of work, without any hit */
+	double crowd_memory_s; /* ... of device memory */
+	double crowd_s;	       /* what a second of work takes from others */
+	struct route_seat seat[ROUTE_ENGINES_MAX];
+	bool selfish; /* only the own first token counts */
+};
+
+void route_case_init(struct route_case *c, const struct route_fleet *f,
+		     const struct route_request *r, bool selfish);
+/* The prompt's blocks that `e` holds or will hold, its lowest tier included. */
+static inline uint32_t route_reach(const struct route_engine *e,
+				   const struct route_request *r)
+{
+	uint32_t run = MAX(e->run[ROUTE_NVME], e->coming);
+
+	return MIN(run, r->blocks);
+}
+void route_local(const struct route_case *c, uint32_t engine,
+		 struct route_price *ret);
+/* Makes *price better where a pull from `source` does. */
+void route_pull(const struct route_case *c, uint32_t engine, uint32_t source,
+		struct route_price *price);
+/* Fills the seats' `least`. */
+void route_leasts(struct route_case *c);
+/* Seconds until `blocks` blocks of the source are at the engine. */
+double route_pull_s(const struct route_case *c, uint32_t engine,
+		    uint32_t source, uint32_t from, uint32_t to);
+/* The best match, ties to the fewer requests in flight. */
+uint32_t route_best_match(const struct route_case *c);
+/* Fills what follows from the price. */
+void route_answer(const struct route_case *c, uint32_t engine,
+		  const struct route_price *price,
+		  struct route_choice *ret_choice);
+
+/* Dynamo's cost, in blocks. */
+static inline double route_dynamo_cost(double prefill, double credit,
+				       double decode)
+{
+	return (prefill > credit ? prefill - credit : 0) + decode;
+}
+
+#endif

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The router's books: counters that cannot leak, a clock that is set right,
+ * trust that falls and heals. */
+#include "base/rng.h"
+#include "policy/route_book.h"
+#include "tests/test.h"
+#include <math.h>
+
+static const struct route_request prompt = {
+	.blocks = 10, .tokens = 5120, .block_tokens = 512, .block_bytes = 1e6
+};
+
+static struct route_price price(double work)
+{
+	return (struct route_price){ .work_s = work,
+				     .pull_blocks = 4,
+				     .pull_from = ROUTE_NONE };
+}
+
+static bool about(double a, double b)
+{
+	return fabs(a - b) < 1e-9;
+}
+
+/* Sent, begun, done, cancelled, twice, in any order: nothing is left. */
+TEST(counters_do_not_leak)
+{
+	struct route_ticket t[32] = { 0 };
+	struct rng g = { 5 };
+	struct route_book b;
+	double now = 0;
+
+	route_book_init(&b);
+	for (uint32_t k = 0; k < 20000; k++) {
+		struct route_ticket *x = &t[rng_below(&g, 32)];
+		struct route_price p = price(0.01 * (double)rng_below(&g, 100));
+
+		now += 0.01;
+		p.ready_s = p.moved_s = 0.1 * (double)rng_below(&g, 10);
+		switch (rng_below(&g, 3)) {
+		case 0:
+			if (x->state == ROUTE_TICKET_NONE)
+				route_book_sent(&b, x, now, &prompt, &p, 7);
+			break;
+		case 1:
+			route_book_first(&b, x, now, now - 0.1, p.work_s);
+			break;
+		default:
+			route_book_over(&b, x, now);
+		}
+		CHECK(route_book_wait(&b, now) >= 0);
+	}
+	for (uint32_t i = 0; i < 32; i++) {
+		route_book_over(&b, &t[i], now);
+		route_book_over(&b, &t[i], now);
+		CHECK_INT(t[i].state, ==, ROUTE_TICKET_NONE);
+	}
+	CHECK_INT(b.waiting, ==, 0);
+	CHECK_INT(b.running, ==, 0);
+	CHECK_INT(b.laters, ==, 0);
+	CHECK(about(b.owed_s, 0) && about(b.later_s, 0));
+	CHECK(about(b.prefill_tokens, 0) && about(b.uncached, 0));
+	CHECK(about(b.decode_blocks, 0) && about(b.held, 0));
+	CHECK(about(b.freed, 0));
+}
+
+TEST(the_queue_passes_with_time)
+{
+	struct route_ticket t[3] = { 0 };
+	struct route_price p = price(2);
+	struct route_book b;
+
+	route_book_init(&b);
+	for (uint32_t i = 0; i < 3; i++)
+		route_book_sent(&b, &t[i], 10, &prompt, &p, 10);
+	CHECK(about(route_book_wait(&b, 10), 6));
+	CHECK(about(route_book_wait(&b, 11), 5));
+	/* the first was done at 11 already, as is heard at 11.4 */
+	route_book_first(&b, &t[0], 11.4, 11, 2);
+	CHECK(about(route_book_wait(&b, 11.4), 3.6));
+	/* a cancelled one takes its work along */
+	route_book_over(&b, &t[1], 11.5);
+	CHECK(about(route_book_wait(&b, 11.5), 1.5));
+}
+
+/* No first token for long: the engine waits for something itself. */
+TEST(a_stalled_engine_is_not_idle)
+{
+	struct route_ticket t[2] = { 0 };
+	struct route_price p = price(1);
+	struct route_book b;
+
+	route_book_init(&b);
+	route_book_sent(&b, &t[0], 0, &prompt, &p, 10);
+	route_book_sent(&b, &t[1], 0, &prompt, &p, 10);
+	CHECK(about(route_book_stall(&b, 0.5), 0));
+	CHECK(route_book_wait(&b, 30) > 20);
+	route_book_first(&b, &t[0], 30.2, 30, 1);
+	route_book_first(&b, &t[1], 31.2, 31, 1);
+	CHECK(about(route_book_wait(&b, 32), 0));
+}
+
+TEST(slowness_is_learned)
+{
+	struct route_ticket t = { 0 };
+	struct route_price p = price(1);
+	struct route_book b;
+	double now = 0;
+
+	route_book_init(&b);
+	CHECK(about(route_book_slowness(&b), 1));
+	for (uint32_t i = 0; i < 50; i++) {
+		route_book_sent(&b, &t, now, &prompt, &p, 10);
+		route_book_first(&b, &t, now + 1.3, now + 1.3, 1);
+		route_book_over(&b, &t, now + 2);
+		now += 5;
+	}
+	CHECK(fabs(route_book_slowness(&b) - 1.3) < 0.05);
+}
+
+/* An engine that was never seen at work is like the others, not better. */
+TEST(little_seen_is_like_the_others)
+{
+	struct route_engine e[3] = { { .token_s = 1 },
+				     { .token_s = 1 },
+				     { .token_s = 0.7 } };
+	struct route_book b[3];
+	const struct route_book *books[3] = { &b[0], &b[1], &b[2] };
+
+	for (uint32_t i = 0; i < 3; i++)
+		route_book_init(&b[i]);
+	b[0].predicted_s = b[1].predicted_s = 30;
+	route_book_pool(books, e, 3);
+	CHECK(e[2].token_s > 0.99 && e[2].token_s < 1.01);
+	e[2].token_s = 0.7;
+	b[2].predicted_s = 30; /* seen to be faster */
+	route_book_pool(books, e, 3);
+	CHECK(e[2].token_s < 0.72);
+}
+
+TEST(trust_falls_and_heals)
+{
+	struct route_book b;
+	double low;
+
+	route_book_init(&b);
+	route_book_cached(&b, 0, 1000, 1000);
+	CHECK(about(route_book_trust(&b, 0), 1));
+	for (uint32_t i = 0; i < 10; i++)
+		route_book_cached(&b, i, 1000, 0);
+	low = route_book_trust(&b, 10);
+	CHECK(low < 0.15);
+	/* with time alone ... */
+	CHECK(route_book_trust(&b, 130) > 0.6);
+	/* ... and sooner with what holds */
+	for (uint32_t i = 0; i < 20; i++)
+		route_book_cached(&b, 10, 1000, 1000);
+	CHECK(route_book_trust(&b, 10) > 0.85);
+	/* nothing promised, nothing learned */
+	route_book_cached(&b, 10, 0, 0);
+	CHECK(route_book_trust(&b, 10) > 0.85);
+}
+
+TEST(what_was_served_is_forgotten)
+{
+	struct route_book b;
+
+	route_book_init(&b);
+	route_book_served(&b, 0, 1e9);
+	CHECK(about(route_book_serving(&b, 0), 1e9));
+	CHECK(route_book_serving(&b, 10) < 0.4e9);
+	CHECK(route_book_serving(&b, 200) < 1e4);
+}
