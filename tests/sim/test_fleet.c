@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The simulated fleet: what must hold whatever the policy is. */
+#include "base/fault.h"
+#include "base/rng.h"
+#include "sim/fleet.h"
+#include "tests/test.h"
+#include <fcntl.h>
+#include <math.h>
+
+static struct fleet_work made(enum fleet_shape shape, uint32_t agents,
+			      uint64_t requests, bool warm)
+{
+	struct fleet_shape_options o;
+	struct fleet_work w;
+
+	fleet_shape_defaults(shape, &o);
+	o.agents = agents;
+	o.requests = requests;
+	o.warm = warm;
+	CHECK_OK(fleet_work_make(&o, &w));
+	return w;
+}
+
+static struct fleet_result run(const struct fleet_options *o,
+			       const struct fleet_work *w)
+{
+	struct fleet_result r;
+	char error[TRACE_ERROR];
+
+	CHECK_OK(fleet_run(o, w, &r, error));
+	CHECK_INT(r.requests + r.cancelled + r.refused, >=, w->n);
+	return r;
+}
+
+static struct fleet_options options(const char *policy, uint32_t engines)
+{
+	struct fleet_options o;
+
+	fleet_defaults(&o);
+	o.policy = route_find(policy);
+	o.engines = engines;
+	return o;
+}
+
+static bool same(const struct fleet_result *a, const struct fleet_result *b)
+{
+	return !memcmp(a, b, sizeof(*a));
+}
+
+TEST(equal_runs_are_equal)
+{
+	struct fleet_work w = made(FLEET_WAVES, 16, 600, false);
+
+	for (size_t i = 0; route_at(i); i++) {
+		struct fleet_options o = options(route_at(i)->name, 4);
+		struct fleet_result a = run(&o, &w), b = run(&o, &w);
+
+		CHECK(same(&a, &b));
+		CHECK_INT(a.requests, ==, w.n);
+		CHECK(a.prefix_hit_rate > 0 && a.prefix_hit_rate < 1);
+	}
+	fleet_work_fini(&w);
+}
+
+static bool half(double a, double b)
+{
+	return fabs(a / 2 - b) <= 1e-6 * fabs(a);
+}
+
+/* Everything twice as fast: times are half, what is decided is the same. Of
+ * the policies those that hold no number of seconds. */
+TEST(double_every_rate_and_times_halve)
+{
+	static const char *const policies[] = { "round-robin", "sglang",
+						"dynamo", "tensorrt",
+						"llmd-blend" };
+	struct fleet_work w = made(FLEET_WAVES, 24, 800, false);
+
+	for (size_t i = 0; i < ARRAY_LEN(policies); i++) {
+		struct fleet_options o = options(policies[i], 4);
+		struct fleet_result a = run(&o, &w), b;
+
+		o.load *= 2;
+		o.token_s /= 2;
+		o.step_s /= 2;
+		o.running_s /= 2;
+		o.link *= 2;
+		o.latency_s /= 2;
+		o.late_least /= 2;
+		o.late_most /= 2;
+		for (uint32_t t = 0; t < ROUTE_TIERS; t++)
+			o.rate[t] *= 2;
+		b = run(&o, &w);
+		CHECK(half(a.ttft.mean, b.ttft.mean));
+		CHECK(half(a.ttft.p99, b.ttft.p99));
+		CHECK(half(a.total.p50, b.total.p50));
+		CHECK(half(a.span_s, b.span_s));
+		CHECK_INT(a.hit_blocks, ==, b.hit_blocks);
+	}
+	fleet_work_fini(&w);
+}
+
+TEST(one_engine_needs_no_router)
+{
+	struct fleet_work w = made(FLEET_WAVES, 4, 300, false);
+	struct fleet_options o = options("round-robin", 1);
+	struct fleet_result first = run(&o, &w);
+
+	for (size_t i = 0; route_at(i); i++) {
+		struct fleet_result r;
+
+		o.policy = route_at(i);
+		r = run(&o, &w);
+		CHECK(same(&first, &r));
+		CHECK_INT(r.moves, ==, 0);
+	}
+	fleet_work_fini(&w);
+}
+
+/* One prompt on an empty engine: steps, chunks and decode by hand. */
+TEST(a_request_by_hand)
+{
+	struct fleet_arrival a = { .at = 1, .in = 10000, .out = 11 };
+	struct fleet_work w = { .arrival = &a, .n = 1, .nodes = 1 };
+	uint32_t root = 0;
+	struct fleet_options o = options("onecopy", 2);
+	struct fleet_result r;
+	double prefill;
+
+	w.parent = &root;
+	r = run(&o, &w);
+	prefill = o.token_s * (10000 + 10000.0 * 10000 / 2 / o.depth_tokens);
+	CHECK(fabs(r.ttft.mean / 1000 - (prefill + 2 * o.step_s)) < 1e-5);
+	CHECK(fabs((r.total.mean - r.ttft.mean) / 1000 -
+		   10 * (o.step_s + o.running_s)) < 1e-5);
+}
+
+/* At light load a larger fleet is no slower: sessions stay where they are. */
+TEST(more_engines_do_not_hurt)
+{
+	struct fleet_work w = made(FLEET_WAVES, 12, 500, false);
+	struct fleet_options o = options("onecopy", 4);
+	struct fleet_result few = run(&o, &w), many;
+
+	o.engines = 32;
+	many = run(&o, &w);
+	CHECK(many.ttft.mean <= few.ttft.mean * 1.1);
+	fleet_work_fini(&w);
+}
+
+/* 2 to 64 agents over one prefix within a second: it goes over a link about
+ * once, in a chain, and the last agent has not waited for 63 pulls. */
+TEST(a_hot_prefix_goes_out_once)
+{
+	for (uint32_t agents = 2; agents <= 64; agents *= 2) {
+		struct fleet_work w = made(FLEET_SHARED, agents, 1, true);
+		struct fleet_options o = options("onecopy", 64);
+		struct fleet_result r = run(&o, &w);
+		double prefix = 98 * o.block_bytes;
+
+		CHECK(r.busiest_bytes <= 1.1 * prefix);
+		o.policy = route_find("sglang");
+		CHECK(agents < 16 || r.ttft.p90 < run(&o, &w).ttft.p90);
+		fleet_work_fini(&w);
+	}
+}
+
+/* Who gives up leaves nothing behind: later requests are served as ever. */
+TEST(cancelled_requests_leave_nothing)
+{
+	struct fleet_work w = made(FLEET_BURSTS, 32, 1500, false);
+	struct fleet_options o = options("onecopy", 4);
+	struct fleet_result r;
+
+	o.cancelled = 0.5;
+	o.patience = 0.5;
+	o.load = 4;
+	for (size_t i = 0; route_at(i); i++) {
+		o.policy = route_at(i);
+		r = run(&o, &w);
+		CHECK_INT(r.requests + r.cancelled, ==, w.n);
+		CHECK_INT(r.cancelled, >, 0);
+	}
+	fleet_work_fini(&w);
+}
+
+/* Engines that never report an eviction: feedback keeps them from being
+ * believed. */
+TEST(liars_are_found_out)
+{
+	struct fleet_work w = made(FLEET_WAVES, 32, 3000, false);
+	struct fleet_options o = options("onecopy", 4);
+	struct fleet_result honest, lied;
+
+	o.blocks[ROUTE_VRAM] = 400;
+	o.blocks[ROUTE_DRAM] = 0;
+	honest = run(&o, &w);
+	o.liars = 2;
+	lied = run(&o, &w);
+	CHECK(lied.ttft.mean < 1.5 * honest.ttft.mean);
+	fleet_work_fini(&w);
+}
+
+/* Pulls, deep queues, tiny memories, one block of room: everybody is served. */
+TEST(everybody_is_served_anywhere)
+{
+	struct rng g = { 9 };
+
+	for (uint32_t k = 0; k < 40; k++) {
+		enum fleet_shape shape = rng_below(&g, FLEET_SHAPES);
+		struct fleet_work w = made(shape,
+					   2 + (uint32_t)rng_below(&g, 30), 200,
+					   rng_below(&g, 2));
+		struct fleet_options o =
+			options(rng_below(&g, 2) ? "onecopy" : "mooncake",
+				1 + (uint32_t)rng_below(&g, 12));
+
+		o.seed = k;
+		o.load = 1 + (double)rng_below(&g, 100);
+		o.blocks[0] = 1 + rng_below(&g, 300);
+		o.blocks[1] = rng_below(&g, 300);
+		o.blocks[3] = rng_below(&g, 300);
+		o.link = 1e9 * (double)(1 + rng_below(&g, 50));
+		o.running_most = 1 + (uint32_t)rng_below(&g, 20);
+		CHECK_INT(run(&o, &w).requests, ==, w.n);
+		fleet_work_fini(&w);
+	}
+}
+
+TEST(absurd_lengths_end)
+{
+	struct fleet_arrival a[3] = {
+		{ .at = 0, .in = 1ull << 53, .out = 1ull << 53 },
+		{ .at = 0, .in = 0, .out = 0 },
+		{ .at = 0, .in = 1, .out = 1 },
+	};
+	struct fleet_work w = { .arrival = a, .n = 3, .nodes = 1 };
+	uint32_t root = 0;
+	struct fleet_options o = options("onecopy", 2);
+
+	w.parent = &root;
+	CHECK_INT(run(&o, &w).requests, ==, 3);
+	w.n = 0;
+	CHECK_INT(run(&o, &w).requests, ==, 0);
+}
+
+TEST(options_that_are_wrong)
+{
+	struct fleet_work w = { 0 };
+	struct fleet_options o = options("onecopy", 65);
+	struct fleet_result r;
+	char error[TRACE_ERROR];
+
+	CHECK_INT(fleet_run(&o, &w, &r, error), ==, -EINVAL);
+	CHECK(strstr(error, "64"));
+	o.engines = 0;
+	CHECK_INT(fleet_run(&o, &w, &r, error), ==, -EINVAL);
+	o.engines = 1;
+	o.load = NAN;
+	CHECK_INT(fleet_run(&o, &w, &r, error), ==, -EINVAL);
+	o.load = 1;
+	o.blocks[0] = 0;
+	CHECK_INT(fleet_run(&o, &w, &r, error), ==, -EINVAL);
+}
+
+/* No memory at any point: -ENOMEM, and nothing is lost or touched twice. */
+TEST(memory_runs_out_anywhere)
+{
+	struct fleet_work w = made(FLEET_SHARED, 6, 1, true);
+	struct fleet_options o = options("onecopy", 3);
+	struct fleet_result r;
+	char error[TRACE_ERROR];
+	int e = -ENOMEM;
+
+	o.blocks[ROUTE_VRAM] = 150;
+	for (uint64_t n = 1; e; n++) {
+		fault_arm(FAULT_ALLOC, n, false);
+		e = fleet_run(&o, &w, &r, error);
+		fault_arm(FAULT_ALLOC, 0, false);
+		CHECK(e == 0 || e == -ENOMEM);
+		CHECK_INT(n, <, 100000);
+	}
+	CHECK_INT(r.requests, ==, w.n);
+	fleet_work_fini(&w);
+	e = -ENOMEM;
+	for (uint64_t n = 1; e; n++) {
+		struct fleet_shape_options s;
+
+		fleet_shape_defaults(FLEET_WAVES, &s);
+		s.requests = 50;
+		fault_arm(FAULT_ALLOC, n, false);
+		e = fleet_work_make(&s, &w);
+		fault_arm(FAULT_ALLOC, 0, false);
+		CHECK(e == 0 || e == -ENOMEM);
+	}
+	fleet_work_fini(&w);
+}
+
+/* ---- traces ------------------------------------------------------------------ */
+
+/* The lines through a pipe's file. */
+static int load(const char *lines, struct fleet_work *w,
+		char error[TRACE_ERROR])
+{
+	char path[] = "/tmp/onecopy-fleet-XXXXXX";
+	struct trace_source *s;
+	int fd = mkostemp(path, O_CLOEXEC), r;
+
+	CHECK(fd >= 0);
+	CHECK_INT(write(fd, lines, strlen(lines)), ==, strlen(lines));
+	close(fd);
+	CHECK_OK(trace_open(path, &s, error));
+	r = fleet_work_load(s, 0, NULL, NULL, w);
+	memcpy(error, s->error, TRACE_ERROR);
+	trace_close(s);
+	unlink(path);
+	return r;
+}
+
+#define LINE(t, ids)                                      \
+	"{\"timestamp\": " #t ", \"input_length\": 900, " \
+	"\"output_length\": 5, \"hash_ids\": [" ids "]}\n"
+
+TEST(traces_of_all_kinds)
+{
+	struct fleet_options o = options("onecopy", 2);
+	char error[TRACE_ERROR];
+	struct fleet_work w;
+
+	CHECK_OK(load("", &w, error));
+	CHECK_INT(w.n, ==, 0);
+	fleet_work_fini(&w);
+	/* out of order, repeated times, an id in two places */
+	CHECK_OK(load(LINE(5000, "1,2") LINE(1000, "3,3") LINE(1000, "2,1")
+			      LINE(5000, "1,2"),
+		      &w, error));
+	CHECK_INT(w.n, ==, 4);
+	CHECK_INT(w.reordered, ==, 1);
+	CHECK_INT(w.nodes, ==, 1 + 6);
+	CHECK(w.arrival[0].at <= w.arrival[1].at);
+	CHECK_INT(w.arrival[0].serial, ==, 1);
+	CHECK_INT(w.arrival[2].serial, ==, 0);
+	CHECK_INT(w.arrival[2].leaf, ==, w.arrival[3].leaf);
+	CHECK_INT(run(&o, &w).requests, ==, 4);
+	fleet_work_fini(&w);
+	CHECK_INT(load(LINE(1, "1") "{\"timestamp\": }\n", &w, error), ==,
+		  -EINVAL);
+	CHECK(strstr(error, ":2:"));
+}
