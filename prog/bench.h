@@ -71,6 +71,7 @@ void bench_machine_print(const struct bench *b);
 	X(llama)     \
 	X(resp)      \
 	X(index)     \
+	X(route)     \
 	X(put)       \
 	X(local)     \
 	X(memory)    \

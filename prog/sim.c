@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "commands.h"
 #include "sim.h"
+#include "sim_fleet.h"
 
 enum {
 	OPT_DECISIONS = CLI_LONG,
@@ -26,6 +27,7 @@ static const struct cli_option sim_options[] = {
 	{ 'l', "limit", "N", NULL, "only the first N requests" },
 	{ OPT_SEED, "seed", "N", "1", "of what is random" },
 	{ 'j', "json", NULL, NULL, "print the result as JSON" },
+	SIM_FLEET_OPTIONS,
 	CLI_END
 };
 
@@ -91,24 +93,36 @@ static int sim_run(const struct command *self, int argc, char **argv)
 		.block_tokens = 512,
 		.seed = 1,
 	};
+	struct sim_fleet fleet = { 0 };
 	const char *dram = NULL;
 	struct cli c;
 	int id, r;
 
 	cli_begin(&c, self, argc, argv);
 	while ((id = cli_next(&c)) > 0) {
-		r = sim_option(&s, &c, id, &dram);
+		r = 0;
+		if (sim_fleet_has(id))
+			sim_fleet_option(&fleet, &c, id);
+		else if (id != 'd' ||
+			 (!strchr(c.value, ',') && strcmp(c.value, "0") != 0))
+			r = sim_option(&s, &c, id, &dram);
+		if (id == 'd')
+			fleet.dram = c.value;
+		fleet.block_bytes |= id == 'b';
 		if (r)
 			return r;
 	}
 	if (id < 0)
 		return c.status;
 	r = cli_words(&c, 1, 1);
-	if (r == 0)
-		r = sim_blocks(&s, dram);
 	if (r)
 		return r;
 	s.trace = argv[c.first];
+	if (fleet.asked)
+		return sim_fleet_main(&s, &fleet);
+	r = sim_blocks(&s, dram);
+	if (r)
+		return r;
 	return sim_cache_main(&s);
 }
 
