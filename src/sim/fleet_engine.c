@@ -139,14 +139,16 @@ static void begin_prefill(struct fleet *f, struct fleet_request *r)
 
 static double part_of(struct fleet *f, struct fleet_request *r, double *budget)
 {
-	double least = tokens_in(r) / STEPS_MOST, from = r->done, take;
+	double least = tokens_in(r) / STEPS_MOST, from = r->done;
+	double take, whole;
 
 	take = MIN(MAX(*budget, least), tokens_in(r) - r->done);
 	*budget -= take;
 	r->done += take;
 	/* siblings in the same step find its blocks, as engines do it */
-	fleet_engine_hold(
-		f, r, MIN(r->blocks, (uint32_t)(r->done / f->o->block_tokens)));
+	whole = r->done / f->o->block_tokens;
+	fleet_engine_hold(f, r,
+			  whole < r->blocks ? (uint32_t)whole : r->blocks);
 	return fleet_prefill_s(f, from, r->done);
 }
 

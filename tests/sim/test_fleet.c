@@ -207,7 +207,8 @@ TEST(everybody_is_served_anywhere)
 	struct rng g = { 9 };
 
 	for (uint32_t k = 0; k < 40; k++) {
-		enum fleet_shape shape = rng_below(&g, FLEET_SHAPES);
+		enum fleet_shape shape =
+			(enum fleet_shape)(int)rng_below(&g, FLEET_SHAPES);
 		struct fleet_work w = made(shape,
 					   2 + (uint32_t)rng_below(&g, 30), 200,
 					   rng_below(&g, 2));
