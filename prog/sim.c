@@ -103,8 +103,10 @@ static int sim_run(const struct command *self, int argc, char **argv)
 		r = 0;
 		if (sim_fleet_has(id))
 			sim_fleet_option(&fleet, &c, id);
-		else if (id != 'd' ||
-			 (!strchr(c.value, ',') && strcmp(c.value, "0") != 0))
+		else if (id == 'd' &&
+			 (strchr(c.value, ',') || strcmp(c.value, "0") == 0))
+			s.dram = 0; /* what a fleet may have, a cache may not */
+		else
 			r = sim_option(&s, &c, id, &dram);
 		if (id == 'd')
 			fleet.dram = c.value;
