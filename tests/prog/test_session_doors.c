@@ -62,6 +62,10 @@ static const struct {
 	  "-ERR wrong number of arguments for 'session|info' command\r\n" },
 	{ "SESSION BOGUS",
 	  "-ERR unknown subcommand 'BOGUS'. Try SESSION HELP.\r\n" },
+	{ "SESSION HELP",
+	  "*9\r\n+SESSION <subcommand> ... Subcommands are:\r\n+open\r\n"
+	  "+append\r\n+fork\r\n+pause\r\n+resume\r\n+close\r\n+info\r\n"
+	  "+list\r\n" },
 	{ "SESSION",
 	  "-ERR wrong number of arguments for 'session' command\r\n" },
 };
