@@ -209,6 +209,8 @@ TEST(the_command)
 	json_decref(root);
 	plain(RUN("session", "--node", n.socket, "show", "chat"), 0,
 	      "resident_on          dram: 1 blocks", NULL);
+	plain(RUN("session", "--node", n.socket, "show", "chat"), 0, " ago\n",
+	      NULL); /* hot_since */
 	plain(RUN("session", "--node", n.socket, "pause", "--return", "30s",
 		  "chat"),
 	      0, "paused", NULL);
@@ -226,7 +228,14 @@ TEST(the_command)
 	      "no such session");
 	plain(RUN("session", "--node", n.socket, "fork", "chat", "chat"), 1,
 	      NULL, "is there");
-	plain(RUN("session", "--node", n.socket, "fork", "chat"), 2, NULL, "");
+	plain(RUN("session", "--node", n.socket, "fork", "chat"), 2, NULL,
+	      "two names");
+	plain(RUN("session", "--node", n.socket, "fork", "chat", "a\tb"), 2,
+	      NULL, "printable");
+	plain(RUN("session", "--node", n.socket, "close"), 2, NULL,
+	      "needs a name");
+	plain(RUN("session", "--node", n.socket, "list", "chat"), 2, NULL,
+	      "takes no name");
 	plain(RUN("session", "--node", n.socket, "bogus"), 2, NULL, "");
 	plain(RUN("session", "--node", "/nonexistent/x", "list"), 3, NULL, "");
 	oc_session_leave(nameless);
