@@ -117,7 +117,7 @@ static void ask_number(const char *name, uint64_t v, char *text, size_t cap)
 		snprintf(text, cap, "%s/s", text_size(v, unit));
 	else if (ask_ends(name, "_ns"))
 		snprintf(text, cap, "%s", text_time(v, unit));
-	else if (strcmp(name, "age_ms") == 0)
+	else if (ask_ends(name, "_ms"))
 		snprintf(text, cap, "%s", text_time(v * NS_PER_MS, unit));
 	else
 		snprintf(text, cap, "%lld", (long long)v);

@@ -77,8 +77,9 @@ static int bench_each(const struct command *self, struct bench *b, unsigned set)
 		if (r)
 			status = cli_fail(self, PROG_FAILED, "%s: %s",
 					  benches[i].name,
-					  r == -ETIME ? "it took too long"
-						      : strerror(-r));
+					  stop_wanted() ? "interrupted"
+					  : r == -ETIME ? "it took too long"
+							: strerror(-r));
 	}
 	bench_pool_close(b->pool);
 	return stop_wanted() ? PROG_FAILED : status;

@@ -8,6 +8,7 @@
 #include "ask.h"
 #include "base/clock.h"
 #include "commands.h"
+#include "stat_print.h"
 
 struct session {
 	const struct command *command;
@@ -21,6 +22,7 @@ struct session {
 
 static const struct cli_option session_options[] = {
 	{ 'n', "node", "SOCKET", "$ONECOPY_SOCKET", "the node" },
+	ASK_TOKEN_OPTION,
 	{ CLI_LONG, "lease", "TIME", "the node's",
 	  "fork, pause: how long it lives from now on without use" },
 	{ CLI_LONG + 1, "return", "TIME", NULL,
@@ -44,7 +46,10 @@ static int say(struct session *s, const char *which, int r)
 	if (r == OC_STALE)
 		return cli_fail(s->command, PROG_FAILED,
 				"%s: it has fewer blocks", which);
-	return cli_fail(s->command, r < 0 ? (int)exit_of(r) : PROG_FAILED,
+	return cli_fail(s->command,
+			r == -EINVAL ? PROG_USAGE
+			: r < 0	     ? (int)exit_of(r)
+				     : PROG_FAILED,
 			"%s: %s", which, *text ? text : oc_strerror(r));
 }
 
@@ -54,7 +59,10 @@ static void print_value(const char *name, const json_t *value)
 {
 	char text[96];
 
-	ask_value(name, value, text, sizeof(text));
+	if (strcmp(name, "hot_since") ||
+	    !stat_moment((uint64_t)json_integer_value(value), text,
+			 sizeof(text)))
+		ask_value(name, value, text, sizeof(text));
 	printf("  %-20s %s\n", name, text);
 }
 
@@ -277,12 +285,17 @@ static int check_words(struct session *s, const struct cli *c)
 				"%s is none of list, show, fork, close, pause, "
 				"resume",
 				verb);
-	if (strcmp(verb, "list") == 0	? n != 0
-	    : strcmp(verb, "fork") == 0 ? n != 2
-					: n < 1)
-		return cli_fail(s->command, PROG_USAGE, "%s: not so many names",
-				verb);
-	return 0;
+	if (strcmp(verb, "list") == 0)
+		return n == 0 ? 0
+			      : cli_fail(s->command, PROG_USAGE,
+					 "list takes no name; see show");
+	if (strcmp(verb, "fork") == 0)
+		return n == 2 ? 0
+			      : cli_fail(s->command, PROG_USAGE,
+					 "fork needs two names: of the "
+					 "session, and a new one");
+	return n ? 0
+		 : cli_fail(s->command, PROG_USAGE, "%s needs a name", verb);
 }
 
 static int session_work(struct session *s, const struct cli *c)
@@ -317,6 +330,8 @@ static int session_run(const struct command *self, int argc, char **argv)
 		r = 0;
 		if (id == 'n')
 			s.socket = c.value;
+		else if (id == ASK_TOKEN)
+			r = ask_token(&c);
 		else if (id == CLI_LONG)
 			r = cli_time(&c, &s.lease_ns);
 		else if (id == CLI_LONG + 1)

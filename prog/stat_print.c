@@ -121,23 +121,28 @@ static void stat_age(uint64_t seconds, char *text, size_t cap)
 	}
 }
 
-/* Moments (born_ms, server_start_ms): date, and how long ago. */
-static bool stat_date(const char *name, const json_t *value, char *text,
-		      size_t cap)
+bool stat_moment(uint64_t ms, char *text, size_t cap)
 {
-	uint64_t ms = (uint64_t)json_integer_value(value), now = stat_now_ms();
+	uint64_t now = stat_now_ms();
 	time_t seconds = (time_t)(ms / 1000);
 	char date[32], age[64];
 	struct tm tm;
 
-	if ((strcmp(name, "born_ms") != 0 &&
-	     strcmp(name, "server_start_ms") != 0) ||
-	    ms == 0 || !localtime_r(&seconds, &tm))
+	if (ms == 0 || !localtime_r(&seconds, &tm))
 		return false;
 	strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
 	stat_age((now - MIN(ms, now)) / 1000, age, sizeof(age));
 	snprintf(text, cap, "%s, %s ago", date, age);
 	return true;
+}
+
+static bool stat_date(const char *name, const json_t *value, char *text,
+		      size_t cap)
+{
+	if (strcmp(name, "born_ms") != 0 &&
+	    strcmp(name, "server_start_ms") != 0)
+		return false;
+	return stat_moment((uint64_t)json_integer_value(value), text, cap);
 }
 
 /* Names without the unit that the text has now. */

@@ -3,6 +3,7 @@
 #define ONECOPY_PROG_STAT_PRINT_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -14,6 +15,10 @@ void stat_print(FILE *out, const json_t *now, const json_t *last, uint64_t ns);
 /* Its tables of doors; seconds 0: rates are not known. */
 void stat_print_doors(FILE *out, const json_t *now, const json_t *last,
 		      double seconds);
+
+/* Milliseconds since 1970 as a date, and how long ago it was. false: there is
+ * none, and `text` is as it was. */
+bool stat_moment(uint64_t ms, char *text, size_t cap);
 
 /* From shared memory alone, when the server does not answer. */
 void stat_print_short(FILE *out, const struct oc_stat *s);

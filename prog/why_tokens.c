@@ -137,6 +137,15 @@ static int load_tokens(struct why *w)
 
 /* ---- keys ------------------------------------------------------------------ */
 
+/* Its keys are of names, not of tokens (docs/formats/resp.md). */
+static bool is_of_names(const json_t *ns)
+{
+	const char *label = json_string_value(json_object_get(ns, "label"));
+
+	return label && strcmp(label, "resp") == 0 &&
+	       ask_u64(ns, "block_tokens") == 1;
+}
+
 /* Whose blocks have how many tokens; 0: they differ, or there are none. */
 static uint32_t usual_block(const struct why *w)
 {
@@ -147,7 +156,7 @@ static uint32_t usual_block(const struct why *w)
 	json_array_foreach(w->namespaces, i, ns) {
 		uint64_t own = ask_u64(ns, "block_tokens");
 
-		if (w->ns && ask_u64(ns, "id") != w->ns)
+		if (w->ns ? ask_u64(ns, "id") != w->ns : is_of_names(ns))
 			continue;
 		if (tokens && tokens != own)
 			return 0;
@@ -263,7 +272,9 @@ static void make_variants(const struct why *w, struct variants *v)
 
 	add_of_size(w, v, w->chain.block_tokens);
 	json_array_foreach(w->namespaces, i, ns)
-		add_of_size(w, v, (uint32_t)ask_u64(ns, "block_tokens"));
+		if (!is_of_names(ns))
+			add_of_size(w, v,
+				    (uint32_t)ask_u64(ns, "block_tokens"));
 }
 
 static void describe(const struct why *w, const struct why_chain *c, char *text,

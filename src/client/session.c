@@ -40,7 +40,7 @@ int session_result(const oc_client *c, int64_t result)
 	case -EINVAL:
 		return client_fail(c, r,
 				   "the name has bytes other than printable "
-				   "ASCII, or the request cannot be");
+				   "ASCII, or the request makes no sense");
 	default:
 		if (r < 0)
 			client_fail(c, r, "session: the server refused: %s",

@@ -62,6 +62,10 @@ static const struct {
 	  "-ERR wrong number of arguments for 'session|info' command\r\n" },
 	{ "SESSION BOGUS",
 	  "-ERR unknown subcommand 'BOGUS'. Try SESSION HELP.\r\n" },
+	{ "SESSION HELP",
+	  "*9\r\n+SESSION <subcommand> ... Subcommands are:\r\n+open\r\n"
+	  "+append\r\n+fork\r\n+pause\r\n+resume\r\n+close\r\n+info\r\n"
+	  "+list\r\n" },
 	{ "SESSION",
 	  "-ERR wrong number of arguments for 'session' command\r\n" },
 };
@@ -205,6 +209,8 @@ TEST(the_command)
 	json_decref(root);
 	plain(RUN("session", "--node", n.socket, "show", "chat"), 0,
 	      "resident_on          dram: 1 blocks", NULL);
+	plain(RUN("session", "--node", n.socket, "show", "chat"), 0, " ago\n",
+	      NULL); /* hot_since */
 	plain(RUN("session", "--node", n.socket, "pause", "--return", "30s",
 		  "chat"),
 	      0, "paused", NULL);
@@ -222,7 +228,14 @@ TEST(the_command)
 	      "no such session");
 	plain(RUN("session", "--node", n.socket, "fork", "chat", "chat"), 1,
 	      NULL, "is there");
-	plain(RUN("session", "--node", n.socket, "fork", "chat"), 2, NULL, "");
+	plain(RUN("session", "--node", n.socket, "fork", "chat"), 2, NULL,
+	      "two names");
+	plain(RUN("session", "--node", n.socket, "fork", "chat", "a\tb"), 2,
+	      NULL, "printable");
+	plain(RUN("session", "--node", n.socket, "close"), 2, NULL,
+	      "needs a name");
+	plain(RUN("session", "--node", n.socket, "list", "chat"), 2, NULL,
+	      "takes no name");
 	plain(RUN("session", "--node", n.socket, "bogus"), 2, NULL, "");
 	plain(RUN("session", "--node", "/nonexistent/x", "list"), 3, NULL, "");
 	oc_session_leave(nameless);

@@ -161,10 +161,22 @@ TEST(tokens_of_commands)
 	CHECK_INT(r.status, ==, 0);
 	CHECK(strstr(r.out, "\"tenant\": \"b\""));
 	run_free(&r);
+	r = RUN("session", "--node", n.socket, "--token-file", path, "list");
+	CHECK_INT(r.status, ==, 0);
+	CHECK_STR(r.out, "no sessions\n");
+	run_free(&r);
 	r = RUN("why", "--node", n.socket, "--token-file", "/no/such",
 		"0000000000000000000000000000000000000000000000000000000000000"
 		"000");
 	CHECK_INT(r.status, ==, 5);
+	run_free(&r);
+	f = fopen(path, "we");
+	CHECK(f);
+	fputs("of-nobody-at-all\n", f);
+	CHECK_OK(fclose(f));
+	r = RUN("stat", "--node", n.socket, "--token-file", path);
+	CHECK_INT(r.status, ==, 4);
+	CHECK(strstr(r.err, "no tenant has this token"));
 	run_free(&r);
 	unlink(path);
 	live_stop(&n);

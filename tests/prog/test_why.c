@@ -197,6 +197,30 @@ TEST(tokens)
 	scene_end(&s);
 }
 
+/* The RESP door's keys are of names: its blocks have no tokens. */
+TEST(tokens_beside_the_names_of_redis)
+{
+	struct oc_ns_options o = { .size = sizeof(o),
+				   .label = "resp",
+				   .block_tokens = 1,
+				   .n_groups = 1,
+				   .groups = { { .slices = 1 } } };
+	struct scene s;
+	struct run r;
+	oc_ns *names;
+
+	scene_begin(&s);
+	o.groups[0].slice_bytes = 4096;
+	CHECK_OK(oc_ns_open(s.c, &o, 0, &names));
+	write_chain(&s, NULL, 32);
+	r = RUN("why", "--node", s.n.socket, "--tokens", token_list(32));
+	CHECK_INT(r.status, ==, 0);
+	CHECK(strstr(r.out, "block 1 (tokens 16 to 31) "));
+	run_free(&r);
+	oc_ns_close(names);
+	scene_end(&s);
+}
+
 TEST(the_same_tokens_elsewhere)
 {
 	struct scene s;

@@ -247,6 +247,11 @@ static void refuse_hello(struct session *s, const struct msg_hello *hello,
 			hello->tenant);
 		break;
 	case -EACCES:
+		if (!*hello->tenant) {
+			snprintf(text, sizeof(text),
+				 "no tenant has this token");
+			break;
+		}
 		snprintf(text, sizeof(text),
 			 *hello->token
 				 ? "neither user id %u nor this token may use "

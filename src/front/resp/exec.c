@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Commands: found, checked, counted, run. */
+#include <stdio.h>
 #include "wire/resp_reply.h"
 #include "front/resp/internal.h"
 
@@ -8,12 +9,34 @@
 /* As much of a client's words as Redis repeats. */
 #define REPEAT_MAX 128
 
+/* What a container of subcommands can do, a line each, as Redis does. */
+static void put_help(struct out *o, const char *name, const char *const *known)
+{
+	char line[96];
+	uint32_t n = 0;
+
+	while (known[n])
+		n++;
+	out_array(o, n + 1);
+	snprintf(line, sizeof(line),
+		 "%s <subcommand> ... Subcommands are:", name);
+	out_simple(o, line);
+	for (; *known; known++)
+		out_simple(o, *known);
+}
+
 enum exec_result exec_no_subcommand(struct call *k, const char *const *known)
 {
 	const char *name = resp_commands[k->id].name;
 	struct name word = call_arg(k, 1);
 	char large[RESP_NAME_MAX + 1] = "";
 
+	for (unsigned i = 0; name[i]; i++)
+		large[i] = (char)(name[i] - 'a' + 'A');
+	if (word_is(word, "help") && k->n == 2) {
+		put_help(k->out, large, known);
+		return EXEC_DONE;
+	}
 	for (; *known; known++) {
 		if (!word_is(word, *known))
 			continue;
@@ -22,8 +45,6 @@ enum exec_result exec_no_subcommand(struct call *k, const char *const *known)
 			   name, *known);
 		return EXEC_DONE;
 	}
-	for (unsigned i = 0; name[i]; i++)
-		large[i] = (char)(name[i] - 'a' + 'A');
 	out_errorf(k->out, "ERR unknown subcommand '%.*s'. Try %s HELP.",
 		   (int)MIN(word.len, (uint32_t)REPEAT_MAX), word.text, large);
 	return EXEC_DONE;
@@ -107,7 +128,8 @@ static void command_docs(struct call *k)
 
 enum exec_result exec_command_info(struct call *k)
 {
-	static const char *const known[] = { "count", "list", NULL };
+	static const char *const known[] = { "info", "docs", "count", "list",
+					     NULL };
 	struct name what = k->n > 1 ? call_arg(k, 1) : (struct name){ "", 0 };
 
 	if (k->n == 1 || (word_is(what, "info") && k->n == 2)) {
