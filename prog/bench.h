@@ -2,7 +2,7 @@
 /*
  * Benches: each measures figures against a peer or a limit in the same run.
  *
- * A bench is a function in the registry (bench.c). It measures each figure
+ * A bench is a function in the registry (bench_command.c). It measures each figure
  * `runs` times and hands the values to bench_report(), which keeps the median
  * and the spread. It starts private nodes, checks that the memory it needs is
  * there, looks at bench_late() in its loops, and leaves nothing behind.

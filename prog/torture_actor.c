@@ -577,7 +577,8 @@ static int open_pool(struct actor *a, bool calm)
 	return r ? r : oc_ns_open(p->client, &ns, 0, &p->ns);
 }
 
-/* Stands still while the driver looks, unless the phase says end. */
+/* Stands still while the driver looks, unless the phase says end. A grant that
+ * comes when it was given up is given back meanwhile. */
 static bool rest(struct actor *a)
 {
 	struct torture_shared *s = a->o->shared;
@@ -592,6 +593,8 @@ static bool rest(struct actor *a)
 		/* release: the log is whole */
 		atomic_store_explicit(&a->place->resting, phase,
 				      memory_order_release);
+		for (unsigned i = 0; i < 2; i++)
+			oc_client_dispatch(a->pool[i].client);
 		doze(500);
 	}
 	atomic_store_explicit(&a->place->resting, TORTURE_RUN,

@@ -80,9 +80,10 @@ typedef struct oc_llama oc_llama;
  * Makes llama.cpp's functions known to this process: those of a libllama that
  * is loaded already; else of `where`, a library or the folder of one (NULL:
  * $ONECOPY_LLAMA, else libllama.so or libllama.so.0 as the loader finds it),
- * which is then initialized. Where no backend is loaded, those beside the library are. Later
- * calls do nothing. `error` (may be NULL, at least 256 bytes) gets one line on
- * failure. -ENOENT none there; -ENOSYS one that lacks a function.
+ * which is then initialized. Where no backend is loaded, those beside the
+ * library are. Later calls do nothing. `error` (may be NULL, at least 256 bytes)
+ * gets one line on failure. -ENOENT none there; -ENOSYS one that lacks a
+ * function.
  */
 int oc_llama_engine(const char *where, char *error);
 /* A function of the engine, for programs that do not link it; NULL: none. */

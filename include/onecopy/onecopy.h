@@ -348,8 +348,9 @@ enum oc_grant_flags {
 				and nobody else is granted that memory */
 };
 
-/* Asks for a frame that the processor alone will write. bytes 0: the whole part of the group. tokens 0: a full
- * block; else a partial one. OC_EXISTS: already sealed, nothing granted.
+/* Asks for a frame that the processor alone will write. bytes 0: the whole part
+ * of the group. tokens 0: a full block; else a partial one. OC_EXISTS: already
+ * sealed, nothing granted.
  * -E2BIG larger than the largest frame; -ENOBUFS the pool is full and all of
  * it is in use; -EDQUOT this client's quota; -ENOMEM, -ENOSPC the node has no
  * memory or no room in its tables; -ETIMEDOUT no answer; -EPERM read-only

@@ -5,9 +5,9 @@
  *
  * A record stands for a session's own blocks on one list, for a trunk: the
  * blocks that several sessions begin with, or for what a session has left
- * behind: blocks of a chain that it did not go on from. Its items form a ring from the head
- * of the chain to the leaf: the leaf leaves first. A record is always in one of
- * three places:
+ * behind: blocks of a chain that it did not go on from. Its items form a ring
+ * from the head of the chain to the leaf: the leaf leaves first. A record is
+ * always in one of three places:
  *
  *	a level  it has items; level = log of their worth. The lowest leaves first
  *	stuck    its leaf has resident successors in other records, which go
@@ -99,8 +99,8 @@ struct policy {
 
 /* keep_record.c */
 int keep_reserve(struct policy *p, uint32_t items, uint32_t lists);
-/* A record of that kind for a list, a ghost that nothing is known of; the longest unused ghost where
- * there is no other. POLICY_NONE when all have items. */
+/* A record of that kind for a list, a ghost that nothing is known of; the longest
+ * unused ghost where there is no other. POLICY_NONE when all have items. */
 uint32_t keep_record_new(struct policy *p, uint32_t list, enum keep_kind kind);
 void keep_name(struct policy *p, uint32_t record, uint64_t name);
 uint32_t keep_find(const struct policy *p, uint32_t list, uint64_t name);

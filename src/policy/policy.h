@@ -84,10 +84,9 @@ struct policy_ops {
 	 * list. Returns a ticket for its other blocks, good until the next
 	 * use() of the list, after which it may name another session.
 	 * wants(): is a block of that use worth more than that victim of the
-	 * list? Asked when there is no room; if not, the block passes by. insert_in(): as insert(), known
-	 * to follow `parent`. pause(): the session of that ticket is expected
-	 * back in so many ms from now. tick(): the time, for uses that nobody
-	 * describes.
+	 * list? Asked when there is no room; if not, the block passes by.
+	 * insert_in(): as insert(), known to follow `parent`. tick(): the time,
+	 * for uses that nobody describes. load(): what was seen so far.
 	 */
 	uint32_t (*use)(struct policy *p, uint32_t list,
 			const struct policy_use *use, uint64_t stamp);

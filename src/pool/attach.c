@@ -363,7 +363,7 @@ static int attach_all(struct attach *a)
 	r = index_attach(a);
 	if (r < 0 && r != -ENOENT)
 		return r;
-	s = pool_sessions_attach(p, a->given, a->alive, a->ctx);
+	s = pool_sessions_attach(p, a->given);
 	if (s < 0)
 		return s;
 	hold_set_drop_pool(a->given, p->hold, p->number);

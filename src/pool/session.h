@@ -54,10 +54,10 @@ uint64_t pool_session_id(const struct pool *p, const struct session_record *r);
 int pool_sessions_need(struct pool *p, uint32_t records);
 void pool_sessions_free(struct pool_sessions *s);
 /* What a predecessor left: taken out of `given`. Sessions that are damaged are
- * dropped and told of in the log; those whose owner is gone end, unless they
- * are paused: then nobody owns them any more. 0 also when there are none. */
-int pool_sessions_attach(struct pool *p, struct hold_set *given,
-			 bool (*alive)(void *ctx, uint64_t client), void *ctx);
+ * dropped and told of in the log; those whose owner has no record end, unless
+ * they are paused: then nobody owns them any more. A dead owner whose record is
+ * there keeps them until its funeral. 0 also when there are none. */
+int pool_sessions_attach(struct pool *p, struct hold_set *given);
 
 /* A session by its id or name; NULL: there is none (any more). */
 struct session_record *pool_session_at(const struct pool *p, uint64_t id);

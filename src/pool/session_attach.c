@@ -87,7 +87,7 @@ static void session_drop(struct session_record *r)
 }
 
 /* True: it goes on. */
-static bool session_attach(struct pool *p, struct session_record *r, bool lives)
+static bool session_attach(struct pool *p, struct session_record *r, bool owned)
 {
 	struct history *h = &p->sessions->history;
 	enum session_state state = pool_session_state(r);
@@ -99,11 +99,11 @@ static bool session_attach(struct pool *p, struct session_record *r, bool lives)
 		session_drop(r);
 		return false;
 	}
-	if (!lives && state == SESSION_ACTIVE) {
+	if (!owned && state == SESSION_ACTIVE) {
 		session_drop(r);
 		return false;
 	}
-	if (!lives)
+	if (!owned)
 		shared_store64(&r->owner, 0);
 	if (history_recount(h, shared_load64(&r->head),
 			    (uint32_t)shared_load64(&r->ns)))
@@ -124,8 +124,17 @@ static void accounts_attach(struct pool *p)
 	s->account[LAYOUT_CLIENTS_MAX].id = CLIENT_SERVER;
 }
 
-int pool_sessions_attach(struct pool *p, struct hold_set *given,
-			 bool (*alive)(void *ctx, uint64_t client), void *ctx)
+/* Not whether the owner's process lives: its last request may be served again
+ * yet, and what that takes up must have an owner, to end with it. */
+static bool has_owner(const struct pool *p, const struct session_record *r)
+{
+	uint64_t owner = shared_load64(&r->owner);
+
+	return !owner || owner == CLIENT_SERVER ||
+	       shared_load64(&p->m->client[client_id_index(owner)].id) == owner;
+}
+
+int pool_sessions_attach(struct pool *p, struct hold_set *given)
 {
 	int fd = hold_set_take(given, HOLD_SESSIONS, p->number, 0);
 	struct pool_sessions *s;
@@ -153,11 +162,8 @@ int pool_sessions_attach(struct pool *p, struct hold_set *given,
 	accounts_attach(p);
 	for (uint32_t i = s->records; i-- > 0;) {
 		struct session_record *rec = pool_session_record(s, i);
-		uint64_t owner = shared_load64(&rec->owner);
 
-		if (session_attach(p, rec,
-				   !owner || owner == CLIENT_SERVER ||
-					   alive(ctx, owner)))
+		if (session_attach(p, rec, has_owner(p, rec)))
 			pool_session_enter(p, rec);
 		else
 			pool_session_record_free(s, i);

@@ -209,8 +209,9 @@ void ns_record_store(struct ns_record *r, uint32_t id,
  * not trust memory further than it must). */
 bool ns_record_load(const struct ns_record *r, struct ns_spec *ret_spec);
 
-/* A client as the server sees it (its life: coherence/client.h): trusted. id = incarnation << 16 | index, so
- * it is never 0 (incarnations begin at 1) and never used again. */
+/* A client as the server sees it (its life: coherence/client.h): trusted. id =
+ * incarnation << 16 | index, so it is never 0 (incarnations begin at 1) and never
+ * used again. */
 struct client_record {
 	shared_u64 id; /* 0: unused; stored last when made, first when gone */
 	shared_u64 pid_uid;  /* pid << 32 | uid */
@@ -246,8 +247,9 @@ static inline uint64_t client_id(uint64_t incarnation, uint32_t index)
 	return incarnation << 16 | index;
 }
 
-/* A slab (region); its life: coherence/slab.h. Its id is its index; 0 is never used. A record that changes
- * gets a new generation (word) and the pool a new region_epoch. */
+/* A slab (region); its life: coherence/slab.h. Its id is its index; 0 is never
+ * used. A record that changes gets a new generation (word) and the pool a new
+ * region_epoch. */
 struct slab_record {
 	shared_u64 word; /* generation << 8 | enum slab_state */
 	shared_u64 frame_bytes;

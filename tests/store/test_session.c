@@ -216,6 +216,35 @@ TEST(an_owner_that_died_without_a_server)
 	world_destroy(w);
 }
 
+/* A request of one that died is served again before its end is seen: what it
+ * takes up has an owner still, and ends with it. */
+TEST(an_owner_that_died_asking)
+{
+	struct sim *a, *b;
+	struct world *w = start(&a, &b);
+	uint64_t resumed, grown;
+	struct ring_call call;
+
+	CHECK_OK(talk_open(a, "resumed", 0, &resumed));
+	CHECK_OK(talk_open(a, "grown", 0, &grown));
+	CHECK_OK(talk_state(a, resumed, RING_STATE_PAUSE, 0, 0));
+	CHECK_OK(talk_state(a, grown, RING_STATE_PAUSE, 0, 0));
+	call = (struct ring_call){ .op = RING_SESSION_STATE,
+				   .arg = resumed,
+				   .arg2 = RING_STATE_RESUME };
+	sim_push(a, &call);
+	call = talk_append_call(a, grown, 0, 1, 1);
+	sim_push(a, &call);
+	world_die(w);
+	a->alive = false;
+	CHECK_OK(world_attach(w));
+	world_adopt(w);
+	CHECK(!talk_record(w, resumed));
+	CHECK(!talk_record(w, grown));
+	CHECK_INT(world_check(w).sessions, ==, 0);
+	world_destroy(w);
+}
+
 TEST(leases)
 {
 	struct sim *a, *b;

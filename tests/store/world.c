@@ -588,7 +588,8 @@ static void adopt(struct world *w, uint32_t index)
 	w->sim[i].c->door = &w->sim[i];
 	if (w->sim[i].c->closed)
 		w->sim[i].c->segment = NULL;
-	for (uint32_t slot = 0; slot < RING_SLOTS && w->sim[i].alive; slot++) {
+	/* of the dead too, as the door does: their end is seen afterwards */
+	for (uint32_t slot = 0; slot < RING_SLOTS; slot++) {
 		struct ring_call call;
 
 		if (!w->sim[i].c->closed &&
