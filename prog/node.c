@@ -228,8 +228,9 @@ static int node_spawn(struct node *n, const struct node_options *o)
 {
 	pid_t parent = getpid();
 
-	/* a node of one's own has the default tenant only */
+	/* a node of one's own knows neither the user's tenant nor his token */
 	unsetenv("ONECOPY_TENANT");
+	unsetenv("ONECOPY_TOKEN");
 	fflush(NULL);
 	n->pid = fork();
 	if (n->pid < 0)

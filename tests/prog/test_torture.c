@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A short torture, and one with a planted fault, which it must find. */
+#include <stdlib.h>
 #include "tests/prog/live.h"
 #include "tests/prog/run.h"
 
@@ -41,11 +42,15 @@ TEST(nothing_is_wrong)
 
 TEST(a_planted_fault_is_found)
 {
-	struct run r = RUN("torture", "--clients", "4", "--kills", "2",
-			   "--server-kills", "0", "--seconds", "2",
-			   "--plant-bytes", "--json");
-	json_t *root = run_json(&r);
+	struct run r;
+	json_t *root;
 
+	/* of a node that it has nothing to do with */
+	CHECK_OK(setenv("ONECOPY_TOKEN", "of-another-node-altogether", 1));
+	CHECK_OK(setenv("ONECOPY_TENANT", "another", 1));
+	r = RUN("torture", "--clients", "4", "--kills", "2", "--server-kills",
+		"0", "--seconds", "2", "--plant-bytes", "--json");
+	root = run_json(&r);
 	CHECK_INT(number(root, "wrong_bytes"), >=, 1);
 	CHECK(json_is_false(json_object_get(root, "right")));
 	CHECK_INT(r.status, ==, 1);
