@@ -32,6 +32,20 @@ void rig_engine(struct rig *r)
 	r->abi.llama_log_set(quiet, NULL);
 }
 
+const char *rig_program(void)
+{
+	const char *binary = getenv("ONECOPY_LLAMA_BIN");
+	struct rig r;
+	char path[256];
+
+	if (!binary)
+		SKIP("ONECOPY_LLAMA_BIN does not name the program");
+	rig_engine(&r);
+	if (!getenv("ONECOPY_LLAMA"))
+		setenv("ONECOPY_LLAMA", beside("build-llama/lib", path), 1);
+	return binary;
+}
+
 void rig_random(struct rig *r, struct model_shape shape)
 {
 	CHECK_OK(model_make(&r->abi, &shape, &r->model, r->weights));

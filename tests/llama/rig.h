@@ -20,6 +20,9 @@ struct rig {
 
 /* Every test begins here: skips where there is no engine. */
 void rig_engine(struct rig *r);
+/* So do those of the program onecopy-llama, which finds the engine in
+ * $ONECOPY_LLAMA then: its path; skips without either. */
+const char *rig_program(void);
 /* A model of random weights; the trained one (skips where it is not). */
 void rig_random(struct rig *r, struct model_shape shape);
 void rig_stories(struct rig *r);

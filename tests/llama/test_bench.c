@@ -7,21 +7,6 @@
 #include "tests/llama/rig.h"
 #include "tests/prog/run.h"
 
-static void engine_here(void)
-{
-	struct rig rig;
-	char path[256];
-
-	if (!getenv("ONECOPY_LLAMA_BIN"))
-		SKIP("ONECOPY_LLAMA_BIN does not name the program");
-	rig_engine(&rig);
-	if (getenv("ONECOPY_LLAMA"))
-		return;
-	snprintf(path, sizeof(path), "%s/build-llama/lib",
-		 getenv("ONECOPY_SOURCE") ? getenv("ONECOPY_SOURCE") : ".");
-	setenv("ONECOPY_LLAMA", path, 1);
-}
-
 static const json_t *figure(const json_t *figures, const char *name)
 {
 	json_t *one;
@@ -48,7 +33,7 @@ TEST(figures)
 	struct run r;
 	json_t *root;
 
-	engine_here();
+	rig_program();
 	r = RUN("bench", "--json", "--runs", "1", "--model", "random:tiny",
 		"llama");
 	if (r.status)

@@ -9,19 +9,8 @@
  * folder is seen there. */
 static void begin(void)
 {
-	const char *binary = getenv("ONECOPY_LLAMA_BIN");
-	struct rig rig;
-	char path[256];
+	const char *binary = rig_program();
 
-	if (!binary)
-		SKIP("ONECOPY_LLAMA_BIN does not name the program");
-	rig_engine(&rig);
-	if (!getenv("ONECOPY_LLAMA")) {
-		snprintf(path, sizeof(path), "%s/build-llama/lib",
-			 getenv("ONECOPY_SOURCE") ? getenv("ONECOPY_SOURCE")
-						  : ".");
-		setenv("ONECOPY_LLAMA", path, 1);
-	}
 	setenv("ONECOPY_BIN", binary, 1);
 	setenv("XDG_RUNTIME_DIR", run_dir(), 1);
 }

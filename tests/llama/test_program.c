@@ -5,25 +5,14 @@
 #include "tests/llama/rig.h"
 #include "tests/prog/run.h"
 
-static struct rig rig;
 static struct live n;
 static char system_file[96];
 
 /* From here on run_program() runs onecopy-llama. */
 static void begin(void)
 {
-	const char *binary = getenv("ONECOPY_LLAMA_BIN");
-	char path[256];
+	const char *binary = rig_program();
 
-	if (!binary)
-		SKIP("ONECOPY_LLAMA_BIN does not name the program");
-	rig_engine(&rig);
-	if (!getenv("ONECOPY_LLAMA")) {
-		snprintf(path, sizeof(path), "%s/build-llama/lib",
-			 getenv("ONECOPY_SOURCE") ? getenv("ONECOPY_SOURCE")
-						  : ".");
-		setenv("ONECOPY_LLAMA", path, 1);
-	}
 	live_start(&n, "--dram", "128M");
 	setenv("ONECOPY_BIN", binary, 1);
 }

@@ -167,30 +167,38 @@ TEST(forking)
 		&(struct cut_case){ &few, prepare, act_fork, after_fork });
 }
 
+/* A key before the end of a node. */
+static void prepare_edge(struct world *w)
+{
+	prepare(w);
+	CHECK_OK(talk_append(&w->sim[0], one, 130, 230, 55));
+}
+
+/* Over the edge, and few: the orders of n stores are n^3 / 6. */
 static void act_append(struct world *w)
 {
-	talk_append(&w->sim[0], one, 130, 230, 70);
+	talk_append(&w->sim[0], one, 185, 285, 3);
 }
 
 static void after_append(struct world *w)
 {
 	answered(w, 0);
-	talk_is(w, one, 100, 200);
+	talk_is(w, one, 100, 188);
 	two_is_whole(w);
 }
 
 TEST(append_of_many)
 {
-	cut_everywhere(
-		&(struct cut_case){ &few, prepare, act_append, after_append });
+	cut_everywhere(&(struct cut_case){ &few, prepare_edge, act_append,
+					   after_append });
 }
 
 /* The node's last key is put over one that a fork left behind. */
 static void prepare_left(struct world *w)
 {
-	prepare(w);
+	prepare_edge(w);
 	CHECK_OK(talk_fork(&w->sim[0], one, ALL, "left", &two));
-	CHECK_OK(talk_append(&w->sim[0], two, 130, 7000, 20));
+	CHECK_OK(talk_append(&w->sim[0], two, 185, 7000, 1));
 	CHECK_OK(talk_state(&w->sim[0], two, RING_STATE_CLOSE, 0, 0));
 	two = pool_session_id(w->p, find(w, "two"));
 }
