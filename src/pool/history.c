@@ -156,6 +156,35 @@ bool history_take_last(struct history *h, struct segment *ret_seg)
 	return true;
 }
 
+/* ---- ways up --------------------------------------------------------------- */
+
+static uint64_t parent_of(const struct history *h, uint32_t node)
+{
+	return shared_load64(&history_at(h, node)->parent);
+}
+
+static uint32_t up_of(const struct history *h, uint32_t node)
+{
+	return session_head_node(parent_of(h, node));
+}
+
+/* What a node has from those above it. Two jumps of one length make one of
+ * twice that (and one more): any ancestor is a few steps away. */
+static void place(struct history *h, uint32_t id, uint32_t up)
+{
+	struct history_node *own = &h->node[id];
+	const struct history_node *above = &h->node[up], *far;
+
+	own->root = up ? above->root : id;
+	own->depth = up ? above->depth + 1 : 0;
+	own->jump = up ? up : id;
+	if (!up)
+		return;
+	far = &h->node[above->jump];
+	if (above->depth - far->depth == far->depth - h->node[far->jump].depth)
+		own->jump = far->jump;
+}
+
 /* ---- references ------------------------------------------------------------ */
 
 void history_ref(struct history *h, uint64_t head)
@@ -216,10 +245,8 @@ static void child_make(struct extend *e, const uint64_t key[4])
 	shared_store64(&n->ns, e->ns);
 	shared_store64(&n->payer, e->payer);
 	shared_store_words(n->key[0], key, 4);
-	h->node[id] = (struct history_node){
-		.root = e->node ? h->node[e->node].root : id,
-		.used = 1,
-	};
+	h->node[id] = (struct history_node){ .used = 1 };
+	place(h, id, e->node);
 	list(h, id);
 	if (e->node) {
 		h->node[e->node].refs++;
@@ -315,9 +342,9 @@ uint64_t history_extend(struct history *h, uint64_t head, uint32_t ns,
 
 /* ---- reading --------------------------------------------------------------- */
 
-static uint64_t parent_of(const struct history *h, uint32_t node)
+static uint64_t base_of(const struct history *h, uint32_t node)
 {
-	return shared_load64(&history_at(h, node)->parent);
+	return shared_load64(&history_at(h, node)->base);
 }
 
 uint64_t history_cut(const struct history *h, uint64_t head, uint32_t keys)
@@ -326,10 +353,12 @@ uint64_t history_cut(const struct history *h, uint64_t head, uint32_t keys)
 
 	if (!keys)
 		return 0;
-	while (shared_load64(&history_at(h, node)->base) >= keys)
-		node = session_head_node(parent_of(h, node));
-	return session_head(node, keys - (uint32_t)shared_load64(
-						 &history_at(h, node)->base));
+	while (base_of(h, node) >= keys) {
+		uint32_t far = h->node[node].jump;
+
+		node = base_of(h, far) >= keys ? far : up_of(h, node);
+	}
+	return session_head(node, keys - (uint32_t)base_of(h, node));
 }
 
 void history_read(const struct history *h, uint64_t head, uint32_t first,
@@ -448,13 +477,18 @@ bool history_recount(struct history *h, uint64_t head, uint32_t ns)
 	return true;
 }
 
-static uint32_t root_of(const struct history *h, uint32_t id)
+/* From a node up to where that is known, and down again: each node's way is gone
+ * once, however long a history is. `next` is nobody's yet. */
+static void place_path(struct history *h, uint32_t id)
 {
-	uint32_t up;
+	uint32_t way = HISTORY_NONE;
 
-	while ((up = session_head_node(parent_of(h, id))))
-		id = up;
-	return id;
+	for (; id && !h->node[id].root; id = up_of(h, id)) {
+		h->node[id].next = way;
+		way = id;
+	}
+	for (; way; way = h->node[way].next)
+		place(h, way, up_of(h, way));
 }
 
 void history_recount_end(struct history *h)
@@ -467,11 +501,13 @@ void history_recount_end(struct history *h)
 			continue;
 		}
 		h->n_used++;
-		list(h, id);
 		h->pay(h->ctx, shared_load64(&history_at(h, id)->payer), 1);
-		h->node[id].root = root_of(h, id);
+		place_path(h, id);
 		/* heads that stand here are not children */
 		h->node[h->node[id].root].sessions +=
 			h->node[id].refs - h->node[id].children;
 	}
+	for (uint32_t id = history_end(h); id-- > 1;)
+		if (h->node[id].refs)
+			list(h, id);
 }

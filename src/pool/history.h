@@ -29,6 +29,8 @@ struct history_node {
 	uint32_t children;
 	uint32_t sessions; /* of a root: heads in its tree */
 	uint32_t used;	   /* keys that some head reaches, or did */
+	uint32_t depth;	   /* nodes above */
+	uint32_t jump;	   /* one of them, far up; a root's: itself */
 };
 
 struct history {
@@ -84,7 +86,8 @@ uint32_t history_nodes(const struct history *h, uint64_t head, uint32_t ns,
  * are free. The place after them; references are the caller's to move. */
 uint64_t history_extend(struct history *h, uint64_t head, uint32_t ns,
 			uint64_t payer, const uint64_t (*keys)[4], uint32_t n);
-/* The place after the first `keys` keys of a place. */
+/* The place after the first `keys` keys of a place. Steps: by the logarithm of
+ * its nodes. */
 uint64_t history_cut(const struct history *h, uint64_t head, uint32_t keys);
 /* Keys [first, first + n) of a place; they must be there. */
 void history_read(const struct history *h, uint64_t head, uint32_t first,

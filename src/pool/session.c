@@ -377,6 +377,9 @@ void pool_session_extend(struct pool *p, struct session_record *r,
 	history_unref(h, head);
 }
 
+/* Segments of one call: each takes a walk over all free nodes. */
+#define TRIM_MOST 4u
+
 /* One segment stays in hand, so that a history at the edge of a segment does not
  * make and drop it for each key. */
 void pool_session_trim(struct pool *p)
@@ -384,9 +387,10 @@ void pool_session_trim(struct pool *p)
 	struct pool_sessions *s = p->sessions;
 	struct segment seg;
 
-	while (s && s->history.n_segs &&
-	       s->history.n_free >= 2 * SESSION_NODES &&
-	       history_take_last(&s->history, &seg)) {
+	for (unsigned i = 0; i < TRIM_MOST && s && s->history.n_segs &&
+			     s->history.n_free >= 2 * SESSION_NODES &&
+			     history_take_last(&s->history, &seg);
+	     i++) {
 		struct hold_tag tag = { HOLD_HISTORY, p->number,
 					s->history.n_segs };
 

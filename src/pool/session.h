@@ -86,7 +86,7 @@ int pool_session_reserve(struct pool *p, uint32_t nodes);
 /* n keys after those that are there, which are those of its head. Room was reserved. */
 void pool_session_extend(struct pool *p, struct session_record *r,
 			 uint64_t payer, const uint64_t (*keys)[4], uint32_t n);
-/* The end of the history that nobody uses is given back. */
+/* The end of the history that nobody uses is given back, some of it each time. */
 void pool_session_trim(struct pool *p);
 
 /* Recounts everything; calls say() for each broken invariant. */

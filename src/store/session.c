@@ -376,10 +376,12 @@ int64_t store_session_append(struct store_client *c, struct session_record *r,
 	at = at == UINT64_MAX ? have : at;
 	if (at > have || (uint64_t)have + n > INT32_MAX)
 		return OC_STALE;
+	/* others have gone on from there; before a walk, which is then no
+	 * longer than n */
+	if (at + n < have)
+		return OC_STALE;
 	again = (uint32_t)MIN(have - at, (uint64_t)n);
 	if (again && !history_same(h, head, (uint32_t)at, keys, again))
-		return OC_STALE;
-	if (at + n < have) /* others have gone on from there */
 		return OC_STALE;
 	result = may_extend(c, r, keys + again, n - again);
 	if (result)

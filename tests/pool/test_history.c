@@ -164,6 +164,11 @@ static void take_over(void)
 		CHECK_INT(next.node[id].children, ==, h.node[id].children);
 		CHECK_INT(next.node[id].sessions, ==, h.node[id].sessions);
 		CHECK_INT(next.node[id].used, <=, h.node[id].used);
+		if (!h.node[id].refs)
+			continue;
+		CHECK_INT(next.node[id].root, ==, h.node[id].root);
+		CHECK_INT(next.node[id].depth, ==, h.node[id].depth);
+		CHECK_INT(next.node[id].jump, ==, h.node[id].jump);
 	}
 	history_fini(&h);
 	h = next;
@@ -187,6 +192,56 @@ TEST(agrees_with_lists)
 			history_unref(&h, lists[i].head);
 	CHECK_INT(h.n_used, ==, 0);
 	CHECK_INT(h.n_free, ==, 3 * SESSION_NODES);
+	history_fini(&h);
+}
+
+/* Steps from a node up to the first. */
+static unsigned steps_up(const struct history *tree, uint32_t id)
+{
+	unsigned n = 0;
+
+	for (; tree->node[id].depth; n++)
+		id = tree->node[id].jump;
+	return n;
+}
+
+/* One conversation of three million keys, which a tenant may have: the server's
+ * one thread takes it over and cuts it without a walk for each node or key. */
+#define LONG_SEGS 96u
+
+TEST(long_histories_are_not_walked)
+{
+	struct history next = { .pay = pay };
+	uint64_t keys[1024][4], head = 0, was;
+	struct segment seg;
+
+	h.pay = pay;
+	for (unsigned i = 0; i < LONG_SEGS; i++) {
+		CHECK_OK(segment_create("history", SESSION_SEG_BYTES, 0, &seg));
+		CHECK_OK(history_add(&h, &seg));
+	}
+	while (h.n_free >= 1024) {
+		for (uint32_t i = 0; i < 1024; i++)
+			key_of(history_keys(&h, head) + i, keys[i]);
+		was = head;
+		head = history_extend(&h, was, 1, 1, (const uint64_t(*)[4])keys,
+				      1024);
+		history_ref(&h, head);
+		history_unref(&h, was);
+	}
+	CHECK_INT(steps_up(&h, session_head_node(head)), <=, 64);
+	CHECK_INT(history_cut(&h, head, 1), ==,
+		  session_head(h.node[session_head_node(head)].root, 1));
+	/* a walk of each node to the first would be a thousand million steps */
+	for (unsigned i = 0; i < LONG_SEGS; i++) {
+		CHECK_OK(history_add(&next, &h.seg[i]));
+		h.seg[i] = SEGMENT_NONE;
+	}
+	CHECK(history_recount(&next, head, 1));
+	history_recount_end(&next);
+	CHECK_INT(steps_up(&next, session_head_node(head)), <=, 64);
+	CHECK_INT(next.n_used, ==, h.n_used);
+	history_fini(&next);
 	history_fini(&h);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Clients whose rings, slots and requests are nonsense. */
+#include <signal.h>
 #include <sys/socket.h>
 #include "base/rng.h"
 #include "prog/payload.h"
@@ -322,5 +323,54 @@ TEST(false_reports_do_not_stall_the_node)
 	CHECK_INT(live_counter(s.c, "bad"), ==, 0);
 	oc_unpin(large, &pin);
 	oc_ns_close(large);
+	scene_end(&s);
+}
+
+static unsigned answered(const struct hostile *h)
+{
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < RING_SLOTS; i++)
+		n += shared_load64(&h->seg->resp[i].seq) ==
+		     shared_load64(&h->seg->req[i].seq);
+	return n;
+}
+
+/* A request in a slot that the node is not told of. */
+static void leave(struct hostile *h, uint32_t slot, enum ring_op op)
+{
+	struct ring_call q = { .op = op, .seq = ++h->seq, .slot = slot };
+
+	ring_req_store(&h->seg->req[slot], &q, false);
+	shared_store_bytes(h->seg->blob, 8, "stat", 4);
+}
+
+/* A new server finds what slots are full of. It serves others between long
+ * requests, and comes to all of them: reports are numbered as they are made. */
+TEST(requests_that_wait_for_a_new_server)
+{
+	const uint32_t last = RING_SLOTS - 1;
+	struct hostile other;
+	struct ring_answer a, b;
+	struct scene s;
+	pid_t old;
+
+	scene_begin(&s);
+	hostile_join(&s.n, &other);
+	old = s.server;
+	for (uint32_t i = 0; i < last; i++)
+		leave(&s.h, i, RING_REMOVE);
+	leave(&s.h, last, RING_REPORT);
+	leave(&other, 7, RING_REPORT);
+	CHECK_OK(kill(old, SIGKILL));
+	LIVE_WAIT(&s.n, answered(&s.h) == RING_SLOTS);
+	LIVE_WAIT(&s.n, ring_resp_load(&other.seg->resp[7], other.seq, &a));
+	CHECK(ring_resp_load(&s.h.seg->resp[last], s.h.seq, &b));
+	CHECK_INT(a.result, ==, 0);
+	CHECK_INT(b.result, ==, 0);
+	CHECK_INT(a.arg2, <, b.arg2);
+	hostile_leave(&other);
+	s.server = live_server(s.c);
+	CHECK(s.server != old);
 	scene_end(&s);
 }

@@ -18,6 +18,7 @@ struct session {
 	 * client's end is kept for a repeated WELCOME. */
 	int bell, bell_peer;
 	uint64_t head;	  /* requests taken from the ring */
+	uint32_t unseen;  /* slots that turn_repeat() has not come to */
 	uint64_t busy_ns; /* last time that it had a request */
 	uint64_t born_ns; /* for dropping those that never say HELLO */
 	bool awake;
@@ -71,8 +72,9 @@ void turn_wake(struct session *s);
 void turn_answer(struct session *s, const struct ring_call *call,
 		 const struct ring_answer *answer);
 void turn_flush(struct session *s);
-void turn_ring(struct session *s);   /* the client's bell */
-void turn_repeat(struct session *s); /* after adopting: every slot once */
+void turn_ring(struct session *s); /* the client's bell */
+/* After adopting: begins to look at every slot once. */
+void turn_repeat(struct session *s);
 void turn_wake_sleepers(struct session *s);
 
 /* report.c */

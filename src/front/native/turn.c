@@ -163,9 +163,13 @@ static void serve(struct session *s, const struct ring_call *call,
 	turn_answer(s, call, &answer);
 }
 
-/* Looks at much memory: one of them is enough for a client's turn. */
-static bool is_long(const struct ring_call *call)
+/* Looks at much memory: one of them is enough for a client's turn. A repeated
+ * one looks for what it made before among all sessions. */
+static bool is_long(const struct ring_call *call, bool repeat)
 {
+	if (repeat &&
+	    (call->op == RING_SESSION_OPEN || call->op == RING_SESSION_FORK))
+		return true;
 	return call->op == RING_REPORT || call->op == RING_REMOVE ||
 	       call->op == RING_BAD || call->op == RING_NS_OPEN ||
 	       call->op == RING_SESSION_INFO || call->op == RING_SESSION_KEYS ||
@@ -185,15 +189,41 @@ static bool serve_slot(struct session *s, uint32_t slot, uint32_t backlog,
 	    !ring_req_load(&seg->req[slot], &seg->resp[slot], slot, &call))
 		return false;
 	serve(s, &call, backlog, repeat);
-	return is_long(&call);
+	return is_long(&call, repeat);
+}
+
+/* Slots that the predecessor may not have answered, up to a long request: a
+ * thousand of those, which nobody was told of, must not keep all others waiting
+ * for the new server. */
+static void repeat_some(struct session *s)
+{
+	bool enough = false;
+
+	while (s->unseen && !enough)
+		enough = serve_slot(s, RING_SLOTS - s->unseen--, 0, true);
+	turn_flush(s);
+}
+
+/* What the predecessor had in hand, before begin() notes another. */
+static void repeat_in_hand(struct session *s)
+{
+	uint64_t seq = shared_load64(&s->client->record->serving);
+
+	uint32_t slot = 0;
+
+	while (slot < RING_SLOTS &&
+	       shared_load64(&s->client->segment->req[slot].seq) != seq)
+		slot++;
+	if (seq && slot < RING_SLOTS)
+		serve_slot(s, slot, 0, true);
 }
 
 void turn_repeat(struct session *s)
 {
 	s->head = shared_load64_acquire(&s->client->segment->header.tail);
-	for (uint32_t slot = 0; slot < RING_SLOTS; slot++)
-		serve_slot(s, slot, 0, true);
-	turn_flush(s);
+	s->unseen = RING_SLOTS;
+	repeat_in_hand(s);
+	repeat_some(s);
 	/* answers that the predecessor stored, and died before waking for */
 	turn_wake_sleepers(s);
 }
@@ -213,6 +243,10 @@ static uint32_t session_turn(struct session *s)
 	uint64_t n = tail - s->head;
 	bool enough = false;
 
+	if (s->unseen) { /* older than what is in the ring */
+		repeat_some(s);
+		return 1;
+	}
 	if (!n)
 		return 0;
 	if (n > RING_SLOTS) {
