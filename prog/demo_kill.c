@@ -203,6 +203,9 @@ int demo_tick(void *ctx, struct load *l, double done)
 	struct demo *d = ctx;
 
 	progress_show(d->terminal, "workload", done);
+	/* its own client lets go of what retires */
+	if (d->kill)
+		oc_client_dispatch(d->kill->client);
 	if (d->killed || !load_came_to_hold(l))
 		return 0;
 	return demo_kill(d, l);

@@ -98,8 +98,11 @@ static int reader_loop(struct reader *r)
 		}
 		if (load_stops(r->shared) || (over && !any))
 			return 0;
-		if (!any)
-			load_wait(&r->part->bell, bell, READER_DOZE_NS);
+		if (any)
+			continue;
+		/* who makes no call lets go of no memory that retires */
+		oc_client_dispatch(r->client);
+		load_wait(&r->part->bell, bell, READER_DOZE_NS);
 	}
 }
 
