@@ -12,6 +12,9 @@ enum {
 	OPT_DECISIONS = CLI_LONG,
 	OPT_SEED,
 	OPT_BLOCK_TOKENS,
+	OPT_DRAM_RATE,
+	OPT_NVME_RATE,
+	OPT_NVME_LATENCY,
 };
 
 static const struct cli_option sim_options[] = {
@@ -19,6 +22,14 @@ static const struct cli_option sim_options[] = {
 	  "lru, onecopy, onecopy-hints, s3-fifo, sieve, arc, lfu-da, gdsf, bound" },
 	{ 'd', "dram", "N", "10000",
 	  "blocks that memory holds; with a unit (64G) bytes" },
+	{ 'n', "nvme", "N", NULL,
+	  "blocks of a second rung below; with lru, onecopy, onecopy-hints" },
+	{ OPT_DRAM_RATE, "dram-rate", "SIZE", "24G",
+	  "bytes a second from memory to the engine" },
+	{ OPT_NVME_RATE, "nvme-rate", "SIZE", "5G",
+	  "bytes a second from the second rung" },
+	{ OPT_NVME_LATENCY, "nvme-latency", "TIME", "100us",
+	  "of each read of it" },
 	{ 'b', "block-bytes", "SIZE", "64K", "bytes of a block" },
 	{ OPT_BLOCK_TOKENS, "block-tokens", "N", "512",
 	  "tokens of a block of the trace" },
@@ -52,6 +63,14 @@ static int sim_option(struct sim_command *s, const struct cli *c, int id,
 		return 0;
 	case 'd':
 		return sim_dram(c, dram, &s->dram);
+	case 'n':
+		return cli_number(c, 1, UINT32_MAX - 1, &s->nvme);
+	case OPT_DRAM_RATE:
+		return cli_size(c, 0, &s->dram_rate);
+	case OPT_NVME_RATE:
+		return cli_size(c, 0, &s->nvme_rate);
+	case OPT_NVME_LATENCY:
+		return cli_time(c, &s->nvme_latency_ns);
 	case 'b':
 		return cli_size(c, 0, &s->block_bytes);
 	case OPT_BLOCK_TOKENS:
@@ -89,6 +108,9 @@ static int sim_run(const struct command *self, int argc, char **argv)
 		.command = self,
 		.policy = "lru",
 		.dram = 10000,
+		.dram_rate = 24ull << 30,
+		.nvme_rate = 5ull << 30,
+		.nvme_latency_ns = 100000,
 		.block_bytes = 64 << 10,
 		.block_tokens = 512,
 		.seed = 1,

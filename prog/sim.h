@@ -13,7 +13,8 @@ struct sim_command {
 	const struct command *command;
 	const char *trace;
 	const char *policy, *decisions;
-	uint64_t dram; /* blocks */
+	uint64_t dram, nvme; /* blocks; nvme 0: no second rung */
+	uint64_t dram_rate, nvme_rate, nvme_latency_ns; /* bytes a second */
 	uint64_t block_tokens, block_bytes, limit, seed;
 	bool json;
 };

@@ -35,6 +35,26 @@ static void cache_decided(void *ctx, uint64_t request, char what, uint64_t id)
 		id);
 }
 
+static int cache_json_nvme(json_t *root, const struct sim_command *s,
+			   const struct sim_cache_result *r)
+{
+	double blocks = r->blocks ? (double)r->blocks : 1;
+	json_t *more = json_pack(
+		"{s:I, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:I}", "nvme_blocks",
+		(json_int_t)s->nvme, "dram_hit_rate",
+		(double)(r->hit_blocks - r->nvme_hit_blocks) / blocks,
+		"nvme_hit_rate", (double)r->nvme_hit_blocks / blocks, "load_s",
+		r->load_s, "saved_net_s", r->saved_prefill_s - r->load_s,
+		"promoted", (json_int_t)r->promoted, "demoted",
+		(json_int_t)r->written, "dropped", (json_int_t)r->dropped,
+		"nvme_written_bytes",
+		(json_int_t)(r->written * s->block_bytes));
+	int bad = json_object_update(root, more);
+
+	json_decref(more);
+	return bad;
+}
+
 static json_t *cache_json(const struct sim_command *s,
 			  const struct sim_trace *t,
 			  const struct sim_cache_result *r)
@@ -62,6 +82,10 @@ static json_t *cache_json(const struct sim_command *s,
 		json_object_set_new(root, "sessions_that_fit",
 				    json_integer(r->fit));
 	}
+	if (root && s->nvme && cache_json_nvme(root, s, r)) {
+		json_decref(root);
+		return NULL;
+	}
 	return root;
 }
 
@@ -79,6 +103,16 @@ static int cache_print(const struct sim_command *s, const struct sim_trace *t,
 	       100 * (double)r->hit_blocks / blocks, r->blocks);
 	printf("saved prefill    %.0f s of %.0f s\n", r->saved_prefill_s,
 	       r->prefill_s);
+	if (s->nvme) {
+		printf("of them in NVMe  %.3f %%\n",
+		       100 * (double)r->nvme_hit_blocks / blocks);
+		printf("less loading     %.0f s\n", r->load_s);
+		printf("written to NVMe  %" PRIu64 " blocks, %" PRIu64
+		       " bytes\n",
+		       r->written, r->written * s->block_bytes);
+		printf("promoted         %" PRIu64 "\n", r->promoted);
+		printf("dropped          %" PRIu64 "\n", r->dropped);
+	}
 	printf("admitted         %" PRIu64 "\n", r->admitted);
 	printf("evicted          %" PRIu64 "\n", r->evicted);
 	if (r->fit)
@@ -111,6 +145,11 @@ static int cache_simulate(const struct sim_command *s,
 	struct sim_cache_options o = {
 		.policy = s->policy,
 		.dram = (uint32_t)MIN(s->dram, UINT32_MAX - 1),
+		.nvme = (uint32_t)s->nvme,
+		.rung = { { .bytes_per_s = s->dram_rate },
+			  { .bytes_per_s = s->nvme_rate,
+			    .latency_ns = s->nvme_latency_ns } },
+		.block_bytes = s->block_bytes,
 		.seed = s->seed,
 		.limit = s->limit,
 		.block_tokens = (uint32_t)s->block_tokens,

@@ -542,6 +542,41 @@ static void keep_load(const struct policy *p, struct policy_load *ret)
 			(uint64_t)UINT32_MAX);
 }
 
+/* ---- for a ladder of tiers ------------------------------------------------------- */
+
+static uint32_t keep_find_use(const struct policy *p, uint32_t list,
+			      const struct policy_use *u)
+{
+	return list < p->lists && u->n ? find_session(p, list, u) : POLICY_NONE;
+}
+
+/* Classes of worth are eighths of an octave above 2^-COMEBACK_LEAST. */
+static uint64_t rate_in(const struct policy *p, uint32_t record, bool last)
+{
+	const struct keep_record *r = &p->record[record];
+	int worth = r->worth;
+
+	if (last)
+		worth += comeback_reach(&p->model[0], r->partial) / 32;
+	worth = MAX(worth, 0);
+	return (uint64_t)exp2_of(worth % 8 * (LOG2_ONE / 8)) << (worth / 8) >>
+	       16;
+}
+
+static uint64_t keep_rate_of(const struct policy *p, uint32_t ticket, bool last)
+{
+	return ticket < p->unused ? rate_in(p, ticket, last) : 0;
+}
+
+static uint64_t keep_rate(const struct policy *p, uint32_t item)
+{
+	uint32_t i = keep_record_of(p, item);
+
+	if (i == POLICY_NONE)
+		return 0;
+	return rate_in(p, i, p->record[i].loose && p->record[i].leaf == item);
+}
+
 /* ---- recount -------------------------------------------------------------------- */
 
 /* Items of a record; more than p->items when its ring is broken. */
@@ -621,5 +656,8 @@ const struct policy_ops policy_onecopy = {
 	.insert_in = keep_insert_in,
 	.tick = keep_tick,
 	.load = keep_load,
+	.find = keep_find_use,
+	.rate = keep_rate,
+	.rate_of = keep_rate_of,
 	.check = keep_check,
 };

@@ -96,6 +96,18 @@ struct policy_ops {
 			  uint64_t stamp, const struct policy_place *place);
 	void (*tick)(struct policy *p, uint64_t now_ms);
 	void (*load)(const struct policy *p, struct policy_load *ret_load);
+	/*
+	 * For a ladder of tiers (ladder.h), with an order for each rung.
+	 * find(): the ticket of the session that such a use is of, without its
+	 * being used: for a block that comes down to this rung long after;
+	 * POLICY_NONE: it is not known any more. rate(): the chance of a use
+	 * of that item's session, or of the one of a ticket, for each ms that
+	 * it is kept, in 2^-32; what a hit saves is not in it. 0: not known.
+	 */
+	uint32_t (*find)(const struct policy *p, uint32_t list,
+			 const struct policy_use *use);
+	uint64_t (*rate)(const struct policy *p, uint32_t item);
+	uint64_t (*rate_of)(const struct policy *p, uint32_t ticket, bool last);
 	/* Recount everything: 0, or -EPROTO. For tests. */
 	int (*check)(const struct policy *p);
 };

@@ -12,16 +12,25 @@ static const struct sim_policy *const policies[] = {
 	&sim_policy_lfuda,  &sim_policy_gdsf,	 &sim_policy_bound,
 };
 
+static const struct sim_policy *const two_rungs[] = {
+	&sim_policy_lru_two,
+	&sim_policy_onecopy_two,
+	&sim_policy_hints_two,
+};
+
 const char *sim_cache_policy_name(size_t i)
 {
 	return i < ARRAY_LEN(policies) ? policies[i]->name : NULL;
 }
 
-static const struct sim_policy *find(const char *name)
+static const struct sim_policy *find(const struct sim_cache_options *o)
 {
-	for (size_t i = 0; name && i < ARRAY_LEN(policies); i++)
-		if (strcmp(policies[i]->name, name) == 0)
-			return policies[i];
+	const struct sim_policy *const *p = o->nvme ? two_rungs : policies;
+	size_t n = o->nvme ? ARRAY_LEN(two_rungs) : ARRAY_LEN(policies);
+
+	for (size_t i = 0; o->policy && i < n; i++)
+		if (strcmp(p[i]->name, o->policy) == 0)
+			return p[i];
 	return NULL;
 }
 
@@ -51,6 +60,47 @@ void sim_cache_evict(struct sim_cache *c, uint32_t block)
 		c->o->decided(c->o->ctx, c->number, '-', c->t->id[block]);
 }
 
+void sim_cache_write(struct sim_cache *c, uint32_t block)
+{
+	c->below[block] = 1;
+	c->result.written++;
+	c->result.nvme_resident++;
+	if (c->o->decided)
+		c->o->decided(c->o->ctx, c->number, '>', c->t->id[block]);
+}
+
+void sim_cache_forget(struct sim_cache *c, uint32_t block)
+{
+	c->below[block] = 0;
+	c->result.nvme_resident--;
+	if (c->o->decided)
+		c->o->decided(c->o->ctx, c->number, '<', c->t->id[block]);
+}
+
+static bool is_found(const struct sim_cache *c, uint32_t block)
+{
+	return c->resident[block] || (c->below && c->below[block]);
+}
+
+/* Loading what was found, or computing it where that is faster. */
+static void load(struct sim_cache *c)
+{
+	const struct sim_cache_options *o = c->o;
+
+	for (uint32_t i = 0; i < c->hits; i++) {
+		uint32_t rung = !c->resident[c->blocks[i]];
+		uint64_t ns = ladder_load_ns(&o->rung[rung], o->block_bytes);
+		uint64_t at = (uint64_t)i * o->block_tokens;
+		uint64_t to = MIN(at + o->block_tokens, (uint64_t)c->q->input);
+
+		c->result.nvme_hit_blocks += rung;
+		if (to > at)
+			c->result.load_s +=
+				MIN((double)ns / 1e9,
+				    sim_prefill_s(&o->prefill, at, to));
+	}
+}
+
 /* What is found, and what that saves. */
 static void look(struct sim_cache *c)
 {
@@ -58,7 +108,7 @@ static void look(struct sim_cache *c)
 	uint64_t found;
 
 	c->hits = 0;
-	while (c->hits < c->q->n && c->resident[c->blocks[c->hits]])
+	while (c->hits < c->q->n && is_found(c, c->blocks[c->hits]))
 		c->hits++;
 	found = MIN((uint64_t)c->hits * o->block_tokens, (uint64_t)c->q->input);
 	c->result.requests++;
@@ -66,6 +116,8 @@ static void look(struct sim_cache *c)
 	c->result.hit_blocks += c->hits;
 	c->result.saved_prefill_s += sim_prefill_s(&o->prefill, 0, found);
 	c->result.prefill_s += sim_prefill_s(&o->prefill, 0, c->q->input);
+	if (c->below)
+		load(c);
 }
 
 static void one(struct sim_cache *c, const struct sim_policy *p, uint64_t i)
@@ -98,7 +150,7 @@ static int all(struct sim_cache *c, const struct sim_policy *p)
 int sim_cache_run(const struct sim_trace *t, const struct sim_cache_options *o,
 		  struct sim_cache_result *ret_result)
 {
-	const struct sim_policy *p = find(o->policy);
+	const struct sim_policy *p = find(o);
 	struct sim_cache_options full = *o;
 	struct sim_cache c = { .t = t, .o = &full };
 	int r = -ENOMEM;
@@ -113,7 +165,9 @@ int sim_cache_run(const struct sim_trace *t, const struct sim_cache_options *o,
 		full.prefill.twice = 32768;
 	c.resident = mem_array(t->distinct + 1ull, sizeof(*c.resident));
 	c.in_use = mem_array(t->distinct + 1ull, sizeof(*c.in_use));
-	if (c.resident && c.in_use)
+	if (o->nvme)
+		c.below = mem_array(t->distinct + 1ull, sizeof(*c.below));
+	if (c.resident && c.in_use && (c.below || !o->nvme))
 		r = p->create(&c);
 	if (!r) {
 		r = all(&c, p);
@@ -122,6 +176,7 @@ int sim_cache_run(const struct sim_trace *t, const struct sim_cache_options *o,
 	if (!r)
 		*ret_result = c.result;
 	free(c.resident);
+	free(c.below);
 	free(c.in_use);
 	return r;
 }

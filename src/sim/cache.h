@@ -16,6 +16,7 @@
 #ifndef ONECOPY_SIM_CACHE_H
 #define ONECOPY_SIM_CACHE_H
 
+#include "policy/ladder.h"
 #include "sim/cache_trace.h"
 
 /* Seconds that computing tokens [from, to) of a prompt takes:
@@ -28,12 +29,18 @@ double sim_prefill_s(const struct sim_prefill *p, uint64_t from, uint64_t to);
 
 struct sim_cache_options {
 	const char *policy;
-	uint32_t dram;	       /* blocks */
-	uint32_t block_tokens; /* 0: 512 */
+	uint32_t dram; /* blocks */
+	/* Blocks of a second rung below it; 0: there is none. Of the policies
+	 * lru (all is written down and copied up), onecopy, onecopy-hints. */
+	uint32_t nvme;
+	struct ladder_rung rung[2]; /* their prices */
+	uint64_t block_bytes;	    /* asked for with nvme */
+	uint32_t block_tokens;	    /* 0: 512 */
 	uint64_t seed;
 	uint64_t limit;		    /* only so many requests; 0: all */
 	struct sim_prefill prefill; /* zeros: 10,000 and 32,768 */
-	/* Each decision; NULL: nobody asks. what: '+' admitted, '-' evicted. */
+	/* Each decision; NULL: nobody asks. what: '+' admitted, '-' evicted;
+	 * '>' and '<' the same of the second rung. */
 	void (*decided)(void *ctx, uint64_t request, char what, uint64_t id);
 	/* Now and then; not 0 ends the run with -EINTR. */
 	int (*tick)(void *ctx, double done);
@@ -50,6 +57,13 @@ struct sim_cache_result {
 	 * the latest size the cache holds. */
 	uint64_t returned, lost;
 	uint32_t fit;
+	/* With two rungs: hits in the second; blocks written to it, copied up,
+	 * that left the upper without being written and that passed by both;
+	 * seconds that loading the hits took (or making them again, where that
+	 * is faster). */
+	uint64_t nvme_hit_blocks, written, promoted, dropped;
+	uint32_t nvme_resident;
+	double load_s;
 };
 
 /* 0, -ENOMEM, -EINVAL (no such policy, or dram 0), -EINTR. */
@@ -71,6 +85,7 @@ struct sim_cache {
 	uint64_t number;   /* of the request in hand */
 	uint64_t *in_use;  /* of a block: 1 + the request that uses it */
 	uint8_t *resident; /* of a block */
+	uint8_t *below;	   /* on the second rung; NULL: there is none */
 	struct sim_cache_result result;
 	void *state; /* the policy's */
 };
@@ -86,12 +101,19 @@ extern const struct sim_policy sim_policy_lru, sim_policy_bound;
 extern const struct sim_policy sim_policy_onecopy, sim_policy_hints;
 extern const struct sim_policy sim_policy_s3fifo, sim_policy_sieve,
 	sim_policy_arc, sim_policy_lfuda, sim_policy_gdsf;
+/* with two rungs */
+extern const struct sim_policy sim_policy_lru_two, sim_policy_onecopy_two,
+	sim_policy_hints_two;
 
 /* A block that is not resident comes; there must be room. */
 void sim_cache_admit(struct sim_cache *c, uint32_t block);
 /* A resident block leaves. The published policies know no use that lasts: theirs
  * may be one of the request in hand. */
 void sim_cache_evict(struct sim_cache *c, uint32_t block);
+
+/* The same on the second rung. */
+void sim_cache_write(struct sim_cache *c, uint32_t block);
+void sim_cache_forget(struct sim_cache *c, uint32_t block);
 
 static inline bool sim_cache_full(const struct sim_cache *c)
 {

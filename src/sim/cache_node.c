@@ -11,29 +11,13 @@
  * With hints each request says when the session returns: the true time, wrong by
  * up to half of it either way, or that it never does.
  */
-#include "sim/cache.h"
+#include "sim/cache_node.h"
 #include "base/fault.h"
 #include "base/rng.h"
-#include "policy/policy.h"
 #include <errno.h>
 #include <stdlib.h>
 
-struct frames {
-	const struct policy_ops *ops;
-	struct policy *policy;
-	uint32_t *item;	 /* of a block */
-	uint32_t *block; /* of an item */
-	uint32_t *free;	 /* items without a block */
-	uint32_t n_free;
-	uint64_t stamp;
-	/* of the request in hand */
-	uint32_t *chain_item;
-	uint64_t *chain_key;
-	/* request -> the one that goes on from it; NULL without hints */
-	uint64_t *next;
-};
-
-static void frames_free(struct frames *f)
+void frames_free(struct frames *f)
 {
 	if (!f)
 		return;
@@ -75,14 +59,15 @@ static bool is_partial(const struct sim_cache *c, const struct sim_request *q)
 	return q->input < (uint64_t)q->n * c->o->block_tokens;
 }
 
-static int frames_create(struct sim_cache *c, const struct policy_ops *ops)
+struct frames *frames_create(const struct sim_cache *c, uint32_t n,
+			     const struct policy_ops *ops)
 {
-	uint32_t n = MIN(c->o->dram, c->t->distinct + 1);
 	uint32_t most = longest(c->t) + 1;
 	struct frames *f = mem_alloc(sizeof(*f));
 
 	if (!f)
-		return -ENOMEM;
+		return NULL;
+	n = MIN(n, c->t->distinct + 1);
 	f->ops = ops;
 	f->item = mem_array(c->t->distinct + 1ull, sizeof(*f->item));
 	f->block = mem_array(n, sizeof(*f->block));
@@ -93,40 +78,40 @@ static int frames_create(struct sim_cache *c, const struct policy_ops *ops)
 	    !f->chain_key || ops->create(&f->policy) ||
 	    ops->reserve(f->policy, n, 1)) {
 		frames_free(f);
-		return -ENOMEM;
+		return NULL;
 	}
 	for (uint32_t i = 0; i < n; i++)
 		f->free[i] = n - 1 - i;
 	f->n_free = n;
-	c->state = f;
-	return 0;
+	return f;
+}
+
+static int node_create(struct sim_cache *c, const struct policy_ops *ops)
+{
+	c->state = frames_create(c, c->o->dram, ops);
+	return c->state ? 0 : -ENOMEM;
 }
 
 static int lru_create(struct sim_cache *c)
 {
-	return frames_create(c, &policy_lru);
+	return node_create(c, &policy_lru);
 }
 
 static int onecopy_create(struct sim_cache *c)
 {
-	return frames_create(c, &policy_onecopy);
+	return node_create(c, &policy_onecopy);
 }
 
 /* Backwards: who goes on from the last whole block of each request? */
-static int hints_create(struct sim_cache *c)
+int frames_foresee(const struct sim_cache *c, struct frames *f)
 {
 	const struct sim_trace *t = c->t;
 	uint64_t *next, *user;
-	int r = frames_create(c, &policy_onecopy);
-	struct frames *f = c->state;
 
-	if (r)
-		return r;
 	f->next = next = mem_array(t->requests + 1, sizeof(*next));
 	user = mem_array(t->distinct + 1ull, sizeof(*user));
 	if (!next || !user) {
 		free(user);
-		frames_free(f);
 		return -ENOMEM;
 	}
 	for (uint64_t i = t->requests; i-- > 0;) {
@@ -142,8 +127,19 @@ static int hints_create(struct sim_cache *c)
 	return 0;
 }
 
+static int hints_create(struct sim_cache *c)
+{
+	int r = node_create(c, &policy_onecopy);
+
+	if (!r)
+		r = frames_foresee(c, c->state);
+	if (r)
+		frames_free(c->state);
+	return r;
+}
+
 /* The first in the order that is not in use, or POLICY_NONE. */
-static uint32_t find_victim(struct sim_cache *c, struct frames *f)
+uint32_t frames_victim(const struct sim_cache *c, const struct frames *f)
 {
 	uint32_t item = f->ops->victim(f->policy, 0, POLICY_NONE);
 
@@ -152,14 +148,19 @@ static uint32_t find_victim(struct sim_cache *c, struct frames *f)
 	return item;
 }
 
-static void evict(struct sim_cache *c, struct frames *f, uint32_t item)
+void frames_give(struct frames *f, uint32_t item)
 {
 	f->ops->remove(f->policy, item);
-	sim_cache_evict(c, f->block[item]);
 	f->free[f->n_free++] = item;
 }
 
-static uint32_t take_frame(struct frames *f, uint32_t block)
+static void evict(struct sim_cache *c, struct frames *f, uint32_t item)
+{
+	sim_cache_evict(c, f->block[item]);
+	frames_give(f, item);
+}
+
+uint32_t frames_take(struct frames *f, uint32_t block)
 {
 	uint32_t item = f->free[--f->n_free];
 
@@ -180,41 +181,45 @@ static void lru_request(struct sim_cache *c)
 			continue;
 		}
 		if (sim_cache_full(c)) {
-			victim = find_victim(c, f);
+			victim = frames_victim(c, f);
 			if (victim == POLICY_NONE)
 				continue;
 			evict(c, f, victim);
 		}
-		f->ops->insert(f->policy, 0, take_frame(f, b), ++f->stamp);
+		f->ops->insert(f->policy, 0, frames_take(f, b), ++f->stamp);
 		sim_cache_admit(c, b);
 	}
 }
 
 /* The true gap, times 0.5 to 1.5. */
-static uint64_t hint(const struct sim_cache *c, const struct frames *f)
+static uint64_t hint(const struct sim_cache *c, const struct frames *f,
+		     const struct sim_request *q)
 {
-	struct rng rng = { c->o->seed * 0x10001 + c->number };
+	uint64_t number = (uint64_t)(q - c->t->request);
+	struct rng rng = { c->o->seed * 0x10001 + number };
 	uint64_t next, gap;
 
 	if (!f->next)
 		return 0;
-	next = f->next[c->number];
+	next = f->next[number];
 	if (!next)
 		return POLICY_CLOSED;
-	gap = c->t->request[next - 1].at_ms - c->q->at_ms;
+	gap = c->t->request[next - 1].at_ms - q->at_ms;
 	return 1 + gap / 2 + rng_below(&rng, gap + 1);
 }
 
-static struct policy_use describe(const struct sim_cache *c, struct frames *f)
+struct policy_use frames_describe(const struct sim_cache *c, struct frames *f,
+				  const struct sim_request *q,
+				  const uint8_t *resident)
 {
-	const struct sim_request *q = c->q;
+	const uint32_t *blocks = c->t->block + q->first;
 	bool named = q->session != TRACE_NO_SESSION;
 
 	for (uint32_t i = 0; i < q->n; i++) {
-		uint32_t b = c->blocks[i];
+		uint32_t b = blocks[i];
 		struct rng rng = { b };
 
-		f->chain_item[i] = c->resident[b] ? f->item[b] : POLICY_NONE;
+		f->chain_item[i] = resident[b] ? f->item[b] : POLICY_NONE;
 		f->chain_key[i] = rng_next(&rng);
 	}
 	return (struct policy_use){
@@ -223,7 +228,7 @@ static struct policy_use describe(const struct sim_cache *c, struct frames *f)
 		.kind = q->kind,
 		.why = q->stop,
 		.output = q->output,
-		.back_ms = hint(c, f),
+		.back_ms = hint(c, f, q),
 		.partial = is_partial(c, q),
 		.n = q->n,
 		.key = f->chain_key,
@@ -239,7 +244,7 @@ static bool make_room(struct sim_cache *c, struct frames *f, uint32_t ticket,
 
 	if (!sim_cache_full(c))
 		return true;
-	victim = find_victim(c, f);
+	victim = frames_victim(c, f);
 	if (victim == POLICY_NONE ||
 	    !f->ops->wants(f->policy, ticket, last, victim))
 		return false;
@@ -250,7 +255,7 @@ static bool make_room(struct sim_cache *c, struct frames *f, uint32_t ticket,
 static void onecopy_request(struct sim_cache *c)
 {
 	struct frames *f = c->state;
-	struct policy_use use = describe(c, f);
+	struct policy_use use = frames_describe(c, f, c->q, c->resident);
 	struct policy_place place = { .parent = POLICY_NONE };
 
 	place.ticket = f->ops->use(f->policy, 0, &use, ++f->stamp);
@@ -261,7 +266,7 @@ static void onecopy_request(struct sim_cache *c)
 		if (!c->resident[b]) {
 			if (!make_room(c, f, place.ticket, place.last))
 				return;
-			f->ops->insert_in(f->policy, 0, take_frame(f, b),
+			f->ops->insert_in(f->policy, 0, frames_take(f, b),
 					  ++f->stamp, &place);
 			sim_cache_admit(c, b);
 		}

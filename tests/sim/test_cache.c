@@ -374,3 +374,146 @@ TEST(load_goes_up_and_down_again)
 	CHECK(rate[0] > 0.9);
 	sim_trace_fini(&s.t);
 }
+
+/* ---- two rungs ------------------------------------------------------------- */
+
+static struct sim_cache_options two_rungs(const char *policy)
+{
+	return (struct sim_cache_options){
+		.policy = policy,
+		.dram = 60,
+		.nvme = 240,
+		.rung = { { .bytes_per_s = 24ull << 30 },
+			  { .bytes_per_s = 5ull << 30, .latency_ns = 100000 } },
+		.block_bytes = 64 << 20,
+		.seed = 1,
+	};
+}
+
+static const char *const of_two[] = { "lru", "onecopy", "onecopy-hints" };
+
+struct both {
+	const struct sim_trace *t;
+	uint8_t *is[2]; /* of a block, on each rung */
+	uint32_t n[2];
+	uint64_t hits, next, written; /* counted up to the request `next` */
+	uint64_t hash;
+};
+
+/* What the requests before that one found. */
+static void count_hits(struct both *w, uint64_t request)
+{
+	for (; w->next < request; w->next++) {
+		const struct sim_request *q = &w->t->request[w->next];
+		const uint32_t *b = w->t->block + q->first;
+		uint32_t k = 0;
+
+		while (k < q->n && (w->is[0][b[k]] || w->is[1][b[k]]))
+			k++;
+		w->hits += k;
+	}
+}
+
+static void watch_both(void *ctx, uint64_t request, char what, uint64_t id)
+{
+	struct both *w = ctx;
+	unsigned rung = what == '>' || what == '<';
+	bool came = what == '+' || what == '>';
+	uint32_t b = dense(w->t, id);
+
+	count_hits(w, request + 1);
+	CHECK_INT(w->is[rung][b], ==, !came);
+	w->is[rung][b] = came;
+	w->n[rung] += came ? 1u : -1u;
+	CHECK_INT(w->n[0], <=, 60);
+	CHECK_INT(w->n[1], <=, 240);
+	w->written += what == '>';
+	w->hash = (w->hash ^ id ^ (uint64_t)what << 56) * 0x100000001b3ull;
+}
+
+static struct sim_cache_result run_both(const struct sim_trace *t,
+					const char *policy, uint64_t *ret_hash)
+{
+	struct sim_cache_options o = two_rungs(policy);
+	struct both w = { .t = t };
+	struct sim_cache_result r;
+
+	w.is[0] = calloc(t->distinct, 1);
+	w.is[1] = calloc(t->distinct, 1);
+	CHECK(w.is[0] && w.is[1]);
+	o.decided = watch_both;
+	o.ctx = &w;
+	CHECK_OK(sim_cache_run(t, &o, &r));
+	count_hits(&w, t->requests);
+	CHECK_INT(w.hits, ==, r.hit_blocks);
+	CHECK_INT(w.written, ==, r.written);
+	CHECK_INT(w.n[1], ==, r.nvme_resident);
+	CHECK_INT(w.n[0], ==, r.resident);
+	free(w.is[0]);
+	free(w.is[1]);
+	*ret_hash = w.hash;
+	return r;
+}
+
+/* Decisions come to what the result says, and are the same each time; what is below
+ * already is never written (or watch_both() would see it come twice). */
+TEST(two_rungs_add_up)
+{
+	struct sim_trace t;
+	uint64_t hash, again;
+
+	usual(&t, 1000);
+	for (size_t i = 0; i < ARRAY_LEN(of_two); i++) {
+		struct sim_cache_result r = run_both(&t, of_two[i], &hash);
+
+		run_both(&t, of_two[i], &again);
+		CHECK_INT(hash, ==, again);
+		CHECK(r.load_s > 0 && r.load_s <= r.saved_prefill_s);
+		CHECK_INT(r.nvme_hit_blocks, >, 0);
+		CHECK_INT(r.nvme_hit_blocks, <, r.hit_blocks);
+		CHECK_INT(r.promoted, >, 0);
+		CHECK_INT(r.hit_blocks, >,
+			  run(&t, of_two[i], 60, 0, NULL).hit_blocks);
+	}
+	sim_trace_fini(&t);
+}
+
+/* Nothing is written to a rung from which loading takes longer than computing. */
+TEST(a_rung_that_is_too_slow)
+{
+	struct sim_cache_options o = two_rungs("onecopy");
+	struct sim_cache_result r;
+	struct sim_trace t;
+
+	usual(&t, 1000);
+	o.rung[1].latency_ns = 3600ull * 1000000000;
+	CHECK_OK(sim_cache_run(&t, &o, &r));
+	CHECK_INT(r.written, ==, 0);
+	CHECK_INT(r.nvme_hit_blocks, ==, 0);
+	CHECK_INT(r.admitted, >, 0);
+	sim_trace_fini(&t);
+}
+
+TEST(two_rungs_without_memory)
+{
+	struct sim_trace t;
+
+	usual(&t, 50);
+	for (size_t i = 0; i < ARRAY_LEN(of_two); i++) {
+		struct sim_cache_options o = two_rungs(of_two[i]);
+		struct sim_cache_result r;
+		uint64_t n = 0;
+		int err;
+
+		do {
+			fault_arm(FAULT_ALLOC, ++n, false);
+			err = sim_cache_run(&t, &o, &r);
+			if (err)
+				CHECK_INT(err, ==, -ENOMEM);
+		} while (fault_fired());
+		CHECK_OK(err);
+		CHECK_INT(n, >, 10);
+		fault_arm(0, 0, false);
+	}
+	sim_trace_fini(&t);
+}
