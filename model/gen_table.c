@@ -3,18 +3,23 @@
  * Prints the tables of src/coherence as Promela macros, so that the models step
  * through the very tables that the server steps through:
  *
- *   state names, each with its number; NOWHERE, SLAB_NOWHERE, CLIENT_NOWHERE
+ *   state names, each with its number; NOWHERE, and SLAB_, CLIENT_ and
+ *				SESSION_NOWHERE
  *   TO_<event>(s)		next state of a frame, NOWHERE where illegal
  *   BUMP_<event>(s)		1 where the generation grows
  *   SLAB_TO_, SLAB_BUMP_	the same for slabs
  *   CLIENT_TO_<event>(s)	the same for clients
  *   CLIENT_TAKES_<event>(s)	what comes back: 1 grants and pins, 2 slabs
+ *   SESSION_TO_<event>(s)	the same for sessions
+ *   SESSION_DOES_<event>(s)	beside: 1 the generation grows, 2 a turn begins,
+ *				4 nobody's any more
  *   SLAB_MOVES(whose, same)	1: the memory moves, 0: the slab retires
  *   LET_GO(s, given, seen)	client_let_go(); seen: it has seen the epoch
  */
 #include <stdio.h>
 #include "coherence/client.h"
 #include "coherence/frame.h"
+#include "coherence/session.h"
 #include "coherence/slab.h"
 
 static const char *const frame_states[FRAME_STATES] = {
@@ -58,6 +63,24 @@ static const char *const client_events[CLIENT_EVENTS] = {
 	[CLIENT_EV_FORGET] = "FORGET",	   [CLIENT_EV_RECOVER] = "RECOVER",
 };
 
+static const char *const session_states[SESSION_STATES] = {
+	[SESSION_FREE] = "SESSION_FREE",
+	[SESSION_ACTIVE] = "SESSION_ACTIVE",
+	[SESSION_PAUSED] = "SESSION_PAUSED",
+};
+
+static const char *const session_events[SESSION_EVENTS] = {
+	[SESSION_EV_MAKE] = "MAKE",
+	[SESSION_EV_PAUSE] = "PAUSE",
+	[SESSION_EV_RESUME] = "RESUME",
+	[SESSION_EV_TAKE] = "TAKE",
+	[SESSION_EV_CLOSE] = "CLOSE",
+	[SESSION_EV_LAPSE] = "LAPSE",
+	[SESSION_EV_OWNER_DIED] = "OWNER_DIED",
+	[SESSION_EV_LOST] = "LOST",
+	[SESSION_EV_RECOVER] = "RECOVER",
+};
+
 /* A cell of a table as two numbers. */
 typedef void (*cell_fn)(unsigned state, unsigned event, unsigned *to,
 			unsigned *extra);
@@ -78,6 +101,12 @@ static void client_cell(unsigned s, unsigned ev, unsigned *to, unsigned *extra)
 {
 	*to = client_table[s][ev].to;
 	*extra = client_table[s][ev].takes;
+}
+
+static void session_cell(unsigned s, unsigned ev, unsigned *to, unsigned *extra)
+{
+	*to = session_table[s][ev].to;
+	*extra = session_table[s][ev].does;
 }
 
 /* A chain of Promela conditionals: ((s) == 0 -> a : ((s) == 1 -> b : ...)) */
@@ -145,6 +174,8 @@ int main(void)
 		    SLAB_EVENTS, slab_cell);
 	print_table("CLIENT_", "TAKES", client_states, CLIENT_STATES,
 		    client_events, CLIENT_EVENTS, client_cell);
+	print_table("SESSION_", "DOES", session_states, SESSION_STATES,
+		    session_events, SESSION_EVENTS, session_cell);
 	print_moves();
 	print_let_go();
 	return ferror(stdout) != 0;

@@ -260,35 +260,39 @@ static void record_fill(struct session_record *r,
 			   strnlen(n->name, LAYOUT_NAME - 1));
 }
 
+/* Release: whatever belongs to the new state is stored before. */
+void pool_session_step(struct session_record *r, enum session_event event)
+{
+	uint64_t next;
+
+	must(session_step(shared_load64(&r->word), event, &next) == 0);
+	shared_store64_release(&r->word, next);
+}
+
 int pool_session_make(struct pool *p, const struct pool_session_new *n,
 		      struct session_record **ret_record)
 {
 	struct pool_sessions *s = p->sessions;
 	struct session_record *r;
-	uint32_t gen;
 
 	if (!s->free_head)
 		return -ENFILE;
 	r = pool_session_record(s, s->free_head - 1);
 	s->free_head = s->next[s->free_head - 1];
-	gen = session_word_gen(shared_load64(&r->word)) + 1;
 	record_fill(r, n);
-	/* the record is whole */
-	shared_store64_release(&r->word,
-			       session_word(gen ? gen : 1, 1, SESSION_ACTIVE));
+	pool_session_step(r, SESSION_EV_MAKE); /* the record is whole */
 	history_ref(&s->history, n->head);
 	pool_session_enter(p, r);
 	*ret_record = r;
 	return 0;
 }
 
-void pool_session_end(struct pool *p, struct session_record *r)
+void pool_session_end(struct pool *p, struct session_record *r,
+		      enum session_event why)
 {
 	struct pool_sessions *s = p->sessions;
-	uint64_t word = shared_load64(&r->word);
 
-	shared_store64_release(&r->word, session_word(session_word_gen(word), 0,
-						      SESSION_FREE));
+	pool_session_step(r, why);
 	history_unref(&s->history, shared_load64(&r->head));
 	name_unlist(s, r);
 	pay_sessions(s, payer_of(r), -1);
@@ -311,15 +315,16 @@ void pool_session_disown(struct pool *p, uint64_t client)
 
 	for (uint32_t i = 0; s && i < s->end; i++) {
 		struct session_record *r = pool_session_record(s, i);
-		enum session_state state = pool_session_state(r);
 
-		if (state == SESSION_FREE || shared_load64(&r->owner) != client)
+		if (pool_session_state(r) == SESSION_FREE ||
+		    shared_load64(&r->owner) != client)
 			continue;
-		if (state == SESSION_PAUSED) {
+		if (session_disowns(shared_load64(&r->word),
+				    SESSION_EV_OWNER_DIED)) {
 			pool_session_owner(p, r, 0);
 			continue;
 		}
-		pool_session_end(p, r);
+		pool_session_end(p, r, SESSION_EV_OWNER_DIED);
 		pool_count(p, POOL_C_sessions_lapsed, 1);
 	}
 }

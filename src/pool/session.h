@@ -76,7 +76,11 @@ struct pool_session_new {
 /* -ENFILE: the table is full. */
 int pool_session_make(struct pool *p, const struct pool_session_new *n,
 		      struct session_record **ret_record);
-void pool_session_end(struct pool *p, struct session_record *r);
+/* The one place that writes a record's word. The event is legal in its state. */
+void pool_session_step(struct session_record *r, enum session_event event);
+/* `why` leads to FREE. */
+void pool_session_end(struct pool *p, struct session_record *r,
+		      enum session_event why);
 void pool_session_owner(struct pool *p, struct session_record *r,
 			uint64_t owner);
 /* The client has ended: its active sessions end, nobody owns its paused ones. */

@@ -78,29 +78,21 @@ static int segments_attach(struct pool *p, struct hold_set *given)
 	return 0;
 }
 
-static void session_drop(struct session_record *r)
-{
-	uint64_t word = shared_load64(&r->word);
-
-	shared_store64_release(&r->word, session_word(session_word_gen(word), 0,
-						      SESSION_FREE));
-}
-
 /* True: it goes on. */
 static bool session_attach(struct pool *p, struct session_record *r, bool owned)
 {
 	struct history *h = &p->sessions->history;
-	enum session_state state = pool_session_state(r);
+	uint64_t word = shared_load64(&r->word);
 
-	if (state == SESSION_FREE)
+	if (session_word_state(word) == SESSION_FREE)
 		return false;
-	if (state >= SESSION_STATES) {
+	if (session_step(word, SESSION_EV_RECOVER, &word) < 0) {
 		log_error("a session's record is damaged: dropped");
-		session_drop(r);
+		pool_session_step(r, SESSION_EV_LOST);
 		return false;
 	}
-	if (!owned && state == SESSION_ACTIVE) {
-		session_drop(r);
+	if (!owned && !session_disowns(word, SESSION_EV_OWNER_DIED)) {
+		pool_session_step(r, SESSION_EV_OWNER_DIED);
 		return false;
 	}
 	if (!owned)
@@ -109,7 +101,7 @@ static bool session_attach(struct pool *p, struct session_record *r, bool owned)
 			    (uint32_t)shared_load64(&r->ns)))
 		return true;
 	log_error("a session's history is damaged: dropped");
-	session_drop(r);
+	pool_session_step(r, SESSION_EV_LOST);
 	return false;
 }
 

@@ -26,6 +26,7 @@
 #ifndef ONECOPY_SHM_SESSION_H
 #define ONECOPY_SHM_SESSION_H
 
+#include "coherence/session.h"
 #include "shm/layout.h"
 
 #define SESSION_MAGIC	    0x3153534553434f31ull /* "1OCSESS1" */
@@ -35,13 +36,6 @@
 #define SESSION_SEG_BYTES   ((uint64_t)SESSION_NODES * SESSION_NODE_BYTES)
 #define SESSION_RECORDS_MAX 65536u
 #define SESSION_SEGS_MAX    65536u
-
-enum session_state {
-	SESSION_FREE = 0,
-	SESSION_ACTIVE = 1, /* ends with its owner, or with its lease */
-	SESSION_PAUSED = 2, /* ends with its lease alone */
-	SESSION_STATES
-};
 
 struct session_header {
 	shared_u64 magic;   /* last, release: a table cut short is none */
@@ -132,25 +126,6 @@ static inline uint32_t session_head_node(uint64_t head)
 static inline uint32_t session_head_count(uint64_t head)
 {
 	return (uint32_t)head;
-}
-
-static inline uint64_t session_word(uint32_t gen, uint32_t turns,
-				    enum session_state state)
-{
-	return (uint64_t)gen << 32 | (uint64_t)(turns & 0xffffff) << 8 |
-	       (uint64_t)state;
-}
-static inline uint32_t session_word_gen(uint64_t word)
-{
-	return (uint32_t)(word >> 32);
-}
-static inline uint32_t session_word_turns(uint64_t word)
-{
-	return (uint32_t)word >> 8;
-}
-static inline enum session_state session_word_state(uint64_t word)
-{
-	return (enum session_state)(word & 0xff);
 }
 
 /* A session's id: generation << 32 | index. Generations begin at 1, so no id

@@ -70,9 +70,7 @@ static void resume(const struct store_client *c, struct session_record *r)
 	shared_store64(&r->expected_ms, 0);
 	shared_store64(&r->hot_ms, now);
 	shared_store64(&r->until_ms, now + shared_load64(&r->lease_ms));
-	shared_store64_release(&r->word,
-			       session_word(session_word_gen(word), turns + 1,
-					    SESSION_ACTIVE));
+	pool_session_step(r, SESSION_EV_RESUME);
 	gap = now - MIN(now, shared_load64(&r->paused_ms));
 	mean = shared_load64(&r->gap_ms);
 	shared_store64(&r->last_gap_ms, gap);
@@ -84,19 +82,17 @@ static void pause_now(const struct store_client *c, struct session_record *r,
 		      uint64_t expected_ms, uint64_t lease_ms)
 {
 	const struct store_sessions *l = store_session_limits(c->store);
-	uint64_t word = shared_load64(&r->word), now = now_ms(c), lease;
+	uint64_t now = now_ms(c), lease;
 
 	expected_ms = MIN(expected_ms, l->lease_max_ms);
 	lease = lease_ms ? lease_ms
 			 : MAX(shared_load64(&r->lease_ms), 2 * expected_ms);
-	if (session_word_state(word) == SESSION_ACTIVE)
+	if (pool_session_state(r) == SESSION_ACTIVE)
 		shared_store64(&r->paused_ms, now);
 	shared_store64(&r->expected_ms, expected_ms ? now + expected_ms : 0);
 	shared_store64(&r->until_ms, now + MIN(lease, l->lease_max_ms));
 	shared_store64(&r->used_ms, now);
-	shared_store64_release(&r->word, session_word(session_word_gen(word),
-						      session_word_turns(word),
-						      SESSION_PAUSED));
+	pool_session_step(r, SESSION_EV_PAUSE);
 }
 
 static int64_t resume_owned(struct store_client *c, struct session_record *r,
@@ -112,7 +108,7 @@ static int64_t resume_owned(struct store_client *c, struct session_record *r,
 
 static void end(struct pool *p, struct session_record *r, enum pool_counter why)
 {
-	pool_session_end(p, r);
+	pool_session_end(p, r, SESSION_EV_CLOSE);
 	pool_count(p, why, 1);
 }
 

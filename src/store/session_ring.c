@@ -261,7 +261,7 @@ static void lapse(struct store *s, uint32_t number)
 		if (pool_session_state(r) == SESSION_FREE ||
 		    shared_load64(&r->until_ms) > now)
 			continue;
-		pool_session_end(p, r);
+		pool_session_end(p, r, SESSION_EV_LAPSE);
 		pool_count(p, POOL_C_sessions_lapsed, 1);
 	}
 	at->next = last < p->sessions->end ? last : 0;
