@@ -207,9 +207,6 @@ inline recount()
 			:: want_refs[w_n] > 1 -> break
 			:: else
 			fi;
-#ifdef MUT_PARENTS_NOT_COUNTED
-			break;
-#endif
 			w_c = node[w_n].parent;
 			y = 1
 		od;
@@ -288,9 +285,7 @@ inline place_key()
 	:: else ->
 		if
 		:: at_n != 0 && at_c < NK && at_c < used[at_n] &&
-#ifndef MUT_OTHERS_REWRITTEN
 		   refs[at_n] == 1 && children[at_n] == 0 &&
-#endif
 		   at_n == mine -> used[at_n] = at_c
 		:: else
 		fi;
@@ -345,9 +340,7 @@ inline forget()
 
 inline ends(J)
 {
-#ifndef MUT_NO_UNREF
 	unref(rec[J].head);
-#endif
 	rec[J].late = false;
 	check()
 }
@@ -419,9 +412,6 @@ inline make()
 			walk(next); val[q] = w_val;
 			STEP(q, SESSION_TO_MAKE(STATE(q)),
 			     SESSION_DOES_MAKE(STATE(q)), true);
-#ifdef MUT_NO_BUMP
-			rec[q].gen = 1;
-#endif
 			ref(next);
 			check()
 		}
@@ -530,9 +520,6 @@ inline serve_append()
 			/* w_m: keys there; w_len: keys that the client knows */
 			again = (w_m < w_len -> 0 :
 				 (w_m - w_len > n -> n : w_m - w_len));
-#ifdef MUT_APPENDED_AGAIN
-			again = 0; w_len = w_m;
-#endif
 			next = (w_m < w_len || w_m > w_len + n ||
 				w_len + n > MOST ||
 				(again > 0 &&
@@ -562,9 +549,6 @@ inline extend()
 		d_step {
 			old = rec[r].head;
 			at_n = NODE(old); at_c = COUNT(old); mine = at_n;
-#ifdef MUT_UNREF_FIRST
-			unref(old);
-#endif
 			i = again
 		};
 		do
@@ -595,9 +579,7 @@ inline extend()
 			:: else -> val[r] = val[r] * 3 + KEY(n - 1)
 			fi;
 			check();
-#ifndef MUT_UNREF_FIRST
 			unref(old)
-#endif
 		}
 	:: else
 	fi

@@ -27,6 +27,8 @@ struct attach {
 	struct hold_set *given;
 	bool (*alive)(void *ctx, uint64_t client);
 	void *ctx;
+	/* by index: the client that was said to live */
+	uint64_t lives[LAYOUT_CLIENTS_MAX];
 	struct recency {
 		uint64_t stamp;
 		uint32_t item;
@@ -34,15 +36,30 @@ struct attach {
 	size_t n_order;
 };
 
-/* What the last server was writing is lost with it; its slabs are this one's. */
-static bool owner_lives(const struct attach *a, uint64_t owner)
+/* Who lives when it is first asked about lives to the end of this: one that died
+ * in between would keep what it was lent, in slabs that are nobody's, and its
+ * funeral would not find it there. */
+static bool client_lives(struct attach *a, uint64_t client)
 {
-	return owner == CLIENT_SERVER || a->alive(a->ctx, owner);
+	uint64_t *known = &a->lives[client_id_index(client)];
+
+	if (*known == client)
+		return true;
+	if (!a->alive(a->ctx, client))
+		return false;
+	*known = client;
+	return true;
 }
 
-static bool writer_lives(const struct attach *a, uint64_t owner)
+/* What the last server was writing is lost with it; its slabs are this one's. */
+static bool owner_lives(struct attach *a, uint64_t owner)
 {
-	return owner != CLIENT_SERVER && a->alive(a->ctx, owner);
+	return owner == CLIENT_SERVER || client_lives(a, owner);
+}
+
+static bool writer_lives(struct attach *a, uint64_t owner)
+{
+	return owner != CLIENT_SERVER && client_lives(a, owner);
 }
 
 static int meta_attach(struct attach *a)

@@ -7,6 +7,7 @@
  * the record keeps the last incarnation of its index, so ids never return.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include "base/clock.h"
 #include "base/fault.h"
@@ -358,6 +359,37 @@ static void add_granted(void *ctx, struct store_client *c)
 	((struct check_granted *)ctx)->granted += c->granted;
 }
 
+/* The first of the frames that are lent, for who has to find out why. */
+static void tell_lent(const struct pool *p, const struct check_granted *g,
+		      uint64_t lent)
+{
+	char text[256];
+	int n = snprintf(text, sizeof(text),
+			 "%llu frames are lent, clients hold %llu",
+			 (unsigned long long)lent,
+			 (unsigned long long)g->granted);
+
+	for (uint32_t id = 1; id < p->slab_end; id++) {
+		const struct pool_slab *s = p->slab[id];
+		uint32_t f = 0;
+
+		while (s && f < s->frames &&
+		       pool_frame_state(s, f) != FRAME_GRANTED)
+			f++;
+		if (!s || f == s->frames)
+			continue;
+		snprintf(text + n, sizeof(text) - (size_t)n,
+			 "; slab %u of %llx%s: frame %u of %llx, request %llu",
+			 id, (unsigned long long)s->owner,
+			 s->retiring ? ", retiring" : "", f,
+			 (unsigned long long)shared_load64(&s->desc[f].owner),
+			 (unsigned long long)shared_load64(
+				 &s->desc[f].grant_seq));
+		break;
+	}
+	g->problem(g->ctx, text);
+}
+
 void store_check(struct store *s, struct pool *p,
 		 void (*problem)(void *ctx, const char *text), void *ctx,
 		 struct pool_checked *ret_checked)
@@ -369,5 +401,5 @@ void store_check(struct store *s, struct pool *p,
 	if (s->local[p->number])
 		add_granted(&g, s->local[p->number]);
 	if (g.granted != ret_checked->granted)
-		problem(ctx, "frames lent and frames that clients hold differ");
+		tell_lent(p, &g, ret_checked->granted);
 }

@@ -8,6 +8,7 @@
 #include "tests/test.h"
 
 struct rig {
+	bool (*alive)(void *ctx, uint64_t client); /* NULL: rig_alive() */
 	struct fake_hold k;
 	struct hold_ops hold;
 	struct pool_budget budget;
@@ -161,7 +162,8 @@ TEST_STATIC int rig_attach_fault(struct rig *g, uint64_t nth)
 	g->p = NULL;
 	g->budget.used = 0;
 	fault_arm(FAULT_ALL, nth, false);
-	r = pool_attach(&g->options, &given, rig_alive, NULL, &g->p);
+	r = pool_attach(&g->options, &given, g->alive ? g->alive : rig_alive, g,
+			&g->p);
 	fault_arm(0, 0, false);
 	if (r == 0)
 		hold_set_fini(&given, &g->hold);

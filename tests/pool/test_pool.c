@@ -281,6 +281,36 @@ TEST(pools_share_a_budget)
 	rig_fini(&g);
 }
 
+static unsigned asked;
+
+static bool alive_once(void *ctx, uint64_t client)
+{
+	(void)ctx;
+	(void)client;
+	return asked++ == 0;
+}
+
+/* A client that dies while a new server looks: what it was lent and the slab that
+ * it was lent it in have one owner, or its funeral finds only one of them. */
+TEST(who_dies_meanwhile_dies_later)
+{
+	struct pool_slab *s;
+	struct rig g;
+	uint32_t frame, id;
+
+	rig_create(&g);
+	CHECK_OK(rig_add(&g, 1, 4096, 10, &id));
+	s = rig_grant(&g, 1, 4096, 7, &frame);
+	CHECK(s != NULL);
+	g.alive = alive_once;
+	CHECK_OK(rig_attach(&g));
+	CHECK_INT(asked, >, 0);
+	s = pool_slab_at(g.p, id);
+	CHECK_INT(pool_frame_state(s, frame), ==, FRAME_GRANTED);
+	CHECK_INT(s->owner, ==, 1);
+	rig_fini(&g);
+}
+
 TEST(refuses_what_it_cannot_take_over)
 {
 	struct rig g;
