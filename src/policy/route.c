@@ -10,8 +10,8 @@
 #include "policy/route_price.h"
 #include <math.h>
 
-/* More sources than these never gave more than 0.1 % of the price in
- * simulations; their cost is what the decision costs. */
+/* Each source looked at costs time; how much a larger number would give was
+ * not measured. */
 #define SOURCES 3u
 
 static const struct route_policy *const policies[] = {

@@ -286,7 +286,7 @@ static uint32_t tensorrt_engine(const struct route_case *c)
 /* ---- Mooncake, algorithm 1 ------------------------------------------------------------------- */
 
 /* The transfer is considered from one block more on: the paper leaves the
- * threshold open, and of those tried this one served it best. */
+ * threshold open; others were not tried. */
 #define MOONCAKE_MORE 1u
 
 static void mooncake_price(const struct route_case *c, uint32_t engine,
