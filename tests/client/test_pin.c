@@ -457,7 +457,7 @@ TEST(fake_a_silent_socket_does_not_hold_a_pin_for_ever)
 {
 	struct oc_client_options o = {
 		.size = sizeof(o),
-		.timeout_ns = 50000000,
+		.timeout_ns = 1000000000, /* also for what is answered */
 	};
 	struct rig r = rig_make(&o);
 	struct oc_key key = fake_key(0);
