@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/fault.h"
@@ -27,6 +28,8 @@
 
 /* How often descriptors are looked at while rings are busy. */
 #define LOOK_NS (50 * NS_PER_US)
+/* How long the lock of a keeper that is gone is waited for. */
+#define LOCK_NS (5 * NS_PER_S)
 #define TIER_NS (60 * NS_PER_S)
 
 struct server {
@@ -324,6 +327,21 @@ static void say_stopped(struct server *v)
 	native_stop(v->native);
 }
 
+/* A killed keeper's descriptors are closed one after the other, the memory that
+ * some of them hold is freed in between, and the lock's turn comes late. */
+static bool lock_comes(int fd)
+{
+	const struct timespec pause = { .tv_nsec = 10 * NS_PER_MS };
+	uint64_t end = clock_ns() + LOCK_NS;
+
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (clock_ns() > end)
+			return false;
+		nanosleep(&pause, NULL);
+	}
+	return true;
+}
+
 /* The keeper is gone: what it would have cleaned away. */
 static void clean_place(const struct server *v)
 {
@@ -335,7 +353,7 @@ static void clean_place(const struct server *v)
 	snprintf(lock, sizeof(lock), "%s.lock", path);
 	fd = open(lock, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	/* a new node may be there already: then the lock is its */
-	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+	if (fd < 0 || !lock_comes(fd))
 		return;
 	unlink(path);
 	unlink(lock);

@@ -247,9 +247,10 @@ static void refuse_hello(struct session *s, const struct msg_hello *hello,
 			hello->tenant);
 		break;
 	case -EACCES:
-		if (!*hello->tenant) {
+		if (!*hello->tenant && *hello->token) {
 			snprintf(text, sizeof(text),
-				 "no tenant has this token");
+				 "no tenant has this token (user id %u)",
+				 (unsigned)cred->uid);
 			break;
 		}
 		snprintf(text, sizeof(text),
