@@ -97,6 +97,7 @@ void torture_slice_fill(uint32_t slice, void *data);
 struct torture_device;
 /* -ENOSYS, -EPERM: no io_uring; -EINVAL: the file takes no O_DIRECT. */
 int torture_device_open(const char *file, struct torture_device **ret_device);
+void torture_device_close(struct torture_device *d); /* takes NULL */
 /* Reads slices into n memories; returns when all are done, or -errno. */
 int torture_device_read(struct torture_device *d, void *const *to,
 			const uint32_t *slices, unsigned n);

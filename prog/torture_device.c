@@ -35,6 +35,15 @@ int torture_device_open(const char *file, struct torture_device **ret_device)
 	return 0;
 }
 
+void torture_device_close(struct torture_device *d)
+{
+	if (!d)
+		return;
+	io_uring_queue_exit(&d->ring);
+	fd_close(d->file);
+	free(d);
+}
+
 /* The memory is the kernel's until each read has said its word. */
 int torture_device_read(struct torture_device *d, void *const *to,
 			const uint32_t *slices, unsigned n)

@@ -533,7 +533,7 @@ static int drive(struct run *t)
 /* What devices read. Without a file that can be read so, none do. */
 static void make_file(struct run *t)
 {
-	struct torture_device *d;
+	struct torture_device *d = NULL;
 	void *slice = malloc(TORTURE_SLICE);
 	int fd, r = slice ? 0 : -ENOMEM;
 
@@ -550,6 +550,7 @@ static void make_file(struct run *t)
 	free(slice);
 	if (r == 0)
 		r = torture_device_open(t->file, &d);
+	torture_device_close(d); /* it can be: actors have their own */
 	t->result->device = r == 0;
 	if (r) {
 		fprintf(stderr,
