@@ -213,7 +213,7 @@ TEST(the_client_is_made_or_not)
 	for (uint64_t nth = 1; fired; nth++) {
 		struct world *w = world_create(&four);
 		struct store_client *c;
-		struct own o;
+		struct own o = { 0 };
 		int r;
 
 		fault_arm(FAULT_ALL, nth, false);
