@@ -164,6 +164,25 @@ static void plain(struct run r, int status, const char *out, const char *err)
 	run_free(&r);
 }
 
+/* While there is a session "chat". */
+static void mistakes(const struct live *n)
+{
+	plain(RUN("session", "--node", n->socket, "close", "none"), 1, NULL,
+	      "no such session");
+	plain(RUN("session", "--node", n->socket, "fork", "chat", "chat"), 1,
+	      NULL, "is there");
+	plain(RUN("session", "--node", n->socket, "fork", "chat"), 2, NULL,
+	      "two names");
+	plain(RUN("session", "--node", n->socket, "fork", "chat", "a\tb"), 2,
+	      NULL, "printable");
+	plain(RUN("session", "--node", n->socket, "close"), 2, NULL,
+	      "needs a name");
+	plain(RUN("session", "--node", n->socket, "list", "chat"), 2, NULL,
+	      "takes no name");
+	plain(RUN("session", "--node", n->socket, "bogus"), 2, NULL, "");
+	plain(RUN("session", "--node", "/nonexistent/x", "list"), 3, NULL, "");
+}
+
 TEST(the_command)
 {
 	struct oc_session_options o = OC_SESSION_INIT;
@@ -224,20 +243,7 @@ TEST(the_command)
 	      NULL);
 	plain(RUN("session", "--node", n.socket, "show", id), 1, NULL,
 	      "no such session");
-	plain(RUN("session", "--node", n.socket, "close", "none"), 1, NULL,
-	      "no such session");
-	plain(RUN("session", "--node", n.socket, "fork", "chat", "chat"), 1,
-	      NULL, "is there");
-	plain(RUN("session", "--node", n.socket, "fork", "chat"), 2, NULL,
-	      "two names");
-	plain(RUN("session", "--node", n.socket, "fork", "chat", "a\tb"), 2,
-	      NULL, "printable");
-	plain(RUN("session", "--node", n.socket, "close"), 2, NULL,
-	      "needs a name");
-	plain(RUN("session", "--node", n.socket, "list", "chat"), 2, NULL,
-	      "takes no name");
-	plain(RUN("session", "--node", n.socket, "bogus"), 2, NULL, "");
-	plain(RUN("session", "--node", "/nonexistent/x", "list"), 3, NULL, "");
+	mistakes(&n);
 	oc_session_leave(nameless);
 	oc_session_leave(s);
 	live_check(client);
