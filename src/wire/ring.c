@@ -118,6 +118,8 @@ const char *ring_op_name(uint64_t op)
 		[RING_SESSION_STATE] = "session_state",
 		[RING_SESSION_KEYS] = "session_keys",
 		[RING_SESSION_INFO] = "session_info",
+		[RING_LOOK] = "look",
+		[RING_FETCH] = "fetch",
 	};
 
 	return op < RING_OPS && names[op] ? names[op] : "no request";

@@ -84,6 +84,14 @@ enum ring_op {
 				   loc = how many, gen = keys */
 	RING_SESSION_INFO =
 		17, /* arg = id -> struct session_said in the blob */
+	/* Tiers below. Keys in the blob, at most RING_BLOB_KEYS. */
+	RING_LOOK = 18,	 /* part (namespace, rank; rank 0xffff: all), arg = n
+			    keys -> for each key a struct ring_place in the
+			    blob */
+	RING_FETCH = 19, /* part as LOOK, arg = n keys, arg2 = enum
+			    ring_fetch_flags, timeout: to be answered by ->
+			    loc = keys that are resident now, in a row from the
+			    first; gen = parts brought up */
 	RING_OPS
 };
 
@@ -104,6 +112,20 @@ enum ring_state {
 /* A flag of OPEN beside those of enum oc_session_flags, with FIND: key[0] is the
  * session's id, and there is no name. */
 #define RING_OPEN_BY_ID 0x100u
+
+/* Where a block is that is not resident, and what having it takes. */
+struct ring_place {
+	uint32_t tier; /* enum oc_tier; of its slowest part that is needed; 0:
+			  nowhere, or not all of it */
+	uint32_t tokens;
+	uint64_t bytes;	      /* of those of its parts that are not resident */
+	uint64_t expected_ns; /* what is queued included */
+};
+_Static_assert(sizeof(struct ring_place) == 24, "no larger than a key");
+
+enum ring_fetch_flags {
+	RING_FETCH_AHEAD = 1, /* nobody waits: answered once it is under way */
+};
 
 #define RING_NAME	64
 #define RING_BLOB_KEYS	(RING_BLOB_BYTES / 32)
