@@ -30,7 +30,8 @@ static void *map_zeros(void *at, uint64_t bytes, int fixed)
 		errno = ENOMEM;
 		return MAP_FAILED;
 	}
-	p = syscall(SYS_mmap, at, bytes, PROT_READ, EMPTY_FLAGS | fixed, -1, 0);
+	p = syscall(SYS_mmap, at, bytes, PROT_READ, EMPTY_FLAGS | fixed, -1L,
+		    0L);
 	if (p == -1)
 		return MAP_FAILED;
 	madvise((void *)p, bytes, MADV_DONTFORK);
