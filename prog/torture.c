@@ -14,10 +14,17 @@
 #include "load_report.h"
 #include "stop.h"
 
-enum { OPT_PLANT_BYTES = CLI_LONG, OPT_SERVER_KILLS };
+enum {
+	OPT_PLANT_BYTES = CLI_LONG,
+	OPT_PLANT_RACE,
+	OPT_SERVER_KILLS,
+	OPT_THREADS
+};
 
 static const struct cli_option torture_options[] = {
 	{ 'c', "clients", "N", "12", "actors at a time, 4 to 64" },
+	{ OPT_THREADS, "threads", "N", "1",
+	  "of each actor, which share its clients; 1 to 4" },
 	{ 'k', "kills", "N", "100", "of them that are killed" },
 	{ OPT_SERVER_KILLS, "server-kills", "N", "5",
 	  "how often the server is killed" },
@@ -25,6 +32,8 @@ static const struct cli_option torture_options[] = {
 	{ 's', "seed", "N", "1", "of what is done and when who is killed" },
 	{ OPT_PLANT_BYTES, "plant-bytes", NULL, NULL,
 	  "fault: now and then a byte changes before its seal" },
+	{ OPT_PLANT_RACE, "plant-race", NULL, NULL,
+	  "fault: threads change a number without order" },
 	{ 'j', "json", NULL, NULL, "print JSON" },
 	CLI_END
 };
@@ -46,6 +55,8 @@ static int torture_option(struct torture_options *o, const struct cli *c,
 	switch (id) {
 	case 'c':
 		return number(c, 4, TORTURE_PLACES_MAX, &o->clients);
+	case OPT_THREADS:
+		return number(c, 1, TORTURE_THREADS_MAX, &o->threads);
 	case 'k':
 		return number(c, 0, 1000000, &o->kills);
 	case OPT_SERVER_KILLS:
@@ -56,6 +67,9 @@ static int torture_option(struct torture_options *o, const struct cli *c,
 		return cli_number(c, 0, UINT64_MAX, &o->seed);
 	case OPT_PLANT_BYTES:
 		o->plant_bytes = true;
+		return 0;
+	case OPT_PLANT_RACE:
+		o->plant_race = true;
 		return 0;
 	default:
 		*json = true;
@@ -76,7 +90,8 @@ static json_t *result_json(const struct torture_options *o,
 {
 	return json_pack(
 		"{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:{s:I,s:I,s:I,s:I,s:I},"
-		"s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:I,s:I,s:f,s:b}",
+		"s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:I,s:I,s:I,s:f,s:"
+		"b}",
 		"ops", INT(r->ops), "client_kills", INT(r->client_kills),
 		"server_kills", INT(r->server_kills), "wrong_bytes",
 		INT(r->wrong_bytes), "illegal_histories", INT(illegal(r)),
@@ -93,9 +108,9 @@ static json_t *result_json(const struct torture_options *o,
 		"leaked_sessions", INT(r->leaked_sessions), "evicted",
 		INT(r->evicted), "refused", INT(r->errors), "records",
 		INT(r->records), "rounds", INT(r->rounds), "device_reads",
-		r->device, "clients", INT(o->clients), "seed", INT(o->seed),
-		"seconds", (double)r->elapsed_ns / NS_PER_S, "right",
-		torture_is_right(r));
+		r->device, "clients", INT(o->clients), "threads",
+		INT(o->threads), "seed", INT(o->seed), "seconds",
+		(double)r->elapsed_ns / NS_PER_S, "right", torture_is_right(r));
 }
 
 static void line(const char *name, uint64_t value, const char *text)
@@ -106,8 +121,9 @@ static void line(const char *name, uint64_t value, const char *text)
 static void result_print(const struct torture_options *o,
 			 const struct torture_result *r)
 {
-	printf("%u actors for %.1f s, seed %" PRIu64 "\n", o->clients,
-	       (double)r->elapsed_ns / NS_PER_S, o->seed);
+	printf("%u actors, %u threads each, for %.1f s, seed %" PRIu64 "\n",
+	       o->clients, o->threads, (double)r->elapsed_ns / NS_PER_S,
+	       o->seed);
 	line("ops", r->ops, "");
 	line("client_kills", r->client_kills, "");
 	line("server_kills", r->server_kills, "");
@@ -139,6 +155,7 @@ static void result_print(const struct torture_options *o,
 static int torture_main(const struct command *self, int argc, char **argv)
 {
 	struct torture_options o = { .clients = 12,
+				     .threads = 1,
 				     .kills = 100,
 				     .server_kills = 5,
 				     .seconds = 30,

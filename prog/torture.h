@@ -11,7 +11,9 @@
  * actors stand still and the driver judges what they logged
  * (torture_trial.h).
  *
- * Of the actors every fourth is never killed: a survivor.
+ * Of the actors every fourth is never killed: a survivor. An actor is one client
+ * of each pool and may have several threads that share them, each with a log of
+ * its own.
  */
 #ifndef ONECOPY_PROG_TORTURE_H
 #define ONECOPY_PROG_TORTURE_H
@@ -25,16 +27,19 @@
 #include "onecopy/onecopy.h"
 #include "torture_trial.h"
 
-#define TORTURE_PLACES_MAX 64
-#define TORTURE_LOG	   (1u << 17) /* records of a place in a round */
-#define TORTURE_SLICES	   16u	      /* of the file that devices read */
-#define TORTURE_SLICE	   (1u << 20)
-#define TORTURE_HEAD	   4096u /* of a device's block: the processor's */
+#define TORTURE_PLACES_MAX  64
+#define TORTURE_THREADS_MAX 4
+#define TORTURE_LOG	    (1u << 17) /* records of a thread in a round */
+#define TORTURE_SLICES	    16u	       /* of the file that devices read */
+#define TORTURE_SLICE	    (1u << 20)
+#define TORTURE_HEAD	    4096u /* of a device's block: the processor's */
 
 struct torture_options {
-	uint32_t clients, kills, server_kills;
+	uint32_t clients, threads, kills, server_kills;
 	uint64_t seconds, seed;
-	bool plant_bytes; /* for tests: now and then a wrong byte is sealed */
+	/* For tests: now and then a wrong byte is sealed; threads race, which
+	 * a thread sanitizer finds. */
+	bool plant_bytes, plant_race;
 	bool terminal;
 };
 
@@ -51,18 +56,23 @@ struct torture_result {
 
 enum torture_phase { TORTURE_RUN, TORTURE_REST, TORTURE_RELEASE, TORTURE_END };
 
-/* What a place's actors write, and the driver reads. */
-struct torture_place {
+/* What a thread of a place's actors writes, and the driver reads. */
+struct torture_log {
 	_Atomic uint32_t resting; /* the phase in which it stands still */
 	_Atomic uint32_t n;	  /* records that are whole */
 	_Atomic uint32_t open;	  /* record n was begun */
 	_Atomic uint32_t device;  /* reads of a device under way */
 	_Atomic uint64_t ops, wrong_bytes, generations, stall_ns, errors;
 	_Atomic uint64_t sessions; /* that are not what they must be */
+	struct trial_record record[TORTURE_LOG];
+};
+
+/* The driver's own, but for the logs. */
+struct torture_place {
 	uint32_t incarnation;
 	bool survivor;
 	pid_t pid;
-	struct trial_record log[TORTURE_LOG];
+	struct torture_log log[TORTURE_THREADS_MAX];
 };
 
 struct torture_shared {

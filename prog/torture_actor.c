@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An actor: one client of each pool, which does operations from a table at
- * random until it is told to end, or killed.
+ * An actor: one client of each pool, whose threads do operations from a table at
+ * random until they are told to end, or killed.
  *
- * What it does is in its place's log before it does it, and what came of it
+ * What it does is in its thread's log before it does it, and what came of it
  * after: so the log is whole but for one record, whenever it is killed. It
  * checks what nobody else can: the bytes of what it pins, at once and when it
  * lets go; the bytes of its own frames before the seal; that a frame's
@@ -12,6 +12,7 @@
  * To add an operation: a function and a line in `operations`.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,9 +20,13 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/compiler.h"
 #include "base/rng.h"
 #include "torture.h"
 #include "torture_session.h"
+#ifdef ONECOPY_TSAN
+#include <sanitizer/tsan_interface.h>
+#endif
 
 #define KEYS	   768u /* of each pool */
 #define HOT	   32u	/* of these, every other operation takes one */
@@ -29,6 +34,7 @@
 #define DEPTH	   6u	/* reads of a device at a time */
 #define GRANT_NS   (150 * NS_PER_MS) /* how long a grant may wait for room */
 #define GENS	   4096u
+#define REGIONS	   4096u
 #define MATCH_KEYS 8u
 
 static const struct oc_part part0 = { 0, 0 };
@@ -36,6 +42,7 @@ static const struct oc_part part0 = { 0, 0 };
 struct pool_of {
 	oc_client *client;
 	oc_ns *ns;
+	_Atomic uint64_t uses[REGIONS]; /* of a region's number */
 	bool calm;
 };
 
@@ -52,17 +59,49 @@ struct gen {
 	uint32_t region;
 };
 
+/* 0: under pressure, 1: calm. All threads of the process use them. */
+static struct pool_of pools[2];
+
+/* One thread of it. */
 struct actor {
 	const struct torture_actor_options *o;
-	struct torture_place *place;
+	struct torture_log *log;
 	struct rng rng;
-	struct pool_of pool[2]; /* 0: under pressure, 1: calm */
+	struct pool_of *pool; /* both */
 	struct held held[HELD];
 	struct torture_device *device;
-	uint64_t version;	/* the last one; never used twice */
-	uint64_t uses[2][4096]; /* of a region's number */
+	struct torture_sessions sessions;
+	uint64_t version; /* the last one; never used twice */
 	struct gen gen[2][GENS];
+	pthread_t thread;
 };
+
+/* ---- what the thread sanitizer cannot see --------------------------------------- */
+
+/* A frame goes from thread to thread through the server, another process. That
+ * its bytes are in order is what this program looks at itself; the sanitizer is
+ * told, frame by frame, and is left to judge the library. */
+static void frame_goes(const void *data)
+{
+#ifdef ONECOPY_TSAN
+	__tsan_release((void *)(uintptr_t)data);
+#endif
+	(void)data;
+}
+
+static void frame_comes(const void *data)
+{
+#ifdef ONECOPY_TSAN
+	__tsan_acquire((void *)(uintptr_t)data);
+#endif
+	(void)data;
+}
+
+static void unpin(struct pool_of *p, struct oc_pin *pin)
+{
+	frame_goes(pin->data);
+	oc_unpin(p->ns, pin);
+}
 
 /* ---- the log ------------------------------------------------------------------ */
 
@@ -71,9 +110,9 @@ struct actor {
 static struct trial_record *begin(struct actor *a, enum trial_op op,
 				  uint32_t key, uint64_t version, bool calm)
 {
-	struct torture_place *p = a->place;
+	struct torture_log *p = a->log;
 	uint32_t n = atomic_load_explicit(&p->n, memory_order_relaxed);
-	struct trial_record *r = &p->log[n];
+	struct trial_record *r = &p->record[n];
 
 	*r = (struct trial_record){
 		.end_ns = UINT64_MAX,
@@ -91,7 +130,7 @@ static struct trial_record *begin(struct actor *a, enum trial_op op,
 
 static void see_stall(struct actor *a, uint64_t took)
 {
-	_Atomic uint64_t *most = &a->place->stall_ns;
+	_Atomic uint64_t *most = &a->log->stall_ns;
 
 	if (took > atomic_load_explicit(most, memory_order_relaxed))
 		atomic_store_explicit(most, took, memory_order_relaxed);
@@ -101,7 +140,7 @@ static void see_stall(struct actor *a, uint64_t took)
 static void end(struct actor *a, struct trial_record *r,
 		enum trial_result result, uint64_t version)
 {
-	struct torture_place *p = a->place;
+	struct torture_log *p = a->log;
 	uint32_t n = atomic_load_explicit(&p->n, memory_order_relaxed);
 	uint64_t now = clock_ns(), took = now - r->begin_ns;
 
@@ -121,7 +160,7 @@ static void end_without(struct actor *a, struct trial_record *r)
 {
 	uint64_t took = clock_ns() - r->begin_ns;
 
-	atomic_store_explicit(&a->place->open, 0, memory_order_release);
+	atomic_store_explicit(&a->log->open, 0, memory_order_release);
 	see_stall(a, took);
 }
 
@@ -130,7 +169,7 @@ static void wrong_bytes(struct actor *a, uint64_t n, const char *what,
 {
 	if (!n)
 		return;
-	atomic_fetch_add_explicit(&a->place->wrong_bytes, n,
+	atomic_fetch_add_explicit(&a->log->wrong_bytes, n,
 				  memory_order_relaxed);
 	fprintf(stderr,
 		"onecopy: torture: %llu wrong bytes, %s: key %u, version "
@@ -140,7 +179,7 @@ static void wrong_bytes(struct actor *a, uint64_t n, const char *what,
 
 static void error_seen(struct actor *a, const char *what, int r)
 {
-	atomic_fetch_add_explicit(&a->place->errors, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&a->log->errors, 1, memory_order_relaxed);
 	if (r != -ENOBUFS && r != -ETIMEDOUT && r != -EDQUOT)
 		fprintf(stderr, "onecopy: torture: %s: %s\n", what,
 			oc_strerror(r));
@@ -153,11 +192,12 @@ static void see_generation(struct actor *a, const struct pool_of *p,
 {
 	uint64_t h = (offset / 4096 + region * 2654435761u) % GENS;
 	struct gen *g = &a->gen[p->calm][h];
-	uint64_t use = a->uses[p->calm][region % 4096];
+	uint64_t use = atomic_load_explicit(&p->uses[region % REGIONS],
+					    memory_order_relaxed);
 
 	if (g->region == region && g->offset == offset && g->use == use &&
 	    generation < g->generation) {
-		atomic_fetch_add_explicit(&a->place->generations, 1,
+		atomic_fetch_add_explicit(&a->log->generations, 1,
 					  memory_order_relaxed);
 		fprintf(stderr,
 			"onecopy: torture: region %u offset %llu: generation "
@@ -171,10 +211,11 @@ static void see_generation(struct actor *a, const struct pool_of *p,
 
 static void on_region(void *ctx, int event, const struct oc_region *region)
 {
-	uint64_t *uses = ctx;
+	struct pool_of *p = ctx;
 
 	(void)event;
-	uses[region->id % 4096]++;
+	atomic_fetch_add_explicit(&p->uses[region->id % REGIONS], 1,
+				  memory_order_relaxed);
 }
 
 /* ---- choices ------------------------------------------------------------------- */
@@ -213,9 +254,10 @@ static void doze(uint32_t us)
 static void check_pin(struct actor *a, const struct pool_of *p, uint32_t key,
 		      const struct oc_pin *pin, uint64_t *ret_version)
 {
-	uint64_t n =
-		torture_block_wrong(key, pin->data, pin->bytes, ret_version);
+	uint64_t n;
 
+	frame_comes(pin->data);
+	n = torture_block_wrong(key, pin->data, pin->bytes, ret_version);
 	wrong_bytes(a, n, "pinned", key, *ret_version);
 	see_generation(a, p, pin->region, pin->offset, pin->generation);
 }
@@ -258,7 +300,7 @@ static void op_get(struct actor *a)
 	if (!p->calm && chance(a, 4) == 0)
 		key = chance(a, KEYS / 8) * 8 + 7; /* a device's */
 	if (pin(a, p, key, &one, &version) == 0)
-		oc_unpin(p->ns, &one);
+		unpin(p, &one);
 }
 
 /* The bytes are still those that it saw. */
@@ -272,7 +314,7 @@ static void let_go(struct actor *a, struct held *h)
 	if (n == 0 && version != h->version)
 		n = 8;
 	wrong_bytes(a, n, "while pinned", h->key, h->version);
-	oc_unpin(h->pool->ns, &h->pin);
+	unpin(h->pool, &h->pin);
 	h->pool = NULL;
 }
 
@@ -326,6 +368,8 @@ static void op_match(struct actor *a)
 			check_pin(a, p, first + i, &pins[i], &version);
 		end(a, r, i < n ? TRIAL_DONE : TRIAL_MISSED, version);
 	}
+	for (size_t i = 0; i < n; i++)
+		frame_goes(pins[i].data);
 	oc_unpin_batch(p->ns, pins, n);
 }
 
@@ -368,10 +412,12 @@ static int grant(struct actor *a, struct pool_of *p, uint32_t key,
 		end_without(a, r);
 		error_seen(a, "grant", e);
 	}
-	if (e == 0)
-		see_generation(a, p, ret_grant->region, ret_grant->offset,
-			       ret_grant->generation);
-	return e;
+	if (e)
+		return e;
+	frame_comes(ret_grant->data);
+	see_generation(a, p, ret_grant->region, ret_grant->offset,
+		       ret_grant->generation);
+	return 0;
 }
 
 static void seal(struct actor *a, struct pool_of *p, uint32_t key,
@@ -385,6 +431,7 @@ static void seal(struct actor *a, struct pool_of *p, uint32_t key,
 	if (a->o->options->plant_bytes && chance(a, 50) == 0)
 		((uint8_t *)g->data)[100] ^= 1;
 	r = begin(a, TRIAL_SEAL, key, version, p->calm);
+	frame_goes(g->data);
 	e = oc_seal(p->ns, g, NULL, 0);
 	if (e == 0)
 		end(a, r, TRIAL_DONE, 0);
@@ -429,6 +476,7 @@ static void op_abandon(struct actor *a)
 	if (!may_write(a, p) || grant(a, p, key, 0, &g))
 		return;
 	memset(g.data, 0x5a, g.bytes / 2);
+	frame_goes(g.data);
 	e = oc_abandon(p->ns, &g, 0);
 	if (e < 0)
 		error_seen(a, "abandon", e);
@@ -464,9 +512,9 @@ static int fill_slices(struct actor *a, void *const *to, const uint32_t *slices,
 		doze(chance(a, 5000));
 		return 0;
 	}
-	atomic_store_explicit(&a->place->device, n, memory_order_relaxed);
+	atomic_store_explicit(&a->log->device, n, memory_order_relaxed);
 	r = torture_device_read(a->device, to, slices, n);
-	atomic_store_explicit(&a->place->device, 0, memory_order_relaxed);
+	atomic_store_explicit(&a->log->device, 0, memory_order_relaxed);
 	return r;
 }
 
@@ -495,10 +543,12 @@ static void op_device(struct actor *a)
 	}
 	e = fill_slices(a, to, slices, n);
 	for (unsigned i = 0; i < n; i++) {
-		if (e == 0)
+		if (e == 0) {
 			seal(a, p, keys[i], versions[i], &g[i]);
-		else
-			oc_abandon(p->ns, &g[i], 0);
+			continue;
+		}
+		frame_goes(g[i].data);
+		oc_abandon(p->ns, &g[i], 0);
 	}
 	if (e)
 		error_seen(a, "a read of the device", e);
@@ -506,18 +556,18 @@ static void op_device(struct actor *a)
 
 static void op_session(struct actor *a)
 {
-	struct torture_sessions t = { .ns = a->pool[0].ns,
-				      .rng = &a->rng,
-				      .keys = KEYS };
+	struct torture_sessions *t = &a->sessions;
 	uint64_t start = clock_ns();
 
-	torture_session_step(&t);
+	torture_session_step(t);
 	see_stall(a, clock_ns() - start);
-	atomic_fetch_add_explicit(&a->place->ops, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&a->place->sessions, t.wrong,
+	atomic_fetch_add_explicit(&a->log->ops, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&a->log->sessions, t->wrong,
 				  memory_order_relaxed);
-	atomic_fetch_add_explicit(&a->place->errors, t.errors,
+	atomic_fetch_add_explicit(&a->log->errors, t->errors,
 				  memory_order_relaxed);
+	t->wrong = 0;
+	t->errors = 0;
 }
 
 static const struct operation {
@@ -551,18 +601,18 @@ static void run_one(struct actor *a, const struct operation *table, size_t n)
 
 /* ---- life ------------------------------------------------------------------------------ */
 
-static int open_pool(struct actor *a, bool calm)
+static int open_pool(const struct torture_actor_options *o, bool calm)
 {
-	struct pool_of *p = &a->pool[calm];
+	struct pool_of *p = &pools[calm];
 	struct oc_client_options client = {
 		.size = sizeof(client),
-		.socket = a->o->socket,
+		.socket = o->socket,
 		.tenant = calm ? "calm" : "default",
 		.name = "torture",
 		.pins = 256,
 		.timeout_ns = 10 * NS_PER_S,
 		.on_region = on_region,
-		.region_ctx = a->uses[calm],
+		.region_ctx = p,
 	};
 	struct oc_ns_options ns = {
 		.size = sizeof(ns),
@@ -591,20 +641,20 @@ static bool rest(struct actor *a)
 		for (unsigned i = 0; phase == TORTURE_RELEASE && i < HELD; i++)
 			let_go(a, &a->held[i]);
 		/* release: the log is whole */
-		atomic_store_explicit(&a->place->resting, phase,
+		atomic_store_explicit(&a->log->resting, phase,
 				      memory_order_release);
 		for (unsigned i = 0; i < 2; i++)
 			oc_client_dispatch(a->pool[i].client);
 		doze(500);
 	}
-	atomic_store_explicit(&a->place->resting, TORTURE_RUN,
+	atomic_store_explicit(&a->log->resting, TORTURE_RUN,
 			      memory_order_release);
 	return true;
 }
 
 static bool log_full(const struct actor *a)
 {
-	return atomic_load_explicit(&a->place->n, memory_order_relaxed) +
+	return atomic_load_explicit(&a->log->n, memory_order_relaxed) +
 		       2 * MATCH_KEYS >=
 	       TORTURE_LOG;
 }
@@ -612,8 +662,11 @@ static bool log_full(const struct actor *a)
 static void act(struct actor *a)
 {
 	bool devices = a->device && a->o->place % 4 == 1;
+	static uint64_t planted;
 
 	while (rest(a)) {
+		if (a->o->options->plant_race)
+			planted++;
 		if (log_full(a)) {
 			doze(1000);
 			continue;
@@ -628,37 +681,65 @@ static void act(struct actor *a)
 	}
 }
 
-static int actor_open(struct actor *a)
+static int actor_open(const struct torture_actor_options *o)
 {
-	int r;
+	int r = 0;
 
-	for (unsigned i = 0; i < 2; i++) {
-		r = open_pool(a, i);
-		if (r) {
-			fprintf(stderr, "onecopy: torture: connecting: %s\n",
-				oc_strerror(r));
-			return r;
-		}
-	}
-	if (a->o->file && torture_device_open(a->o->file, &a->device) < 0)
-		a->device = NULL;
-	return 0;
+	for (unsigned i = 0; i < 2 && r == 0; i++)
+		r = open_pool(o, i);
+	if (r)
+		fprintf(stderr, "onecopy: torture: connecting: %s\n",
+			oc_strerror(r));
+	return r;
 }
 
+static struct actor *thread_create(const struct torture_actor_options *o,
+				   uint32_t thread)
+{
+	struct actor *a = calloc(1, sizeof(*a));
+	struct torture_place *place = &o->shared->place[o->place];
+	uint64_t who = o->place * TORTURE_THREADS_MAX + thread;
+
+	if (!a)
+		return NULL;
+	a->o = o;
+	a->log = &place->log[thread];
+	a->pool = pools;
+	a->version = (who + 1) << 55 | (uint64_t)place->incarnation << 32;
+	a->rng.state = o->options->seed * 0x9e3779b97f4a7c15ull + a->version;
+	a->sessions = (struct torture_sessions){ .ns = pools[0].ns,
+						 .rng = &a->rng,
+						 .keys = KEYS };
+	if (o->file && torture_device_open(o->file, &a->device) < 0)
+		a->device = NULL;
+	return a;
+}
+
+static void *thread_main(void *actor)
+{
+	act(actor);
+	return NULL;
+}
+
+/* The process ends with its main thread, so nothing is freed. */
 _Noreturn void torture_actor(const struct torture_actor_options *options)
 {
-	static struct actor a; /* large */
+	struct actor *a[TORTURE_THREADS_MAX];
+	uint32_t n = options->options->threads;
 
-	a.o = options;
-	a.place = &options->shared->place[options->place];
-	a.version = (uint64_t)(options->place + 1) << 56 |
-		    (uint64_t)a.place->incarnation << 32;
-	a.rng.state =
-		options->options->seed * 0x9e3779b97f4a7c15ull + a.version;
-	if (actor_open(&a))
+	if (actor_open(options))
 		_exit(1);
-	act(&a);
+	for (uint32_t i = 0; i < n; i++) {
+		a[i] = thread_create(options, i);
+		if (!a[i] || (i > 0 && pthread_create(&a[i]->thread, NULL,
+						      thread_main, a[i])))
+			_exit(1);
+	}
+	act(a[0]);
+	for (uint32_t i = 1; i < n; i++)
+		if (pthread_join(a[i]->thread, NULL))
+			_exit(1);
 	for (unsigned i = 0; i < 2; i++)
-		oc_client_close(a.pool[i].client);
+		oc_client_close(pools[i].client);
 	_exit(0);
 }

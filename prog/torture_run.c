@@ -77,6 +77,12 @@ static struct torture_place *place_of(const struct run *t, uint32_t i)
 	return &t->shared->place[i];
 }
 
+/* The log of the i-th thread of all. */
+static struct torture_log *log_of(const struct run *t, uint32_t i)
+{
+	return &place_of(t, i / t->o->threads)->log[i % t->o->threads];
+}
+
 static bool calm_writer(struct run *t, const struct torture_place *p)
 {
 	if (p->survivor)
@@ -116,21 +122,39 @@ static int actor_start(struct run *t, uint32_t i)
 	return 0;
 }
 
-/* What it had begun may have happened. */
-static void close_record(struct torture_place *p)
+/* What a thread had begun may have happened. */
+static void close_record(struct torture_log *l)
 {
-	uint32_t n = atomic_load_explicit(&p->n, memory_order_acquire);
+	uint32_t n = atomic_load_explicit(&l->n, memory_order_acquire);
 
-	if (atomic_load_explicit(&p->open, memory_order_acquire) &&
+	if (atomic_load_explicit(&l->open, memory_order_acquire) &&
 	    n < TORTURE_LOG &&
-	    (p->log[n].op == TRIAL_SEAL || p->log[n].op == TRIAL_REMOVE)) {
-		p->log[n].result = TRIAL_UNKNOWN;
-		p->log[n].end_ns = UINT64_MAX;
-		atomic_store_explicit(&p->n, n + 1, memory_order_relaxed);
+	    (l->record[n].op == TRIAL_SEAL ||
+	     l->record[n].op == TRIAL_REMOVE)) {
+		l->record[n].result = TRIAL_UNKNOWN;
+		l->record[n].end_ns = UINT64_MAX;
+		atomic_store_explicit(&l->n, n + 1, memory_order_relaxed);
 	}
-	atomic_store_explicit(&p->open, 0, memory_order_relaxed);
-	atomic_store_explicit(&p->device, 0, memory_order_relaxed);
-	atomic_store_explicit(&p->resting, TORTURE_RUN, memory_order_relaxed);
+	atomic_store_explicit(&l->open, 0, memory_order_relaxed);
+	atomic_store_explicit(&l->device, 0, memory_order_relaxed);
+	atomic_store_explicit(&l->resting, TORTURE_RUN, memory_order_relaxed);
+}
+
+static void close_records(const struct run *t, struct torture_place *p)
+{
+	for (uint32_t i = 0; i < t->o->threads; i++)
+		close_record(&p->log[i]);
+}
+
+/* Did a device write for one of its threads? */
+static bool under_device(const struct run *t, const struct torture_place *p)
+{
+	bool is = false;
+
+	for (uint32_t i = 0; i < t->o->threads; i++)
+		is |= atomic_load_explicit(&p->log[i].device,
+					   memory_order_relaxed) != 0;
+	return is;
 }
 
 /* An actor that ends by itself has failed. */
@@ -144,7 +168,7 @@ static bool ended(struct run *t, struct torture_place *p)
 		(unsigned)status);
 	t->result->failures++;
 	p->pid = 0;
-	close_record(p);
+	close_records(t, p);
 	return true;
 }
 
@@ -185,9 +209,9 @@ static int kill_client(struct run *t)
 	while (waitpid(p->pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	t->result->client_kills++;
-	if (atomic_load_explicit(&p->device, memory_order_relaxed))
+	if (under_device(t, p))
 		t->result->device_kills++;
-	close_record(p);
+	close_records(t, p);
 	return actor_start(t, i);
 }
 
@@ -263,14 +287,22 @@ static int plan(struct run *t, uint32_t n, uint64_t **ret_at)
 
 /* ---- rounds ------------------------------------------------------------------------- */
 
+static bool rests_in(const struct run *t, const struct torture_place *p,
+		     uint32_t phase)
+{
+	for (uint32_t i = 0; i < t->o->threads; i++)
+		if (atomic_load_explicit(&p->log[i].resting,
+					 memory_order_acquire) != phase)
+			return false;
+	return true;
+}
+
 static bool all_rest(struct run *t, uint32_t phase)
 {
 	for (uint32_t i = 0; i < t->o->clients; i++) {
 		struct torture_place *p = place_of(t, i);
 
-		if (p->pid && !ended(t, p) &&
-		    atomic_load_explicit(&p->resting, memory_order_acquire) !=
-			    phase)
+		if (p->pid && !ended(t, p) && !rests_in(t, p, phase))
 			return false;
 	}
 	return true;
@@ -355,14 +387,14 @@ static void recount(struct run *t, bool at_end)
 
 static void gather(struct run *t)
 {
-	for (uint32_t i = 0; i < t->o->clients; i++) {
-		struct torture_place *p = place_of(t, i);
-		uint32_t n = atomic_load_explicit(&p->n, memory_order_acquire);
+	for (uint32_t i = 0; i < t->o->clients * t->o->threads; i++) {
+		struct torture_log *l = log_of(t, i);
+		uint32_t n = atomic_load_explicit(&l->n, memory_order_acquire);
 
 		t->result->records += n;
-		if (trial_add(t->trial, p->log, n))
+		if (trial_add(t->trial, l->record, n))
 			said(t, "no memory for the history");
-		atomic_store_explicit(&p->n, 0, memory_order_relaxed);
+		atomic_store_explicit(&l->n, 0, memory_order_relaxed);
 	}
 	if (trial_round(t->trial, clock_ns(), t->result->illegal))
 		said(t, "no memory for the history");
@@ -388,6 +420,37 @@ static int end_round(struct run *t)
 	phase(t, TORTURE_RUN);
 	t->round_ns = clock_ns() + ROUND_NS;
 	return look_for_ended(t);
+}
+
+/* The server ends when it is killed here and never otherwise: who is killed by
+ * the keeper was silent, and a status is a failed assertion or a sanitizer's. */
+static void judge_log(struct run *t)
+{
+	static const char by[] = "the server was ended by signal ",
+			  with[] = "the server ended with status ";
+	uint64_t killed = 0, others = 0;
+	char line[512], path[160];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/log", node_dir(t->node));
+	f = fopen(path, "re");
+	if (!f) {
+		said(t, "the node has no log");
+		return;
+	}
+	while (fgets(line, sizeof(line), f)) {
+		const char *at = strstr(line, by);
+
+		if (at && strtol(at + sizeof(by) - 1, NULL, 10) == SIGKILL)
+			killed++;
+		else if (at || strstr(line, with))
+			others++;
+		if (others || strstr(line, "Sanitizer"))
+			fprintf(stderr, "node: %s", line);
+	}
+	fclose(f);
+	if (others || killed > t->result->server_kills)
+		said(t, "the server ended by itself");
 }
 
 /* ---- the end --------------------------------------------------------------------------- */
@@ -484,18 +547,19 @@ static void finish(struct run *t)
 	waited_for(t, nothing_is_left);
 	recount(t, true);
 	read_counters(t);
+	judge_log(t);
 	if (r->calm_evicted)
 		said(t, "the calm pool evicted: it was too small for this run");
-	for (uint32_t i = 0; i < t->o->clients; i++) {
-		struct torture_place *p = place_of(t, i);
+	for (uint32_t i = 0; i < t->o->clients * t->o->threads; i++) {
+		struct torture_log *l = log_of(t, i);
 
-		r->ops += atomic_load(&p->ops);
-		r->wrong_bytes += atomic_load(&p->wrong_bytes);
-		r->generations += atomic_load(&p->generations);
-		r->sessions += atomic_load(&p->sessions);
-		r->errors += atomic_load(&p->errors);
+		r->ops += atomic_load(&l->ops);
+		r->wrong_bytes += atomic_load(&l->wrong_bytes);
+		r->generations += atomic_load(&l->generations);
+		r->sessions += atomic_load(&l->sessions);
+		r->errors += atomic_load(&l->errors);
 		r->longest_stall_ns =
-			MAX(r->longest_stall_ns, atomic_load(&p->stall_ns));
+			MAX(r->longest_stall_ns, atomic_load(&l->stall_ns));
 	}
 }
 

@@ -8,25 +8,15 @@
 #include "torture_session.h"
 
 #include <errno.h>
-#include <onecopy/session.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/compiler.h"
 #include "torture.h"
 
-#define KEYS_MAX  64u
 #define LEASE_MS  600000u
 #define PAUSED_MS 3000u /* of a paused one: it may end when this is over */
 #define EXPECT_MS 200u
-
-struct own_session {
-	oc_session *s;
-	uint32_t key[KEYS_MAX], n;
-	bool paused;
-};
-
-static struct own_session own[TORTURE_SESSIONS]; /* one actor, one process */
 
 static uint32_t below(const struct torture_sessions *t, uint32_t n)
 {
@@ -34,7 +24,7 @@ static uint32_t below(const struct torture_sessions *t, uint32_t n)
 }
 
 /* What a call said, where nothing but `good` and errors that pass are right. */
-static void judge(struct torture_sessions *t, struct own_session *o,
+static void judge(struct torture_sessions *t, struct torture_session *o,
 		  const char *what, int r)
 {
 	if (r == 0)
@@ -56,15 +46,15 @@ static void judge(struct torture_sessions *t, struct own_session *o,
 	o->s = NULL;
 }
 
-static struct own_session *unused(void)
+static struct torture_session *unused(struct torture_sessions *t)
 {
 	for (unsigned i = 0; i < TORTURE_SESSIONS; i++)
-		if (!own[i].s)
-			return &own[i];
+		if (!t->own[i].s)
+			return &t->own[i];
 	return NULL;
 }
 
-static void open_one(struct torture_sessions *t, struct own_session *o)
+static void open_one(struct torture_sessions *t, struct torture_session *o)
 {
 	struct oc_session_options options = OC_SESSION_INIT;
 	char name[OC_SESSION_NAME];
@@ -83,13 +73,13 @@ static void open_one(struct torture_sessions *t, struct own_session *o)
 		o->s = NULL;
 }
 
-static void append(struct torture_sessions *t, struct own_session *o)
+static void append(struct torture_sessions *t, struct torture_session *o)
 {
 	uint32_t n = 1 + below(t, 4);
 	struct oc_key keys[4];
 	int r = 0;
 
-	if (o->n + n > KEYS_MAX)
+	if (o->n + n > TORTURE_SESSION_KEYS)
 		return;
 	for (uint32_t i = 0; i < n && r == 0; i++) {
 		o->key[o->n + i] = below(t, t->keys);
@@ -104,10 +94,10 @@ static void append(struct torture_sessions *t, struct own_session *o)
 	judge(t, o, "append", r);
 }
 
-static void fork_one(struct torture_sessions *t, struct own_session *o)
+static void fork_one(struct torture_sessions *t, struct torture_session *o)
 {
 	struct oc_session_options options = OC_SESSION_INIT;
-	struct own_session *to = unused();
+	struct torture_session *to = unused(t);
 	int r;
 
 	if (!to)
@@ -125,7 +115,8 @@ static void fork_one(struct torture_sessions *t, struct own_session *o)
 	memcpy(to->key, o->key, sizeof(to->key));
 }
 
-static void pause_or_resume(struct torture_sessions *t, struct own_session *o)
+static void pause_or_resume(struct torture_sessions *t,
+			    struct torture_session *o)
 {
 	int r;
 
@@ -141,11 +132,11 @@ static void pause_or_resume(struct torture_sessions *t, struct own_session *o)
 }
 
 /* Its keys are those that were appended, in that order. */
-static void compare(struct torture_sessions *t, struct own_session *o)
+static void compare(struct torture_sessions *t, struct torture_session *o)
 {
-	struct oc_key keys[KEYS_MAX], want;
+	struct oc_key keys[TORTURE_SESSION_KEYS], want;
 	size_t n = 0;
-	int r = oc_session_keys(o->s, 0, keys, KEYS_MAX, 0, &n);
+	int r = oc_session_keys(o->s, 0, keys, TORTURE_SESSION_KEYS, 0, &n);
 
 	if (r) {
 		judge(t, o, "keys", r);
@@ -164,7 +155,7 @@ static void compare(struct torture_sessions *t, struct own_session *o)
 			n, o->n);
 }
 
-static void close_one(struct torture_sessions *t, struct own_session *o)
+static void close_one(struct torture_sessions *t, struct torture_session *o)
 {
 	int r = oc_session_close(o->s, 0);
 
@@ -181,7 +172,7 @@ static void close_one(struct torture_sessions *t, struct own_session *o)
 
 void torture_session_step(struct torture_sessions *t)
 {
-	struct own_session *o = &own[below(t, TORTURE_SESSIONS)];
+	struct torture_session *o = &t->own[below(t, TORTURE_SESSIONS)];
 
 	if (!o->s) {
 		open_one(t, o);
