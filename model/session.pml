@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sessions: two clients that open, append, fork, pause, take over and close; the
- * server, which can die between any two of its stores and is followed by another;
- * clients that die, leases that run out. Checked by tools/check-model.
+ * Sessions: two clients that open, append, fork, share their tails, pause, take
+ * over and close; the server, which can die between any two of its stores and is
+ * followed by another; clients that die, leases that run out. Checked by
+ * tools/check-model.
  *
- * The records and the tree of keys are what the keeper holds (shm/session.h).
- * `refs`, `used`, `children` and `listed` are the server's own memory
- * (pool/history.c): they go with it, and are counted anew. Each store that another
- * store's order matters to is a step, and after each of them every live session
- * is read from its head and compared with what it should be, `val`.
+ * The records and the tree of keys are what the keeper holds (shm/session.h); the
+ * tree lies in segments, which come when there is no room and go when nothing is
+ * in the last one. `refs`, `used`, `children` and `listed` are the server's own
+ * memory (pool/history.c): they go with it, and are counted anew. Each store that
+ * another store's order matters to is a step, and after each of them every live
+ * session is read from its head and compared with what it should be, `val`; a
+ * tail that counts is the one that was noted at these very keys.
  *
- * A list of keys is a number: its digits to the base 3, none of them 0.
+ * A list of keys is a number: its digits to the base 3, none of them 0. A tail is
+ * a number too, its tokens, and so is its key: they are right when they are equal.
  */
 #include "tables.h"
 
@@ -20,12 +24,13 @@
 #ifndef OPS1
 #define OPS1 2
 #endif
-/* Bits: 1 opens, 2 appends, 4 forks, 8 pauses, 16 closes. */
+/* Bits: 1 opens, 2 appends, 4 forks, 8 pauses, 16 closes, 32 shares its tail, 64
+ * takes what is another's. */
 #ifndef MAY0
-#define MAY0 31
+#define MAY0 127
 #endif
 #ifndef MAY1
-#define MAY1 31
+#define MAY1 127
 #endif
 #ifndef SERVER_CRASHES
 #define SERVER_CRASHES 1
@@ -36,7 +41,14 @@
 #ifndef LATES
 #define LATES 1
 #endif
+#ifndef WHO_DIES
+#define WHO_DIES 1 /* bits: client 0, client 1 */
+#endif
+#ifndef NR
 #define NR 3   /* records */
+#endif
+#define NS 2   /* segments of the tree */
+#define SN 2   /* nodes of a segment */
 #define NN 4   /* nodes, from 1 */
 #define NK 2   /* keys of a node */
 #define MOST 4 /* keys of a session */
@@ -53,7 +65,8 @@ typedef record {
 	byte owner; /* client + 1; 0: nobody */
 	byte by, seq;
 	bool named;
-	bool late /* its lease has run out */
+	bool late; /* its lease has run out */
+	byte tail, tail_at, tail_key /* one word: tail_at, tail */
 }
 typedef run_of_keys {
 	byte parent;
@@ -61,22 +74,29 @@ typedef run_of_keys {
 }
 record rec[NR];
 run_of_keys node[NN + 1];
+byte segments; /* the table's word */
+bool held[NS]; /* by the keeper */
+#define SEG(n) (((n) - 1) / SN)
 
 /* What a session's keys are, by the requests that were done. */
 byte val[NR];
+/* The keys that its tail was noted at; whose session a record is. */
+byte noted[NR], serial[NR];
+bool adrift[NR]; /* went on while it was nobody's: its lease alone counts */
+#define NEVER 255
 
-mtype = { OPEN, APPEND, FORK, PAUSE, CLOSE };
+mtype = { OPEN, APPEND, FORK, PAUSE, CLOSE, NOTE };
 mtype = { DONE, GONE, BUSY, STALE, FULL };
 /* A client's slot in its ring, and the session it has in hand. */
 typedef client_side {
 	bool asked;
 	mtype op, said;
-	byte seq, r, gen, k1, k2, keep;
+	byte seq, r, gen, k1, k2, keep, meant;
 	bool take;
-	byte got, got_gen, got_val; /* with the answer */
+	byte got, got_gen, got_val, got_serial; /* with the answer */
 	byte ops;
 	bool has;
-	byte h, h_gen, h_val
+	byte h, h_gen, h_val, h_serial
 }
 client_side cl[2];
 bool dead[2], gone[2]; /* its process has ended; its funeral is over */
@@ -87,6 +107,9 @@ byte server_crashes = SERVER_CRASHES, deaths = DEATHS, lates = LATES;
 /* The server's own memory. */
 byte refs[NN + 1], used[NN + 1], children[NN + 1];
 bool listed[NN + 1];
+byte segs; /* attached */
+byte t_tail, t_at, t_noted; /* of the fork's parent */
+byte serials; /* not the server's: how many sessions there were */
 byte c, r, q, i, n, again, at_n, at_c, mine, next, old, f;
 byte put_n, put_c, put_k;
 
@@ -102,6 +125,7 @@ inline walk(PL)
 	do
 	:: w_n != 0 && w_c > 0 ->
 		assert(w_len < MOST);
+		assert(SEG(w_n) < segments && held[SEG(w_n)]);
 		w_val = w_val + node[w_n].key[w_c - 1] * w_m;
 		w_m = w_m * 3;
 		w_len++;
@@ -127,6 +151,8 @@ inline check()
 	:: x < NR && rec[x].state != SESSION_FREE ->
 		walk(rec[x].head);
 		assert(w_val == val[x]);
+		assert(rec[x].tail == 0 || rec[x].tail_at != w_len ||
+		       (rec[x].tail_key == rec[x].tail && noted[x] == val[x]));
 		y = x + 1;
 		do
 		:: y < NR ->
@@ -157,7 +183,11 @@ inline ref(PL)
 
 inline unref(PL)
 {
+#ifdef MUT_NOT_UNREFERRED
+	w_n = 0;
+#else
 	w_n = NODE(PL);
+#endif
 	do
 	:: w_n == 0 -> break
 	:: w_n != 0 ->
@@ -266,12 +296,43 @@ inline nodes()
 	od;
 	room = (at_n != 0 && at_c == used[at_n] -> NK - at_c : 0);
 	need = (n - i > room -> (n - i - room + NK - 1) / NK : 0);
+	count_spare();
+	at_n = 0; at_c = 0; i = 0; f = 0
+}
+
+inline count_spare()
+{
 	spare = 0; x = 1;
 	do
-	:: x <= NN -> spare = spare + (listed[x] -> 0 : 1); x++
-	:: x > NN -> break
-	od;
-	at_n = 0; at_c = 0; i = 0; f = 0
+	:: x <= segs * SN -> spare = spare + (listed[x] -> 0 : 1); x++
+	:: x > segs * SN -> break
+	od
+}
+
+/* segment_more(): it is held, then it is named. */
+inline grow()
+{
+#ifdef MUT_NAMED_FIRST
+	segments = segs + 1;
+#endif
+	d_step { assert(!held[segs]); held[segs] = true };
+	d_step {
+		segments = segs + 1;
+		segs++;
+		count_spare();
+		x = 0
+	}
+}
+
+/* pool_session_trim(): the last one is named no more, then it is dropped. */
+inline trim()
+{
+	d_step { segs-- };
+#ifdef MUT_DROP_FIRST
+	held[segs] = false;
+#endif
+	d_step { segments = segs; check() };
+	held[segs] = false
 }
 
 /* Decides in one step where a key goes, as step_here() and child_make() do: put_n
@@ -285,7 +346,12 @@ inline place_key()
 	:: else ->
 		if
 		:: at_n != 0 && at_c < NK && at_c < used[at_n] &&
-		   refs[at_n] == 1 && children[at_n] == 0 &&
+#ifndef MUT_WRITES_OVER_ANOTHERS
+		   refs[at_n] == 1 &&
+#endif
+#ifndef MUT_WRITES_OVER_A_CHILDS
+		   children[at_n] == 0 &&
+#endif
 		   at_n == mine -> used[at_n] = at_c
 		:: else
 		fi;
@@ -301,11 +367,11 @@ inline place_key()
 			       at_c == used[at_n]) ->
 			put_n = 1;
 			do
-			:: put_n <= NN && listed[put_n] -> put_n++
-			:: put_n <= NN && !listed[put_n] -> break
-			:: put_n > NN -> break
+			:: put_n <= segs * SN && listed[put_n] -> put_n++
+			:: put_n <= segs * SN && !listed[put_n] -> break
+			:: put_n > segs * SN -> break
 			od;
-			assert(put_n <= NN); /* as nodes() said */
+			assert(put_n <= segs * SN); /* as nodes() said */
 			listed[put_n] = true;
 			used[put_n] = 1;
 			children[put_n] = 0;
@@ -335,7 +401,7 @@ inline place_key()
 inline forget()
 {
 	r = 0; q = 0; i = 0; n = 0; again = 0; at_n = 0; at_c = 0; mine = 0;
-	next = 0; old = 0; f = 0; put_n = 0; put_c = 0; put_k = 0; c = 0
+	t_tail = 0; t_at = 0; t_noted = 0; next = 0; old = 0; f = 0; put_n = 0; put_c = 0; put_k = 0; c = 0
 }
 
 inline ends(J)
@@ -351,7 +417,13 @@ inline answer(WHAT)
 		cl[c].said = WHAT;
 		cl[c].got = r; cl[c].got_gen = rec[r].gen;
 		cl[c].got_val = val[r];
+		cl[c].got_serial = serial[r];
 		cl[c].asked = false;
+		/* the owner's, and the session that was meant */
+		assert(WHAT != DONE || (cl[c].op != APPEND && cl[c].op != NOTE) ||
+		       rec[r].owner == 0 || rec[r].owner == c + 1);
+		assert(WHAT != DONE || cl[c].op == OPEN || cl[c].op == FORK ||
+		       cl[c].meant == serial[r]);
 		/* once, and whole */
 		assert(cl[c].op != APPEND || WHAT != DONE ||
 		       val[r] == (cl[c].k2 == 0 -> cl[c].h_val * 3 + cl[c].k1 :
@@ -395,7 +467,12 @@ inline fill()
 		rec[q].owner = c + 1; rec[q].by = c + 1;
 		rec[q].seq = cl[c].seq;
 		rec[q].named = (cl[c].op == OPEN);
-		rec[q].late = false
+		rec[q].late = false;
+#ifndef MUT_TAIL_KEPT
+		rec[q].tail = t_tail; rec[q].tail_at = t_at;
+		rec[q].tail_key = t_tail;
+#endif
+		w_m = 0
 	}
 }
 
@@ -410,6 +487,8 @@ inline make()
 #endif
 		d_step {
 			walk(next); val[q] = w_val;
+			noted[q] = (t_tail == 0 -> NEVER : t_noted);
+			serial[q] = serials; serials++; adrift[q] = false;
 			STEP(q, SESSION_TO_MAKE(STATE(q)),
 			     SESSION_DOES_MAKE(STATE(q)), true);
 			ref(next);
@@ -462,8 +541,11 @@ inline serve_open()
 	   rec[q].owner != c + 1 && !cl[c].take -> answer(BUSY)
 	:: q < NR && !(STATE(q) == SESSION_ACTIVE && rec[q].owner != 0 &&
 		       rec[q].owner != c + 1 && !cl[c].take) ->
+		d_step { r = q };
+#ifdef MUT_RESUMED_FIRST
+		resume();
+#endif
 		d_step {
-			r = q;
 			rec[r].owner = c + 1;
 			STEP(r, SESSION_TO_TAKE(STATE(r)),
 			     SESSION_DOES_TAKE(STATE(r)), true)
@@ -474,7 +556,16 @@ inline serve_open()
 	fi
 }
 
+#ifdef MUT_OLD_HANDLE
+#define IS_THERE (STATE(r) != SESSION_FREE)
+#else
 #define IS_THERE (STATE(r) != SESSION_FREE && rec[r].gen == cl[c].gen)
+#endif
+#ifdef MUT_NOT_FENCED_OFF
+#define ANOTHERS(j) false
+#else
+#define ANOTHERS(j) (rec[j].owner != 0 && rec[j].owner != c + 1)
+#endif
 
 inline serve_fork()
 {
@@ -494,6 +585,18 @@ inline serve_fork()
 			next = rec[r].head;
 			walk(next);
 			y = w_len;
+			/* fork_tail() */
+			if
+#ifdef MUT_TAIL_OF_ALL
+			:: rec[r].tail != 0 && rec[r].tail_at == y ->
+#else
+			:: rec[r].tail != 0 && rec[r].tail_at == y &&
+			   cl[c].keep == MOST ->
+#endif
+				t_tail = rec[r].tail; t_at = y;
+				t_noted = noted[r]
+			:: else
+			fi;
 			/* history_cut() */
 			do
 			:: next == 0 || y <= cl[c].keep -> break
@@ -511,8 +614,8 @@ inline serve_append()
 {
 	if
 	:: !IS_THERE -> answer(GONE)
-	:: IS_THERE && rec[r].owner != 0 && rec[r].owner != c + 1 -> answer(BUSY)
-	:: IS_THERE && !(rec[r].owner != 0 && rec[r].owner != c + 1) ->
+	:: IS_THERE && ANOTHERS(r) -> answer(BUSY)
+	:: IS_THERE && !ANOTHERS(r) ->
 		d_step {
 			n = (cl[c].k2 == 0 -> 1 : 2);
 			walk(rec[r].head); w_m = w_len;
@@ -520,6 +623,9 @@ inline serve_append()
 			/* w_m: keys there; w_len: keys that the client knows */
 			again = (w_m < w_len -> 0 :
 				 (w_m - w_len > n -> n : w_m - w_len));
+#ifdef MUT_APPENDED_TWICE
+			again = 0; length(val[r]);
+#endif
 			next = (w_m < w_len || w_m > w_len + n ||
 				w_len + n > MOST ||
 				(again > 0 &&
@@ -527,12 +633,22 @@ inline serve_append()
 					 KEY(0)) ||
 				(again > 1 && w_val % 3 != KEY(1)) -> 1 : 0);
 			nodes();
-			next = (next == 0 && need > spare -> 2 : next)
+			next = (next == 0 &&
+				need > spare + (NS - segs) * SN -> 2 : next);
+			put_n = (next == 0 && need > spare -> 1 : 0);
+			put_n = (put_n != 0 && need > spare + SN -> 2 : put_n)
 		};
+		/* put_n: segments that have to come */
+		do
+		:: put_n == 0 -> break
+		:: put_n > 0 -> grow(); put_n--
+		od;
 		if
 		:: next == 1 -> answer(STALE)
 		:: next == 2 -> answer(FULL)
 		:: next == 0 ->
+			d_step { adrift[r] = adrift[r] ||
+					     (rec[r].owner == 0 && !dead[c]) };
 			resume();
 			extend();
 			rec[r].late = false;
@@ -585,6 +701,37 @@ inline extend()
 	fi
 }
 
+/* note_tail(): none while its key is being written. */
+inline serve_note()
+{
+	if
+	:: !IS_THERE -> answer(GONE)
+	:: IS_THERE && ANOTHERS(r) -> answer(BUSY)
+	:: IS_THERE && !ANOTHERS(r) ->
+		d_step {
+			walk(rec[r].head); n = w_len;
+			length(cl[c].h_val);
+			next = (w_len == n -> 0 : 1)
+		};
+		if
+		:: next == 1 -> answer(STALE)
+		:: next == 0 ->
+#ifdef MUT_TAIL_FIRST
+			d_step { rec[r].tail = cl[c].k1; rec[r].tail_at = n;
+				 noted[r] = val[r]; check() };
+#else
+#ifndef MUT_TAIL_NOT_CLEARED
+			rec[r].tail = 0;
+#endif
+#endif
+			d_step { rec[r].tail_key = cl[c].k1; check() };
+			d_step { rec[r].tail = cl[c].k1; rec[r].tail_at = n;
+				 noted[r] = val[r]; check() };
+			answer(DONE)
+		fi
+	fi
+}
+
 inline serve_state()
 {
 	if
@@ -614,6 +761,7 @@ inline serve()
 	:: cl[c].op == OPEN -> serve_open()
 	:: cl[c].op == FORK -> serve_fork()
 	:: cl[c].op == APPEND -> serve_append()
+	:: cl[c].op == NOTE -> serve_note()
 	:: cl[c].op == PAUSE || cl[c].op == CLOSE -> serve_state()
 	fi
 }
@@ -632,10 +780,8 @@ inline bereave(J)
 
 #define HIS(j) (STATE(j) != SESSION_FREE && rec[j].owner == c + 1)
 
-/* hand_in(), then its record's id */
-inline funeral()
+inline bereave_all()
 {
-#ifndef MUT_NO_OWNER_DEATH
 	r = 0;
 	do
 	:: r == NR -> break
@@ -650,13 +796,21 @@ inline funeral()
 		}
 	:: r < NR && !HIS(r) -> r++
 	od;
-	r = 0;
+	r = 0
+}
+
+/* client_take(): its record's id, then its sessions, so that what it had asked for
+ * is not served again on a session that has lost its owner. */
+inline funeral()
+{
+#ifdef MUT_SESSIONS_FIRST
+	bereave_all();
 #endif
-	d_step {
-		gone[c] = true; cl[c].asked = false;
-		forget();
-		check_counts()
-	}
+	d_step { gone[c] = true; cl[c].asked = false };
+#ifndef MUT_NO_OWNER_DEATH
+	bereave_all();
+#endif
+	d_step { forget(); check_counts() }
 }
 
 inline lapse(J)
@@ -669,34 +823,61 @@ inline lapse(J)
 	}
 }
 
-/* pool_sessions_attach(): whose owner is known to be dead, or is not known to
- * be and has its funeral later; then the counts. */
+/* pool_sessions_attach(): whose owner's funeral is over; who is dead without one
+ * may have a request that is served again yet. Then the counts. */
+#ifdef MUT_DISOWNED_EARLY
+#define HAS_ENDED(j) dead[j]
+#else
+#ifdef MUT_NO_OWNER_DEATH
+#define HAS_ENDED(j) false
+#else
+#define HAS_ENDED(j) gone[j]
+#endif
+#endif
 inline recover()
 {
 	r = 0;
 	do
 	:: r == NR -> break
 	:: r < NR && STATE(r) != SESSION_FREE && rec[r].owner != 0 &&
-	   dead[rec[r].owner - 1] -> d_step { bereave(r); check(); r++ }
+	   HAS_ENDED(rec[r].owner - 1) -> d_step { bereave(r); check(); r++ }
 	:: r < NR && !(STATE(r) != SESSION_FREE && rec[r].owner != 0 &&
-		       dead[rec[r].owner - 1]) -> r++
+		       HAS_ENDED(rec[r].owner - 1)) -> r++
 	od;
 	r = 0;
 	d_step {
+		/* segments_attach(); what nobody took is dropped */
+		segs = segments;
+		x = 0;
+		do
+		:: x < NS && x < segs -> assert(held[x]); x++
+#ifdef MUT_LEFTOVER_HELD
+		:: x < NS && x >= segs -> x++
+#else
+		:: x < NS && x >= segs -> held[x] = false; x++
+#endif
+		:: x == NS -> break
+		od;
 		recount();
 		x = 1;
 		do
 		:: x <= NN ->
 			refs[x] = want_refs[x];
 			children[x] = want_children[x];
+#ifdef MUT_CHILDREN_NOT_COUNTED
+			children[x] = 0;
+#endif
 			used[x] = least[x];
 			listed[x] = refs[x] > 0;
 			x++
 		:: x > NN -> break
 		od;
+		check_counts();
 		check()
 	}
 }
+
+#define LAST_IS_EMPTY (segs == NS && !listed[NN] && !listed[NN - 1])
 
 proctype server()
 {
@@ -711,7 +892,9 @@ endserve:
 		:: d_step { dead[1] && !gone[1] -> c = 1 }; funeral()
 		:: STATE(0) != SESSION_FREE && rec[0].late -> lapse(0)
 		:: STATE(1) != SESSION_FREE && rec[1].late -> lapse(1)
-		:: STATE(2) != SESSION_FREE && rec[2].late -> lapse(2)
+		:: STATE(NR - 1) != SESSION_FREE && rec[NR - 1].late ->
+			lapse(NR - 1)
+		:: LAST_IS_EMPTY -> trim()
 		od
 	} unless {
 		kill_server
@@ -719,6 +902,7 @@ endserve:
 	d_step {
 		kill_server = false;
 		forget();
+		segs = 0;
 		x = 1;
 		do
 		:: x <= NN ->
@@ -737,11 +921,13 @@ endserve:
 #define ASK(what)                                                   \
 	cl[me].op = what; cl[me].seq++; cl[me].ops--;               \
 	cl[me].r = cl[me].h; cl[me].gen = cl[me].h_gen;             \
+	cl[me].meant = cl[me].h_serial;                             \
 	cl[me].said = 0; cl[me].asked = true
 
 inline let_go(WHO)
 {
 	cl[WHO].has = false; cl[WHO].h = 0; cl[WHO].h_gen = 0; cl[WHO].h_val = 0;
+	cl[WHO].h_serial = 0; cl[WHO].got_serial = 0; cl[WHO].meant = 0;
 	cl[WHO].got = 0; cl[WHO].got_gen = 0; cl[WHO].got_val = 0;
 	cl[WHO].r = 0; cl[WHO].gen = 0; cl[WHO].k1 = 0; cl[WHO].k2 = 0;
 	cl[WHO].keep = 0; cl[WHO].take = false; cl[WHO].said = 0; cl[WHO].op = 0
@@ -757,18 +943,21 @@ proctype client(byte me; byte may)
 end:
 	do
 	:: d_step { CAN(1) -> ASK(OPEN) }
-	:: d_step { CAN(1) && me == 1 -> cl[me].take = true; ASK(OPEN) }
+	:: d_step { CAN(64) -> cl[me].take = true; ASK(OPEN) }
 	:: ask_append(1, 0)
 	:: ask_append(1, me + 1)
 	:: ask_append(2, 1)
 	:: d_step { HAS(4) -> cl[me].keep = MOST; ASK(FORK) }
 	:: d_step { HAS(4) && cl[me].h_val > 2 -> cl[me].keep = 1; ASK(FORK) }
 	:: d_step { HAS(8) -> ASK(PAUSE) }
+	:: d_step { HAS(32) -> cl[me].k1 = 1; ASK(NOTE) }
+	:: d_step { HAS(32) -> cl[me].k1 = 2; ASK(NOTE) }
 	:: d_step { HAS(16) -> ASK(CLOSE) }
 	:: d_step { !cl[me].asked && cl[me].said == DONE &&
 		    cl[me].op != CLOSE ->
 			cl[me].h = cl[me].got; cl[me].h_gen = cl[me].got_gen;
 			cl[me].h_val = cl[me].got_val;
+			cl[me].h_serial = cl[me].got_serial;
 			cl[me].has = true;
 			cl[me].said = 0; cl[me].op = 0;
 			cl[me].k1 = 0; cl[me].k2 = 0; cl[me].keep = 0;
@@ -785,7 +974,8 @@ end:
 	do
 	:: d_step { server_crashes > 0 && !kill_server ->
 			server_crashes--; kill_server = true }
-	:: d_step { deaths > 0 -> deaths--; dead[0] = true }
+	:: d_step { deaths > 0 && (WHO_DIES & 1) -> deaths--; dead[0] = true }
+	:: d_step { deaths > 0 && (WHO_DIES & 2) -> deaths--; dead[1] = true }
 	:: d_step { lates > 0 && STATE(0) != SESSION_FREE ->
 			lates--; rec[0].late = true }
 	:: d_step { lates > 0 && STATE(1) != SESSION_FREE ->
@@ -801,12 +991,16 @@ proctype watch()
 	d_step {
 		assert(!kill_server && !cl[0].asked && !cl[1].asked);
 		assert(!dead[0] || gone[0]);
+		assert(!dead[1] || gone[1]);
+		assert(!LAST_IS_EMPTY);
 		x = 0;
 		do
 		:: x < NR ->
 			assert(STATE(x) == SESSION_FREE || !rec[x].late);
+			/* an active one has an owner, who lives */
 			assert(STATE(x) != SESSION_ACTIVE ||
-			       rec[x].owner != 1 || !dead[0]);
+			       (rec[x].owner != 0 && !dead[rec[x].owner - 1]) ||
+			       (rec[x].owner == 0 && adrift[x]));
 			x++
 		:: x == NR -> break
 		od;

@@ -202,7 +202,7 @@ int pool_sessions_need(struct pool *p, uint32_t records)
 		goto fail;
 	s->t = s->segment.base;
 	shared_store64(&s->t->header.records, records);
-	/* last: pairs with the acquire load in pool_sessions_attach() */
+	/* last: pairs with the acquire load in table_attach_fd() */
 	shared_store64_release(&s->t->header.magic, SESSION_MAGIC);
 	/* whole before it is held: a successor takes what is held */
 	r = pool_hold(p, HOLD_SESSIONS, 0, s->segment.fd);
@@ -260,7 +260,8 @@ static void record_fill(struct session_record *r,
 			   strnlen(n->name, LAYOUT_NAME - 1));
 }
 
-/* Release: whatever belongs to the new state is stored before. */
+/* Release: whatever belongs to the new state is stored before. Pairs with
+ * session_attach(), in a successor. */
 void pool_session_step(struct session_record *r, enum session_event event)
 {
 	uint64_t next;
@@ -305,7 +306,9 @@ void pool_session_owner(struct pool *p, struct session_record *r,
 			uint64_t owner)
 {
 	pay_sessions(p->sessions, payer_of(r), -1);
-	shared_store64(&r->owner, owner);
+	/* release: after the end of the owner's record; pairs with has_owner(),
+	 * in a successor, which must not find this without that */
+	shared_store64_release(&r->owner, owner);
 	pay_sessions(p->sessions, payer_of(r), 1);
 }
 
@@ -350,7 +353,7 @@ static int segment_more(struct pool *p)
 		must(history_take_last(&s->history, &seg));
 		goto fail;
 	}
-	/* held before it is named */
+	/* held before it is named; pairs with segments_attach() */
 	shared_store64_release(&s->t->header.segments, n + 1);
 	pool_meta_account(p, SESSION_SEG_BYTES, 0);
 	return 0;
@@ -377,7 +380,8 @@ void pool_session_extend(struct pool *p, struct session_record *r,
 				       payer, keys, n);
 
 	history_ref(h, next);
-	/* the keys are there: the one store that makes them the session's */
+	/* the keys are there: the one store that makes them the session's.
+	 * Pairs with session_attach() */
 	shared_store64_release(&r->head, next);
 	history_unref(h, head);
 }
@@ -399,7 +403,8 @@ void pool_session_trim(struct pool *p)
 		struct hold_tag tag = { HOLD_HISTORY, p->number,
 					s->history.n_segs };
 
-		/* not named any more, then dropped */
+		/* not named any more, then dropped; pairs with
+		 * segments_attach() */
 		shared_store64_release(&s->t->header.segments,
 				       s->history.n_segs);
 		p->hold->drop(p->hold->ctx, &tag);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include "base/fault.h"
 #include "base/log.h"
+#include "coherence/client.h"
 #include "pool/session_internal.h"
 
 static int table_attach_fd(int fd, struct pool_sessions **ret_sessions)
@@ -48,7 +49,8 @@ fail:
 static int segments_attach(struct pool *p, struct hold_set *given)
 {
 	struct pool_sessions *s = p->sessions;
-	uint64_t n = shared_load64(&s->t->header.segments);
+	/* acquire: pairs with segment_more(); what is named was held before */
+	uint64_t n = shared_load64_acquire(&s->t->header.segments);
 
 	n = MIN(n, (uint64_t)SESSION_SEGS_MAX);
 	for (uint64_t i = 0; i < n; i++) {
@@ -82,7 +84,8 @@ static int segments_attach(struct pool *p, struct hold_set *given)
 static bool session_attach(struct pool *p, struct session_record *r, bool owned)
 {
 	struct history *h = &p->sessions->history;
-	uint64_t word = shared_load64(&r->word);
+	/* acquire: the fields are there; pairs with pool_session_step() */
+	uint64_t word = shared_load64_acquire(&r->word);
 
 	if (session_word_state(word) == SESSION_FREE)
 		return false;
@@ -97,7 +100,8 @@ static bool session_attach(struct pool *p, struct session_record *r, bool owned)
 	}
 	if (!owned)
 		shared_store64(&r->owner, 0);
-	if (history_recount(h, shared_load64(&r->head),
+	/* acquire: the keys are there; pairs with pool_session_extend() */
+	if (history_recount(h, shared_load64_acquire(&r->head),
 			    (uint32_t)shared_load64(&r->ns)))
 		return true;
 	log_error("a session's history is damaged: dropped");
@@ -117,13 +121,21 @@ static void accounts_attach(struct pool *p)
 }
 
 /* Not whether the owner's process lives: its last request may be served again
- * yet, and what that takes up must have an owner, to end with it. */
+ * yet, and what that takes up must have an owner, to end with it. One that has
+ * closed is asked nothing any more. */
 static bool has_owner(const struct pool *p, const struct session_record *r)
 {
-	uint64_t owner = shared_load64(&r->owner);
+	/* acquire: pairs with pool_session_owner() */
+	uint64_t owner = shared_load64_acquire(&r->owner);
+	const struct client_record *rec;
 
-	return !owner || owner == CLIENT_SERVER ||
-	       shared_load64(&p->m->client[client_id_index(owner)].id) == owner;
+	if (!owner || owner == CLIENT_SERVER)
+		return true;
+	rec = &p->m->client[client_id_index(owner)];
+	/* acquire: pairs with record_end() and client_take() */
+	return shared_load64_acquire(&rec->id) == owner &&
+	       client_state_of(owner, shared_load64_acquire(&rec->flags)) ==
+		       CLIENT_IS_OPEN;
 }
 
 int pool_sessions_attach(struct pool *p, struct hold_set *given)

@@ -193,7 +193,6 @@ static void hand_in(struct store_client *c, enum past_event event)
 {
 	grant_forget_client(c);
 	take_grants_back(c->store, c->pool, c->id, event);
-	pool_session_disown(c->pool, c->id);
 	c->granted = 0;
 	fold_counters(c);
 	pool_count(c->pool, POOL_C_clients, -1ull);
@@ -213,11 +212,15 @@ static void forget_given(const struct pool *p, uint32_t index)
 }
 
 /* What must not be found under the next client of this index goes before the
- * id; a slab's owner is compared with ids, which never return. */
+ * id; a slab's owner and a session's are compared with ids, which never return.
+ * Sessions come after: while a successor may serve its requests again, what
+ * they take up has an owner. */
 static void record_end(struct pool *p, uint32_t index, uint64_t id)
 {
 	forget_given(p, index);
+	/* release: pairs with has_owner() and orphans_attach() there */
 	shared_store64_release(&p->m->client[index].id, 0);
+	pool_session_disown(p, id);
 	pool_slabs_orphan(p, id);
 }
 
@@ -237,6 +240,8 @@ static bool client_take(struct store_client *c, enum client_event event)
 			&c->record->flags,
 			client_state_flags(shared_load64(&c->record->flags),
 					   (enum client_state)step.to));
+		/* it is asked nothing any more; as in record_end() */
+		pool_session_disown(c->pool, c->id);
 		return false;
 	}
 	record_end(c->pool, c->index, c->id);
@@ -251,10 +256,8 @@ void store_client_forget(struct pool *p, uint32_t index)
 	const struct client_record *rec = &p->m->client[index];
 	uint64_t id = shared_load64(&rec->id);
 
-	if (step_of(rec, CLIENT_EV_FORGET).takes & CLIENT_HANDS_IN) {
+	if (step_of(rec, CLIENT_EV_FORGET).takes & CLIENT_HANDS_IN)
 		take_grants_back(NULL, p, id, PAST_ORPHANED);
-		pool_session_disown(p, id);
-	}
 	record_end(p, index, id);
 }
 
@@ -266,14 +269,16 @@ bool client_owns_slabs(const struct store_client *c)
 bool store_client_close(struct store_client *c)
 {
 	enum client_event event = CLIENT_EV_LEAVE;
-
 	/* what it has unmapped it says itself, at the end; acquire: pairs with
 	 * the release of UINT64_MAX in client_destroy() */
+	bool said = shared_load64_acquire(&c->segment->header.let_go_epoch) ==
+		    UINT64_MAX;
+
 	if (client_owns_slabs(c))
-		event = shared_load64_acquire(
-				&c->segment->header.let_go_epoch) == UINT64_MAX
-				? CLIENT_EV_UNMAPPED
-				: CLIENT_EV_CLOSE;
+		event = said ? CLIENT_EV_UNMAPPED : CLIENT_EV_CLOSE;
+	/* a process that is killed loses its sockets before its pidfd tells */
+	if (!said)
+		pool_count(c->pool, POOL_C_client_deaths, 1);
 	if (client_take(c, event))
 		return true;
 	c->closed = true;

@@ -273,7 +273,8 @@ int64_t store_session_open(struct store_client *c,
 static void fork_tail(const struct pool *p, const struct session_record *parent,
 		      struct pool_session_new *n)
 {
-	uint64_t tail = shared_load64(&parent->tail);
+	/* acquire: pairs with note_tail() */
+	uint64_t tail = shared_load64_acquire(&parent->tail);
 
 	if ((uint32_t)tail != pool_session_keys(p, parent))
 		return;

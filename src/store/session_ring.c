@@ -102,8 +102,11 @@ static void append_call(struct store_client *c, const struct ring_call *call,
 static void note_tail(struct session_record *r, const struct ring_call *call,
 		      uint32_t keys)
 {
-	/* none while the key is being written */
+	/* None while the key is being written: one release hides the old key,
+	 * the other shows the new one. Both pair with fork_tail(), in a
+	 * successor. */
 	shared_store64_release(&r->tail, 0);
+	shared_fence_stores();
 	shared_store_words(r->tail_key, call->key, 4);
 	shared_store64_release(&r->tail,
 			       session_tail(frame_extent_tokens(call->extent),

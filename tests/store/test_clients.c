@@ -46,7 +46,6 @@ TEST(who_closes_keeps_its_slabs_until_it_ends)
 	CHECK_INT(pool_counter(w->p, POOL_C_clients), ==, 1);
 	CHECK(world_has(w, 1, PART));
 	sim_die(a);
-	CHECK_INT(pool_counter(w->p, POOL_C_client_deaths), ==, 0);
 	CHECK_INT(w->p->slab[1]->owner, ==, 0);
 	CHECK_INT(shared_load64(&w->p->m->client[0].id), ==, 0);
 	world_check(w);
@@ -63,6 +62,26 @@ TEST(who_closes_without_slabs_is_gone)
 	CHECK(sim_add(w, 0)->id != id); /* never the same again */
 	world_restart(w);
 	CHECK(w->sim[0].c);
+	world_destroy(w);
+}
+
+/* A killed process loses its sockets before its pidfd tells. */
+TEST(who_closes_without_a_word_has_died)
+{
+	struct world *w = world_create(&four);
+	struct sim *a = sim_add(w, 0), *b = sim_add(w, 1);
+
+	sim_put(a, 1, PART); /* has a slab: its record waits for the pidfd */
+	CHECK(!sim_close(a));
+	CHECK_INT(pool_counter(w->p, POOL_C_client_deaths), ==, 1);
+	sim_die(a);
+	CHECK_INT(pool_counter(w->p, POOL_C_client_deaths), ==, 1);
+	CHECK(sim_close(b));
+	CHECK_INT(pool_counter(w->p, POOL_C_client_deaths), ==, 2);
+	b = sim_add(w, 2);
+	shared_store64_release(&b->cs->header.let_go_epoch, UINT64_MAX);
+	CHECK(sim_close(b));
+	CHECK_INT(pool_counter(w->p, POOL_C_client_deaths), ==, 2);
 	world_destroy(w);
 }
 

@@ -106,6 +106,79 @@ TEST(grant_that_retires)
 					   after_retire });
 }
 
+/* Three blocks are marked in one batch. Somebody reads one of them. */
+static void act_evict(struct world *w)
+{
+	uint64_t key[4];
+	uint32_t frame;
+
+	evict_begin(w->s);
+	for (uint64_t n = 1; n <= 3; n++) {
+		struct pool_slab *s;
+
+		key_of(n, key);
+		s = pool_find(w->p, key, PART, &frame);
+		CHECK(s && evict_add(w->s, w->p, s, frame));
+	}
+	evict_finish(w->s, w->p, false);
+}
+
+static void after_evict(struct world *w)
+{
+	CHECK(world_has(w, 3, PART));
+}
+
+TEST(eviction)
+{
+	cut_everywhere(&(struct cut_case){ &cut_two, prepare_some, act_evict,
+					   after_evict });
+}
+
+/* Removed while it was pinned. */
+static void prepare_doomed(struct world *w)
+{
+	prepare_some(w);
+	CHECK_OK(sim_call(&w->sim[0], call_of(RING_REMOVE, 3, PART)));
+	CHECK_INT(pool_counter(w->p, POOL_C_leaving), ==, 1);
+	sim_unpin(&w->sim[1], 2);
+}
+
+static void act_drain(struct world *w)
+{
+	evict_drain(w->s, w->p);
+}
+
+static void after_drain(struct world *w)
+{
+	evict_drain(w->s, w->p);
+	CHECK(!world_has(w, 3, PART));
+	CHECK_INT(pool_counter(w->p, POOL_C_leaving), ==, 0);
+}
+
+TEST(removed_block_that_drains)
+{
+	cut_everywhere(&(struct cut_case){ &cut_two, prepare_doomed, act_drain,
+					   after_drain });
+}
+
+/* Until the other client has let go of a slab it waits. */
+static void act_cancel(struct world *w)
+{
+	struct sim *b = &w->sim[1];
+	struct ring_call call = { .op = RING_CANCEL };
+
+	CHECK_INT(sim_grant(b, 60, PART, 10 * WORLD_SEC), ==, SIM_LATER);
+	call.arg = b->slot;
+	call.arg2 = shared_load64(&b->cs->req[b->slot].seq);
+	sim_call(b, call);
+}
+
+TEST(grant_that_is_cancelled)
+{
+	cut_everywhere(
+		&(struct cut_case){ &cut_two, prepare_full, act_cancel, 0 });
+}
+
 static void act_seal(struct world *w)
 {
 	struct sim *a = &w->sim[0];
@@ -335,8 +408,9 @@ static int create_cut(uint64_t stores)
 TEST(pool_that_is_made)
 {
 	int status = 0;
+	uint64_t n;
 
-	for (uint64_t n = 0; !status; n++) {
+	for (n = 0; !status; n++) {
 		pid_t pid = fork();
 
 		if (!pid)
@@ -345,6 +419,7 @@ TEST(pool_that_is_made)
 		CHECK(WIFEXITED(status));
 	}
 	CHECK_INT(WEXITSTATUS(status), ==, 3);
+	NOTE("%llu cuts", (unsigned long long)n - 1);
 }
 
 /* A slot that the server wrote for its client. */
@@ -388,9 +463,13 @@ TEST(takeover)
 {
 	struct cut_case t = { &cut_two, prepare_full, act_retire, 0 };
 
-	for (uint64_t n = 20; n < 60; n += 7)
+	uint64_t cuts = 0, again = 0;
+
+	for (uint64_t n = 20; n < 60; n += 7, cuts++)
 		for (uint64_t m = 0; cut_forked(&t, n, m); m++)
-			;
+			again++;
+	NOTE("%llu cuts, 0 other orders, %llu cut recoveries",
+	     (unsigned long long)cuts, (unsigned long long)again);
 }
 
 /* The index's header is damaged: it is made anew. */

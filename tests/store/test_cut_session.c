@@ -341,6 +341,24 @@ TEST(resuming)
 					   after_resume });
 }
 
+static void act_renew(struct world *w)
+{
+	talk_state(&w->sim[0], two, RING_STATE_RENEW, 0, 2 * TALK_LEASE);
+}
+
+static void after_renew(struct world *w)
+{
+	answered(w, 0);
+	CHECK_INT(talk_said(w, two).state, ==, SESSION_PAUSED);
+	two_is_whole(w);
+}
+
+TEST(renewing_a_lease)
+{
+	cut_everywhere(&(struct cut_case){ &few, prepare_paused, act_renew,
+					   after_renew });
+}
+
 static void act_close(struct world *w)
 {
 	talk_state(&w->sim[0], one, RING_STATE_CLOSE, 0, 0);
@@ -408,6 +426,33 @@ TEST(an_owner_that_dies)
 {
 	cut_everywhere(
 		&(struct cut_case){ &few, prepare_owner, act_die, after_die });
+}
+
+/* It had asked for something when it died, which a successor may serve: on a
+ * session that has lost its owner it must not. */
+static void prepare_asking(struct world *w)
+{
+	struct ring_call call;
+
+	prepare(w);
+	CHECK_OK(talk_state(&w->sim[0], two, RING_STATE_PAUSE, 1000, 0));
+	call = talk_append_call(&w->sim[0], two, 123, 9003, 1);
+	sim_push(&w->sim[0], &call);
+}
+
+static void after_asking(struct world *w)
+{
+	const struct session_record *r = talk_record(w, two);
+
+	if (r)
+		CHECK_INT(talk_said(w, two).state, ==, SESSION_PAUSED);
+	CHECK_INT(world_check(w).sessions, ==, r ? 1 : 0);
+}
+
+TEST(an_owner_that_dies_while_it_asks)
+{
+	cut_everywhere(&(struct cut_case){ &few, prepare_asking, act_die,
+					   after_asking });
 }
 
 /* ---- the tail --------------------------------------------------------------- */
