@@ -724,7 +724,7 @@ static void *thread_main(void *actor)
 /* The process ends with its main thread, so nothing is freed. */
 _Noreturn void torture_actor(const struct torture_actor_options *options)
 {
-	struct actor *a[TORTURE_THREADS_MAX];
+	struct actor *a[TORTURE_THREADS_MAX] = { NULL };
 	uint32_t n = options->options->threads;
 
 	if (actor_open(options))
