@@ -16,7 +16,9 @@
  * A killed process's buffer reaches memory.
  *
  * DEVICE: clients let a device write their frames, and it writes on when they
- * are dead, at any time. It is done before its client seals.
+ * are dead, at any time. It is done before its client seals. SETTLES: the server
+ * learns that it is done, as it does of the tier's (what "dead" is there, is a
+ * server before).
  *
  * A client's ring is one request and one reply. The server answers, then
  * advances the head (clears the request): after a crash between these, the new
@@ -51,6 +53,14 @@
 #define MAY_REMOVE 4
 #ifndef DEVICE
 #define DEVICE 0
+#endif
+#ifndef SETTLES
+#define SETTLES 0
+#endif
+#ifdef MUT_SETTLE_EARLY
+#define DEVICE_DONE(i) true
+#else
+#define DEVICE_DONE(i) (!dma[i])
 #endif
 #ifndef SERVER_CRASHES
 #define SERVER_CRASHES 1
@@ -606,6 +616,14 @@ inline recover()
 	skip
 }
 
+inline settle(i)
+{
+	d_step {
+		STATE(sword[i]) == QUARANTINED && DEVICE_DONE(i);
+		STEP_(SETTLE, i)
+	}
+}
+
 #define WANTED(i) (STATE(sword[i]) == SEALED)
 #define FOUND(i) (idx[key[i]] == i + 1)
 #define SETTLED(i)                                              \
@@ -632,6 +650,12 @@ again:
 			bury()
 		:: d_step { dead[NC - 1] && !seen[NC - 1]; c = NC - 1 };
 			bury()
+#if SETTLES
+		:: settle(0)
+#if NF > 1
+		:: settle(NF - 1)
+#endif
+#endif
 		:: d_step {
 			seen[0] && seen[NC - 1] &&
 			STATE(sword[0]) != DOOMED &&

@@ -34,6 +34,7 @@ static const char *const frame_events[FRAME_EVENTS] = {
 	[FRAME_EV_LEAVE] = "LEAVE",	[FRAME_EV_SPARE] = "SPARE",
 	[FRAME_EV_RELEASE] = "RELEASE", [FRAME_EV_DOOM] = "DOOM",
 	[FRAME_EV_RECOVER] = "RECOVER", [FRAME_EV_QUARANTINE] = "QUARANTINE",
+	[FRAME_EV_SETTLE] = "SETTLE",
 };
 
 static const char *const slab_states[SLAB_STATES] = {

@@ -17,13 +17,13 @@
 
 /* clang-format off */
 const struct frame_step frame_table[FRAME_STATES][FRAME_EVENTS] = {
-	/*                GRANT        SEAL        ABANDON     OWNER_DIED       LEAVE        SPARE       RELEASE     DOOM        RECOVER          QUARANTINE */
-	[FRAME_FREE]        = { TO(GRANTED), NO,         NO,         TO(FREE),        NO,          NO,         NO,         NO,         TO(FREE),        NO },
-	[FRAME_GRANTED]     = { NO,          TO(SEALED), BUMP(FREE), BUMP(FREE),      NO,          NO,         NO,         NO,         TO(GRANTED),     TO(QUARANTINED) },
-	[FRAME_SEALED]      = { NO,          NO,         NO,         TO(SEALED),      TO(LEAVING), NO,         NO,         TO(DOOMED), TO(SEALED),      NO },
-	[FRAME_LEAVING]     = { NO,          NO,         NO,         TO(LEAVING),     NO,          TO(SEALED), BUMP(FREE), NO,         TO(SEALED),      NO },
-	[FRAME_DOOMED]      = { NO,          NO,         NO,         TO(DOOMED),      NO,          NO,         BUMP(FREE), NO,         TO(DOOMED),      NO },
-	[FRAME_QUARANTINED] = { NO,          NO,         NO,         TO(QUARANTINED), NO,          NO,         NO,         NO,         TO(QUARANTINED), NO },
+	/*                GRANT        SEAL        ABANDON     OWNER_DIED       LEAVE        SPARE       RELEASE     DOOM        RECOVER          QUARANTINE       SETTLE */
+	[FRAME_FREE]        = { TO(GRANTED), NO,         NO,         TO(FREE),        NO,          NO,         NO,         NO,         TO(FREE),        NO, NO },
+	[FRAME_GRANTED]     = { NO,          TO(SEALED), BUMP(FREE), BUMP(FREE),      NO,          NO,         NO,         NO,         TO(GRANTED),     TO(QUARANTINED), NO },
+	[FRAME_SEALED]      = { NO,          NO,         NO,         TO(SEALED),      TO(LEAVING), NO,         NO,         TO(DOOMED), TO(SEALED),      NO, NO },
+	[FRAME_LEAVING]     = { NO,          NO,         NO,         TO(LEAVING),     NO,          TO(SEALED), BUMP(FREE), NO,         TO(SEALED),      NO, NO },
+	[FRAME_DOOMED]      = { NO,          NO,         NO,         TO(DOOMED),      NO,          NO,         BUMP(FREE), NO,         TO(DOOMED),      NO, NO },
+	[FRAME_QUARANTINED] = { NO,          NO,         NO,         TO(QUARANTINED), NO,          NO,         NO,         NO,         TO(QUARANTINED), NO, BUMP(FREE) },
 };
 /* clang-format on */
 

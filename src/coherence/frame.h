@@ -32,7 +32,9 @@
  * A device writes on when its process has died, so a frame that was granted for
  * a device (FRAME_GRANT_DEVICE) is QUARANTINED then, and stays so: nobody is
  * granted it again. Its slab is retired when nothing else is in use there; the
- * kernel gives no page to anybody that a device still writes.
+ * kernel gives no page to anybody that a device still writes. Of one device the
+ * server can know that it is done, that of the tier below (FRAME_GRANT_TIER):
+ * what was granted to a dead server for it is SETTLEd then.
  */
 #ifndef ONECOPY_COHERENCE_FRAME_H
 #define ONECOPY_COHERENCE_FRAME_H
@@ -47,7 +49,7 @@ enum frame_state {
 	FRAME_DOOMED =
 		4, /* removed or found bad; released when no pin holds it */
 	FRAME_QUARANTINED = 5, /* a device may still write it; ends with its
-				  slab */
+				  slab, or when that is known to be over */
 	FRAME_STATES
 };
 
@@ -63,6 +65,7 @@ enum frame_event {
 	FRAME_EV_RECOVER,    /* a new server attaches: LEAVING -> SEALED */
 	FRAME_EV_QUARANTINE, /* GRANTED -> QUARANTINED: the owner died, and a
 				device may write on */
+	FRAME_EV_SETTLE,     /* QUARANTINED -> FREE: that device is done */
 	FRAME_EVENTS
 };
 
@@ -95,7 +98,11 @@ int frame_step(uint64_t word, enum frame_event event, uint64_t *ret_word);
 /* As asked for with the grant: what the owner will do with the frame. */
 enum frame_grant_flags {
 	FRAME_GRANT_DEVICE = 1, /* a device may write it, until the seal */
-	FRAME_GRANT_KNOWN = 1,	/* all of them */
+	FRAME_GRANT_KNOWN = 1,	/* all that clients may ask for */
+	/* the server alone: the device is that of the tier below, and done when
+	 * a successor has opened it again and found it up */
+	FRAME_GRANT_TIER = 2,
+	FRAME_GRANT_SERVER = 3, /* all of them */
 };
 
 /* Line 0 is all that a reader needs; line 1 is the server's. All fields are
@@ -116,7 +123,8 @@ struct frame_desc {
 	shared_u64 depth; /* blocks of its chain up to its end, as a session
 			     said (a hint for policies, any time); 0: unknown */
 	shared_u64 granted_ms; /* as sealed_ms, of its grant */
-	shared_u64 reserved[1];
+	shared_u64 sealed_at;  /* as touched, of its seal: it was not used since
+				  when they are equal */
 };
 _Static_assert(sizeof(struct frame_desc) == 128, "two cache lines");
 _Static_assert(offsetof(struct frame_desc, owner) == 64, "line 1");

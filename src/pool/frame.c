@@ -155,6 +155,7 @@ int pool_frame_seal(struct pool *p, struct pool_slab *s, uint32_t frame,
 	shared_store64(&d->extent, extent);
 	shared_store64(&d->sealed_ms, now_ms);
 	shared_store64(&d->touched, ++p->touch_clock);
+	shared_store64(&d->sealed_at, p->touch_clock);
 	pool_frame_step(s, frame, FRAME_EV_SEAL);
 	s->touched_sum += p->touch_clock;
 	s->n_granted--;
@@ -205,6 +206,33 @@ void pool_frame_owner_died(struct pool *p, struct pool_slab *s, uint32_t frame)
 	s->n_quarantined++;
 	pool_count(p, POOL_C_quarantined, 1);
 	pool_count(p, POOL_C_quarantines, 1);
+}
+
+static bool is_settled(const struct frame_desc *d)
+{
+	return shared_load64(&d->owner) == CLIENT_SERVER &&
+	       shared_load64(&d->grant_flags) & FRAME_GRANT_TIER;
+}
+
+static void slab_settle(struct pool *p, struct pool_slab *s)
+{
+	for (uint32_t f = 0; f < s->frames && s->n_quarantined; f++) {
+		if (pool_frame_state(s, f) != FRAME_QUARANTINED ||
+		    !is_settled(&s->desc[f]))
+			continue;
+		pool_frame_step(s, f, FRAME_EV_SETTLE);
+		s->n_quarantined--;
+		pool_count(p, POOL_C_quarantined, -1ull);
+		pool_free_push(p, s, f);
+	}
+}
+
+/* One that retires has given up its frames, and ends as it is. */
+void pool_quarantine_settle(struct pool *p)
+{
+	for (uint32_t id = 1; id < p->slab_end; id++)
+		if (p->slab[id] && !p->slab[id]->retiring)
+			slab_settle(p, p->slab[id]);
 }
 
 void pool_frame_leave(struct pool_slab *s, uint32_t frame)

@@ -45,7 +45,8 @@ struct pool_slab {
 	uint32_t n_free, n_granted, n_sealed, n_doomed, n_quarantined;
 	uint64_t touched_sum; /* of the sealed frames' stamps */
 	bool retiring;
-	bool draining; /* nothing is granted here: it is being emptied */
+	bool registered; /* store/'s: unmapping() is told of its end */
+	bool draining;	 /* nothing is granted here: it is being emptied */
 };
 
 struct pool_arena {
@@ -84,6 +85,11 @@ struct pool {
 	uint64_t touch_clock;
 	uint64_t meta_bytes;
 	uint64_t making_bytes; /* store/'s: of slabs on their way */
+	uint64_t below_share;  /* store/'s: bytes in the tier below; 0: all */
+	/* Payload that was registered is about to be unmapped. NULL: nobody
+	 * wants to know. */
+	void (*unmapping)(void *ctx, void *base, uint64_t bytes);
+	void *unmapping_ctx;
 	/* sealed parts, by namespace - 1 and group */
 	uint64_t parts[LAYOUT_NS_MAX][MATCH_GROUPS_MAX];
 	const struct hold_ops *hold;
@@ -168,6 +174,9 @@ void pool_frame_abandon(struct pool *p, struct pool_slab *s, uint32_t frame);
  * owner has ended, or is not heard any more. Nothing is granted in its slabs
  * from now on. */
 void pool_frame_owner_died(struct pool *p, struct pool_slab *s, uint32_t frame);
+/* The device of the tier below is done with what dead servers let it write: those
+ * frames are FREE. */
+void pool_quarantine_settle(struct pool *p);
 /* SEALED -> LEAVING -> FREE or back. Release takes it out of the index. */
 void pool_frame_leave(struct pool_slab *s, uint32_t frame);
 void pool_frame_spare(struct pool *p, struct pool_slab *s, uint32_t frame);

@@ -27,10 +27,11 @@ static const struct {
 	{ FRAME_DOOMED, FRAME_EV_OWNER_DIED, FRAME_DOOMED },
 	{ FRAME_DOOMED, FRAME_EV_RELEASE, FRAME_FREE },
 	{ FRAME_DOOMED, FRAME_EV_RECOVER, FRAME_DOOMED },
-	/* Nothing leads out: such a frame ends with its slab. */
+	/* Such a frame ends with its slab, or when its device is done. */
 	{ FRAME_GRANTED, FRAME_EV_QUARANTINE, FRAME_QUARANTINED },
 	{ FRAME_QUARANTINED, FRAME_EV_OWNER_DIED, FRAME_QUARANTINED },
 	{ FRAME_QUARANTINED, FRAME_EV_RECOVER, FRAME_QUARANTINED },
+	{ FRAME_QUARANTINED, FRAME_EV_SETTLE, FRAME_FREE },
 };
 
 static enum frame_state want(enum frame_state from, enum frame_event event)
