@@ -234,7 +234,8 @@ static void gauges_clear(struct pool *p)
 		POOL_C_slab_bytes,     POOL_C_slabs,   POOL_C_frames,
 		POOL_C_free_frames,    POOL_C_granted, POOL_C_sealed,
 		POOL_C_sealed_bytes,   POOL_C_leaving, POOL_C_quarantined,
-		POOL_C_retiring_bytes, POOL_C_clients,
+		POOL_C_retiring_bytes, POOL_C_clients, POOL_C_below_parts,
+		POOL_C_below_bytes,
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(gauges); i++)

@@ -256,6 +256,7 @@ static void record_fill(struct session_record *r,
 	shared_store64(&r->tail, n->tail);
 	shared_store_words(r->tail_key, n->tail_key, 4);
 	shared_store64(&r->born_ms, n->now_ms);
+	shared_store64(&r->fetched_for, 0);
 	shared_store_bytes(r->name, LAYOUT_NAME, n->name,
 			   strnlen(n->name, LAYOUT_NAME - 1));
 }

@@ -266,6 +266,9 @@ static void slab_end(struct pool *p, struct pool_slab *s, bool memory_stays)
 	pool_meta_account(p, 0, s->desc_segment.bytes);
 	pool_items_give(p, s);
 	p->slab[s->id] = NULL;
+	if (s->registered && p->unmapping)
+		p->unmapping(p->unmapping_ctx, s->payload.base,
+			     s->payload.bytes);
 	pool_slab_free(s);
 }
 

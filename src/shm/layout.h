@@ -139,7 +139,19 @@ _Static_assert(sizeof(struct tier_record) == 64, "one line");
 	X(reclaimed_bytes, "slab bytes that other tenants took")            \
 	X(faults,                                                           \
 	  "requests of clients that made no sense or were not allowed")     \
-	X(pin_scans, "looks at all pin slots, each for a batch of frames")
+	X(pin_scans, "looks at all pin slots, each for a batch of frames")  \
+	X(below_parts, "parts in the tier below now")                       \
+	X(below_bytes, "payload bytes in the tier below now")               \
+	X(promoted, "parts brought up from the tier below")                 \
+	X(promoted_bytes, "payload bytes brought up")                       \
+	X(promoted_ahead, "of these parts, brought while nobody waited")    \
+	X(promote_failed, "parts that the tier below did not give")         \
+	X(demoted, "parts written to the tier below")                       \
+	X(demoted_bytes, "payload bytes written there")                     \
+	X(demote_missed, "parts evicted before they were written")          \
+	X(demote_declined, "blocks that were not worth a write")            \
+	X(demote_refused, "blocks over the tenant's share of the tier")     \
+	X(demote_failed, "writes that the tier below refused or failed")
 
 enum pool_counter {
 #define X(name, text) POOL_C_##name,

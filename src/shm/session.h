@@ -73,7 +73,9 @@ struct session_record {
 			    many keys */
 	shared_u64 tail_key[4];
 	shared_u64 born_ms;
-	shared_u64 reserved[2];
+	shared_u64 fetched_for; /* expected_ms for which its blocks were
+				   brought up; 0: none yet */
+	shared_u64 reserved[1];
 	/* line 3 */
 	shared_u64 name[LAYOUT_NAME / 8]; /* zeros: none */
 };

@@ -211,7 +211,8 @@ uint32_t evict_finish(struct store *s, struct pool *p, bool all)
 		if (none || b->pinned[e->block]) {
 			pool_frame_spare(p, e->slab, e->frame);
 			/* in use: no victim for a while */
-			if (b->pinned[e->block] == PINNED)
+			if (b->pinned[e->block] == PINNED &&
+			    !move_is_written(s, p, e->slab, e->frame))
 				pool_frame_touch(p, e->slab, e->frame);
 			continue;
 		}
@@ -219,6 +220,7 @@ uint32_t evict_finish(struct store *s, struct pool *p, bool all)
 			noted = e->block;
 			note_evicted(s, p, e->slab, e->frame, parts_from(b, i));
 		}
+		move_leaves(s, p, e->slab, e->frame);
 		pool_frame_release(p, e->slab, e->frame);
 		pool_count(p, POOL_C_evicted, 1);
 		pool_count(p, POOL_C_evicted_bytes, frame_extent_bytes(extent));
@@ -230,20 +232,35 @@ uint32_t evict_finish(struct store *s, struct pool *p, bool all)
 	return released;
 }
 
-uint32_t evict_from_arena(struct store *s, struct pool *p, uint32_t arena,
-			  uint32_t mark, uint32_t want)
+/* Of a block that leaves for nothing while there are others: how far to look. */
+#define LOOK_FREE  64u
+#define LOOK_TIMES 4u
+
+static bool may_leave(struct store *s, struct pool *p, struct pool_slab *slab,
+		      uint32_t frame, bool for_nothing)
 {
+	enum victim v = move_victim(s, p, slab, frame);
+
+	return v == VICTIM_FREE || (v == VICTIM_DIRTY && !for_nothing);
+}
+
+uint32_t evict_from_arena(struct store *s, struct pool *p, uint32_t arena,
+			  uint32_t mark, uint32_t want, bool for_nothing)
+{
+	uint32_t looks = for_nothing ? LOOK_TIMES * mark + LOOK_FREE
+				     : UINT32_MAX;
 	uint32_t item = p->policy_ops->victim(p->policy, arena, POLICY_NONE);
 
 	evict_begin(s);
 	s->batch.most = want;
-	while (item != POLICY_NONE && s->batch.blocks < mark) {
+	while (item != POLICY_NONE && s->batch.blocks < mark && looks--) {
 		uint32_t next = p->policy_ops->victim(p->policy, arena, item);
 		uint32_t frame;
 		struct pool_slab *slab = pool_item(p, item, &frame);
 
 		/* a sibling of an earlier victim is LEAVING already */
 		if (pool_frame_state(slab, frame) == FRAME_SEALED &&
+		    may_leave(s, p, slab, frame, for_nothing) &&
 		    !evict_add(s, p, slab, frame))
 			break;
 		item = next;
@@ -278,6 +295,7 @@ void evict_slab_hard(struct store *s, struct pool *p, struct pool_slab *slab)
 		if (pool_frame_state(slab, f) != FRAME_SEALED)
 			continue;
 		note_evicted(s, p, slab, f, 1);
+		move_leaves(s, p, slab, f);
 		n = block_doom_of(p, slab, f);
 		pool_count(p, POOL_C_evicted, n.parts);
 		pool_count(p, POOL_C_evicted_bytes, n.bytes);

@@ -63,9 +63,34 @@ static uint64_t local_frame(const struct pool *p, uint64_t bytes)
 	return bytes > p->quota / 8 ? shape_exact(bytes) : shape_small(bytes);
 }
 
+/* A grant that may wait may wait for a part of it, and not for long, until what
+ * would leave for it is written. */
+#define PATIENCE_PART 4u
+#define PATIENCE_NS   (100 * NS_PER_MS)
+
+static bool patient(const struct ring_call *call, uint64_t waited_ns)
+{
+	return waited_ns < MIN(call->timeout_ns / PATIENCE_PART, PATIENCE_NS);
+}
+
+/* What a move brings is as large as its frame was. */
+static uint64_t local_frame_of(const struct pool *p,
+			       const struct ring_call *call, uint64_t whole)
+{
+	return call->seq & MOVE_SEQ
+		       ? whole
+		       : local_frame(p, frame_extent_bytes(call->extent));
+}
+
+static uint64_t known_flags(const struct store_client *c)
+{
+	return c->local ? FRAME_GRANT_SERVER : FRAME_GRANT_KNOWN;
+}
+
 /* 0: answered, 1: no room now */
 static int grant_try(struct store_client *c, const struct ring_call *call,
-		     uint32_t want, struct ring_answer *answer)
+		     uint32_t want, uint64_t waited_ns,
+		     struct ring_answer *answer)
 {
 	struct pool *p = c->pool;
 	struct pool_filling filling = { .part = call->part,
@@ -80,16 +105,18 @@ static int grant_try(struct store_client *c, const struct ring_call *call,
 	int r = ns_part_check(p, call->part, call->extent, &filling.extent,
 			      &frame_bytes);
 
-	if (call->arg & ~(uint64_t)FRAME_GRANT_KNOWN)
+	if (call->arg & ~known_flags(c))
 		r = -EINVAL;
 	answer_set(answer, r);
 	if (r < 0)
 		return 0;
 	if (c->local)
-		frame_bytes = local_frame(p, frame_extent_bytes(call->extent));
+		frame_bytes = local_frame_of(p, call, frame_bytes);
 	else if (grant_refused(c, call, answer))
 		return 0;
 	c->may_wait = call->timeout_ns != 0;
+	c->patient = patient(call, waited_ns);
+	c->moves = c->local && call->seq & MOVE_SEQ ? call->seq : 0;
 	r = room_find(c, frame_bytes, want, &item);
 	answer_set(answer, r);
 	if (r != 0)
@@ -175,7 +202,7 @@ enum store_result grant_call(struct store_client *c,
 		return STORE_ANSWERED;
 	if (is_waiting(c, call))
 		return STORE_LATER;
-	if (grant_try(c, call, MIN(backlog, 255u) + 1, ret_answer) == 0)
+	if (grant_try(c, call, MIN(backlog, 255u) + 1, 0, ret_answer) == 0)
 		return STORE_ANSWERED;
 	/* waiting takes a timeout, and memory to remember it */
 	if (call->timeout_ns && pending_push(c, call))
@@ -199,12 +226,22 @@ static void pending_answer(struct store *s, size_t i,
 	struct pending_grant p = s->pending[i];
 
 	pending_drop(s, i);
-	s->options.answer(s->options.ctx, p.client, &p.call, answer);
+	if (p.client->local && p.call.seq & MOVE_SEQ)
+		move_granted(s, &p.call, answer);
+	else
+		s->options.answer(s->options.ctx, p.client, &p.call, answer);
 }
 
 /* Tries of one client's waiting grants in one pass: when this many found no
  * room, its rest waits for the next pass; other clients' grants do not. */
 #define FRUITLESS_MAX 16
+
+static uint64_t waited(const struct store *s, const struct pending_grant *p)
+{
+	uint64_t left = p->deadline_ns - MIN(s->now_ns, p->deadline_ns);
+
+	return p->call.timeout_ns - MIN(left, p->call.timeout_ns);
+}
 
 void grant_retry(struct store *s, bool force)
 {
@@ -222,7 +259,8 @@ void grant_retry(struct store *s, bool force)
 			p->client->fruitless = 0;
 		}
 		if (p->client->fruitless < FRUITLESS_MAX &&
-		    grant_try(p->client, &p->call, want, &answer) == 0) {
+		    grant_try(p->client, &p->call, want, waited(s, p),
+			      &answer) == 0) {
 			pending_answer(s, i, &answer);
 			continue;
 		}

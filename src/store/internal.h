@@ -47,6 +47,8 @@ struct session_lapse {
 	uint64_t again_ms; /* when a pass over all begins again */
 };
 
+struct session_record;
+
 struct store {
 	struct store_options options;
 	struct pool_budget budget;
@@ -72,6 +74,7 @@ struct store {
 	bool announce_again; /* a predecessor may have died before it told */
 	struct session_lapse lapse[STORE_POOLS_MAX];
 	uint64_t session_keys[RING_BLOB_KEYS][4]; /* of the request in hand */
+	struct mover *mover;			  /* NULL: no tier below */
 	bool slab_gone; /* a closed client may have lost its last one */
 };
 
@@ -95,10 +98,11 @@ bool evict_add(struct store *s, struct pool *p, struct pool_slab *slab,
 /* Fence, look at all pins, release or spare. all: everything or nothing.
  * Number of frames released. */
 uint32_t evict_finish(struct store *s, struct pool *p, bool all);
-/* Up to `want` victims among the first `mark` of an arena's order; frames freed in that arena may be
- * more or fewer. */
+/* Up to `want` victims among the first `mark` of an arena's order that may leave;
+ * frames freed in that arena may be more or fewer. for_nothing: of those, near
+ * the cold end, that are below or not worth it. */
 uint32_t evict_from_arena(struct store *s, struct pool *p, uint32_t arena,
-			  uint32_t mark, uint32_t want);
+			  uint32_t mark, uint32_t want, bool for_nothing);
 /* Empties a slab if nobody uses any of it. */
 bool evict_slab(struct store *s, struct pool *p, struct pool_slab *slab);
 /* Empties a slab that nobody may stop from leaving: what is pinned is DOOMED
@@ -121,6 +125,9 @@ void note_unsealed(struct store *s, const struct pool *p,
 		   enum past_event event);
 void note_refused(struct store_client *c, const struct ring_call *call,
 		  enum past_limit limit);
+/* What happened below to a part of a namespace. */
+void note_below(struct store *s, const struct pool *p, uint32_t ns,
+		const uint64_t key[4], enum past_event event);
 
 /* store/quota.c */
 /* Bytes of slabs that it has or that are on their way to it. */
@@ -137,7 +144,6 @@ void quota_claim(struct store *s, struct pool *p);
 struct pool *quota_lender(const struct store *s, const struct pool *p,
 			  uint64_t more_than);
 
-struct session_record;
 /* store/worth.c: what the eviction policy is told beside single uses. */
 void worth_tick(struct store *s);
 /* A session pauses; back_ms as in struct policy_use. */
@@ -183,12 +189,63 @@ struct doomed block_doom(struct pool *p, const uint64_t key[4], uint32_t ns);
 /* The block that a sealed frame is of. */
 struct doomed block_doom_of(struct pool *p, const struct pool_slab *s,
 			    uint32_t frame);
+/* The same; it is wrong, and goes from below as well. */
+struct doomed block_forget_of(struct store *st, struct pool *p,
+			      const struct pool_slab *s, uint32_t frame);
 
 /* store/pins.c */
 void pin_call(struct store_client *c, const struct ring_call *call, bool repeat,
 	      struct ring_answer *ret_answer);
 void unpin_call(struct store_client *c, const struct ring_call *call,
 		struct ring_answer *ret_answer);
+
+/* store/move.c, store/below.c, store/move_*.c: the tier below. Without one: none
+ * has an effect, and every victim is free. */
+struct mover;
+void mover_destroy(struct mover *mv);
+/* A predecessor's pool is there. */
+void move_pool(struct store *s, struct pool *p);
+/* Deals with what has ended, begins what may. */
+void move_settle(struct store *s);
+/* ns until it wants to be called again. */
+uint64_t move_tick(struct store *s);
+/* Sequences of the server's own grants that are for moves; doors use others. */
+#define MOVE_SEQ (1ull << 63)
+void move_granted(struct store *s, const struct ring_call *call,
+		  const struct ring_answer *answer);
+/* May this victim (POLICY_NONE: whatever it takes) leave for that grant? */
+bool move_may_evict(const struct store_client *c, uint64_t seq, uint32_t item);
+/* What leaving of a sealed frame's block means. */
+enum victim {
+	VICTIM_FREE,   /* it is below, or is not worth it */
+	VICTIM_MOVING, /* it is being written: not now */
+	VICTIM_DIRTY,  /* it would be lost */
+};
+enum victim move_victim(struct store *s, const struct pool *p,
+			const struct pool_slab *slab, uint32_t frame);
+/* Victims that are free can be told from others. */
+bool move_could_clean(const struct store *s);
+/* The part is pinned by its being written. */
+bool move_is_written(const struct store *s, const struct pool *p,
+		     const struct pool_slab *slab, uint32_t frame);
+/* A part is evicted; its frame still says what it holds. */
+void move_leaves(struct store *s, struct pool *p, const struct pool_slab *slab,
+		 uint32_t frame);
+/* Begins to write what would leave next. True: it is under way, and waiting for
+ * it a little is worth it. */
+bool move_press(struct store *s, struct pool *p, uint32_t arena, uint32_t want);
+bool move_press_slab(struct store *s, struct pool *p, struct pool_slab *slab);
+/* A part is removed, or another takes its place: not below either, and what is
+ * under way of it comes to nothing. True: it was there. */
+bool move_forget(struct store *s, const struct pool *p, const uint64_t key[4],
+		 uint64_t part);
+uint64_t move_forget_block(struct store *s, const struct pool *p,
+			   const uint64_t key[4], uint32_t ns);
+/* A session goes on. */
+void move_session(struct store *s, struct pool *p,
+		  const struct session_record *r);
+/* Does a paused one come back soon? */
+void move_expected(struct store *s, struct pool *p, struct session_record *r);
 
 /* store/session_ring.c */
 void session_call(struct store_client *c, const struct ring_call *call,

@@ -115,9 +115,8 @@ bool local_cancel(struct store_client *c, uint64_t seq)
 	return grant_cancel(c, 0, seq);
 }
 
-static struct pool_slab *granted(struct store_client *c,
-				 const struct local_part *part,
-				 uint32_t *ret_frame)
+struct pool_slab *local_lent(struct store_client *c,
+			     const struct local_part *part, uint32_t *ret_frame)
 {
 	struct pool_slab *s = pool_locate(c->pool, part->loc, ret_frame);
 
@@ -151,9 +150,10 @@ static bool take_away(struct store_client *c, const uint64_t key[4],
 {
 	uint32_t frame;
 	struct pool_slab *s = pool_find(c->pool, key, part, &frame);
+	bool below = move_forget(c->store, c->pool, key, part);
 
 	if (!s)
-		return false;
+		return below;
 	note_gone(c->store, c->pool, s, frame, event, c->id);
 	pool_frame_doom(c->pool, s, frame);
 	if (unpinned(c, s, frame)) {
@@ -172,7 +172,7 @@ int local_seal(struct store_client *c, const struct local_part *part,
 	       uint64_t bytes, uint64_t checksum)
 {
 	uint32_t frame;
-	struct pool_slab *s = granted(c, part, &frame);
+	struct pool_slab *s = local_lent(c, part, &frame);
 	const struct frame_desc *d = &s->desc[frame];
 	uint64_t key[4];
 
@@ -188,7 +188,7 @@ int local_seal(struct store_client *c, const struct local_part *part,
 void local_abandon(struct store_client *c, const struct local_part *part)
 {
 	uint32_t frame;
-	struct pool_slab *s = granted(c, part, &frame);
+	struct pool_slab *s = local_lent(c, part, &frame);
 
 	pool_frame_abandon(c->pool, s, frame);
 	c->granted--;
@@ -276,7 +276,8 @@ void local_bad(struct store_client *c, const struct local_part *part)
 	log_error("wrong bytes in slab %u frame %u (offset %llu): dropped",
 		  s->id, frame, (unsigned long long)(frame * s->frame_bytes));
 	note_gone(c->store, c->pool, s, frame, PAST_WRONG, 0);
-	pool_count(c->pool, POOL_C_bad, block_doom_of(c->pool, s, frame).parts);
+	pool_count(c->pool, POOL_C_bad,
+		   block_forget_of(c->store, c->pool, s, frame).parts);
 }
 
 /* The server evicts itself, in this thread: no fence between publishing and

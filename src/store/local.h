@@ -52,6 +52,10 @@ bool local_cancel(struct store_client *c, uint64_t seq);
  * hash_part_seed()'s). -ENOSPC: the index is full, the frame is gone. */
 int local_seal(struct store_client *c, const struct local_part *part,
 	       uint64_t bytes, uint64_t checksum);
+/* Its slab, as long as it is lent. */
+struct pool_slab *local_lent(struct store_client *c,
+			     const struct local_part *part,
+			     uint32_t *ret_frame);
 void local_abandon(struct store_client *c, const struct local_part *part);
 
 /* A sealed part in a slab that only the server could write. False: none. */

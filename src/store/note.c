@@ -90,3 +90,17 @@ void note_refused(struct store_client *c, const struct ring_call *call,
 
 	past_add(s->past[c->pool->number], &n);
 }
+
+void note_below(struct store *s, const struct pool *p, uint32_t ns,
+		const uint64_t key[4], enum past_event event)
+{
+	const struct past_note n = {
+		.key = { key[0], key[1] },
+		.at_ms = s->now_ns / NS_PER_MS,
+		.ns = ns,
+		.parts = 1,
+		.event = (uint8_t)event,
+	};
+
+	past_add(s->past[p->number], &n);
+}

@@ -22,6 +22,10 @@ enum past_event {
 	PAST_REMOVED,  /* on request */
 	PAST_WRONG,    /* its bytes were not what its checksum says */
 	PAST_REPLACED, /* the server's own client sealed it anew */
+	/* below, where it was still after it had left memory: */
+	PAST_LEFT_BELOW,  /* the tier made room */
+	PAST_WRONG_BELOW, /* its bytes were not what had been written */
+	PAST_LOST_BELOW,  /* the device did not give it */
 	/* never sealed: */
 	PAST_ABANDONED, /* its writer gave the frame back */
 	PAST_ORPHANED,	/* its writer ended first */

@@ -303,6 +303,8 @@ static int take_slab(struct store_client *c, uint32_t arena, uint64_t victim)
 		if (!slab ||
 		    (victim != UINT64_MAX && !colder(p, c, slab, victim)))
 			return -ENOSPC;
+		if (c->patient && move_press_slab(c->store, p, slab))
+			return 1;
 		if (pool_slab_empty(slab) || evict_slab(c->store, p, slab))
 			return slab_take(c, a, slab);
 	}
@@ -359,24 +361,39 @@ void room_drain_tick(struct store *s)
 	}
 }
 
+static uint32_t first_victim(const struct pool *p, uint32_t arena)
+{
+	return p->policy_ops->victim(p->policy, arena, POLICY_NONE);
+}
+
 static uint64_t next_victim(const struct pool *p, uint32_t arena)
 {
-	uint32_t item = p->policy_ops->victim(p->policy, arena, POLICY_NONE);
+	uint32_t item = first_victim(p, arena);
 
 	return item == POLICY_NONE ? UINT64_MAX
 				   : p->policy_ops->stamp(p->policy, item);
 }
 
 /* Growing batches until something leaves: frames at the cold end may all be
- * pinned. */
+ * pinned. *ret_awaits: what would leave is being written, and there is time for
+ * that. */
 static uint32_t evict_some(struct store_client *c, uint32_t arena,
-			   uint32_t want)
+			   uint32_t want, bool *ret_awaits)
 {
 	struct pool *p = c->pool;
 
 	c->store->cause.pressure = PRESSURE_ARENA;
+	if (move_could_clean(c->store)) {
+		evict_from_arena(c->store, p, arena, want, want, true);
+		if (pool_arena_free(p, arena) != POOL_NO_ITEM)
+			return want;
+		if (c->patient && move_press(c->store, p, arena, want)) {
+			*ret_awaits = true;
+			return 0;
+		}
+	}
 	for (uint32_t n = want; n < 4 * FRAME_IN_SLAB_MAX; n *= 8) {
-		evict_from_arena(c->store, p, arena, n, want);
+		evict_from_arena(c->store, p, arena, n, want, false);
 		if (pool_arena_free(p, arena) != POOL_NO_ITEM)
 			return n;
 		if (next_victim(p, arena) == UINT64_MAX)
@@ -496,8 +513,11 @@ static int make_room(struct store_client *c, uint32_t arena, uint32_t want)
 {
 	struct pool *p = c->pool;
 	uint64_t victim = next_victim(p, arena);
-	bool awaits = awaits_slab(c, arena);
+	bool awaits = awaits_slab(c, arena), writes = false;
 	int r = -ENOSPC;
+
+	if (c->moves && !move_may_evict(c, c->moves, first_victim(p, arena)))
+		return 1;
 
 	c->share_left = share_left(c);
 	note_cause(c, PRESSURE_NONE,
@@ -513,11 +533,11 @@ static int make_room(struct store_client *c, uint32_t arena, uint32_t want)
 		if (r == 0)
 			return 0;
 	}
-	if (victim != UINT64_MAX && evict_some(c, arena, want)) {
+	if (victim != UINT64_MAX && evict_some(c, arena, want, &writes)) {
 		p->arena[arena].evictions += want;
 		return 0;
 	}
-	if (awaits)
+	if (awaits || writes)
 		return 1;
 	if (r < 0 && victim != UINT64_MAX)
 		r = take_slab(c, arena, UINT64_MAX);

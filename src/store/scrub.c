@@ -87,7 +87,7 @@ static void verdict(struct store *s, struct pool *p, struct pool_slab *slab,
 		  slab->id, frame,
 		  (unsigned long long)(frame * slab->frame_bytes));
 	note_gone(s, p, slab, frame, PAST_WRONG, 0);
-	pool_count(p, POOL_C_bad, block_doom_of(p, slab, frame).parts);
+	pool_count(p, POOL_C_bad, block_forget_of(s, p, slab, frame).parts);
 }
 
 /* Hashes a piece of the frame in hand; 0 when nothing could be hashed. */

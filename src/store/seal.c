@@ -176,12 +176,24 @@ struct doomed block_doom_of(struct pool *p, const struct pool_slab *s,
 	return block_doom(p, key, frame_part_ns(shared_load64(&d->part)));
 }
 
+struct doomed block_forget_of(struct store *st, struct pool *p,
+			      const struct pool_slab *s, uint32_t frame)
+{
+	const struct frame_desc *d = &s->desc[frame];
+	uint32_t ns = frame_part_ns(shared_load64(&d->part));
+	uint64_t key[4];
+
+	shared_load_words(key, d->key, 4);
+	move_forget_block(st, p, key, ns);
+	return block_doom(p, key, ns);
+}
+
 void remove_call(struct store_client *c, const struct ring_call *call,
 		 struct ring_answer *ret_answer)
 {
 	uint32_t ns = frame_part_ns(call->part), frame;
 	struct pool_slab *s;
-	uint64_t n;
+	uint64_t n, below;
 
 	answer_set(ret_answer, -EPERM);
 	if (c->read_only)
@@ -190,6 +202,8 @@ void remove_call(struct store_client *c, const struct ring_call *call,
 	if (s)
 		note_gone(c->store, c->pool, s, frame, PAST_REMOVED, c->id);
 	n = block_doom(c->pool, call->key, ns).parts;
+	below = move_forget_block(c->store, c->pool, call->key, ns);
+	n = MAX(n, below);
 	pool_count(c->pool, POOL_C_removed, n);
 	if (n)
 		evict_drain(c->store, c->pool);
@@ -230,6 +244,6 @@ void bad_call(struct store_client *c, const struct ring_call *call,
 	if (bad_looks_right(c->store, s, frame))
 		return;
 	note_gone(c->store, p, s, frame, PAST_WRONG, c->id);
-	pool_count(p, POOL_C_bad, block_doom_of(p, s, frame).parts);
+	pool_count(p, POOL_C_bad, block_forget_of(c->store, p, s, frame).parts);
 	ret_answer->arg = 1;
 }

@@ -76,6 +76,7 @@ static void resume(const struct store_client *c, struct session_record *r)
 	shared_store64(&r->last_gap_ms, gap);
 	shared_store64(&r->gap_ms,
 		       turns <= 1 ? gap : mean - mean / 8 + gap / 8);
+	move_session(c->store, c->pool, r);
 }
 
 static void pause_now(const struct store_client *c, struct session_record *r,
@@ -475,6 +476,12 @@ static void say_times(uint64_t now, const struct session_record *r,
 	said->lease_ms = until(now, shared_load64(&r->until_ms));
 }
 
+/* What leaves memory goes to the tier below, where there is one. */
+static uint64_t evict_to(const struct store *s, const struct session_record *r)
+{
+	return s->mover ? store_below_kind(s) : shared_load64(&r->evict_to);
+}
+
 void store_session_say(struct store *s, struct pool *p,
 		       const struct session_record *r, bool deep,
 		       struct session_said *said)
@@ -496,7 +503,7 @@ void store_session_say(struct store *s, struct pool *p,
 		.turns = session_word_turns(word),
 		.shared_keys = UINT32_MAX,
 		.resident = UINT32_MAX,
-		.evict_to = shared_load64(&r->evict_to),
+		.evict_to = evict_to(s, r),
 	};
 	shared_load_bytes(said->name, sizeof(said->name), r->name);
 	said->name[sizeof(said->name) - 1] = '\0';

@@ -261,9 +261,12 @@ static void lapse(struct store *s, uint32_t number)
 	for (uint32_t i = at->next; i < last; i++) {
 		struct session_record *r = pool_session_record(p->sessions, i);
 
-		if (pool_session_state(r) == SESSION_FREE ||
-		    shared_load64(&r->until_ms) > now)
+		if (pool_session_state(r) == SESSION_FREE)
 			continue;
+		if (shared_load64(&r->until_ms) > now) {
+			move_expected(s, p, r);
+			continue;
+		}
 		pool_session_end(p, r, SESSION_EV_LAPSE);
 		pool_count(p, POOL_C_sessions_lapsed, 1);
 	}

@@ -30,6 +30,8 @@ int store_create(const struct store_options *options, struct store **ret_store)
 	r = maker_create(options->threaded, &s->maker);
 	if (r == 0)
 		r = scrub_init(s);
+	if (r == 0 && options->below)
+		r = store_below_attach(s, options->below);
 	if (r < 0) {
 		store_destroy(s);
 		return r;
@@ -49,7 +51,11 @@ void store_destroy(struct store *s)
 {
 	if (!s)
 		return;
+	mover_destroy(s->mover);
+	s->mover = NULL;
 	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
+		if (s->pool[n])
+			s->pool[n]->unmapping = NULL;
 		for (uint32_t i = 0; i < LAYOUT_CLIENTS_MAX; i++)
 			client_free(s->client[n][i]);
 		local_free(s->local[n]);
@@ -78,6 +84,7 @@ void store_ready(struct store *s, uint64_t now_ns)
 		room_slab_ready(s, job);
 		free(job);
 	}
+	move_settle(s);
 	grant_retry(s, false);
 }
 
@@ -85,13 +92,17 @@ void store_settle(struct store *s, uint64_t now_ns)
 {
 	s->now_ns = now_ns;
 	worth_tick(s);
+	move_settle(s);
 	grant_retry(s, false);
 }
 
 uint64_t store_tick(struct store *s, uint64_t now_ns)
 {
+	uint64_t again;
+
 	s->now_ns = now_ns;
 	worth_tick(s);
+	again = move_tick(s);
 	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
 		struct pool *p = s->pool[n];
 
@@ -107,7 +118,7 @@ uint64_t store_tick(struct store *s, uint64_t now_ns)
 	session_tick(s);
 	scrub_step(s);
 	grant_retry(s, true);
-	return s->n_pending ? TICK_BUSY_NS : TICK_IDLE_NS;
+	return MIN(again, s->n_pending ? TICK_BUSY_NS : TICK_IDLE_NS);
 }
 
 void store_load(const struct store *s, struct store_load *ret_load)
@@ -203,6 +214,7 @@ int store_pool_attach(struct store *s, uint32_t number, struct hold_set *given,
 	begin_history(s, number);
 	s->pins_unknown[number] = true;
 	s->announce_again = true;
+	move_pool(s, p);
 	*ret_pool = p;
 	return 0;
 }
@@ -224,6 +236,11 @@ void store_pool_serve(struct pool *p)
 void store_pool_quota(struct pool *p, uint64_t quota)
 {
 	p->quota = quota ? quota : p->budget->limit;
+}
+
+void store_pool_below_share(struct pool *p, uint64_t bytes)
+{
+	p->below_share = bytes;
 }
 
 void store_pool_share(struct pool *p, uint64_t share)

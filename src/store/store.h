@@ -17,6 +17,7 @@
 #include "pool/maker.h"
 #include "pool/pool.h"
 #include "store/past.h"
+#include "tier/tier.h"
 #include "wire/ring.h"
 
 #define STORE_POOLS_MAX 17 /* "default" and those that are configured */
@@ -40,6 +41,8 @@ struct store_client {
 	uint64_t granted;      /* frames lent to it now */
 	uint64_t share_left;   /* room_find()'s, for the slabs it looks at */
 	bool may_wait;	       /* room_find()'s: the grant in hand */
+	bool patient;	       /* it may wait for a write as well */
+	uint64_t moves;	       /* it is for this move; 0: for none */
 	uint64_t making_bytes; /* of slabs on their way to it */
 	uint32_t waiting;      /* its grants that wait for room */
 	uint32_t fruitless;    /* of these, tried in vain in this pass */
@@ -83,7 +86,8 @@ struct store_options {
 	struct store_sessions sessions;
 	uint64_t history_bytes; /* for each pool; 0: none is kept */
 	const struct hold_ops *hold;
-	bool threaded; /* slabs are made in a thread */
+	struct tier *below; /* opened; the caller's. NULL: none, or later */
+	bool threaded;	    /* slabs are made in a thread */
 	/* A grant that waited is answered. */
 	void (*answer)(void *ctx, struct store_client *c,
 		       const struct ring_call *call,
@@ -177,6 +181,28 @@ bool store_client_close(struct store_client *c);
 void store_client_died(struct store_client *c);
 /* A record whose client cannot be adopted: what it held comes back. */
 void store_client_forget(struct pool *p, uint32_t index);
+
+/* ---- the tier below (store/move.h, tier/tier.h)
+ * Its descriptor is watched, and it is closed, by the caller; before
+ * store_destroy(), which says no word to it. */
+/* A tier that could not be opened at first. -ENOMEM. */
+int store_below_attach(struct store *s, struct tier *t);
+void store_below_ready(struct store *s, uint64_t now_ns);
+/* The node serves: there is time to register memory. */
+void store_below_serving(struct store *s);
+/* Of the last tick; NULL: there is no tier. */
+const struct tier_stat *store_below_stat(const struct store *s);
+/* enum oc_tier; OC_TIER_NONE. */
+unsigned store_below_kind(const struct store *s);
+/* For tier_options.gone. */
+void store_below_gone(struct store *s, const struct tier_id *id, bool wrong);
+/* What a pool may have there; 0: all. */
+void store_pool_below_share(struct pool *p, uint64_t bytes);
+/* Nobody is served any more: goes on writing what is in memory alone. False: it
+ * is done, or cannot be. Between calls the caller waits for the descriptor. */
+bool store_save(struct store *s, uint64_t now_ns);
+/* Ends the tier well. As tier_ops.stop(). */
+int store_below_stop(struct store *s, uint64_t deadline_ns);
 
 /* ---- requests */
 enum store_result {

@@ -77,11 +77,18 @@ void world_options(struct world *w)
 
 struct world *world_create(const struct world_config *config)
 {
+	return world_create_with(config, NULL);
+}
+
+struct world *world_create_with(const struct world_config *config,
+				const struct policy_ops *policy)
+{
 	struct world *w = calloc(1, sizeof(*w));
 
 	CHECK(w);
 	w->options = (struct store_options){
 		.limit_bytes = config->limit,
+		.policy = policy,
 		.slab_bytes = config->slab_bytes,
 		.grants_per_client = config->grants ? config->grants : 1000,
 		.slab_percent = config->percent ? config->percent : 100,

@@ -64,6 +64,9 @@ struct world_config {
 /* A store with one pool and namespace 1: one group, one rank, whole parts of
  * 4096 bytes, 16 tokens. */
 struct world *world_create(const struct world_config *config);
+/* NULL: the default. */
+struct world *world_create_with(const struct world_config *config,
+				const struct policy_ops *policy);
 /* A namespace of this many groups and ranks, parts up to `bytes`. */
 uint32_t world_ns(struct world *w, uint16_t groups, uint16_t ranks,
 		  uint64_t bytes, unsigned salt);

@@ -79,6 +79,18 @@ static const struct pool_row pool_rows[] = {
 	[POOL_C_reclaimed_bytes] = TOTAL("reclaimed_bytes"),
 	[POOL_C_faults] = TOTAL("faulty_requests"),
 	[POOL_C_pin_scans] = TOTAL("pin_scans"),
+	[POOL_C_below_parts] = GAUGE("below_parts"),
+	[POOL_C_below_bytes] = GAUGE("below_bytes"),
+	[POOL_C_promoted] = TOTAL("promoted_parts"),
+	[POOL_C_promoted_bytes] = TOTAL("promoted_bytes"),
+	[POOL_C_promoted_ahead] = TOTAL("promoted_ahead_parts"),
+	[POOL_C_promote_failed] = TOTAL("failed_promotions"),
+	[POOL_C_demoted] = TOTAL("demoted_parts"),
+	[POOL_C_demoted_bytes] = TOTAL("demoted_bytes"),
+	[POOL_C_demote_missed] = TOTAL("unwritten_evictions"),
+	[POOL_C_demote_declined] = TOTAL("declined_demotions"),
+	[POOL_C_demote_refused] = TOTAL("share_refused_demotions"),
+	[POOL_C_demote_failed] = TOTAL("failed_demotions"),
 };
 _Static_assert(ARRAY_LEN(pool_rows) == POOL_COUNTERS_USED, "a row for each");
 

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is below: under which name the tier keeps a part, how much of it each
+ * tenant has, and how it leaves.
+ *
+ * A space of the tier is a namespace of a tenant. The tier may know spaces that
+ * nobody has opened since the node began: they count for nobody until a client
+ * opens their namespace.
+ */
+#include <errno.h>
+#include <onecopy/onecopy.h>
+#include <stdlib.h>
+#include "base/fault.h"
+#include "base/log.h"
+#include "store/move_internal.h"
+
+static struct below_space *space_at(struct mover *mv, uint32_t space)
+{
+	uint32_t n = MAX(2 * mv->n_spaces, 64u);
+	struct below_space *grown;
+
+	if (space < mv->n_spaces)
+		return &mv->of_space[space];
+	if (space >= 1u << 24)
+		return NULL;
+	n = MAX(n, space + 1);
+	grown = mem_grow(mv->of_space, n, sizeof(*grown));
+	if (!grown)
+		return NULL;
+	memset(grown + mv->n_spaces, 0, (n - mv->n_spaces) * sizeof(*grown));
+	mv->of_space = grown;
+	mv->n_spaces = n;
+	return &grown[space];
+}
+
+static int ask_space(struct mover *mv, const struct pool *p, uint32_t ns,
+		     uint32_t *ret_space)
+{
+	const struct ns_record *rec = ns_find(p, ns);
+	struct tier_space space;
+	uint64_t digest[4];
+
+	if (!rec)
+		return -ENOENT;
+	shared_load_words(digest, rec->digest, 4);
+	memcpy(space.digest, digest, sizeof(space.digest));
+	shared_load_bytes(space.tenant, sizeof(space.tenant),
+			  p->m->header.tenant);
+	return mv->t->ops->space(mv->t, &space, ret_space);
+}
+
+/* What lay there already counts for this tenant from now on. */
+static bool intern(struct mover *mv, const struct pool *p, uint32_t ns,
+		   uint32_t *ret_space)
+{
+	struct pool *pool = mv->s->pool[p->number];
+	struct below_space *of;
+
+	if (ask_space(mv, p, ns, ret_space) < 0)
+		return false;
+	of = space_at(mv, *ret_space);
+	if (!of)
+		return false;
+	of->pool = p->number;
+	of->ns = ns;
+	pool_count(pool, POOL_C_below_parts, of->parts);
+	pool_count(pool, POOL_C_below_bytes, of->bytes);
+	mv->space[p->number][ns - 1] = *ret_space + 1;
+	return true;
+}
+
+bool below_id(struct mover *mv, const struct pool *p, const uint64_t key[4],
+	      uint64_t part, struct tier_id *ret_id)
+{
+	uint32_t ns = frame_part_ns(part), space;
+
+	if (!ns || ns > LAYOUT_NS_MAX)
+		return false;
+	space = mv->space[p->number][ns - 1];
+	if (space)
+		space--;
+	else if (!intern(mv, p, ns, &space))
+		return false;
+	memcpy(ret_id->key, key, sizeof(ret_id->key));
+	ret_id->space = space;
+	ret_id->part = (uint32_t)part;
+	return true;
+}
+
+bool below_find(struct mover *mv, const struct pool *p, const uint64_t key[4],
+		uint64_t part, struct tier_found *ret_found)
+{
+	struct tier_id id;
+
+	return mv->stat.state != TIER_COMING && mv->stat.state != TIER_DOWN &&
+	       below_id(mv, p, key, part, &id) &&
+	       mv->t->ops->find(mv->t, &id, ret_found);
+}
+
+void below_count(struct mover *mv, uint32_t space, uint64_t extent, int n)
+{
+	struct below_space *of = space_at(mv, space);
+	uint64_t bytes = frame_extent_bytes(extent);
+	struct pool *p;
+
+	if (!of)
+		return;
+	/* one that came while there was no memory to count it */
+	if (n < 0 && !of->parts)
+		return;
+	bytes = n < 0 ? MIN(bytes, of->bytes) : bytes;
+	of->parts += (uint64_t)(int64_t)n;
+	of->bytes += (uint64_t)(int64_t)n * bytes;
+	p = of->ns ? mv->s->pool[of->pool] : NULL;
+	if (!p)
+		return;
+	pool_count(p, POOL_C_below_parts, (uint64_t)(int64_t)n);
+	pool_count(p, POOL_C_below_bytes, (uint64_t)(int64_t)n * bytes);
+}
+
+static void count_one(void *ctx, const struct tier_id *id,
+		      const struct tier_block *block)
+{
+	below_count(ctx, id->space, block->extent, 1);
+}
+
+/* Gauges of a predecessor tell of what it knew. */
+void below_recount(struct mover *mv)
+{
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
+		if (!mv->s->pool[n])
+			continue;
+		pool_set(mv->s->pool[n], POOL_C_below_parts, 0);
+		pool_set(mv->s->pool[n], POOL_C_below_bytes, 0);
+	}
+	for (uint32_t i = 0; i < mv->n_spaces; i++)
+		mv->of_space[i].parts = mv->of_space[i].bytes = 0;
+	mv->counted = true;
+	mv->inexact = false;
+	mv->t->ops->each(mv->t, count_one, mv);
+}
+
+/* ---- leaving ------------------------------------------------------------------ */
+
+static bool drop(struct mover *mv, const struct pool *p, const uint64_t key[4],
+		 uint64_t part)
+{
+	struct tier_found found;
+	struct tier_id id;
+	bool there;
+
+	if (!below_id(mv, p, key, part, &id))
+		return false;
+	there = mv->t->ops->find(mv->t, &id, &found);
+	if (mv->t->ops->remove(mv->t, &id) == 0 && there && mv->counted)
+		below_count(mv, id.space, found.block.extent, -1);
+	return there;
+}
+
+bool move_forget(struct store *s, const struct pool *p, const uint64_t key[4],
+		 uint64_t part)
+{
+	struct mover *mv = s->mover;
+	struct move *m;
+
+	if (!mv)
+		return false;
+	m = move_of(mv, p->number, key, part);
+	if (m && !m->stale) {
+		/* what it brings, up or down, is of the past */
+		m->stale = true;
+		if (m->state == MOVE_FLYING)
+			mv->t->ops->cancel(mv->t, &m->tm);
+	}
+	return drop(mv, p, key, part);
+}
+
+uint64_t move_forget_block(struct store *s, const struct pool *p,
+			   const uint64_t key[4], uint32_t ns)
+{
+	const struct ns_record *rec = ns_find(p, ns);
+	uint64_t shape = rec ? shared_load64(&rec->ranks_groups) : 0, n = 0;
+	unsigned ranks = (unsigned)(shape >> 32), groups = (unsigned)shape;
+
+	for (unsigned i = 0; s->mover && i < ranks * groups; i++)
+		n += move_forget(s, p, key,
+				 frame_part(ns, (uint16_t)(i / ranks),
+					    (uint16_t)(i % ranks)));
+	return n;
+}
+
+/* The tier does not say how much has gone: where it cannot be found any more, as
+ * much as a part of its space has on average, until the next recount. */
+static void count_gone(struct mover *mv, const struct tier_id *id,
+		       const struct below_space *of)
+{
+	struct tier_found found;
+	uint64_t bytes = of->parts ? of->bytes / of->parts : 0;
+
+	if (mv->t->ops->find(mv->t, id, &found))
+		bytes = frame_extent_bytes(found.block.extent);
+	else
+		mv->inexact = true;
+	below_count(mv, id->space, frame_extent((uint32_t)bytes, 0), -1);
+}
+
+void store_below_gone(struct store *s, const struct tier_id *id, bool wrong)
+{
+	struct mover *mv = s->mover;
+	struct below_space *of;
+
+	if (!mv || !mv->counted)
+		return;
+	of = space_at(mv, id->space);
+	if (!of)
+		return;
+	count_gone(mv, id, of);
+	if (of->ns && s->pool[of->pool])
+		note_below(s, s->pool[of->pool], of->ns, id->key,
+			   wrong ? PAST_WRONG_BELOW : PAST_LEFT_BELOW);
+}
+
+/* ---- memory ------------------------------------------------------------------- */
+
+static void unmapping(void *ctx, void *base, uint64_t bytes)
+{
+	struct mover *mv = ctx;
+
+	mv->t->ops->memory_drop(mv->t, base, bytes);
+}
+
+/* Slabs of the server's own. The kernel registers memory only for writing, and
+ * the server maps what clients write for reading alone. */
+void memory_tick(struct mover *mv)
+{
+	for (uint32_t n = 0; mv->serving && n < STORE_POOLS_MAX; n++) {
+		struct pool *p = mv->s->pool[n];
+
+		for (uint32_t id = 1; p && id < p->slab_end; id++) {
+			struct pool_slab *slab = p->slab[id];
+
+			if (!slab || slab->registered || !slab->payload.base ||
+			    slab->owner != CLIENT_SERVER)
+				continue;
+			slab->registered = true;
+			p->unmapping = unmapping;
+			p->unmapping_ctx = mv;
+			mv->t->ops->memory_add(mv->t, slab->payload.base,
+					       slab->payload.bytes);
+		}
+	}
+}

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Ahead of need: blocks that somebody will want, brought up in the order of their
+ * chain.
+ *
+ *   a session resumes		all that it has below
+ *   a session is expected back	the same, so early that it is there in time
+ *				(policy/ladder.h: ladder_prefetch())
+ *   somebody waits for a block	what follows it in the chain of a session
+ *
+ * A wish is a session and a range of its keys. It ends when its last key was
+ * looked at, when its session ends, or when there is no room for what nobody
+ * waits for (move_up.c). The table of wishes is small: a session's newer wish
+ * takes the place of its older one, and one that finds no place is dropped.
+ */
+#include <errno.h>
+#include <onecopy/onecopy.h>
+#include "base/clock.h"
+#include "pool/session.h"
+#include "store/move_internal.h"
+
+/* Keys that are looked at in one turn, for all wishes. */
+#define LOOK_KEYS 512u
+#define KEYS_ONCE 64u
+/* Blocks behind one that is waited for. */
+#define FOLLOW_KEYS 64u
+/* Sessions that are looked at to find a chain. */
+#define FOLLOW_SESSIONS 256u
+/* Loading begins so much earlier than it would have to, in 1/1000 of it. */
+#define EARLY_PM 500u
+
+static struct ahead *wish_of(struct mover *mv, uint32_t pool, uint64_t session)
+{
+	for (uint32_t i = 0; i < mv->n_aheads; i++)
+		if (mv->ahead[i].pool == pool &&
+		    mv->ahead[i].session == session)
+			return &mv->ahead[i];
+	return NULL;
+}
+
+static void wish(struct mover *mv, struct pool *p,
+		 const struct session_record *r, uint32_t at, uint32_t end,
+		 uint64_t rate)
+{
+	uint64_t id = pool_session_id(p, r);
+	struct ahead *a = wish_of(mv, p->number, id);
+
+	if (at >= end)
+		return;
+	if (!a && mv->n_aheads == AHEADS)
+		return;
+	if (!a)
+		a = &mv->ahead[mv->n_aheads++];
+	*a = (struct ahead){
+		.pool = p->number,
+		.session = id,
+		.at = at,
+		.end = end,
+		.rate = rate,
+		.stamp = p->touch_clock,
+	};
+}
+
+void move_session(struct store *s, struct pool *p,
+		  const struct session_record *r)
+{
+	if (s->mover && pool_counter(p, POOL_C_below_parts))
+		wish(s->mover, p, r, 0, pool_session_keys(p, r),
+		     LADDER_RATE_ONE);
+}
+
+/* ---- a wish, piece by piece ------------------------------------------------------- */
+
+/* All parts of a block. -EAGAIN: as much is under way as may be. */
+static int bring(struct mover *mv, struct pool *p, const struct ahead *a,
+		 const uint64_t key[4], uint32_t ns)
+{
+	const struct move_wish w = { .urgency = TIER_AHEAD,
+				     .rate = a->rate,
+				     .stamp = a->stamp };
+	const struct ns_record *rec = ns_find(p, ns);
+	uint64_t shape = rec ? shared_load64(&rec->ranks_groups) : 0;
+	unsigned ranks = (unsigned)(shape >> 32), groups = (unsigned)shape;
+
+	for (unsigned i = 0; i < ranks * groups; i++) {
+		uint64_t part = frame_part(ns, (uint16_t)(i / ranks),
+					   (uint16_t)(i % ranks));
+
+		if (move_up_as(mv->s, p, key, part, &w, NULL) == -EAGAIN)
+			return -EAGAIN;
+	}
+	return 0;
+}
+
+/* True: there is nothing more to do for it. */
+static bool step(struct mover *mv, struct ahead *a, uint32_t *looks)
+{
+	struct pool *p = mv->s->pool[a->pool];
+	const struct session_record *r = pool_session_at(p, a->session);
+	uint64_t key[KEYS_ONCE][4];
+	uint32_t end, n, ns;
+
+	if (!r)
+		return true;
+	end = MIN(a->end, pool_session_keys(p, r));
+	ns = (uint32_t)shared_load64(&r->ns);
+	while (a->at < end && *looks) {
+		n = MIN(MIN(end - a->at, KEYS_ONCE), *looks);
+		history_read(&p->sessions->history, shared_load64(&r->head),
+			     a->at, n, key);
+		*looks -= n;
+		for (uint32_t i = 0; i < n; i++, a->at++)
+			if (bring(mv, p, a, key[i], ns) < 0)
+				return false;
+	}
+	return a->at >= end;
+}
+
+/* ---- returns that are expected ---------------------------------------------------- */
+
+/* Bytes that a session has below, at most: its keys, each as large as the
+ * tenant's parts there are on average. */
+static uint64_t session_bytes(const struct pool *p,
+			      const struct session_record *r)
+{
+	uint64_t parts = pool_counter(p, POOL_C_below_parts);
+	const struct ns_record *rec =
+		ns_find(p, (uint32_t)shared_load64(&r->ns));
+	uint64_t shape = rec ? shared_load64(&rec->ranks_groups) : 0;
+
+	if (!parts)
+		return 0;
+	return pool_counter(p, POOL_C_below_bytes) / parts *
+	       ((shape >> 32) * (uint32_t)shape) * pool_session_keys(p, r);
+}
+
+static bool is_due(const struct mover *mv, const struct pool *p,
+		   const struct session_record *r, uint64_t in_ms)
+{
+	const struct tier_record *dram = &p->m->tier[OC_TIER_DRAM];
+	struct ladder_rung rungs[2] = {
+		{ .latency_ns = shared_load64(&dram->latency_ns),
+		  .bytes_per_s = shared_load64(&dram->bytes_per_s) },
+		{ .latency_ns = mv->stat.read.latency_ns,
+		  .bytes_per_s = mv->stat.read.bytes_per_s },
+	};
+	struct ladder_return ret = { .in_ms = in_ms,
+				     .bytes = session_bytes(p, r),
+				     .early_pm = EARLY_PM };
+	struct ladder_block b = {
+		.bytes = ret.bytes / MAX(pool_session_keys(p, r), 1u),
+		.again_ns = LADDER_NEVER,
+		.rate = LADDER_RATE_ONE / MAX(in_ms, 1ull),
+		.on = 1u << 1,
+	};
+
+	return ret.bytes &&
+	       ladder_prefetch(rungs, 2, 1, &b, &ret).what == LADDER_PROMOTE;
+}
+
+void move_expected(struct store *s, struct pool *p, struct session_record *r)
+{
+	struct mover *mv = s->mover;
+	uint64_t now = s->now_ns / NS_PER_MS, at, in_ms;
+
+	if (!mv || pool_session_state(r) != SESSION_PAUSED)
+		return;
+	at = shared_load64(&r->expected_ms);
+	if (!at || shared_load64(&r->fetched_for) == at)
+		return;
+	in_ms = at - MIN(now, at);
+	if (!is_due(mv, p, r, in_ms))
+		return;
+	/* once for each return; who dies in between does it again */
+	shared_store64(&r->fetched_for, at);
+	wish(mv, p, r, 0, pool_session_keys(p, r),
+	     LADDER_RATE_ONE / MAX(in_ms, 1ull));
+}
+
+/* ---- what follows ------------------------------------------------------------------- */
+
+static bool has_at(const struct pool *p, const struct session_record *r,
+		   uint32_t ns, uint32_t depth, const uint64_t key[4])
+{
+	uint64_t have[1][4];
+
+	if (pool_session_state(r) == SESSION_FREE ||
+	    shared_load64(&r->ns) != ns || pool_session_keys(p, r) <= depth)
+		return false;
+	history_read(&p->sessions->history, shared_load64(&r->head), depth - 1,
+		     1, have);
+	return !memcmp(have[0], key, sizeof(have[0]));
+}
+
+void move_follow(struct store *s, struct pool *p, const uint64_t key[4],
+		 uint64_t part)
+{
+	struct mover *mv = s->mover;
+	const struct pool_sessions *all = p->sessions;
+	const struct move *m = move_of(mv, p->number, key, part);
+	uint32_t depth = m && !m->down ? m->tm.block.depth : 0;
+	uint32_t ns = frame_part_ns(part);
+
+	for (uint32_t i = 0; depth && all && i < all->end; i++) {
+		const struct session_record *r = pool_session_record(all, i);
+		const struct ahead *a;
+		uint32_t end;
+
+		if (i == FOLLOW_SESSIONS)
+			return;
+		if (!has_at(p, r, ns, depth, key))
+			continue;
+		a = wish_of(mv, p->number, pool_session_id(p, r));
+		end = MIN(depth + FOLLOW_KEYS, pool_session_keys(p, r));
+		/* one that is wished for whole has it already */
+		if (!a || a->end < end)
+			wish(mv, p, r, a ? MIN(a->at, depth) : depth, end,
+			     LADDER_RATE_ONE);
+		return;
+	}
+}
+
+void ahead_stop(struct mover *mv, uint32_t pool)
+{
+	for (uint32_t i = 0; i < mv->n_aheads;)
+		if (mv->ahead[i].pool == pool)
+			mv->ahead[i] = mv->ahead[--mv->n_aheads];
+		else
+			i++;
+}
+
+void ahead_pump(struct mover *mv)
+{
+	uint32_t looks = LOOK_KEYS;
+
+	if (mv->stopped)
+		return;
+	for (uint32_t i = 0; i < mv->n_aheads && looks;) {
+		if (mv->queued[TIER_AHEAD] >= AHEAD_MOST)
+			return;
+		if (step(mv, &mv->ahead[i], &looks))
+			mv->ahead[i] = mv->ahead[--mv->n_aheads];
+		else
+			i++;
+	}
+}

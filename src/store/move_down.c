@@ -1,0 +1,721 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Down: what will leave soon is written before room is needed, so that leaving
+ * is free.
+ *
+ * Each arena has a window: an eighth of its frames. What of it is not free room
+ * shall be blocks at the cold end of the policy's order that have a replica below
+ * or need none. The order is walked from its cold end, a bounded piece at a time;
+ * the parts of a block are written together. A part is pinned in the server's own
+ * slots while it is written, and never more than a quarter of an arena at once:
+ * a drive that does not answer keeps no grant from its room.
+ *
+ * What is not worth a write (docs/design/movement.md): with rates of the policy,
+ * ladder_leave() decides; without, a block that nobody has used since it was
+ * sealed is passed over while the drive has enough to do.
+ */
+#include <errno.h>
+#include <onecopy/onecopy.h>
+#include <stdlib.h>
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "store/move_internal.h"
+
+/* Items looked at in one turn. */
+#define LOOK_ITEMS 512u
+/* How often arenas are counted, and their order is walked anew. */
+#define RECOUNT_NS (50 * NS_PER_MS)
+#define AGAIN_NS   (250 * NS_PER_MS)
+/* After the tier refused a write. */
+#define REFUSED_NS (100 * NS_PER_MS)
+/* A tier that has finished no write for so long makes no progress. */
+#define PROGRESS_NS (50 * NS_PER_MS)
+#define WINDOW_PART 8u
+#define FLYING_PART 4u
+/* Frames hashed in one turn before they are written; theirs could be wrong. */
+#define VERIFY_BYTES (8ull << 20)
+
+/* ---- one part ------------------------------------------------------------------ */
+
+static bool busy(const struct mover *mv)
+{
+	return mv->flying[TIER_BEHIND] >= DOWN_MOST / 2 ||
+	       mv->down_bytes >= DOWN_BYTES / 2;
+}
+
+static bool full(const struct mover *mv)
+{
+	return mv->flying[TIER_BEHIND] >= DOWN_MOST ||
+	       mv->down_bytes >= DOWN_BYTES;
+}
+
+static bool may_write(const struct mover *mv)
+{
+	return !mv->stopped && mv->counted && mv->stat.state == TIER_UP &&
+	       mv->s->now_ns >= mv->write_after_ns;
+}
+
+/* Over its tenant's share of the tier. */
+static bool over_share(const struct pool *p, uint64_t bytes)
+{
+	uint64_t share = p->below_share;
+
+	return share && pool_counter(p, POOL_C_below_bytes) + bytes > share;
+}
+
+static void part_of(struct pool_slab *slab, uint32_t frame,
+		    struct local_part *ret_part)
+{
+	const struct frame_desc *d = &slab->desc[frame];
+
+	*ret_part = (struct local_part){
+		.loc = frame_loc(slab->id, frame),
+		.gen = pool_frame_gen(slab, frame),
+		/* the tier only reads there */
+		.data = (uint8_t *)(uintptr_t)pool_payload(slab, frame),
+		.bytes = slab->frame_bytes,
+		.checksum = shared_load64(&d->checksum),
+	};
+}
+
+/* A frame that is less than a page is no place for a device. */
+static int bounce(struct move *m, uint64_t bytes)
+{
+	if (m->frame.bytes >= PAGE_BYTES)
+		return 0;
+	if (fault_point(FAULT_ALLOC) ||
+	    posix_memalign(&m->bounce, PAGE_BYTES, PAGE_BYTES))
+		return -ENOMEM;
+	memset(m->bounce, 0, PAGE_BYTES);
+	memcpy(m->bounce, m->frame.data, bytes);
+	return 0;
+}
+
+static int fly(struct mover *mv, struct move *m, const struct frame_desc *d)
+{
+	struct pool *p = mv->s->pool[m->pool];
+	uint64_t extent = shared_load64(&d->extent);
+	int r;
+
+	r = bounce(m, frame_extent_bytes(extent));
+	if (r < 0)
+		return r;
+	m->tm.block = (struct tier_block){
+		.checksum = m->frame.checksum,
+		.extent = extent,
+		.depth = (uint32_t)shared_load64(&d->depth),
+	};
+	m->tm.data = m->bounce ? m->bounce : m->frame.data;
+	m->tm.room = ALIGN_UP(m->frame.bytes, PAGE_BYTES);
+	m->tm.urgency = TIER_BEHIND;
+	if (!below_id(mv, p, m->key, m->part, &m->tm.id))
+		return -ENOSPC;
+	return mv->t->ops->write(mv->t, &m->tm);
+}
+
+/* 0: it flies; OC_EXISTS: nothing to do; OC_BUSY: not this one now; -errno: no
+ * more for now. */
+static int write_part(struct mover *mv, struct pool *p, struct pool_slab *slab,
+		      uint32_t frame)
+{
+	const struct frame_desc *d = &slab->desc[frame];
+	uint64_t key[4], part = shared_load64(&d->part);
+	struct store_client *c;
+	struct move *m;
+	int r = local_client(mv->s, p, &c);
+
+	if (r < 0)
+		return r;
+	shared_load_words(key, d->key, 4);
+	if (move_of(mv, p->number, key, part))
+		return OC_BUSY;
+	m = move_make(mv, p->number, key, part);
+	if (!m)
+		return -ENOMEM;
+	m->down = true;
+	m->urgency = TIER_BEHIND;
+	m->arena = slab->arena;
+	part_of(slab, frame, &m->frame);
+	m->pin = m->frame.data ? local_pin(c, &m->frame) : -ENOMEM;
+	r = m->pin < 0 ? (int)m->pin : fly(mv, m, d);
+	if (r != 0) {
+		if (m->pin >= 0)
+			local_unpin(c, m->pin);
+		move_end(mv, m, r);
+		return r;
+	}
+	m->state = MOVE_FLYING;
+	if (!mv->flying[TIER_BEHIND]++)
+		mv->wrote_ns = mv->s->now_ns;
+	mv->down_bytes += m->frame.bytes;
+	if (m->arena < mv->n_behind[m->pool])
+		mv->behind[m->pool][m->arena].flying++;
+	return 0;
+}
+
+void down_finish(struct mover *mv, struct move *m)
+{
+	struct pool *p = mv->s->pool[m->pool];
+	uint64_t bytes = frame_extent_bytes(m->tm.block.extent);
+
+	local_unpin(mv->s->local[m->pool], m->pin);
+	mv->down_bytes -= m->frame.bytes;
+	if (m->arena < mv->n_behind[m->pool])
+		mv->behind[m->pool][m->arena].flying--;
+	mv->s->retry = true; /* somebody may have waited for just this */
+	if (m->result == 0) {
+		mv->wrote_ns = mv->s->now_ns;
+		pool_count(p, POOL_C_demoted, 1);
+		pool_count(p, POOL_C_demoted_bytes, bytes);
+		below_count(mv, m->tm.id.space, m->tm.block.extent, 1);
+	} else if (m->result != -ECANCELED) {
+		pool_count(p, POOL_C_demote_failed, 1);
+		mv->write_after_ns = mv->s->now_ns + REFUSED_NS;
+	}
+	if (m->result == 0 && m->stale &&
+	    mv->t->ops->remove(mv->t, &m->tm.id) == 0)
+		below_count(mv, m->tm.id.space, m->tm.block.extent, -1);
+	move_turn(mv, m);
+}
+
+/* ---- what is worth it ------------------------------------------------------------ */
+
+static uint32_t *declined_at(struct mover *mv, const struct pool *p,
+			     uint32_t item)
+{
+	uint32_t n = mv->n_declined[p->number], *grown;
+
+	if (item < n)
+		return &mv->declined[p->number][item];
+	grown = mem_grow(mv->declined[p->number], p->items_cap, sizeof(*grown));
+	if (!grown)
+		return NULL;
+	memset(grown + n, 0, (p->items_cap - n) * sizeof(*grown));
+	mv->declined[p->number] = grown;
+	mv->n_declined[p->number] = p->items_cap;
+	return &grown[item];
+}
+
+/* Never 0. */
+static uint32_t filling_of(const struct pool_slab *slab, uint32_t frame)
+{
+	return (uint32_t)pool_frame_gen(slab, frame) | 1u << 31;
+}
+
+static bool is_declined(const struct mover *mv, const struct pool *p,
+			const struct pool_slab *slab, uint32_t frame)
+{
+	uint32_t item = slab->base + frame;
+
+	return item < mv->n_declined[p->number] &&
+	       mv->declined[p->number][item] == filling_of(slab, frame);
+}
+
+static void decline(struct mover *mv, struct pool *p,
+		    const struct pool_slab *slab, uint32_t frame,
+		    enum pool_counter why)
+{
+	uint32_t *at = declined_at(mv, p, slab->base + frame);
+
+	if (!at || *at == filling_of(slab, frame))
+		return;
+	*at = filling_of(slab, frame);
+	pool_count(p, why, 1);
+}
+
+/* As long as what is written now would stay, at the pace of writing so far. */
+static uint64_t stays_ms(const struct mover *mv)
+{
+	const struct tier_stat *st = &mv->stat;
+	double ms = (double)(mv->s->now_ns - mv->since_ns) / NS_PER_MS;
+
+	if (!st->write_bytes)
+		return 0;
+	return (uint64_t)((double)st->limit_bytes / (double)st->write_bytes *
+			  MAX(ms, 1.0));
+}
+
+/* The node is not told what making a block again takes. For the choice of what
+ * is worth a write it counts as so many loads. */
+#define AGAIN_LOADS 4u
+
+static bool ladder_says(const struct mover *mv, const struct pool *p,
+			const struct frame_desc *d, uint64_t rate)
+{
+	const struct tier_record *dram = &p->m->tier[OC_TIER_DRAM];
+	const struct tier_price *r = &mv->stat.read, *w = &mv->stat.write;
+	struct ladder_rung rungs[2] = {
+		{ .latency_ns = shared_load64(&dram->latency_ns),
+		  .bytes_per_s = shared_load64(&dram->bytes_per_s),
+		  .pressure = UINT64_MAX },
+		{ .latency_ns = r->latency_ns,
+		  .bytes_per_s = r->bytes_per_s,
+		  .stays_ms = stays_ms(mv) },
+	};
+	struct ladder_block b = {
+		.bytes = frame_extent_bytes(shared_load64(&d->extent)),
+		.rate = rate,
+		.on = 1,
+	};
+
+	b.again_ns = AGAIN_LOADS * ladder_load_ns(&rungs[1], b.bytes);
+	/* a write takes the drive's time only from others who want it */
+	if (busy(mv) && w->bytes_per_s)
+		rungs[1].wear = 1024 * NS_PER_S / w->bytes_per_s;
+	return ladder_leave(rungs, 2, 0, &b).what == LADDER_DEMOTE;
+}
+
+static bool used_since(const struct frame_desc *d)
+{
+	return shared_load64(&d->touched) != shared_load64(&d->sealed_at);
+}
+
+static bool worth_it(const struct mover *mv, const struct pool *p,
+		     const struct pool_slab *slab, uint32_t frame)
+{
+	const struct frame_desc *d = &slab->desc[frame];
+	uint64_t rate =
+		p->policy_ops->rate
+			? p->policy_ops->rate(p->policy, slab->base + frame)
+			: 0;
+
+	if (rate)
+		return ladder_says(mv, p, d, rate);
+	return !busy(mv) || used_since(d);
+}
+
+/* ---- blocks ------------------------------------------------------------------------ */
+
+struct block {
+	struct pool_slab *slab[LAYOUT_RANKS_MAX];
+	uint32_t frame[LAYOUT_RANKS_MAX];
+	uint32_t n;	/* its parts that are resident and not below, */
+	uint32_t first; /* and of them those that fly, first */
+	uint64_t bytes;
+};
+
+/* What of a sealed frame's block is not below. */
+static void block_of(struct mover *mv, const struct pool *p,
+		     const struct pool_slab *slab, uint32_t frame,
+		     struct block *ret)
+{
+	const struct frame_desc *d = &slab->desc[frame];
+	uint32_t ns = frame_part_ns(shared_load64(&d->part));
+	const struct ns_record *rec = ns_find(p, ns);
+	uint64_t shape = rec ? shared_load64(&rec->ranks_groups) : 0, key[4];
+	unsigned ranks = (unsigned)(shape >> 32), groups = (unsigned)shape;
+
+	ret->n = ret->first = 0;
+	ret->bytes = 0;
+	shared_load_words(key, d->key, 4);
+	for (unsigned i = 0; i < ranks * groups && i < LAYOUT_RANKS_MAX; i++) {
+		uint64_t part = frame_part(ns, (uint16_t)(i / ranks),
+					   (uint16_t)(i % ranks));
+		struct tier_found found;
+		struct move *m;
+		uint32_t f;
+		struct pool_slab *s = pool_find(p, key, part, &f);
+
+		if (!s || below_find(mv, p, key, part, &found))
+			continue;
+		m = move_of(mv, p->number, key, part);
+		ret->first += m && m->down;
+		ret->slab[ret->n] = s;
+		ret->frame[ret->n++] = f;
+		ret->bytes += s->frame_bytes;
+	}
+}
+
+enum victim move_victim(struct store *s, const struct pool *p,
+			const struct pool_slab *slab, uint32_t frame)
+{
+	struct mover *mv = s->mover;
+	struct block b;
+
+	if (!mv)
+		return VICTIM_FREE;
+	block_of(mv, p, slab, frame, &b);
+	if (b.first)
+		return VICTIM_MOVING;
+	if (!b.n || is_declined(mv, p, slab, frame))
+		return VICTIM_FREE;
+	return VICTIM_DIRTY;
+}
+
+bool move_could_clean(const struct store *s)
+{
+	const struct mover *mv = s->mover;
+
+	return mv && mv->stat.state != TIER_COMING &&
+	       mv->stat.state != TIER_DOWN;
+}
+
+bool move_is_written(const struct store *s, const struct pool *p,
+		     const struct pool_slab *slab, uint32_t frame)
+{
+	const struct frame_desc *d = &slab->desc[frame];
+	const struct move *m;
+	uint64_t key[4];
+
+	if (!s->mover)
+		return false;
+	shared_load_words(key, d->key, 4);
+	m = move_of(s->mover, p->number, key, shared_load64(&d->part));
+	return m && m->down;
+}
+
+void move_leaves(struct store *s, struct pool *p, const struct pool_slab *slab,
+		 uint32_t frame)
+{
+	struct mover *mv = s->mover;
+	const struct frame_desc *d = &slab->desc[frame];
+	uint64_t key[4], part = shared_load64(&d->part);
+	struct tier_found found;
+	struct tier_id id;
+
+	if (!mv)
+		return;
+	if (slab->arena < mv->n_behind[p->number]) {
+		struct behind *b = &mv->behind[p->number][slab->arena];
+
+		b->clean -= b->clean != 0;
+	}
+	shared_load_words(key, d->key, 4);
+	if (!below_find(mv, p, key, part, &found)) {
+		pool_count(p, POOL_C_demote_missed,
+			   !is_declined(mv, p, slab, frame));
+		return;
+	}
+	if (used_since(d) && below_id(mv, p, key, part, &id))
+		mv->t->ops->use(mv->t, &id);
+}
+
+/* Bytes that others could have spoiled are looked at before they are kept for
+ * good. False: they were wrong, and the block is gone. */
+static bool looks_right(struct mover *mv, struct pool *p,
+			struct pool_slab *slab, uint32_t frame)
+{
+	if (slab->writer_uid == UID_SERVER)
+		return true;
+	mv->verified_bytes += slab->frame_bytes;
+	if (scrub_verify(slab, frame))
+		return true;
+	log_error("wrong bytes in slab %u frame %u (offset %llu): dropped",
+		  slab->id, frame,
+		  (unsigned long long)(frame * slab->frame_bytes));
+	note_gone(mv->s, p, slab, frame, PAST_WRONG, 0);
+	pool_count(p, POOL_C_bad, block_forget_of(mv->s, p, slab, frame).parts);
+	return false;
+}
+
+static bool room_in_arena(const struct mover *mv, const struct pool *p,
+			  const struct pool_slab *slab, uint32_t n)
+{
+	const struct behind *b;
+
+	if (slab->arena >= mv->n_behind[p->number])
+		return false;
+	b = &mv->behind[p->number][slab->arena];
+	if (!b->flying && n <= b->frames / 2)
+		return true;
+	return b->flying + n <= b->frames / FLYING_PART;
+}
+
+enum down { DOWN_CLEAN, DOWN_GOES, DOWN_LATER, DOWN_STOP };
+
+/* Begins to write what of the block is not below. hard: without asking whether
+ * it is worth it, nor how much of the arena it takes. */
+static enum down block_down(struct mover *mv, struct pool *p,
+			    struct pool_slab *slab, uint32_t frame, bool hard)
+{
+	struct block b;
+
+	block_of(mv, p, slab, frame, &b);
+	if (!b.n)
+		return DOWN_CLEAN;
+	if (b.first)
+		return DOWN_GOES;
+	if (full(mv) || mv->verified_bytes >= VERIFY_BYTES)
+		return DOWN_STOP;
+	if (over_share(p, b.bytes)) {
+		decline(mv, p, slab, frame, POOL_C_demote_refused);
+		return DOWN_CLEAN;
+	}
+	if (!hard && !worth_it(mv, p, slab, frame)) {
+		decline(mv, p, slab, frame, POOL_C_demote_declined);
+		return DOWN_CLEAN;
+	}
+	if (!hard && !room_in_arena(mv, p, slab, b.n))
+		return DOWN_STOP;
+	for (uint32_t i = 0; i < b.n; i++) {
+		int r;
+
+		if (!looks_right(mv, p, b.slab[i], b.frame[i]))
+			return DOWN_LATER;
+		r = write_part(mv, p, b.slab[i], b.frame[i]);
+		if (r == -EDQUOT || r == -EAGAIN || r == -ENOMEM)
+			return DOWN_STOP;
+		if (r < 0) {
+			pool_count(p, POOL_C_demote_failed, 1);
+			mv->write_after_ns = mv->s->now_ns + REFUSED_NS;
+			return DOWN_STOP;
+		}
+	}
+	return DOWN_GOES;
+}
+
+/* ---- the cold end --------------------------------------------------------------- */
+
+static bool behind_room(struct mover *mv, const struct pool *p)
+{
+	uint32_t n = mv->n_behind[p->number];
+	struct behind *grown;
+
+	if (n >= p->n_arenas)
+		return true;
+	grown = mem_grow(mv->behind[p->number], p->n_arenas, sizeof(*grown));
+	if (!grown)
+		return false;
+	memset(grown + n, 0, (p->n_arenas - n) * sizeof(*grown));
+	for (uint32_t i = n; i < p->n_arenas; i++)
+		grown[i].at = POLICY_NONE;
+	mv->behind[p->number] = grown;
+	mv->n_behind[p->number] = p->n_arenas;
+	return true;
+}
+
+static void count_arenas(struct mover *mv, const struct pool *p)
+{
+	uint64_t room = quota_room(mv->s, p);
+
+	if (!behind_room(mv, p))
+		return;
+	room = MIN(room, quota_left(p));
+	for (uint32_t i = 0; i < p->n_arenas; i++) {
+		struct behind *b = &mv->behind[p->number][i];
+
+		b->frames = 0;
+		b->free = p->arena[i].used && p->arena[i].owner
+				  ? (uint32_t)(room / p->arena[i].frame_bytes)
+				  : 0;
+	}
+	for (uint32_t id = 1; id < p->slab_end; id++) {
+		const struct pool_slab *s = p->slab[id];
+
+		if (!s || s->retiring)
+			continue;
+		mv->behind[p->number][s->arena].frames += s->frames;
+		mv->behind[p->number][s->arena].free += s->n_free;
+	}
+}
+
+static void begin_again(struct behind *b)
+{
+	b->at = POLICY_NONE;
+	b->clean = 0;
+}
+
+/* The last item that was looked at is where it was? */
+static bool still_there(const struct pool *p, const struct behind *b)
+{
+	uint32_t frame;
+	const struct pool_slab *s;
+
+	if (b->at == POLICY_NONE)
+		return true;
+	if (b->at >= p->items.end || !p->slab[p->item_slab[b->at]])
+		return false;
+	s = pool_item(p, b->at, &frame);
+	return frame < s->frames &&
+	       shared_load64(&s->desc[frame].word) == b->word &&
+	       p->policy_ops->stamp(p->policy, b->at) == b->stamp;
+}
+
+static void looked_at(const struct pool *p, struct behind *b, uint32_t item,
+		      const struct pool_slab *slab, uint32_t frame)
+{
+	b->at = item;
+	b->word = shared_load64(&slab->desc[frame].word);
+	b->stamp = p->policy_ops->stamp(p->policy, item);
+	b->clean++;
+}
+
+/* False: no more can be done now. */
+static bool walk(struct mover *mv, struct pool *p, uint32_t arena,
+		 uint32_t want, uint32_t *looks)
+{
+	struct behind *b = &mv->behind[p->number][arena];
+
+	if (!still_there(p, b))
+		begin_again(b);
+	while (b->clean < want && *looks) {
+		uint32_t item = p->policy_ops->victim(p->policy, arena, b->at);
+		struct pool_slab *slab;
+		uint32_t frame;
+
+		if (item == POLICY_NONE)
+			return true;
+		--*looks;
+		slab = pool_item(p, item, &frame);
+		switch (block_down(mv, p, slab, frame, false)) {
+		case DOWN_STOP:
+			return false;
+		case DOWN_LATER:
+			begin_again(b);
+			return true;
+		default:
+			looked_at(p, b, item, slab, frame);
+		}
+	}
+	return true;
+}
+
+static uint32_t wanted(const struct behind *b)
+{
+	uint32_t window = MAX(b->frames / WINDOW_PART, 1u);
+
+	return window - MIN(b->free, window);
+}
+
+static void recount(struct mover *mv)
+{
+	bool anew = mv->s->now_ns >= mv->again_ns;
+
+	if (mv->s->now_ns >= mv->recount_ns) {
+		mv->recount_ns = mv->s->now_ns + RECOUNT_NS;
+		for (uint32_t n = 0; n < STORE_POOLS_MAX; n++)
+			if (mv->s->pool[n])
+				count_arenas(mv, mv->s->pool[n]);
+	}
+	if (!anew)
+		return;
+	mv->again_ns = mv->s->now_ns + AGAIN_NS;
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++)
+		for (uint32_t i = 0; i < mv->n_behind[n]; i++)
+			begin_again(&mv->behind[n][i]);
+}
+
+void down_pump(struct mover *mv)
+{
+	uint32_t looks = LOOK_ITEMS;
+
+	if (!may_write(mv) || full(mv))
+		return;
+	recount(mv);
+	mv->verified_bytes = 0;
+	for (uint32_t i = 0; i < STORE_POOLS_MAX; i++) {
+		uint32_t n = (mv->turn[TIER_BEHIND] + i) % STORE_POOLS_MAX;
+
+		for (uint32_t a = 0; a < mv->n_behind[n]; a++) {
+			uint32_t want = wanted(&mv->behind[n][a]);
+
+			if (want && mv->s->pool[n]->arena[a].used)
+				walk(mv, mv->s->pool[n], a, want, &looks);
+		}
+	}
+	mv->turn[TIER_BEHIND] = (mv->turn[TIER_BEHIND] + 1) % STORE_POOLS_MAX;
+}
+
+void down_fini(struct mover *mv)
+{
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
+		free(mv->behind[n]);
+		free(mv->declined[n]);
+	}
+}
+
+/* ---- when room is needed now ------------------------------------------------------ */
+
+static bool progresses(const struct mover *mv)
+{
+	return !mv->flying[TIER_BEHIND] ||
+	       mv->s->now_ns - mv->wrote_ns < PROGRESS_NS;
+}
+
+bool move_press(struct store *s, struct pool *p, uint32_t arena, uint32_t want)
+{
+	struct mover *mv = s->mover;
+	uint32_t looks = LOOK_ITEMS;
+	struct behind *b;
+
+	if (!mv || !may_write(mv) || !progresses(mv))
+		return false;
+	if (arena >= mv->n_behind[p->number])
+		count_arenas(mv, p);
+	if (arena >= mv->n_behind[p->number])
+		return false;
+	mv->verified_bytes = 0;
+	b = &mv->behind[p->number][arena];
+	walk(mv, p, arena, MAX(want, wanted(b)), &looks);
+	return b->flying != 0;
+}
+
+bool move_press_slab(struct store *s, struct pool *p, struct pool_slab *slab)
+{
+	struct mover *mv = s->mover;
+	bool goes = false;
+
+	if (!mv || !may_write(mv) || !progresses(mv))
+		return false;
+	if (slab->arena >= mv->n_behind[p->number])
+		count_arenas(mv, p);
+	mv->verified_bytes = 0;
+	for (uint32_t f = 0; f < slab->frames; f++) {
+		enum down d;
+
+		if (pool_frame_state(slab, f) != FRAME_SEALED)
+			continue;
+		d = block_down(mv, p, slab, f, false);
+		goes = goes || d == DOWN_GOES;
+		if (d == DOWN_STOP)
+			break;
+	}
+	return goes;
+}
+
+/* ---- before the node ends --------------------------------------------------------- */
+
+/* All of DRAM once: what is not below is written. */
+static void save_some(struct mover *mv)
+{
+	while (mv->save.pool < STORE_POOLS_MAX) {
+		struct pool *p = mv->s->pool[mv->save.pool];
+		struct pool_slab *slab = p ? pool_slab_at(p, mv->save.slab)
+					   : NULL;
+
+		if (!p || mv->save.slab >= p->slab_end) {
+			mv->save.pool++;
+			mv->save.slab = 1;
+			mv->save.frame = 0;
+		} else if (!slab || slab->retiring ||
+			   mv->save.frame >= slab->frames) {
+			mv->save.slab++;
+			mv->save.frame = 0;
+		} else {
+			if (pool_frame_state(slab, mv->save.frame) ==
+				    FRAME_SEALED &&
+			    block_down(mv, p, slab, mv->save.frame, true) ==
+				    DOWN_STOP)
+				return;
+			mv->save.frame++;
+		}
+	}
+}
+
+bool store_save(struct store *s, uint64_t now_ns)
+{
+	struct mover *mv = s->mover;
+
+	s->now_ns = now_ns;
+	if (!mv || mv->stopped)
+		return false;
+	mv->saving = true;
+	mv->verified_bytes = 0;
+	move_tick(s);
+	if (mv->stat.state != TIER_UP)
+		return mv->stat.state == TIER_COMING;
+	if (may_write(mv))
+		save_some(mv);
+	return mv->save.pool < STORE_POOLS_MAX || mv->flying[TIER_BEHIND];
+}
