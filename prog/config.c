@@ -12,6 +12,7 @@
 
 #define SHARE_ALL  10000u /* hundredths of a percent */
 #define DRAM_LEAST (1ull << 20)
+#define NVME_LEAST (16ull << 20)
 #define BYTES_MOST (1ull << 50)
 
 _Static_assert(CONFIG_NAME == LAYOUT_NAME, "a tenant's name fits its pool");
@@ -21,6 +22,8 @@ _Static_assert(offsetof(struct config_resp, chosen) == CONFIG_LISTEN &&
 
 static const char *const huge_words[] = { "auto", "never", NULL };
 static const char *const eviction_words[] = { "lru", "onecopy", NULL };
+static const char *const nvme_words[] = { "auto", "uring", "threads", NULL };
+static const char *const yes_words[] = { "no", "yes", NULL };
 static const char *const backend_words[] = { "auto", "uring", "epoll", NULL };
 static const char *const level_words[] = { "error", "warn", "info", "debug",
 					   NULL };
@@ -93,6 +96,21 @@ const struct setting config_settings[] = {
 	{ "sessions.lease_max", NULL, SETTING_TIME, IN(sessions.lease_max_ns),
 	  RAW(sessions.lease_max), 1 * NS_PER_S, 30 * 24 * 3600 * NS_PER_S,
 	  NULL, "a time like 24h, from 1s to 720h" },
+	A_FILE("nvme.path", NULL, nvme.path, nvme.path),
+	{ "nvme.size", NULL, SETTING_ROOM, IN(nvme.size), RAW(nvme.size),
+	  NVME_LEAST, BYTES_MOST, NULL, "a size like 200G, from 16M on" },
+	{ "nvme.segment", NULL, SETTING_BYTES, IN(nvme.segment_bytes),
+	  RAW(nvme.segment), 1ull << 20, 1ull << 32, NULL,
+	  "auto, or a power of two from 1M on" },
+	{ "nvme.backend", NULL, SETTING_WORD, IN(nvme.backend),
+	  RAW(nvme.backend), 0, 0, nvme_words, "auto, uring or threads" },
+	{ "nvme.depth", NULL, SETTING_COUNT, IN(nvme.depth), RAW(nvme.depth), 0,
+	  1024, NULL, "a number from 1 to 1024, or 0" },
+	{ "nvme.save_on_exit", NULL, SETTING_WORD, IN(nvme.save),
+	  RAW(nvme.save_on_exit), 0, 0, yes_words, "yes or no" },
+	{ "nvme.save_time", NULL, SETTING_TIME, IN(nvme.save_ns),
+	  RAW(nvme.save_time), 1 * NS_PER_S, 3600 * NS_PER_S, NULL,
+	  "a time like 60s, from 1s to 1h" },
 	LISTEN("resp.listen", "resp", resp),
 	{ "resp.max_connections", NULL, SETTING_COUNT, IN(resp.max_connections),
 	  RAW(resp.max_connections), 1, 1000000, NULL,
@@ -124,6 +142,7 @@ void config_defaults(struct node_config *ret_config)
 {
 	*ret_config = (struct node_config){
 		.dram = { .share = SHARE_ALL / 4 },
+		.nvme = { .save_ns = 60 * NS_PER_S },
 		.scrub_bytes_per_s = 64ull << 20,
 		.history_bytes = 8ull << 20,
 		.log_level = LOG_INFO,
@@ -332,9 +351,46 @@ int config_quota_set(struct config_size *size, const char *text,
 	return 0;
 }
 
+static const struct setting *setting_of(const char *key)
+{
+	size_t i = 0;
+
+	while (strcmp(config_settings[i].key, key) != 0)
+		i++;
+	return &config_settings[i];
+}
+
+/* "PATH:SIZE". A path may have colons, a size has none. */
+static int nvme_option(struct node_config *config, const char *value,
+		       char error[CONFIG_ERROR])
+{
+	const struct config_nvme before = config->nvme;
+	const char *colon = strrchr(value, ':');
+	char path[CONFIG_FILE + 1];
+
+	if (!colon || colon == value || !colon[1] ||
+	    (size_t)(colon - value) >= sizeof(path))
+		return config_expected(value, "PATH:SIZE, like /data/kv:200G",
+				       error);
+	memcpy(path, value, (size_t)(colon - value));
+	path[colon - value] = '\0';
+	if (setting_set(config, setting_of("nvme.path"), path, error) ||
+	    setting_set(config, setting_of("nvme.size"), colon + 1, error)) {
+		config->nvme = before;
+		return -EINVAL;
+	}
+	return 0;
+}
+
 int config_apply_option(struct node_config *config, const char *name,
 			const char *value, char error[CONFIG_ERROR])
 {
+	if (strcmp(name, "nvme") == 0)
+		return nvme_option(config, value, error);
+	if (strcmp(name, "save-on-exit") == 0) {
+		config->nvme.save = 1;
+		return 0;
+	}
 	for (size_t i = 0; i < config_n_settings; i++) {
 		const struct setting *s = &config_settings[i];
 
@@ -498,6 +554,7 @@ void config_print(const struct node_config *config, FILE *out)
 	config_print_section(config, "clients.", out);
 	fputs("sessions:\n", out);
 	config_print_section(config, "sessions.", out);
+	config_nvme_print(config, out);
 	fputs("tenants:\n", out);
 	for (uint32_t i = 0; i < config->n_tenants; i++)
 		config_tenant_print(&config->tenants[i], out);

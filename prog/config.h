@@ -44,6 +44,7 @@ struct config_tenant {
 	uint32_t uids[CONFIG_UIDS_MAX];
 	struct config_size dram; /* quota, a share of the node's; not set: all */
 	struct config_size share; /* of it guaranteed; not set: nothing */
+	struct config_size nvme;  /* what it may have there; not set: all */
 	uint32_t strict;	  /* it does not borrow: share is its quota */
 	uint32_t n_tokens;
 	uint8_t token_sha256[CONFIG_TOKENS_MAX][32];
@@ -86,9 +87,27 @@ struct config_http {
 	char certificate[CONFIG_FILE], key[CONFIG_FILE];
 };
 
+/* The tier below; path "": none. */
+struct config_nvme {
+	char path[CONFIG_FILE]; /* directory, file or block device */
+	uint64_t size;		/* hard limit */
+	uint64_t segment_bytes; /* 0: chosen from size */
+	uint64_t save_ns;	/* that the save at the end may take */
+	uint32_t save;		/* write DRAM's content out at a clean stop */
+	uint32_t backend;	/* enum config_nvme_io */
+	uint32_t depth;		/* moves with the device; 0: the tier's own */
+	uint32_t zero;
+};
+enum config_nvme_io {
+	CONFIG_NVME_AUTO,
+	CONFIG_NVME_URING,
+	CONFIG_NVME_THREADS
+};
+
 struct node_config {
-	char socket[CONFIG_PATH];   /* "": the default path */
-	struct config_size dram;    /* a share is one of config_memory() */
+	char socket[CONFIG_PATH]; /* "": the default path */
+	struct config_size dram;  /* a share is one of config_memory() */
+	struct config_nvme nvme;
 	uint64_t slab_bytes;	    /* 0: chosen from dram */
 	uint64_t scrub_bytes_per_s; /* 0: no scrubber */
 	uint64_t history_bytes;	    /* of each tenant; 0: none */
@@ -125,6 +144,13 @@ int config_parse(const char *text, size_t len, const char *name,
  * has a plain password or token, and all users of the machine can read it. */
 int config_load(const char *path, struct node_config *ret_config,
 		bool *ret_exposed, char error[CONFIG_ERROR]);
+
+/* What a tenant may have of the tier below; 0: all. */
+uint64_t config_tenant_nvme(const struct node_config *config,
+			    const char *tenant);
+/* Can the tier below be there? Looks at the path. -EINVAL, -errno and a text. */
+int config_nvme_check(const struct node_config *config,
+		      char error[CONFIG_ERROR]);
 
 /* What a tenant may have and what it has for certain, where the node has
  * `dram`. 0: all of it; nothing. */
@@ -184,13 +210,18 @@ extern const size_t config_n_options;
 		  "as --resp-without" },                                              \
 		{ CONFIG_OPTION_FIRST + 15, "http-token-file", "FILE", NULL,          \
 		  "the bearer token that HTTP asks for" },                            \
+		{ CONFIG_OPTION_FIRST + 16, "eviction", "lru|onecopy", "lru",         \
+		  "which blocks leave first when memory is full" },                   \
+		{ CONFIG_OPTION_FIRST + 17, "nvme", "PATH:SIZE", NULL,                \
+		  "keep blocks in this directory, file or block device as "           \
+		  "well, in at most so many bytes" },                                 \
 	{                                                                             \
-		CONFIG_OPTION_FIRST + 16, "eviction", "lru|onecopy", "lru",           \
-			"which blocks leave first when memory is full"                \
+		CONFIG_OPTION_FIRST + 18, "save-on-exit", NULL, NULL,                 \
+			"at a clean stop write what is in memory alone to nvme"       \
 	}
 /* Applies one by its name ("dram"). -ENOENT no such option; -EINVAL with a
- * text that begins with the value. Those of a password or token read the file,
- * and may answer -errno of that. */
+ * text that begins with the value (NULL: the option takes none). Those of a
+ * password or token read the file, and may answer -errno of that. */
 int config_apply_option(struct node_config *config, const char *name,
 			const char *value, char error[CONFIG_ERROR]);
 

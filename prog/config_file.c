@@ -27,6 +27,7 @@ static const cyaml_schema_field_t tenant_fields[] = {
 	TEXT("name", struct raw_tenant, name),
 	TEXT("dram", struct raw_tenant, dram),
 	TEXT("share", struct raw_tenant, share),
+	TEXT("nvme", struct raw_tenant, nvme),
 	TEXT("borrow", struct raw_tenant, borrow),
 	TEXT("token_file", struct raw_tenant, token_file),
 	CYAML_FIELD_SEQUENCE(
@@ -57,6 +58,17 @@ static const cyaml_schema_field_t sessions_fields[] = {
 	TEXT("keys_per_client", struct raw_sessions, keys_per_client),
 	TEXT("lease", struct raw_sessions, lease),
 	TEXT("lease_max", struct raw_sessions, lease_max),
+	CYAML_FIELD_END
+};
+
+static const cyaml_schema_field_t nvme_fields[] = {
+	TEXT("path", struct raw_nvme, path),
+	TEXT("size", struct raw_nvme, size),
+	TEXT("segment", struct raw_nvme, segment),
+	TEXT("backend", struct raw_nvme, backend),
+	TEXT("depth", struct raw_nvme, depth),
+	TEXT("save_on_exit", struct raw_nvme, save_on_exit),
+	TEXT("save_time", struct raw_nvme, save_time),
 	CYAML_FIELD_END
 };
 
@@ -130,6 +142,8 @@ static const cyaml_schema_field_t config_fields[] = {
 			    clients, clients_fields),
 	CYAML_FIELD_MAPPING("sessions", CYAML_FLAG_OPTIONAL, struct raw_config,
 			    sessions, sessions_fields),
+	CYAML_FIELD_MAPPING("nvme", CYAML_FLAG_OPTIONAL, struct raw_config,
+			    nvme, nvme_fields),
 	CYAML_FIELD_SEQUENCE("tenants",
 			     CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
 			     struct raw_config, tenants, &tenant_schema, 0,

@@ -42,7 +42,7 @@ typedef char config_word[32];
 
 /* What libcyaml fills: the file's texts; "" where a key is absent. */
 struct raw_tenant {
-	config_text name, dram, share, borrow, token_file;
+	config_text name, dram, share, nvme, borrow, token_file;
 	config_number *uids;
 	unsigned uids_count;
 	config_text *tokens;
@@ -74,6 +74,10 @@ struct raw_config {
 		config_text max, per_client, keys, keys_per_client, lease,
 			lease_max;
 	} sessions;
+	struct raw_nvme {
+		config_text path, size, segment, backend, depth, save_on_exit,
+			save_time;
+	} nvme;
 	struct raw_tenant *tenants;
 	unsigned tenants_count;
 	struct raw_door resp, http;
@@ -113,6 +117,8 @@ int config_tenants_load(struct node_config *config, char error[CONFIG_ERROR]);
 void config_tenant_print(const struct config_tenant *t, FILE *out);
 void config_size_text(const struct config_size *size,
 		      char ret_text[CONFIG_VALUE]);
+
+void config_nvme_print(const struct node_config *config, FILE *out);
 
 /* After the settings and the tenants. */
 int config_doors_read(struct reading *r);

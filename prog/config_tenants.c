@@ -101,6 +101,9 @@ static int read_quotas(struct tenant_reading *q)
 	if (has_key(q, "share") &&
 	    config_quota_set(&q->t.share, q->raw->share, error))
 		return wrong_key(q, "share", error);
+	if (has_key(q, "nvme") &&
+	    config_quota_set(&q->t.nvme, q->raw->nvme, error))
+		return wrong_key(q, "nvme", error);
 	if (!has_key(q, "borrow") || strcmp(borrow, "yes") == 0)
 		return 0;
 	if (strcmp(borrow, "no") != 0) {
@@ -325,6 +328,7 @@ void config_tenant_print(const struct config_tenant *t, FILE *out)
 	print_tokens(t, out);
 	print_size("dram", &t->dram, out);
 	print_size("share", &t->share, out);
+	print_size("nvme", &t->nvme, out);
 	if (t->strict)
 		fputs("    borrow: no\n", out);
 }

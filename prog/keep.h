@@ -7,7 +7,9 @@
  * talk over one SOCK_SEQPACKET pair in fixed-size messages, the descriptor
  * beside them:
  *
- *   keeper -> server   GIVE tag + fd ... GIVEN      what the last one left
+ *   keeper -> server   GIVE tag + fd ... GIVEN      what the last one left;
+ *                                                   GIVEN's id: 1 when there
+ *                                                   was a server before
  *                      STOP                         end cleanly
  *   server -> keeper   HOLD tag + fd, DROP tag      from now on
  *                      READY                        serving

@@ -314,6 +314,8 @@ static void give(struct keeper *k)
 
 		if (more)
 			m.tag = k->held.given[k->given].tag;
+		else
+			m.tag.id = k->has_run;
 		r = segment_send(k->control, &m, sizeof(m), &fd, more);
 		if (r == -EAGAIN)
 			return;
@@ -426,6 +428,8 @@ static void stop(struct keeper *k)
 		return;
 	k->stopping = true;
 	k->stop_at_ns = clock_ns() + STOP_NS;
+	if (k->config->nvme.save)
+		k->stop_at_ns += k->config->nvme.save_ns;
 	if (k->control >= 0)
 		segment_send(k->control, &m, sizeof(m), NULL, 0);
 }

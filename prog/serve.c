@@ -93,6 +93,16 @@ static int check_memory(const struct command *self,
 	return 0;
 }
 
+static int check_nvme(const struct command *self,
+		      const struct node_config *config)
+{
+	char error[CONFIG_ERROR];
+
+	if (config_nvme_check(config, error) < 0)
+		return cli_fail(self, PROG_BAD_INPUT, "%s", error);
+	return 0;
+}
+
 static int print_config(const struct node_config *config)
 {
 	char path[CONFIG_PATH] = "", size[32];
@@ -174,6 +184,8 @@ static int serve_run(const struct command *self, int argc, char **argv)
 	if (args.print)
 		return print_config(&config);
 	r = check_files(self, &config);
+	if (r == 0)
+		r = check_nvme(self, &config);
 	if (r != 0)
 		return r;
 	return run_node(&config, &args);

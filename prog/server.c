@@ -16,6 +16,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "below.h"
 #include "doors.h"
 #include "exit.h"
 #include "front/native/native.h"
@@ -40,10 +41,12 @@ struct server {
 	struct store *store;
 	struct native *native;
 	struct doors doors;
+	struct below below;
 	struct report report; /* what the doors tell of the node */
 	struct hold_set given;
 	struct hold_ops hold;
 	bool stop, orphaned; /* orphaned: the keeper has died */
+	bool first;	     /* of the node's servers */
 	uint64_t tier_ns;    /* when prices are measured next */
 };
 
@@ -74,8 +77,10 @@ static int receive_given(struct server *v)
 		}
 		if (r < 0)
 			return r;
-		if (m.op == KEEP_GIVEN)
+		if (m.op == KEEP_GIVEN) {
+			v->first = !m.tag.id;
 			return 0;
+		}
 		if (m.op == KEEP_STOP)
 			v->stop = true;
 		if (m.op != KEEP_GIVE || fd < 0) {
@@ -140,6 +145,13 @@ static void ended(void *ctx, struct store_client *c)
 	native_ended(v->native, c);
 }
 
+static uint64_t below_share(void *ctx, const char *tenant)
+{
+	const struct server *v = ctx;
+
+	return config_tenant_nvme(v->config, tenant);
+}
+
 static int make_store(struct server *v)
 {
 	const struct node_config *config = v->config;
@@ -165,6 +177,7 @@ static int make_store(struct server *v)
 		},
 		.history_bytes = config->history_bytes,
 		.hold = &v->hold,
+		.below_share = below_share,
 		.threaded = true,
 		.answer = answer,
 		.announce = announce,
@@ -286,6 +299,7 @@ static int serve(struct server *v)
 		uint64_t next;
 
 		store_settle(v->store, now);
+		below_turn(&v->below, now);
 		next = doors_turn(&v->doors, now);
 		if (now >= tick) {
 			tick = now + store_tick(v->store, now);
@@ -342,6 +356,14 @@ static bool lock_comes(int fd)
 	return true;
 }
 
+static void say_alive(void *ctx)
+{
+	const struct keep_msg alive = { .op = KEEP_ALIVE };
+	const struct server *v = ctx;
+
+	segment_send(v->control, &alive, sizeof(alive), NULL, 0);
+}
+
 /* The keeper is gone: what it would have cleaned away. */
 static void clean_place(const struct server *v)
 {
@@ -381,6 +403,9 @@ static int set_up(struct server *v)
 		r = make_store(v);
 	if (r == 0)
 		r = make_native(v);
+	if (r == 0)
+		r = below_begin(&v->below, v->config, v->loop, v->store,
+				&v->report, v->first);
 	if (r == 0)
 		r = take_over(v);
 	if (r == 0)
@@ -438,15 +463,19 @@ int server_run(const struct node_config *config, int control)
 	}
 	if (r == 0) {
 		say_stopped(&v);
+		below_end(&v.below, say_alive, &v);
 		if (v.orphaned)
 			clean_place(&v);
 	}
 	doors_close(&v.doors);
 	native_destroy(v.native);
+	below_close(&v.below);
 	store_destroy(v.store);
 	loop_destroy(v.loop);
 	fd_close(v.listen);
 	fd_close(v.resp_listen);
 	fd_close(v.http_listen);
+	if (r < 0 && v.below.told && v.first)
+		return PROG_REFUSED;
 	return r == 0 ? PROG_OK : PROG_SYSTEM;
 }

@@ -11,12 +11,18 @@
 
 /* Counters that only grow: they have rates. The rest are levels. */
 static const char *const stat_rates[] = {
-	"grants",	"seals",	  "seal_bytes",	   "exists",
-	"abandons",	"evicted",	  "evicted_bytes", "removed",
-	"bad",		"scrubbed_bytes", "refused",	   "slabs_made",
-	"slabs_moved",	"slabs_retired",  "spared",	   "touches",
-	"touches_lost", "pins",		  "misses",	   "read_bytes",
-	"copied_bytes", "client_deaths",  "quarantines",   "pin_scans",
+	"grants",	  "seals",	     "seal_bytes",
+	"exists",	  "abandons",	     "evicted",
+	"evicted_bytes",  "removed",	     "bad",
+	"scrubbed_bytes", "refused",	     "slabs_made",
+	"slabs_moved",	  "slabs_retired",   "spared",
+	"touches",	  "touches_lost",    "pins",
+	"misses",	  "read_bytes",	     "copied_bytes",
+	"client_deaths",  "quarantines",     "pin_scans",
+	"promoted",	  "promoted_bytes",  "promoted_ahead",
+	"promote_failed", "demoted",	     "demoted_bytes",
+	"demote_missed",  "demote_declined", "demote_refused",
+	"demote_failed",
 };
 
 static bool stat_has_rate(const char *name)
@@ -74,18 +80,22 @@ static void stat_print_counters(FILE *out, const json_t *now,
 static void stat_print_moves(FILE *out, const json_t *now)
 {
 	json_t *c = json_object_get(now, "counters");
-	uint64_t filled = ask_u64(c, "seal_bytes");
+	uint64_t up = ask_u64(c, "promoted_bytes");
+	uint64_t filled = ask_u64(c, "seal_bytes") - up;
 	uint64_t copied = ask_u64(c, "copied_bytes");
 	uint64_t read = ask_u64(c, "read_bytes") + copied;
 	char text[32];
 
 	fprintf(out, "moves\n");
 	fprintf(out, "  %-18s %16s\n", "fill", text_size(filled, text));
+	if (up)
+		fprintf(out, "  %-18s %16s\n", "from below",
+			text_size(up, text));
 	fprintf(out, "  %-18s %16s\n", "copy out", text_size(copied, text));
 	fprintf(out, "  %-18s %16s\n", "delivered", text_size(read, text));
 	if (read)
 		fprintf(out, "  %-18s %16.3f\n", "per byte",
-			(double)(filled + copied) / (double)read);
+			(double)(filled + up + copied) / (double)read);
 }
 
 static uint64_t stat_now_ms(void)
@@ -262,6 +272,9 @@ void stat_print(FILE *out, const json_t *now, const json_t *last, uint64_t ns)
 	stat_print_tables(out, now, tables, 1);
 	stat_print_doors(out, now, last, stat_door_seconds(now, last, ns));
 	stat_print_tables(out, now, tables + 1, 1);
+	if (json_object_get(now, "below"))
+		stat_print_object(out, "below (all tenants)",
+				  json_object_get(now, "below"));
 	stat_print_rest(out, node);
 	stat_print_tables(out, now, tables + 2, ARRAY_LEN(tables) - 2);
 	stat_print_moves(out, now);

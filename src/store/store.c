@@ -172,6 +172,15 @@ static void begin_history(struct store *s, uint32_t number)
 			 "will know less");
 }
 
+static void set_below_share(const struct store *s, struct pool *p)
+{
+	char tenant[LAYOUT_NAME + 8] = "";
+
+	shared_load_bytes(tenant, LAYOUT_NAME, p->m->header.tenant);
+	if (s->options.below_share)
+		p->below_share = s->options.below_share(s->options.ctx, tenant);
+}
+
 const struct past *store_past(const struct store *s, const struct pool *p)
 {
 	return s->past[p->number];
@@ -193,6 +202,7 @@ int store_pool_add(struct store *s, const char *tenant, uint64_t quota,
 	if (r < 0)
 		return r;
 	begin_history(s, n);
+	set_below_share(s, s->pool[n]);
 	*ret_pool = s->pool[n];
 	return 0;
 }
@@ -214,6 +224,7 @@ int store_pool_attach(struct store *s, uint32_t number, struct hold_set *given,
 	begin_history(s, number);
 	s->pins_unknown[number] = true;
 	s->announce_again = true;
+	set_below_share(s, p);
 	move_pool(s, p);
 	*ret_pool = p;
 	return 0;
@@ -236,11 +247,6 @@ void store_pool_serve(struct pool *p)
 void store_pool_quota(struct pool *p, uint64_t quota)
 {
 	p->quota = quota ? quota : p->budget->limit;
-}
-
-void store_pool_below_share(struct pool *p, uint64_t bytes)
-{
-	p->below_share = bytes;
 }
 
 void store_pool_share(struct pool *p, uint64_t share)

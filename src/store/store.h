@@ -87,7 +87,9 @@ struct store_options {
 	uint64_t history_bytes; /* for each pool; 0: none is kept */
 	const struct hold_ops *hold;
 	struct tier *below; /* opened; the caller's. NULL: none, or later */
-	bool threaded;	    /* slabs are made in a thread */
+	/* What a tenant may have there, in bytes; 0: all. NULL: all have all. */
+	uint64_t (*below_share)(void *ctx, const char *tenant);
+	bool threaded; /* slabs are made in a thread */
 	/* A grant that waited is answered. */
 	void (*answer)(void *ctx, struct store_client *c,
 		       const struct ring_call *call,
@@ -196,8 +198,6 @@ const struct tier_stat *store_below_stat(const struct store *s);
 unsigned store_below_kind(const struct store *s);
 /* For tier_options.gone. */
 void store_below_gone(struct store *s, const struct tier_id *id, bool wrong);
-/* What a pool may have there; 0: all. */
-void store_pool_below_share(struct pool *p, uint64_t bytes);
 /* Nobody is served any more: goes on writing what is in memory alone. False: it
  * is done, or cannot be. Between calls the caller waits for the descriptor. */
 bool store_save(struct store *s, uint64_t now_ns);

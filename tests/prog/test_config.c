@@ -516,14 +516,15 @@ TEST(every_option)
 		NULL,	       "/c",
 		"/k",	       "off",
 		"tls",	       NULL,
-		"onecopy",
+		"onecopy",     "/data:a:200G",
 	};
 	char error[CONFIG_ERROR] = "";
 	struct node_config c;
 
 	defaults(&c);
-	CHECK_INT(config_n_options, ==, ARRAY_LEN(values));
-	for (size_t i = 0; i < config_n_options; i++) {
+	/* the last takes no value */
+	CHECK_INT(config_n_options, ==, ARRAY_LEN(values) + 1);
+	for (size_t i = 0; i < ARRAY_LEN(values); i++) {
 		CHECK_INT(config_options[i].id, ==, CONFIG_OPTION_FIRST + i);
 		if (!values[i]) { /* a file's name */
 			CHECK_INT(config_apply_option(&c,
@@ -540,6 +541,10 @@ TEST(every_option)
 			  ==, -EINVAL);
 		CHECK(strncmp(error, "'': expected", 12) == 0);
 	}
+	CHECK_OK(config_apply_option(&c, "save-on-exit", NULL, error));
+	CHECK_STR(c.nvme.path, "/data:a"); /* a size has no colon */
+	CHECK_INT(c.nvme.size, ==, 200ull << 30);
+	CHECK_INT(c.nvme.save, ==, 1);
 	CHECK_STR(c.socket, "/tmp/x.sock");
 	CHECK(c.dram.bytes == 8ull << 30 && !c.dram.share);
 	CHECK_INT(c.slab_bytes, ==, 64 << 20);
@@ -558,6 +563,56 @@ TEST(every_option)
 	CHECK_STR(c.resp.key, "/k");
 	check_round_trip(&c);
 	CHECK_INT(config_apply_option(&c, "nothing", "1", error), ==, -ENOENT);
+}
+
+TEST(the_tier_below)
+{
+	static const struct bad bad[] = {
+		{ "nvme: {path: /d, size: 15M}", "expected a size like 200G" },
+		{ "nvme: {path: '', size: 1G}", "expected a path" },
+		{ "nvme: {pth: /d}", "did you mean 'path'?" },
+		{ "nvme: {save_on_exit: maybe}", "expected yes or no" },
+		{ "nvme: {save_time: 2h}", "expected a time like 60s" },
+		{ "nvme: {backend: fast}", "expected auto, uring or threads" },
+		{ "tenants:\n  - name: a\n    nvme: 0%\n",
+		  "tenants[0].nvme: '0%': expected a size" },
+	};
+	static const char *const options[] = { "",    ":",    "/d",  "/d:",
+					       ":1G", "/d:1", "/d:x" };
+	char error[CONFIG_ERROR] = "";
+	struct node_config c;
+
+	check_bad(bad, ARRAY_LEN(bad));
+	defaults(&c);
+	for (size_t i = 0; i < ARRAY_LEN(options); i++)
+		CHECK_INT(config_apply_option(&c, "nvme", options[i], error),
+			  ==, -EINVAL);
+	CHECK_OK(config_nvme_check(&c, error)); /* none is asked for */
+	CHECK_OK(parse("nvme: {path: /tmp, size: 1G, save_on_exit: yes, "
+		       "save_time: 5s, segment: 64M, backend: threads, "
+		       "depth: 7}\n"
+		       "tenants:\n  - name: a\n    nvme: 25%\n"
+		       "  - name: b\n    nvme: 64M\n  - name: c\n",
+		       &c, error));
+	CHECK_OK(config_nvme_check(&c, error));
+	CHECK_INT(config_tenant_nvme(&c, "a"), ==, 256 << 20);
+	CHECK_INT(config_tenant_nvme(&c, "b"), ==, 64 << 20);
+	CHECK_INT(config_tenant_nvme(&c, "c"), ==, 0);
+	CHECK_INT(c.nvme.save_ns, ==, 5000000000);
+	CHECK_INT(c.nvme.segment_bytes, ==, 64 << 20);
+	CHECK_INT(c.nvme.backend, ==, CONFIG_NVME_THREADS);
+	check_round_trip(&c);
+	CHECK_OK(parse("nvme: {path: /tmp}", &c, error));
+	CHECK_INT(config_nvme_check(&c, error), ==, -EINVAL);
+	CHECK(strstr(error, "has no size"));
+	CHECK_OK(parse("nvme: {path: /nowhere/at/all, size: 1G}", &c, error));
+	CHECK_INT(config_nvme_check(&c, error), ==, -EINVAL);
+	CHECK(strstr(error, "make a directory for it"));
+	CHECK_OK(parse("nvme: {path: /dev/null, size: 1G}", &c, error));
+	CHECK_INT(config_nvme_check(&c, error), ==, -EINVAL);
+	CHECK_OK(parse("nvme: {save_on_exit: yes}", &c, error));
+	CHECK_INT(config_nvme_check(&c, error), ==, -EINVAL);
+	CHECK(strstr(error, "give --nvme"));
 }
 
 TEST(memory_and_shares)

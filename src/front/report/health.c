@@ -119,6 +119,23 @@ static void judge_room(const struct health_facts *f, struct health *h)
 			 LATELY_MIN);
 }
 
+static void judge_below(const struct health_facts *f, struct health *h)
+{
+	if (f->below_state)
+		degraded(h, "The nvme tier is %s%s%s.", f->below_state,
+			 f->below_why[0] ? ": " : "", f->below_why);
+	if (f->below_bad)
+		note(h,
+		     "%llu parts on nvme were wrong; their places are not used "
+		     "again.",
+		     (unsigned long long)f->below_bad);
+	if (f->below_errors)
+		note(h, "The device of the nvme tier failed %llu times.",
+		     (unsigned long long)f->below_errors);
+	if (f->below_note)
+		note(h, "The nvme tier %s.", f->below_note);
+}
+
 void health_judge(const struct health_facts *f, struct health *ret_health)
 {
 	struct health *h = ret_health;
@@ -130,6 +147,7 @@ void health_judge(const struct health_facts *f, struct health *ret_health)
 	judge_bytes(f, h);
 	judge_room(f, h);
 	judge_restarts(f, h);
+	judge_below(f, h);
 	/* what the program says last: it has the most texts */
 	for (unsigned i = 0; i < f->n_failures; i++)
 		degraded(h, "A door is not there: %s.", f->failure[i]);

@@ -50,8 +50,13 @@ struct health_facts {
 	struct health_counts lately, ever;
 	const char *const *failure; /* doors that do not listen */
 	unsigned n_failures;
-	bool uring_refused;   /* and epoll is used */
-	uint64_t quarantined; /* frames, now */
+	bool uring_refused; /* and epoll is used */
+	/* the tier below; state NULL: all is well with it, or there is none */
+	const char *below_state, *below_why;
+	const char *below_note; /* how it works, where that is not as it should
+				   be; NULL */
+	uint64_t below_bad, below_errors; /* so far */
+	uint64_t quarantined;		  /* frames, now */
 };
 
 #define HEALTH_TEXTS 8

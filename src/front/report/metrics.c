@@ -212,6 +212,51 @@ static void put_tiers(struct lines *l, const struct pools *pools)
 		put_tier(l, &m->tier[i], false);
 }
 
+/* What does not only grow; the rest is counted since the tier was opened. */
+static bool is_gauge(const char *name, const char *text)
+{
+	static const char *const fixed[] = { "limit_bytes", "recovered",
+					     "recover_us" };
+
+	for (size_t i = 0; i < ARRAY_LEN(fixed); i++)
+		if (!strcmp(name, fixed[i]))
+			return true;
+	return strstr(text, " now") != NULL;
+}
+
+static void put_below_row(struct lines *l, const char *name, const char *text,
+			  uint64_t value)
+{
+	const struct lines_label labels[LINES_LABELS] = { { "tier", "nvme" } };
+	bool now = is_gauge(name, text);
+	char full[64];
+
+	snprintf(full, sizeof(full), NAME("below_%s%s"), name,
+		 now ? "" : "_total");
+	lines_family(l, full, now ? LINES_GAUGE : LINES_COUNTER, text);
+	lines_u64(l, "", labels, value);
+}
+
+/* The tier below as a device; what each tenant has there is with the pools. */
+static void put_below(struct lines *l, const struct report *r)
+{
+	const struct tier_stat *st = store_below_stat(r->store);
+	struct lines_label labels[LINES_LABELS] = { { "tier", "nvme" },
+						    { "state", NULL } };
+
+	if (!st)
+		return;
+	lines_family(l, NAME("below_state"), LINES_GAUGE,
+		     "1 for the state that it is in");
+	for (unsigned s = 0; s < TIER_STATES; s++) {
+		labels[1].value = tier_state_name((enum tier_state)s);
+		lines_u64(l, "", labels, st->state == s);
+	}
+#define X(name, text) put_below_row(l, #name, text, st->name);
+	TIER_STATS(X)
+#undef X
+}
+
 /* ---- doors ------------------------------------------------------------------- */
 
 static bool ends_in(const char *text, const char *end)
@@ -392,6 +437,7 @@ int metrics_text(const struct report *r, uint64_t now_ns, size_t most,
 	put_pools(&l, &pools);
 	put_quotas(&l, &pools);
 	put_tiers(&l, &pools);
+	put_below(&l, r);
 	put_doors(&l, r, &pools);
 	put_process(&l, r);
 	if (l.error) {

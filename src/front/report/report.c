@@ -170,6 +170,25 @@ static uint64_t pools_age_ms(const struct report *r, uint64_t now_ns)
 	return now_ms - born;
 }
 
+static void below_facts(const struct report *r, struct health_facts *f)
+{
+	const struct tier_stat *st = store_below_stat(r->store);
+
+	if (!st) {
+		f->below_state = r->below_missing ? "not there" : NULL;
+		f->below_why = r->below_missing;
+		return;
+	}
+	if (st->state != TIER_UP)
+		f->below_state = tier_state_name(st->state);
+	f->below_why = st->why;
+	f->below_bad = st->bad;
+	f->below_errors = st->errors;
+	if (!st->direct && st->state != TIER_COMING)
+		f->below_note = "goes through the page cache: O_DIRECT is "
+				"refused there";
+}
+
 void report_health(const struct report *r, uint64_t now_ns,
 		   struct health *ret_health)
 {
@@ -187,6 +206,7 @@ void report_health(const struct report *r, uint64_t now_ns,
 		.quarantined = quarantined(r),
 	};
 
+	below_facts(r, &f);
 	f.lately = health_lately(&r->trend, now_ns, &now);
 	health_judge(&f, ret_health);
 }

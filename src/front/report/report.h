@@ -36,6 +36,9 @@ struct report {
 	 * in use". The program's texts. */
 	const char *failure[REPORT_FAILURES_MAX];
 	unsigned n_failures;
+	/* Why there is no tier below though one was asked for; the program's
+	 * text. NULL: it is there, or none was asked for. */
+	const char *below_missing;
 	struct health_trend trend; /* report_tick()'s */
 };
 
@@ -78,6 +81,8 @@ json_t *report_why(const struct report *r, struct pool *pool, const char *words,
 /* Recounts everything: long. For whoever runs the node. */
 json_t *report_check(const struct report *r, struct pool *pool);
 
+/* The tier below as it is said everywhere; NULL: there is none. */
+json_t *report_below(const struct report *r);
 /* A pool's tenant, terminated. */
 void report_tenant(const struct pool *p, char ret_name[LAYOUT_NAME + 1]);
 /* Server starts since the oldest pool began. */

@@ -29,6 +29,20 @@ static json_t *stat_node(const struct report *r, const struct pool *p)
 	return o;
 }
 
+/* What this tenant has there. */
+static void tier_holds(const struct pool *p, const struct tier_ops *ops,
+		       json_t *o)
+{
+	if (ops->open) { /* it has no slabs */
+		json_num(o, "slab_bytes", 0);
+		json_num(o, "sealed_bytes",
+			 pool_counter(p, POOL_C_below_bytes));
+		return;
+	}
+	json_num(o, "slab_bytes", pool_counter(p, POOL_C_slab_bytes));
+	json_num(o, "sealed_bytes", pool_counter(p, POOL_C_sealed_bytes));
+}
+
 static json_t *stat_tiers(const struct pool *p)
 {
 	json_t *list = json_array();
@@ -45,18 +59,45 @@ static json_t *stat_tiers(const struct pool *p)
 		json_object_set_new(o, "tier", json_string(ops->name));
 		json_num(o, "latency_ns", shared_load64(&t->latency_ns));
 		json_num(o, "bytes_per_s", shared_load64(&t->bytes_per_s));
-		json_num(o, "slab_bytes", pool_counter(p, POOL_C_slab_bytes));
-		json_num(o, "sealed_bytes",
-			 pool_counter(p, POOL_C_sealed_bytes));
+		tier_holds(p, ops, o);
 		json_array_append_new(list, o);
 	}
 	return list;
 }
 
+json_t *report_below(const struct report *r)
+{
+	const struct tier_stat *st = store_below_stat(r->store);
+	json_t *o;
+
+	if (!st && !r->below_missing)
+		return NULL;
+	o = json_object();
+	json_object_set_new(o, "tier", json_string("nvme"));
+	json_object_set_new(o, "state",
+			    json_string(st ? tier_state_name(st->state)
+					   : "not there"));
+	json_object_set_new(o, "why",
+			    json_string(st ? st->why : r->below_missing));
+	if (!st)
+		return o;
+	json_object_set_new(o, "io", json_string(st->io));
+	json_object_set_new(o, "direct", json_boolean(st->direct));
+#define X(name, text) json_num(o, #name, st->name);
+	TIER_STATS(X)
+#undef X
+	json_num(o, "read_latency_ns", st->read.latency_ns);
+	json_num(o, "read_bytes_per_s", st->read.bytes_per_s);
+	json_num(o, "write_latency_ns", st->write.latency_ns);
+	json_num(o, "write_bytes_per_s", st->write.bytes_per_s);
+	return o;
+}
+
 static const enum pool_counter tenant_gauges[] = {
-	POOL_C_clients, POOL_C_slabs,	      POOL_C_slab_bytes,
-	POOL_C_sealed,	POOL_C_sealed_bytes,  POOL_C_meta_bytes,
-	POOL_C_refused, POOL_C_quota_refused, POOL_C_reclaimed_bytes,
+	POOL_C_clients,	    POOL_C_slabs,	  POOL_C_slab_bytes,
+	POOL_C_sealed,	    POOL_C_sealed_bytes,  POOL_C_meta_bytes,
+	POOL_C_refused,	    POOL_C_quota_refused, POOL_C_reclaimed_bytes,
+	POOL_C_below_parts, POOL_C_below_bytes,
 };
 
 static json_t *stat_tenants(const struct report *r, const struct pool *own,
@@ -75,6 +116,7 @@ static json_t *stat_tenants(const struct report *r, const struct pool *own,
 		json_num(o, "quota_bytes", p->quota);
 		json_num(o, "share_bytes", p->share);
 		json_num(o, "borrowed_bytes", store_pool_borrowed(p));
+		json_num(o, "below_share_bytes", p->below_share);
 		for (size_t i = 0; i < ARRAY_LEN(tenant_gauges); i++)
 			json_num(o, pool_counter_names[tenant_gauges[i]],
 				 pool_counter(p, tenant_gauges[i]));
@@ -330,6 +372,9 @@ json_t *report_stat(const struct report *r, struct pool *pool, bool sees_all)
 		store_each_client(r->store, pool, stat_client, &clients);
 		json_object_set_new(o, "tiers", stat_tiers(pool));
 	}
+	/* of all tenants together */
+	if (sees_all)
+		json_object_set_new(o, "below", report_below(r));
 	json_object_set_new(o, "tenants", stat_tenants(r, pool, sees_all));
 	json_object_set_new(o, "doors", stat_doors(r, pool, sees_all));
 	if (pool) {
