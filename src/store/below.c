@@ -142,19 +142,35 @@ void below_recount(struct mover *mv)
 
 /* ---- leaving ------------------------------------------------------------------ */
 
+/* One has gone, and nobody can say how much that was: as much as a part of its
+ * space has on average, until the next recount. */
+static void count_unknown(struct mover *mv, const struct tier_id *id)
+{
+	const struct below_space *of = space_at(mv, id->space);
+	uint64_t bytes = of && of->parts ? of->bytes / of->parts : 0;
+
+	mv->inexact = true;
+	below_count(mv, id->space, frame_extent((uint32_t)bytes, 0), -1);
+}
+
 static bool drop(struct mover *mv, const struct pool *p, const uint64_t key[4],
 		 uint64_t part)
 {
 	struct tier_found found;
 	struct tier_id id;
-	bool there;
+	bool known;
 
 	if (!below_id(mv, p, key, part, &id))
 		return false;
-	there = mv->t->ops->find(mv->t, &id, &found);
-	if (mv->t->ops->remove(mv->t, &id) == 0 && there && mv->counted)
+	/* a tier that is down finds nothing, and forgets all the same */
+	known = mv->t->ops->find(mv->t, &id, &found);
+	if (mv->t->ops->remove(mv->t, &id) != 0)
+		return known;
+	if (known && mv->counted)
 		below_count(mv, id.space, found.block.extent, -1);
-	return there;
+	else if (mv->counted)
+		count_unknown(mv, &id);
+	return true;
 }
 
 bool move_forget(struct store *s, const struct pool *p, const uint64_t key[4],
@@ -189,24 +205,10 @@ uint64_t move_forget_block(struct store *s, const struct pool *p,
 	return n;
 }
 
-/* The tier does not say how much has gone: where it cannot be found any more, as
- * much as a part of its space has on average, until the next recount. */
-static void count_gone(struct mover *mv, const struct tier_id *id,
-		       const struct below_space *of)
-{
-	struct tier_found found;
-	uint64_t bytes = of->parts ? of->bytes / of->parts : 0;
-
-	if (mv->t->ops->find(mv->t, id, &found))
-		bytes = frame_extent_bytes(found.block.extent);
-	else
-		mv->inexact = true;
-	below_count(mv, id->space, frame_extent((uint32_t)bytes, 0), -1);
-}
-
 void store_below_gone(struct store *s, const struct tier_id *id, bool wrong)
 {
 	struct mover *mv = s->mover;
+	struct tier_found found;
 	struct below_space *of;
 
 	if (!mv || !mv->counted)
@@ -214,7 +216,10 @@ void store_below_gone(struct store *s, const struct tier_id *id, bool wrong)
 	of = space_at(mv, id->space);
 	if (!of)
 		return;
-	count_gone(mv, id, of);
+	if (mv->t->ops->find(mv->t, id, &found))
+		below_count(mv, id->space, found.block.extent, -1);
+	else
+		count_unknown(mv, id);
 	if (of->ns && s->pool[of->pool])
 		note_below(s, s->pool[of->pool], of->ns, id->key,
 			   wrong ? PAST_WRONG_BELOW : PAST_LEFT_BELOW);

@@ -407,4 +407,5 @@ void store_check(struct store *s, struct pool *p,
 		add_granted(&g, s->local[p->number]);
 	if (g.granted != ret_checked->granted)
 		tell_lent(p, &g, ret_checked->granted);
+	move_check(s, problem, ctx);
 }

@@ -205,6 +205,9 @@ struct mover;
 void mover_destroy(struct mover *mv);
 /* A predecessor's pool is there. */
 void move_pool(struct store *s, struct pool *p);
+/* Recounts all of it. */
+void move_check(struct store *s, void (*problem)(void *ctx, const char *text),
+		void *ctx);
 /* Deals with what has ended, begins what may. */
 void move_settle(struct store *s);
 /* ns until it wants to be called again. */

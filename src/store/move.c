@@ -334,7 +334,6 @@ void move_settle(struct store *s)
 			up_finish(mv, m);
 	}
 	up_pump(mv);
-	down_pump(mv);
 }
 
 /* ---- the tier ------------------------------------------------------------------ */
@@ -399,6 +398,8 @@ uint64_t move_tick(struct store *s)
 	if (!mv->since_ns)
 		mv->since_ns = s->now_ns;
 	again = mv->t->ops->tick(mv->t, s->now_ns);
+	/* what has just come to be there is counted before all is */
+	move_settle(s);
 	if (s->now_ns - mv->stat_ns >= STAT_NS || !mv->stat_ns)
 		look(mv);
 	if (s->now_ns - mv->price_ns >= PRICE_NS) {
@@ -409,6 +410,7 @@ uint64_t move_tick(struct store *s)
 	ahead_pump(mv);
 	memory_tick(mv);
 	move_settle(s);
+	down_pump(mv);
 	return again;
 }
 
@@ -421,7 +423,9 @@ void store_below_ready(struct store *s, uint64_t now_ns)
 		return;
 	mv->t->ops->ready(mv->t, now_ns);
 	move_settle(s);
+	down_pump(mv);
 	grant_retry(s, false);
+	move_settle(s);
 }
 
 int store_below_attach(struct store *s, struct tier *t)

@@ -86,6 +86,7 @@ void store_ready(struct store *s, uint64_t now_ns)
 	}
 	move_settle(s);
 	grant_retry(s, false);
+	move_settle(s); /* grants of moves were answered */
 }
 
 void store_settle(struct store *s, uint64_t now_ns)
@@ -94,6 +95,7 @@ void store_settle(struct store *s, uint64_t now_ns)
 	worth_tick(s);
 	move_settle(s);
 	grant_retry(s, false);
+	move_settle(s);
 }
 
 uint64_t store_tick(struct store *s, uint64_t now_ns)
@@ -118,6 +120,7 @@ uint64_t store_tick(struct store *s, uint64_t now_ns)
 	session_tick(s);
 	scrub_step(s);
 	grant_retry(s, true);
+	move_settle(s);
 	return MIN(again, s->n_pending ? TICK_BUSY_NS : TICK_IDLE_NS);
 }
 

@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which moves come first, and what is brought ahead of need. */
+#include <errno.h>
+#include "tests/store/deep.h"
+#include "tests/store/talk.h"
+
+/* ---- who is first --------------------------------------------------------------- */
+
+/* Moves that wait are begun in this order: what is waited for, then the rest. */
+TEST(waiters_come_before_what_is_ahead)
+{
+	struct waiter w[4];
+	struct deep d;
+
+	deep_begin(&d, 4);
+	deep_put(&d, 1, 200);
+	deep_rest(&d);
+	d.f->most = 1; /* the tier takes one at a time */
+	for (uint64_t n = 1; n <= 10; n++)
+		CHECK_INT(deep_up(&d, n, TIER_AHEAD, NULL), ==, 0);
+	for (uint64_t n = 11; n <= 14; n++)
+		CHECK_INT(deep_up(&d, n, TIER_WAITED, &w[n - 11]), ==, 0);
+	for (unsigned i = 0;
+	     i < 200 && !(w[0].told && w[1].told && w[2].told && w[3].told);
+	     i++) {
+		sim_let_go(d.a);
+		world_tick(d.w, WORLD_SEC / 500);
+		world_ready(d.w);
+		fake_tier_end_all(d.f);
+	}
+	for (unsigned i = 0; i < 4; i++)
+		CHECK_INT(w[i].result, ==, 0);
+	/* at most those that had begun before anybody waited */
+	CHECK_INT(d.f->reads, <=, 4 + 2);
+	d.f->most = 0;
+	deep_rest(&d);
+	deep_end(&d);
+}
+
+/* One that is wanted more urgently becomes so. */
+TEST(who_waits_for_what_is_ahead_hurries_it)
+{
+	struct waiter w;
+	struct deep d;
+
+	deep_begin(&d, 4);
+	deep_put(&d, 1, 200);
+	deep_rest(&d);
+	d.f->most = 1;
+	for (uint64_t n = 1; n <= 20; n++)
+		CHECK_INT(deep_up(&d, n, TIER_AHEAD, NULL), ==, 0);
+	CHECK_INT(deep_up(&d, 20, TIER_WAITED, &w), ==, 0);
+	for (unsigned i = 0; i < 200 && !w.told; i++) {
+		sim_let_go(d.a);
+		world_tick(d.w, WORLD_SEC / 500);
+		world_ready(d.w);
+		fake_tier_end_all(d.f);
+	}
+	CHECK_INT(w.told, ==, 1);
+	CHECK_INT(w.result, ==, 0);
+	CHECK_INT(d.f->reads, <=, 3);
+	d.f->most = 0;
+	deep_rest(&d);
+	deep_end(&d);
+}
+
+TEST(too_much_ahead_is_refused)
+{
+	struct deep d;
+	unsigned refused = 0;
+
+	deep_begin(&d, 4);
+	deep_put(&d, 1, 400);
+	deep_rest(&d);
+	d.f->most = 1;
+	for (uint64_t n = 1; n <= 330; n++) {
+		int r = deep_up(&d, n, TIER_AHEAD, NULL);
+
+		CHECK(r == 0 || r == -EAGAIN);
+		refused += r == -EAGAIN;
+	}
+	CHECK_INT(refused, >, 0);
+	CHECK_INT(refused, <, 330 - 250);
+	/* who waits is not */
+	CHECK_INT(deep_up(&d, 331, TIER_WAITED, NULL), ==, 0);
+	d.f->most = 0;
+	deep_rest(&d);
+	deep_end(&d);
+}
+
+TEST(a_move_ends_at_its_deadline)
+{
+	struct waiter w = { .w.done = NULL };
+	uint64_t key[4];
+	struct deep d;
+
+	deep_begin(&d, 4);
+	deep_put(&d, 1, 200);
+	deep_rest(&d);
+	d.f->most = 1;
+	CHECK_INT(deep_up(&d, 1, TIER_WAITED, &w), ==, 0);
+	for (unsigned i = 0; i < 100 && !d.f->n_moves; i++) {
+		sim_let_go(d.a);
+		world_tick(d.w, WORLD_SEC / 500);
+		world_ready(d.w);
+	}
+	CHECK_INT(d.f->n_moves, ==, 1);
+	key_of(2, key);
+	{
+		struct waiter late = { .w = w.w };
+
+		late.w.move = NULL;
+		CHECK_INT(move_up(d.w->s, d.w->p, key, PART, TIER_WAITED,
+				  d.w->now + WORLD_SEC / 100, &late.w),
+			  ==, 0);
+		world_tick(d.w, WORLD_SEC / 1000);
+		CHECK_INT(late.told, ==, 0);
+		world_tick(d.w, WORLD_SEC / 50);
+		CHECK_INT(late.told, ==, 1);
+		CHECK_INT(late.result, ==, OC_MISS);
+	}
+	d.f->most = 0;
+	deep_rest(&d);
+	CHECK_INT(w.result, ==, 0);
+	deep_end(&d);
+}
+
+/* ---- tenants --------------------------------------------------------------------- */
+
+struct pair {
+	struct deep d;
+	struct pool *p[2];
+	struct sim *c[2];
+};
+
+static void turn_to(struct pair *t, unsigned i)
+{
+	t->d.w->p = t->p[i];
+	t->d.a = t->c[i];
+}
+
+static void pair_begin(struct pair *t)
+{
+	deep_begin(&t->d, 8);
+	t->p[0] = t->d.w->p;
+	t->c[0] = t->d.a;
+	store_pool_quota(t->p[0], 4 * DEEP_SLAB);
+	CHECK_OK(store_pool_add(t->d.w->s, "other", 4 * DEEP_SLAB, &t->p[1]));
+	t->d.w->p = t->p[1];
+	CHECK_INT(world_ns(t->d.w, 1, 1, PART_BYTES, 0), ==, 1);
+	t->c[1] = sim_add(t->d.w, 1);
+	for (unsigned i = 0; i < 2; i++) {
+		turn_to(t, i);
+		deep_put(&t->d, 1, 150);
+	}
+	deep_rest(&t->d);
+}
+
+static void pair_end(struct pair *t)
+{
+	turn_to(t, 0);
+	world_destroy(t->d.w);
+	fake_tier_destroy(t->d.f);
+}
+
+/* The same key is another block for each tenant. */
+TEST(tenants_do_not_find_each_others_blocks)
+{
+	struct tier_found found;
+	uint64_t key[4];
+	struct pair t;
+
+	pair_begin(&t);
+	turn_to(&t, 0);
+	deep_put(&t.d, 5000, 100); /* of the first alone */
+	deep_rest(&t.d);
+	key_of(5000, key);
+	CHECK(move_find(t.d.w->s, t.p[0], key, PART, &found));
+	CHECK(!move_find(t.d.w->s, t.p[1], key, PART, &found));
+	CHECK_INT(pool_counter(t.p[0], POOL_C_below_parts) +
+			  pool_counter(t.p[1], POOL_C_below_parts),
+		  ==, fake_tier_parts(t.d.f));
+	CHECK_INT(pool_counter(t.p[1], POOL_C_below_parts), >, 0);
+	turn_to(&t, 1);
+	CHECK_INT(deep_fetch(&t.d, 5000), ==, OC_MISS);
+	pair_end(&t);
+}
+
+/* A tenant that asks for a hundred does not keep the other waiting for them. */
+TEST(tenants_take_turns)
+{
+	struct waiter w[50], other[4];
+	unsigned told = 0, before;
+	struct pair t;
+
+	pair_begin(&t);
+	t.d.f->most = 1;
+	turn_to(&t, 0);
+	for (uint64_t n = 0; n < 50; n++)
+		CHECK_INT(deep_up(&t.d, 1 + n, TIER_WAITED, &w[n]), ==, 0);
+	turn_to(&t, 1);
+	for (uint64_t n = 0; n < 4; n++)
+		CHECK_INT(deep_up(&t.d, 1 + n, TIER_WAITED, &other[n]), ==, 0);
+	for (unsigned i = 0; i < 400 && told < 4; i++) {
+		sim_let_go(t.c[0]);
+		sim_let_go(t.c[1]);
+		world_tick(t.d.w, WORLD_SEC / 500);
+		world_ready(t.d.w);
+		fake_tier_end_all(t.d.f);
+		told = other[0].told + other[1].told + other[2].told +
+		       other[3].told;
+	}
+	CHECK_INT(told, ==, 4);
+	before = 0;
+	for (unsigned i = 0; i < 50; i++)
+		before += w[i].told;
+	CHECK_INT(before, <=, 12);
+	t.d.f->most = 0;
+	deep_rest(&t.d);
+	pair_end(&t);
+}
+
+TEST(a_tenants_share_of_the_tier_is_kept)
+{
+	struct deep d;
+
+	deep_begin(&d, 4);
+	d.w->p->below_share = 20 * PART_BYTES;
+	deep_put(&d, 1, 300);
+	deep_rest(&d);
+	CHECK_INT(pool_counter(d.w->p, POOL_C_below_bytes), <=,
+		  20 * PART_BYTES);
+	CHECK_INT(fake_tier_parts(d.f), >, 10);
+	CHECK_INT(pool_counter(d.w->p, POOL_C_demote_refused), >, 100);
+	/* and what was refused was no surprise */
+	CHECK_INT(pool_counter(d.w->p, POOL_C_demote_missed), <, 20);
+	deep_end(&d);
+}
+
+/* ---- what is worth a write --------------------------------------------------------- */
+
+/* A drive that has enough to do is spared what nobody has used again. */
+TEST(a_busy_drive_is_spared_what_was_used_once)
+{
+	struct world_config config = { .limit = 16 * DEEP_SLAB,
+				       .slab_bytes = DEEP_SLAB };
+	struct deep d;
+
+	deep_begin_as(&d, &config, NULL);
+	for (uint64_t n = 1; n <= 256; n++) {
+		CHECK_OK(sim_grant_wait(d.a, n, PART));
+		CHECK_OK(sim_seal(d.a, n, PART, &d.w->last));
+		if (n % 4 == 0 && n <= 128)
+			sim_touch(d.a, n, PART);
+	}
+	store_touches(d.a->c);
+	/* the touched ones go to the warm end; the cold end is 1, 2, 3, 5 ... */
+	for (unsigned i = 0; i < 8; i++)
+		world_tick(d.w, WORLD_SEC / 10);
+	/* half of what may be under way is, and then only what was used */
+	CHECK_INT(d.f->n_moves, ==, 16);
+	CHECK_INT(pool_counter(d.w->p, POOL_C_demote_declined), >, 0);
+	for (unsigned i = 0; i < d.f->n_moves; i++)
+		CHECK_INT(d.f->move[i].m->id.key[1], <, 64);
+	deep_rest(&d);
+	/* when it is idle again it has time for those as well */
+	CHECK_INT(d.f->writes, >, 16);
+	deep_end(&d);
+}
+
+/* ---- ahead of need ------------------------------------------------------------------ */
+
+static unsigned resident(struct deep *d, uint64_t first, uint64_t n)
+{
+	unsigned there = 0;
+
+	for (uint64_t i = 0; i < n; i++)
+		there += world_has(d->w, first + i, PART);
+	return there;
+}
+
+/* A session of n keys whose blocks are all below; paused. */
+static uint64_t sleeper(struct deep *d, uint64_t first, uint32_t n,
+			uint64_t expected_ms)
+{
+	uint64_t id;
+
+	deep_put(d, first, n);
+	CHECK_OK(talk_open(d->a, "sleeper", OC_SESSION_LEASED, &id));
+	CHECK_OK(talk_append(d->a, id, 0, first, n));
+	CHECK_OK(
+		talk_state(d->a, id, RING_STATE_PAUSE, expected_ms, 100000000));
+	deep_put(d, 2000000, 300);
+	deep_rest(d);
+	CHECK_INT(resident(d, first, n), ==, 0);
+	return id;
+}
+
+TEST(a_session_that_resumes_has_its_blocks_brought_up)
+{
+	struct deep d;
+	uint64_t id;
+
+	deep_begin(&d, 8);
+	id = sleeper(&d, 1, 12, 0);
+	/* frames of the server's own are there for them */
+	CHECK_INT(deep_fetch(&d, 2000000), ==, 0);
+	CHECK_OK(talk_state(d.a, id, RING_STATE_RESUME, 0, 0));
+	deep_rest(&d);
+	CHECK_INT(resident(&d, 1, 12), ==, 12);
+	CHECK_INT(pool_counter(d.w->p, POOL_C_promoted_ahead), >=, 12);
+	CHECK_INT(talk_said(d.w, id).evict_to, ==, OC_TIER_NVME);
+	deep_end(&d);
+}
+
+TEST(one_that_is_expected_finds_them_there)
+{
+	struct deep d;
+
+	deep_begin(&d, 8);
+	sleeper(&d, 1, 12, 60000);
+	CHECK_INT(deep_fetch(&d, 2000000), ==, 0);
+	d.f->by_itself = true;
+	for (unsigned i = 0; i < 40; i++) {
+		world_tick(d.w, WORLD_SEC);
+		world_ready(d.w);
+		if (d.w->now < 50 * WORLD_SEC)
+			CHECK_INT(resident(&d, 1, 12), ==, 0);
+	}
+	for (unsigned i = 0; i < 3000 && resident(&d, 1, 12) < 12; i++) {
+		world_tick(d.w, WORLD_SEC / 100);
+		world_ready(d.w);
+	}
+	CHECK_INT(resident(&d, 1, 12), ==, 12);
+	deep_end(&d);
+}
+
+TEST(what_follows_in_the_chain_comes_as_well)
+{
+	struct deep d;
+	uint64_t id;
+
+	deep_begin(&d, 8);
+	id = sleeper(&d, 1, 12, 0);
+	CHECK_INT(deep_fetch(&d, 2000000), ==, 0);
+	CHECK_INT(deep_fetch(&d, 5), ==, 0);
+	deep_rest(&d);
+	CHECK_INT(resident(&d, 1, 4), ==, 0);
+	CHECK_INT(resident(&d, 5, 8), ==, 8);
+	CHECK(id != 0);
+	deep_end(&d);
+}
+
+/* Nobody waits for it, so nothing that was used since leaves for it. */
+TEST(what_is_ahead_pushes_nothing_warmer_out)
+{
+	struct deep d;
+	uint64_t id;
+
+	deep_begin(&d, 2);
+	id = sleeper(&d, 1, 30, 0);
+	/* all that the server has is fresh: sixteen blocks */
+	for (uint64_t n = 0; n < 16; n++)
+		CHECK_INT(deep_fetch(&d, 2000000 + n), ==, 0);
+	CHECK_OK(talk_state(d.a, id, RING_STATE_RESUME, 0, 0));
+	for (uint64_t n = 0; n < 16; n++)
+		if (world_has(d.w, 2000000 + n, PART))
+			sim_touch(d.a, 2000000 + n, PART);
+	store_touches(d.a->c);
+	deep_rest(&d);
+	CHECK_INT(resident(&d, 1, 30), ==, 0);
+	deep_end(&d);
+}
+
+/* ---- the rest ------------------------------------------------------------------------- */
+
+TEST(memory_is_told_of_once_the_node_serves)
+{
+	struct deep d;
+
+	deep_begin(&d, 4);
+	deep_lower(&d, 1);
+	CHECK_INT(deep_fetch(&d, 1), ==, 0);
+	world_tick(d.w, WORLD_SEC / 10);
+	CHECK_INT(d.f->added, ==, 0);
+	store_below_serving(d.w->s);
+	world_tick(d.w, WORLD_SEC / 10);
+	CHECK_INT(d.f->added, ==, DEEP_SLAB); /* the server's own, alone */
+	world_tick(d.w, WORLD_SEC / 10);
+	CHECK_INT(d.f->added, ==, DEEP_SLAB);
+	/* its slab goes to the client when that writes much more */
+	for (unsigned i = 0; i < 20 && !d.f->dropped; i++)
+		deep_put(&d, 3000000 + 100 * i, 100);
+	CHECK_INT(d.f->dropped, ==, DEEP_SLAB);
+	deep_end(&d);
+}
+
+TEST(everything_is_saved_before_the_end)
+{
+	struct deep d;
+	unsigned turns = 0;
+
+	deep_begin(&d, 4);
+	deep_put(&d, 1, 50);
+	CHECK_INT(d.f->writes, ==, 0);
+	while (store_save(d.w->s, d.w->now)) {
+		fake_tier_end_all(d.f);
+		d.w->now += WORLD_SEC / 1000;
+		CHECK_INT(turns++, <, 1000);
+	}
+	CHECK_OK(store_below_stop(d.w->s, d.w->now));
+	for (uint64_t n = 1; n <= 50; n++)
+		CHECK(deep_below(&d, n));
+	CHECK_INT(deep_up(&d, 99, TIER_WAITED, NULL), ==, OC_MISS);
+	deep_end(&d);
+}
+
+TEST(a_save_ends_when_the_drive_takes_nothing)
+{
+	struct deep d;
+
+	deep_begin(&d, 4);
+	deep_put(&d, 1, 50);
+	d.f->state = TIER_READONLY;
+	d.w->now += WORLD_SEC;
+	CHECK(!store_save(d.w->s, d.w->now));
+	deep_end(&d);
+}
