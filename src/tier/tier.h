@@ -159,6 +159,11 @@ struct tier_options {
 	void (*gone)(void *ctx, const struct tier_id *id, bool wrong);
 	void *ctx;
 	uint64_t now_ns;
+	/* Another process has it: 0: -EBUSY at once, for a node that starts. Else
+	 * open() gives 0, and it is tried again for so long as TIER_COMING, then
+	 * more seldom as TIER_DOWN: for a server whose predecessor has died, and
+	 * whose device may not be done yet. */
+	uint64_t busy_ns;
 };
 
 /* An opened tier; a backend's own struct begins with it. */
