@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tier/tier.h"
 
-static const struct tier_ops *const tiers[] = { &tier_dram };
+static const struct tier_ops *const tiers[] = { &tier_dram, &tier_nvme };
 
 const struct tier_ops *tier_find(unsigned kind)
 {

@@ -233,7 +233,7 @@ struct tier_ops {
 		      void (*problem)(void *ctx, const char *text), void *ctx);
 };
 
-extern const struct tier_ops tier_dram;
+extern const struct tier_ops tier_dram, tier_nvme;
 
 const struct tier_ops *tier_find(unsigned kind); /* NULL */
 /* Measures and publishes a tier's price in a pool's record. */
