@@ -23,7 +23,7 @@ static const struct cli_option sim_options[] = {
 	{ 'd', "dram", "N", "10000",
 	  "blocks that memory holds; with a unit (64G) bytes" },
 	{ 'n', "nvme", "N", NULL,
-	  "blocks of a second rung below; with lru, onecopy, onecopy-hints" },
+	  "blocks of a second rung below, or of an engine's disk" },
 	{ OPT_DRAM_RATE, "dram-rate", "SIZE", "24G",
 	  "bytes a second from memory to the engine" },
 	{ OPT_NVME_RATE, "nvme-rate", "SIZE", "5G",
@@ -99,7 +99,16 @@ static int sim_blocks(struct sim_command *s, const char *dram)
 	if (!s->dram || s->dram >= UINT32_MAX)
 		return cli_fail(s->command, PROG_USAGE,
 				"--dram: from 1 to %u blocks", UINT32_MAX - 1);
+	if (s->nvme >= UINT32_MAX)
+		return cli_fail(s->command, PROG_USAGE,
+				"--nvme: from 1 to %u blocks", UINT32_MAX - 1);
 	return 0;
+}
+
+static bool is_blocks(const char *text)
+{
+	return *text && text[strspn(text, "0123456789")] == '\0' &&
+	       text[strspn(text, "0")] != '\0';
 }
 
 static int sim_run(const struct command *self, int argc, char **argv)
@@ -128,10 +137,14 @@ static int sim_run(const struct command *self, int argc, char **argv)
 		else if (id == 'd' &&
 			 (strchr(c.value, ',') || strcmp(c.value, "0") == 0))
 			s.dram = 0; /* what a fleet may have, a cache may not */
+		else if (id == 'n' && !is_blocks(c.value))
+			s.nvme = UINT32_MAX; /* likewise */
 		else
 			r = sim_option(&s, &c, id, &dram);
 		if (id == 'd')
 			fleet.dram = c.value;
+		if (id == 'n')
+			fleet.nvme = c.value;
 		fleet.block_bytes |= id == 'b';
 		if (r)
 			return r;

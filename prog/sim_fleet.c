@@ -263,8 +263,7 @@ static int sweep_lists(struct sweep *w)
 		r = list_of(w, "cxl", text_of(w, SIM_CXL), BLOCKS,
 			    &b[ROUTE_CXL]);
 	if (!r)
-		r = list_of(w, "nvme", text_of(w, SIM_NVME), BLOCKS,
-			    &b[ROUTE_NVME]);
+		r = list_of(w, "nvme", w->f->nvme, BLOCKS, &b[ROUTE_NVME]);
 	for (uint32_t i = 0; !r && i < b[ROUTE_VRAM].n; i++)
 		if (b[ROUTE_VRAM].v[i] < 1)
 			r = wrong(w, "vram", text_of(w, SIM_VRAM),

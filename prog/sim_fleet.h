@@ -23,7 +23,6 @@ enum {
 	SIM_LOAD,
 	SIM_VRAM,
 	SIM_CXL,
-	SIM_NVME,
 	SIM_LINK,
 	SIM_RATE_ERROR,
 	SIM_LATE,
@@ -51,7 +50,6 @@ enum {
 		{ SIM_VRAM, "vram", "N", "2000",                            \
 		  "an engine's device memory" },                            \
 		{ SIM_CXL, "cxl", "N", "0", "an engine's CXL memory" },     \
-		{ SIM_NVME, "nvme", "N", "0", "an engine's disk" },         \
 		{ SIM_LINK, "link", "GBIT", "100",                          \
 		  "an engine's link, each way" },                           \
 		{ SIM_RATE_ERROR, "rate-error", "PERCENT", "30",            \
@@ -85,9 +83,9 @@ enum {
 
 /* The command line; texts until all of it is known. */
 struct sim_fleet {
-	bool asked;	  /* --engines, --route or --compare was there */
-	const char *dram; /* as given; NULL: the default */
-	bool block_bytes; /* was given */
+	bool asked;		 /* --engines, --route or --compare was there */
+	const char *dram, *nvme; /* as given; NULL: the default */
+	bool block_bytes;	 /* was given */
 	const char *text[SIM_FLEET_END - SIM_ENGINES];
 };
 

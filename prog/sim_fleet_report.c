@@ -35,6 +35,16 @@ static json_t *loaded_json(const struct fleet_result *r)
 	return root;
 }
 
+static json_t *phases_json(const struct fleet_result *r)
+{
+	json_t *root = json_object();
+
+	for (uint32_t i = 0; root && i < FLEET_PHASES; i++)
+		json_object_set_new(root, fleet_phase_name(i),
+				    json_real(r->phase_ms[i]));
+	return root;
+}
+
 static double moved_bytes(const struct fleet_result *r)
 {
 	double sum = r->pulled_bytes + r->demoted_bytes;
@@ -59,7 +69,7 @@ json_t *sim_point_json(const struct sim_point *p)
 	const struct fleet_result *r = &p->result;
 
 	return json_pack(
-		"{s:s, s:I, s:f, s:f, s:o, s:I, s:I, s:I, s:f, s:o, s:o, s:f, "
+		"{s:s, s:I, s:f, s:f, s:o, s:I, s:I, s:I, s:f, s:o, s:o, s:o, s:f, "
 		"s:o, s:o, s:f, s:f, s:f, s:I, s:I, s:{s:f, s:f}, s:f, s:f, "
 		"s:f, s:f, s:f, s:f}",
 		"route", p->policy, "engines", (json_int_t)p->engines, "load",
@@ -67,11 +77,12 @@ json_t *sim_point_json(const struct sim_point *p)
 		"requests", (json_int_t)r->requests, "cancelled",
 		(json_int_t)r->cancelled, "refused", (json_int_t)r->refused,
 		"span_s", r->span_s, "ttft_ms", times_json(&r->ttft),
-		"completion_ms", times_json(&r->total), "prefix_hit_rate",
-		r->prefix_hit_rate, "hit_rate", hits_json(r), "loaded_bytes",
-		loaded_json(r), "pulled_bytes", r->pulled_bytes,
-		"demoted_bytes", r->demoted_bytes, "moved_bytes",
-		moved_bytes(r), "moves", (json_int_t)r->moves, "shared_moves",
+		"ttft_parts_ms", phases_json(r), "completion_ms",
+		times_json(&r->total), "prefix_hit_rate", r->prefix_hit_rate,
+		"hit_rate", hits_json(r), "loaded_bytes", loaded_json(r),
+		"pulled_bytes", r->pulled_bytes, "demoted_bytes",
+		r->demoted_bytes, "moved_bytes", moved_bytes(r), "moves",
+		(json_int_t)r->moves, "shared_moves",
 		(json_int_t)r->shared_moves, "busiest_link", "bytes",
 		r->busiest_bytes, "use", r->busiest_use, "fairness",
 		r->fairness, "balance", r->balance, "prefill_s", r->prefill_s,
@@ -104,6 +115,11 @@ static void print_one(const struct sim_points *points, FILE *out)
 		(unsigned long long)r->cancelled,
 		(unsigned long long)r->refused);
 	print_times("first token", &r->ttft, out);
+	fprintf(out, "... of that, mean");
+	for (uint32_t i = 0; i < FLEET_PHASES; i++)
+		fprintf(out, "%s %s %.0f", i ? "," : " ", fleet_phase_name(i),
+			r->phase_ms[i]);
+	fprintf(out, " ms\n");
 	print_times("completion", &r->total, out);
 	fprintf(out, "prefix hit rate   %.1f %%:", 100 * r->prefix_hit_rate);
 	for (uint32_t t = 0; t < ROUTE_TIERS; t++)

@@ -12,7 +12,7 @@
 
 /* Each source looked at costs time; how much a larger number would give was
  * not measured. */
-#define SOURCES 3u
+#define SOURCES 2u
 
 static const struct route_policy *const policies[] = {
 	&route_onecopy,	     &route_round_robin, &route_least_requests,
@@ -45,7 +45,7 @@ const char *route_tier_name(enum route_tier tier)
 
 struct sources {
 	uint32_t most, n, engine[ROUTE_ENGINES_MAX];
-	double score[ROUTE_ENGINES_MAX];
+	double score[ROUTE_ENGINES_MAX], stay_s[ROUTE_ENGINES_MAX];
 };
 
 /* When a prompt that takes all that the source has would be begun, were the
@@ -90,6 +90,8 @@ static void sources_add(struct sources *s, uint32_t engine, double score)
 static void sources_find(const struct route_case *c, uint32_t most,
 			 struct sources *s)
 {
+	struct route_price stay;
+
 	s->most = most;
 	s->n = 0;
 	for (uint32_t k = 0; k < c->f->n; k++) {
@@ -99,6 +101,10 @@ static void sources_find(const struct route_case *c, uint32_t most,
 		if (score < (double)INFINITY)
 			sources_add(s, i, score);
 	}
+	for (uint32_t j = 0; j < s->n; j++) {
+		route_local(c, s->engine[j], &stay);
+		s->stay_s[j] = stay.ttft_s;
+	}
 }
 
 static void price_engine(const struct route_case *c, uint32_t engine,
@@ -106,7 +112,7 @@ static void price_engine(const struct route_case *c, uint32_t engine,
 {
 	route_local(c, engine, ret);
 	for (uint32_t j = 0; j < s->n; j++)
-		route_pull(c, engine, s->engine[j], ret);
+		route_pull(c, engine, s->engine[j], s->stay_s[j], ret);
 }
 
 /* The engine whose least price is lowest of those not looked at, the first

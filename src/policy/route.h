@@ -14,7 +14,9 @@
  * given its queue, the links and what already flows over them, and the engine
  * with the least price is taken. The price is the time to the request's own
  * first token, and the time that the choice takes from others: those who come
- * while the engine is busy with it, those whose transfers share a link with it.
+ * while the engine is busy with it or kept free for it, those who wait for
+ * device memory, those whose transfers share a link with it. Blocks are pulled
+ * only where that serves the request sooner than their own engine would.
  *
  * Numbers that an input lacks are 0. Nothing here trusts its input: runs longer
  * than the prompt are cut, rates that are not positive make an engine useless
@@ -54,6 +56,9 @@ struct route_engine {
 	 * brings it), and the seconds until that is there */
 	uint32_t coming;
 	double coming_s;
+	bool coming_moves; /* a transfer brings it; else a sibling before it in
+			      the same queue computes it: nothing to wait for
+			      but that queue */
 	/* lower tiers: seconds a block, and until the tier is free */
 	double load_s[ROUTE_TIERS], load_wait_s[ROUTE_TIERS];
 	/* its link: bytes a second each way, flows now, bytes that went out of
@@ -63,9 +68,8 @@ struct route_engine {
 	double served;
 	/* queue: seconds until a prompt that is sent now is begun */
 	double wait_s;
-	/* ... and work of prompts whose blocks are still on their way there:
-	 * who is not ready before them comes after them */
-	double later_s, later_work_s;
+	/* requests a second that were sent there of late */
+	double arrivals;
 	/* device memory: blocks of it (0: no limit), of these held or waited
 	 * for by requests in flight, how much of these come free in a second,
 	 * and how long a request decodes, holding its own */
@@ -112,10 +116,11 @@ struct route_price {
 struct route_choice {
 	uint32_t engine; /* which engine continues this session */
 	bool move_first; /* should its KV move first (load or pull) */
-	bool share;	 /* does one transfer serve several sharers: it takes
-			      its blocks from a replica that is still arriving
-			      (a link of a chain or tree), or from one that has
-			      not sent them before */
+	bool share;	 /* does one transfer serve several sharers: its
+			      blocks come with a transfer that is under way, to
+			      the source (which serves while its replica
+			      arrives: a link of a chain or tree) or to the
+			      engine itself (for a sibling) */
 	bool refused;	 /* no engine within the objective (mooncake) */
 	bool keeps;	 /* no engine has a longer run than this one */
 	struct route_price price; /* of the engine */

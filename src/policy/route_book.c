@@ -10,6 +10,8 @@
 #define TRUST_RISE    0.1
 #define TRUST_HEAL_S  120.0 /* in which distrust falls to 1/e by itself */
 #define SERVED_S      10.0  /* in which what was served falls to 1/e */
+#define RECENT	      256.0
+#define RECENT	      256.0 /* requests in which shares fall to 1/e */
 #define DECODE_S      2.0   /* before any was seen */
 
 void route_book_init(struct route_book *b)
@@ -38,17 +40,16 @@ void route_book_sent(struct route_book *b, struct route_ticket *t, double now,
 		.begin_at = now + price->ready_s,
 		.moved_s = price->moved_s,
 	};
-	t->later = t->begin_at > MAX(b->busy_until, now);
-	if (t->later) {
-		b->later_s += t->work_s;
-		b->later_at = MAX(b->later_at, t->begin_at);
-		b->laters++;
-	} else {
-		b->busy_until = MAX(b->busy_until, now) + t->work_s;
-		if (b->waiting == b->laters)
-			b->begun_at = now;
-		b->owed_s += t->work_s;
+	b->busy_until = MAX(b->busy_until, t->begin_at) + t->work_s;
+	if (!b->waiting) {
+		b->begun_at = t->begin_at;
+		b->head_s = t->work_s;
 	}
+	b->owed_s += t->work_s;
+	b->sent_s += t->work_s;
+	t->behind_s = b->sent_s;
+	b->recent = route_book_share(b, r->serial) + 1 / RECENT;
+	b->recent_at = r->serial;
 	b->waiting++;
 	t->freed = held / (price->moved_s + price->work_s + decode_s(b));
 	b->held += held;
@@ -59,13 +60,8 @@ void route_book_sent(struct route_book *b, struct route_ticket *t, double now,
 
 static void stop_waiting(struct route_book *b, const struct route_ticket *t)
 {
-	if (t->later) {
-		b->later_s -= t->work_s;
-		if (!--b->laters)
-			b->later_s = 0;
-	} else {
-		b->owed_s -= t->work_s;
-	}
+	b->owed_s -= t->work_s;
+	b->head_s = b->owed_s; /* at most */
 	b->prefill_tokens -= t->tokens;
 	b->uncached -= t->uncached;
 	if (--b->waiting)
@@ -105,13 +101,34 @@ void route_book_first(struct route_book *b, struct route_ticket *t, double now,
 	b->busy_until = at + b->owed_s;
 }
 
+void route_book_head(struct route_book *b, const struct route_ticket *t)
+{
+	if (t->state == ROUTE_TICKET_WAITING)
+		b->head_s = t->work_s;
+}
+
+void route_ticket_inherit(struct route_ticket *from, struct route_ticket *to,
+			  double blocks)
+{
+	double n = MIN(blocks, from->held), freed;
+
+	if (from->state == ROUTE_TICKET_NONE ||
+	    to->state == ROUTE_TICKET_NONE || !(n > 0))
+		return;
+	freed = from->freed * n / from->held;
+	from->held -= n;
+	from->freed -= freed;
+	to->held += n;
+	to->freed += freed;
+}
+
 void route_book_over(struct route_book *b, struct route_ticket *t, double at)
 {
 	if (t->state == ROUTE_TICKET_NONE)
 		return;
 	if (t->state == ROUTE_TICKET_WAITING) {
 		stop_waiting(b, t);
-		b->busy_until -= t->later ? 0 : t->work_s;
+		b->busy_until -= t->work_s;
 	} else {
 		b->decode_blocks -= t->blocks;
 		b->decode_s =
@@ -150,11 +167,9 @@ static double copy_s(const struct route_book *b)
 
 double route_book_stall(const struct route_book *b, double now)
 {
-	uint32_t ready = b->waiting - b->laters;
-
-	if (!ready)
+	if (!b->waiting)
 		return 0;
-	return MAX(0, now - b->begun_at - b->owed_s / ready - 2 * b->late_s);
+	return MAX(0, now - b->begun_at - b->head_s - 2 * b->late_s);
 }
 
 /* Work passes with time, but not on and on while no first token is heard of. */
@@ -163,13 +178,18 @@ double route_book_wait(const struct route_book *b, double now)
 	double wait = MAX(0, b->busy_until - now), passed;
 	double stall = route_book_stall(b, now);
 
-	if (b->waiting > b->laters) {
+	if (b->waiting) {
 		passed = now - b->begun_at - stall;
 		wait = MAX(wait, b->owed_s - passed) + stall;
 	}
-	if (b->laters && b->later_at < now)
-		wait += MAX(0, b->later_s - (now - b->later_at));
 	return wait;
+}
+
+/* The queue less what came into it behind this one. */
+double route_book_due(const struct route_book *b, const struct route_ticket *t,
+		      double now)
+{
+	return MAX(0, route_book_wait(b, now) - (b->sent_s - t->behind_s));
 }
 
 double route_book_slowness(const struct route_book *b)
@@ -223,10 +243,6 @@ void route_book_fill(const struct route_book *b, double now,
 	e->step_s *= slow;
 	e->running_s *= slow;
 	e->wait_s = route_book_wait(b, now);
-	if (b->laters && b->later_at > now) {
-		e->later_s = b->later_at - now;
-		e->later_work_s = b->later_s;
-	}
 	e->trust = route_book_trust(b, now);
 	e->served = route_book_serving(b, now);
 	e->held = b->held;
@@ -241,25 +257,33 @@ void route_book_fill(const struct route_book *b, double now,
 	e->decode_blocks = b->decode_blocks;
 }
 
+double route_book_share(const struct route_book *b, uint64_t serial)
+{
+	return b->recent * exp(-(double)(serial - b->recent_at) / RECENT);
+}
+
 #define POOL_S 1.0 /* of prefill seen, that count as much as the others */
 
 void route_book_pool(const struct route_book *const *books,
 		     struct route_engine *engine, uint32_t n)
 {
-	double sum = 0, seen = 0, typical;
+	double token = 0, step = 0, running = 0, seen = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
 		double weight = 0.01 + books[i]->predicted_s;
 
-		sum += weight * engine[i].token_s;
+		token += weight * engine[i].token_s;
+		step += weight * engine[i].step_s;
+		running += weight * engine[i].running_s;
 		seen += weight;
 	}
-	typical = sum / seen;
 	for (uint32_t i = 0; i < n; i++) {
 		double own = books[i]->predicted_s;
-		double rate = (POOL_S * typical + own * engine[i].token_s) /
-			      (POOL_S + own);
+		struct route_engine *e = &engine[i];
 
-		engine[i].token_s = rate;
+		own /= POOL_S + own;
+		e->token_s = own * e->token_s + (1 - own) * token / seen;
+		e->step_s = own * e->step_s + (1 - own) * step / seen;
+		e->running_s = own * e->running_s + (1 - own) * running / seen;
 	}
 }

@@ -35,18 +35,17 @@ struct route_ticket {
 	double freed;	 /* ... in a second, of the time that it holds them */
 	double begin_at; /* earliest begin of its prefill: all is moved */
 	double moved_s;
-	bool later; /* its work is in the book's later_s */
+	double behind_s; /* the book's sent_s when it was sent */
 	double first_at;
 };
 
 struct route_book {
 	double busy_until; /* when the prompts sent so far are done */
 	double owed_s;	   /* work of those that wait */
-	double later_s;	   /* work of those whose blocks are on their way */
-	double later_at;   /* when the last of these is ready */
-	uint32_t laters;
+	double sent_s;	   /* all work that was put in the queue so far */
 	double last_first; /* time of the last first token */
 	double begun_at;   /* of the oldest that waits, at the earliest */
+	double head_s;	   /* its work, as far as that is known */
 	double late_s;	   /* decaying mean of how late reports come */
 	uint32_t waiting, running;
 	double prefill_tokens, uncached, decode_blocks;
@@ -58,6 +57,8 @@ struct route_book {
 	double decode_s, decodes;     /* decaying sum, and of how many */
 	double saved_s, stored, lost; /* decaying sums */
 	double served, served_at;     /* bytes sent to others, decaying */
+	double recent;	    /* share of the requests that were sent there, */
+	uint64_t recent_at; /* as of that one */
 };
 
 void route_book_init(struct route_book *b);
@@ -72,6 +73,13 @@ void route_book_sent(struct route_book *b, struct route_ticket *t, double now,
  * tokens that it did have to compute; 0: not known. No effect unless WAITING. */
 void route_book_first(struct route_book *b, struct route_ticket *t, double now,
 		      double at, double expected_s);
+/* Blocks that were counted with `from`, which is about to be over, are held by
+ * `to` as well: from now on they count with that one. */
+void route_ticket_inherit(struct route_ticket *from, struct route_ticket *to,
+			  double blocks);
+/* The ticket that has waited longest, where the caller knows it: until its
+ * first token the engine is not called stalled. */
+void route_book_head(struct route_book *b, const struct route_ticket *t);
 /* It is over, in whatever state. No effect on a ticket that is NONE. */
 void route_book_over(struct route_book *b, struct route_ticket *t, double at);
 
@@ -79,6 +87,9 @@ void route_book_over(struct route_book *b, struct route_ticket *t, double at);
  * it should have: it waits for something itself, say for memory that long
  * answers hold. How long it goes on nobody knows; as long again is a guess. */
 double route_book_stall(const struct route_book *b, double now);
+/* Seconds until the prompt of a ticket that waits will have been computed. */
+double route_book_due(const struct route_book *b, const struct route_ticket *t,
+		      double now);
 /* Seconds until a prompt that is sent now is begun. */
 double route_book_wait(const struct route_book *b, double now);
 /* How much slower than believed its prefill is: 1 as believed. Learned from
@@ -105,6 +116,9 @@ double route_book_serving(const struct route_book *b, double now);
  * believed, and are set right by what was learned. */
 void route_book_fill(const struct route_book *b, double now,
 		     struct route_engine *e);
+/* Share of the fleet's requests of late, as of the request `serial`, that was
+ * sent there. */
+double route_book_share(const struct route_book *b, uint64_t serial);
 /* After that, for all engines together: one of which little was seen at work is
  * taken to be like the others, or those of which too much is believed would be
  * chosen just for that. */

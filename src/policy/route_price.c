@@ -13,15 +13,10 @@
 #include "base/log.h"
 #include <math.h>
 
-#define TRUST_LEAST  0.05
-#define CROWD_IDLE   0.1   /* a busy period ends one day */
-#define CROWD_MOST   100.0 /* ... and a fleet's overload too */
-#define MEMORY_MOST  8.0
-#define BEHIND_RATIO 1.2 /* of what a request can expect anywhere */
-#define BEHIND_S     0.5
-#define BEHIND_PRICE 3.0 /* who is served much later than others pays that */
-#define COMING_MOST  0.5 /* of the time to compute a prompt */
-#define NEAR	     0.8 /* moves that end at about the same time */
+#define TRUST_LEAST 0.05
+#define CROWD_IDLE  0.1	  /* a busy period ends one day */
+#define CROWD_MOST  100.0 /* ... and a fleet's overload too */
+#define FULL	    0.8
 
 static double positive(double v)
 {
@@ -41,6 +36,12 @@ static const struct route_seat *seat_of(const struct route_case *c,
 					const struct route_engine *e)
 {
 	return &c->seat[e - c->f->engine];
+}
+
+static uint32_t run_of(const struct route_case *c, const struct route_engine *e,
+		       enum route_tier t)
+{
+	return seat_of(c, e)->run[t];
 }
 
 static double tokens_of(const struct route_request *r, uint32_t blocks)
@@ -102,41 +103,84 @@ static void sit(struct route_seat *s, const struct route_engine *e,
 	s->reach = route_reach(e, r);
 	s->needs = r->blocks - MIN(e->held_run, r->blocks);
 	s->wait_s = positive(e->wait_s);
+	s->move_s = e->link > 0 ? r->block_bytes * r->blocks / e->link
+				: ROUTE_NEVER_S;
 	s->memory_s = memory_s(e, s->needs);
 	s->step_s = positive(e->step_s) + positive(e->running_s) * e->running;
+}
+
+/* Of the engines that are not above the mean: who can choose goes to them. */
+static double lower_mean(const struct route_case *c, double mean)
+{
+	double sum = 0;
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < c->f->n; i++) {
+		double v = c->seat[i].wait_s;
+
+		if (v > mean)
+			continue;
+		sum += v;
+		n++;
+	}
+	return n ? sum / n : mean;
+}
+
+/* What a choice takes from others, per second of work and of memory held. */
+static void take(const struct route_case *c, struct route_seat *s,
+		 const struct route_engine *e)
+{
+	double full = 0, arrivals = positive(c->f->arrivals);
+
+	s->usual = e->token_s > 0 ? c->token_s / e->token_s : 1;
+	s->crowd = c->crowd + arrivals * s->wait_s;
+	s->copies_s = positive(e->copy_s) * (c->longest - s->reach);
+	if (e->memory > 0)
+		full = (positive(e->held) + s->needs) / e->memory - FULL;
+	s->squeeze =
+		full > 0 ? positive(e->arrivals) * full * s->needs / e->memory
+			 : 0;
+}
+
+static void crowd(struct route_case *c, double wait)
+{
+	double busy = positive(c->f->busy), all;
+	double arrivals = positive(c->f->arrivals);
+
+	/* A second of work delays all who come until the queues that it finds
+	 * are gone: those of a busy period, 1 / (1 - busy) longer. Long queues
+	 * beside idle engines are no crowd: who comes goes elsewhere. */
+	c->crowd = arrivals * wait / MAX(1 - busy, CROWD_IDLE);
+	c->crowd = MIN(c->crowd, CROWD_MOST);
+	/* how often no engine is idle, as of eight with one queue */
+	all = MIN(busy, 1);
+	c->astray = arrivals * all * all * all * all;
 }
 
 void route_case_init(struct route_case *c, const struct route_fleet *f,
 		     const struct route_request *r, bool selfish)
 {
-	double idle = 1 - positive(f->busy), wait = 0, memory = 0;
+	double wait = 0, token = 0;
 
 	must(f->n > 0 && f->n <= ROUTE_ENGINES_MAX);
 	c->f = f;
 	c->r = r;
 	c->selfish = selfish;
 	c->longest = 0;
-	c->mean_s = 0;
 	for (uint32_t i = 0; i < f->n; i++) {
 		struct route_seat *s = &c->seat[i];
 
 		sit(s, &f->engine[i], r);
 		c->longest = MAX(c->longest, s->reach);
+		token += f->engine[i].token_s;
 		wait += s->wait_s;
-		memory += s->memory_s;
-		c->mean_s += MAX(s->wait_s, s->memory_s);
 	}
-	wait /= f->n;
-	memory /= f->n;
-	c->mean_s /= f->n;
-	c->cold_s = work_s(c, &f->engine[0], 0);
-	/* A second of work delays all who come until the queues that it finds
-	 * are gone: those of a busy period, 1 / (1 - busy) longer. As queues
-	 * are kept even it matters little where the second is spent. */
-	c->crowd_s = positive(f->arrivals) * wait / MAX(idle, CROWD_IDLE);
-	c->crowd_s = MIN(c->crowd_s, CROWD_MOST);
-	c->crowd_memory_s = positive(f->arrivals) * memory / CROWD_IDLE;
-	c->crowd_memory_s = MIN(c->crowd_memory_s, MEMORY_MOST);
+	if (selfish)
+		return;
+	c->token_s = token / f->n;
+	crowd(c, lower_mean(c, wait / f->n));
+	for (uint32_t i = 0; i < f->n; i++)
+		take(c, &c->seat[i], &f->engine[i]);
 }
 
 /* ---- one mix --------------------------------------------------------------- */
@@ -147,55 +191,49 @@ struct mix {
 	double pull_s; /* until what comes from elsewhere is there */
 	double link_s; /* of a free link */
 	double trust;
+	double most_s; /* a later first token is of no use */
 };
 
-/* What a second of work, and memory held until the end, take from others; and
- * a second copy of what is elsewhere takes the place of something. */
+/* What work takes from others: who comes while it is done waits for the rest of
+ * it, be it because no engine is idle or because its blocks are on this one; in
+ * the latter case no longer than it takes to move them. Who is in a queue here
+ * waits for all of it. What engines are believed to differ by in speed is left
+ * out: among many engines an error in that would decide every time.
+ *
+ * Device memory is held until the end. It is short before it is full: what
+ * holds it now holds it on while more comes.
+ *
+ * A second copy of what is elsewhere takes the place of something. */
 static double late_s(const struct route_case *c, const struct route_engine *e,
 		     double work, double load)
 {
 	const struct route_seat *s = seat_of(c, e);
-	double hold = load + work + positive(e->decode_s);
-	double late = work * (c->crowd_s + work / 2 * c->f->arrivals);
+	double hold = load + work + positive(e->decode_s), half = work / 2;
+	double own = positive(e->arrivals) * MIN(half, s->move_s);
 
-	/* where memory is waited for */
-	if (e->memory > 0)
-		late += c->crowd_memory_s * hold * s->needs / e->memory;
-	return late + positive(e->copy_s) * (c->longest - s->reach);
-}
-
-/* Who is served much later than it could expect pays for that. */
-static double behind_s(const struct route_case *c, double ttft)
-{
-	double expected = BEHIND_RATIO * (c->mean_s + c->cold_s) + BEHIND_S;
-
-	return ttft > expected ? BEHIND_PRICE * (ttft - expected) : 0;
+	return work * s->usual * (s->crowd + MAX(own, c->astray * half)) +
+	       s->squeeze * hold * hold + s->copies_s;
 }
 
 static double others_s(const struct route_case *c, const struct route_engine *e,
-		       const struct mix *m, double work)
+		       const struct mix *m, double begin, double work)
 {
+	double gap = begin - seat_of(c, e)->wait_s;
 	double late = late_s(c, e, work, m->load_s);
 	const struct route_engine *s;
 
+	/* the engine is kept free for it */
+	late += gap * (c->crowd + c->astray * gap);
 	if (m->from == ROUTE_NONE)
 		return late;
 	s = &c->f->engine[m->from];
 	late += m->link_s * (s->flows_out + e->flows_in);
+	/* what is still being computed there may take twice as long */
+	if (m->pull > run_of(c, s, ROUTE_NVME) && !s->coming_moves)
+		late += positive(s->coming_s);
 	/* who has just sent much will be asked again: others that have the
 	 * same copy do it as well */
 	return late + positive(s->served) / s->link;
-}
-
-/* When its prefill begins, its blocks being there at `ready`. */
-static double begin_s(const struct route_engine *e, double ready)
-{
-	double begin = MAX(positive(e->wait_s), ready);
-
-	if (e->later_work_s > 0 && ready >= NEAR * e->later_s)
-		begin = MAX(begin,
-			    MAX(e->wait_s, e->later_s) + e->later_work_s);
-	return begin;
 }
 
 static void consider(const struct route_case *c, uint32_t engine,
@@ -204,12 +242,14 @@ static void consider(const struct route_case *c, uint32_t engine,
 	const struct route_engine *e = &c->f->engine[engine];
 	double work = trusted_work_s(c, e, MAX(m->pull, m->load), m->trust);
 	double ready = MAX(seat_of(c, e)->memory_s + m->load_s, m->pull_s);
-	double begin = begin_s(e, ready);
+	double begin = MAX(seat_of(c, e)->wait_s, ready);
 	double ttft = begin + work;
 	double others = 0;
 
+	if (ttft > m->most_s)
+		return;
 	if (!c->selfish)
-		others = others_s(c, e, m, work) + behind_s(c, ttft);
+		others = others_s(c, e, m, begin, work);
 	if (!(ttft + others < best->total_s))
 		return;
 	*best = (struct route_price){
@@ -227,12 +267,6 @@ static void consider(const struct route_case *c, uint32_t engine,
 }
 
 /* ---- loads from lower tiers --------------------------------------------------- */
-
-static uint32_t run_of(const struct route_case *c, const struct route_engine *e,
-		       enum route_tier t)
-{
-	return seat_of(c, e)->run[t];
-}
 
 /* Until the own tiers have brought the blocks up to `to`; they work side by
  * side. */
@@ -258,7 +292,10 @@ void route_local(const struct route_case *c, uint32_t engine,
 {
 	const struct route_engine *e = &c->f->engine[engine];
 	uint32_t use = run_of(c, e, ROUTE_VRAM), last = ROUTE_NONE;
-	struct mix m = { .use = use, .from = ROUTE_NONE, .trust = e->trust };
+	struct mix m = { .use = use,
+			 .from = ROUTE_NONE,
+			 .trust = e->trust,
+			 .most_s = INFINITY };
 
 	*ret = (struct route_price){ .total_s = INFINITY,
 				     .ttft_s = ROUTE_NEVER_S,
@@ -276,7 +313,7 @@ void route_local(const struct route_case *c, uint32_t engine,
 	if (m.load > last) {
 		m.use = m.pull = m.load;
 		m.load_s = load_s(c, e, last);
-		m.pull_s = positive(e->coming_s);
+		m.pull_s = e->coming_moves ? positive(e->coming_s) : 0;
 		consider(c, engine, &m, ret);
 	}
 }
@@ -336,17 +373,6 @@ static uint32_t until(const struct route_case *c, uint32_t engine,
 	return from + (uint32_t)MIN(n, (double)(to - from));
 }
 
-/* What a source can give. A copy that is longer in coming than the prompt is in
- * computing is not waited for from afar: engines that wait for each other's
- * queues wait longer than anybody predicts. */
-static uint32_t give_of(const struct route_case *c,
-			const struct route_engine *s)
-{
-	if (s->coming_s > COMING_MOST * c->cold_s)
-		return run_of(c, s, ROUTE_NVME);
-	return seat_of(c, s)->reach;
-}
-
 static void pull_to(const struct route_case *c, uint32_t engine,
 		    uint32_t source, struct mix *m, uint32_t to,
 		    struct route_price *best)
@@ -379,23 +405,23 @@ static uint32_t balance(const struct route_case *c, uint32_t engine,
 	return from + (uint32_t)((to - from) * (pull / (pull + load)));
 }
 
-void route_pull(const struct route_case *c, uint32_t engine, uint32_t source,
-		struct route_price *price)
+static void route_pull_end(const struct route_case *c, uint32_t engine,
+			   uint32_t source, uint32_t end, double most_s,
+			   struct route_price *price)
 {
 	const struct route_engine *e = &c->f->engine[engine];
-	uint32_t end = give_of(c, &c->f->engine[source]);
 	uint32_t here = run_of(c, e, ROUTE_VRAM);
 	uint32_t low = run_of(c, e, ROUTE_NVME), at[3], n = 0;
 
-	if (source == engine)
-		return;
 	at[n++] = low;
 	if (low > here) {
 		at[n++] = here;
 		at[n++] = balance(c, engine, source, here, MIN(low, end));
 	}
 	for (uint32_t i = 0; i < n; i++) {
-		struct mix m = { .use = MIN(here, at[i]), .load = at[i] };
+		struct mix m = { .use = MIN(here, at[i]),
+				 .load = at[i],
+				 .most_s = most_s };
 		double hidden = MAX(positive(e->wait_s), load_s(c, e, at[i]));
 
 		if (at[i] >= end)
@@ -406,6 +432,19 @@ void route_pull(const struct route_case *c, uint32_t engine, uint32_t source,
 	}
 }
 
+void route_pull(const struct route_case *c, uint32_t engine, uint32_t source,
+		double most_s, struct route_price *price)
+{
+	const struct route_engine *s = &c->f->engine[source];
+	uint32_t end = seat_of(c, s)->reach, there = run_of(c, s, ROUTE_NVME);
+
+	if (source == engine)
+		return;
+	route_pull_end(c, engine, source, end, most_s, price);
+	if (there < end)
+		route_pull_end(c, engine, source, there, most_s, price);
+}
+
 static double least_at(const struct route_case *c, const struct route_engine *e,
 		       uint32_t hit, double ready)
 {
@@ -413,7 +452,7 @@ static double least_at(const struct route_case *c, const struct route_engine *e,
 
 	if (c->selfish)
 		return ttft;
-	return ttft + late_s(c, e, work, 0) + behind_s(c, ttft);
+	return ttft + late_s(c, e, work, 0);
 }
 
 /* Were its link its own and the longest run one block away: what comes while
@@ -458,23 +497,26 @@ void route_price_pull(const struct route_fleet *f, uint32_t engine,
 
 	route_case_init(&c, f, r, true);
 	route_local(&c, engine, ret_price);
-	route_pull(&c, engine, source, ret_price);
+	route_pull(&c, engine, source, INFINITY, ret_price);
 }
 
 void route_answer(const struct route_case *c, uint32_t engine,
 		  const struct route_price *price,
 		  struct route_choice *ret_choice)
 {
-	const struct route_engine *s = NULL;
+	const struct route_engine *e = &c->f->engine[engine], *s = NULL;
 	uint32_t from = price->pull_from;
+	bool here;
 
 	if (from != ROUTE_NONE)
 		s = &c->f->engine[from];
+	here = e->coming_moves && price->pull_blocks > run_of(c, e, ROUTE_NVME);
 	*ret_choice = (struct route_choice){
 		.engine = engine,
 		.move_first = s || price->load_blocks > price->use_blocks,
-		.share = s && price->pull_blocks > run_of(c, s, ROUTE_NVME),
-		.keeps = route_reach(&c->f->engine[engine], c->r) == c->longest,
+		.share = s ? price->pull_blocks > run_of(c, s, ROUTE_NVME)
+			   : here,
+		.keeps = seat_of(c, e)->reach == c->longest,
 		.price = *price,
 	};
 }

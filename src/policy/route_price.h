@@ -12,19 +12,23 @@
 struct route_seat {
 	double wait_s, memory_s, step_s, needs;
 	uint32_t run[ROUTE_TIERS], reach; /* sane, growing, within the prompt */
+	double move_s; /* to bring the whole prompt from elsewhere */
+	/* what is taken from others: by a second of work, of an engine of the
+	 * usual speed (usual: times what it takes here); by the square of the
+	 * seconds for which memory is held; by a second copy */
+	double crowd, usual, squeeze, copies_s;
 	double least; /* no mix of this engine can be cheaper */
 };
 
 struct route_case {
 	const struct route_fleet *f;
 	const struct route_request *r;
-	uint32_t longest;      /* run of any engine */
-	double mean_s;	       /* queue of an engine, in the mean */
-	double cold_s;	       /* of work, without any hit */
-	double crowd_memory_s; /* ... of device memory */
-	double crowd_s;	       /* what a second of work takes from others */
+	uint32_t longest; /* run of any engine */
+	bool selfish;	  /* only the own first token counts */
+	double token_s;	  /* of an engine, in the mean */
+	double crowd;	  /* who is delayed by work, wherever it is done */
+	double astray;	  /* requests a second that find no idle engine */
 	struct route_seat seat[ROUTE_ENGINES_MAX];
-	bool selfish; /* only the own first token counts */
 };
 
 void route_case_init(struct route_case *c, const struct route_fleet *f,
@@ -39,9 +43,10 @@ static inline uint32_t route_reach(const struct route_engine *e,
 }
 void route_local(const struct route_case *c, uint32_t engine,
 		 struct route_price *ret);
-/* Makes *price better where a pull from `source` does. */
+/* Makes *price better where a pull from `source` does whose first token comes
+ * within most_s. */
 void route_pull(const struct route_case *c, uint32_t engine, uint32_t source,
-		struct route_price *price);
+		double most_s, struct route_price *price);
 /* Fills the seats' `least`. */
 void route_leasts(struct route_case *c);
 /* Seconds until `blocks` blocks of the source are at the engine. */

@@ -130,6 +130,17 @@ void fleet_defaults(struct fleet_options *ret_options);
 
 #define FLEET_SLOTS 60u
 
+/* What a request does until its first token, one after the other. */
+enum fleet_phase {
+	FLEET_IN_MOVE,	  /* blocks come from another engine */
+	FLEET_IN_QUEUE,	  /* waits for device memory, or its turn to ask */
+	FLEET_IN_LOAD,	  /* blocks come from lower tiers */
+	FLEET_IN_LINE,	  /* waits for a step */
+	FLEET_IN_PREFILL, /* is computed */
+	FLEET_PHASES
+};
+const char *fleet_phase_name(enum fleet_phase phase);
+
 struct fleet_times {
 	double mean, p50, p90, p99, max; /* milliseconds */
 };
@@ -144,6 +155,7 @@ struct fleet_result {
 	uint64_t requests, cancelled, refused;
 	double span_s;			/* first arrival to last end */
 	struct fleet_times ttft, total; /* first token, completion */
+	double phase_ms[FLEET_PHASES];	/* mean; their sum is ttft.mean */
 	uint64_t blocks, hit_blocks;
 	uint64_t hits[ROUTE_TIERS]; /* of these, found there at the engine */
 	uint64_t pulled;	    /* brought from another engine */

@@ -24,7 +24,7 @@ static void make_ready(struct fleet *f, uint32_t request)
 {
 	struct fleet_request *r = &f->request[request];
 
-	r->state = FLEET_READY;
+	fleet_request_enter(f, r, FLEET_READY);
 	fleet_list_insert(f, &f->engine[r->engine].ready, request);
 }
 
@@ -109,12 +109,13 @@ static void follow_sibling(struct fleet *f, uint32_t request)
 	struct fleet_request *r = &f->request[request], *s;
 	uint32_t to = r->blocks, i;
 
-	i = fleet_sibling(f, r->engine, r, r->pull_to, &to, FLEET_MOVING);
+	i = fleet_sibling(f, r->engine, r, r->moved_to, &to, FLEET_MOVING);
 	if (i == FLEET_NONE)
 		return;
 	s = &f->request[i];
-	if (MIN(to, s->pull_to) <= r->pull_to)
+	if (MIN(to, s->moved_to) <= r->moved_to)
 		return;
+	r->moved_to = MIN(to, s->moved_to);
 	r->after_next = s->after;
 	s->after = request;
 	r->pending++;
@@ -134,6 +135,7 @@ static void begin_moves(struct fleet *f, uint32_t request)
 		r->pull_from = r->pull_to = MIN(r->price.load_blocks, own);
 	if (pull)
 		fleet_flow_begin(f, request);
+	r->moved_to = r->pull_to;
 	follow_sibling(f, request);
 }
 
@@ -189,7 +191,7 @@ static void begin_loading(struct fleet *f, uint32_t request)
 		r->pull_to = r->pull_from = r->load_to;
 	r->pull_from = MAX(r->pull_from, r->load_to);
 	r->pull_to = MAX(r->pull_to, r->pull_from);
-	r->state = FLEET_LOADING;
+	fleet_request_enter(f, r, FLEET_LOADING);
 	r->ahead = (double)r->in - (double)r->pull_to * f->o->block_tokens;
 	r->ahead = MAX(r->ahead, 1);
 	f->engine[r->engine].ahead += r->ahead;
@@ -225,7 +227,7 @@ static void enqueue(struct fleet *f, uint32_t request)
 {
 	struct fleet_request *r = &f->request[request];
 
-	r->state = FLEET_QUEUED;
+	fleet_request_enter(f, r, FLEET_QUEUED);
 	fleet_list_insert(f, &f->engine[r->engine].queued, request);
 }
 
@@ -233,7 +235,7 @@ void fleet_engine_take(struct fleet *f, uint32_t request)
 {
 	struct fleet_request *r = &f->request[request];
 
-	r->state = FLEET_MOVING;
+	fleet_request_enter(f, r, FLEET_MOVING);
 	begin_moves(f, request);
 	if (r->pending)
 		return;

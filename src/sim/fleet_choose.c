@@ -52,6 +52,15 @@ void fleet_request_free(struct fleet *f, uint32_t request)
 	f->request_spare = request;
 }
 
+void fleet_request_enter(struct fleet *f, struct fleet_request *r,
+			 enum fleet_state state)
+{
+	if (r->state >= FLEET_MOVING && r->state <= FLEET_PREFILL)
+		r->spent[r->state - FLEET_MOVING] += f->now - r->since;
+	r->state = (uint8_t)state;
+	r->since = f->now;
+}
+
 void fleet_list_append(struct fleet *f, struct fleet_list *l, uint32_t request)
 {
 	struct fleet_request *r = &f->request[request];

@@ -6,6 +6,15 @@
 #include <math.h>
 #include <stdlib.h>
 
+const char *fleet_phase_name(enum fleet_phase phase)
+{
+	static const char *const names[FLEET_PHASES] = { "move", "queue",
+							 "load", "line",
+							 "prefill" };
+
+	return (unsigned)phase < FLEET_PHASES ? names[phase] : "?";
+}
+
 int fleet_count_init(struct fleet *f)
 {
 	size_t n = MAX(f->work->n, 1);
@@ -42,6 +51,8 @@ void fleet_count_first(struct fleet *f, const struct fleet_request *r)
 	uint32_t pulled = r->pull_to - r->pull_from;
 	uint32_t loaded = r->load_to - r->load_from;
 
+	for (uint32_t i = 0; i < FLEET_PHASES; i++)
+		f->result.phase_ms[i] += 1000 * r->spent[i];
 	f->ttft[f->firsts++] = (float)(1000 * ttft);
 	slot->requests++;
 	slot->ttft_ms += 1000 * ttft;
@@ -140,6 +151,8 @@ void fleet_count_end(struct fleet *f, struct fleet_result *ret_result)
 	r->fairness = jain(f->slow_sum, f->slow_squares, (double)f->firsts);
 	r->ttft = times_of(f->ttft, f->firsts);
 	r->total = times_of(f->total, f->done);
+	for (uint32_t i = 0; i < FLEET_PHASES && f->firsts; i++)
+		r->phase_ms[i] /= (double)f->firsts;
 	if (r->blocks)
 		r->prefix_hit_rate = (double)r->hit_blocks / (double)r->blocks;
 	for (uint32_t i = 0; i < FLEET_SLOTS; i++) {

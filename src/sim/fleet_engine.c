@@ -115,7 +115,7 @@ void fleet_engine_finish(struct fleet *f, uint32_t request)
 
 	fleet_engine_let_go(f, r);
 	fleet_count_over(f, r);
-	r->state = FLEET_ENDED;
+	fleet_request_enter(f, r, FLEET_ENDED);
 	fleet_view_tell(f, r->engine, FLEET_OVER, 0, request);
 }
 
@@ -134,7 +134,7 @@ static void begin_prefill(struct fleet *f, struct fleet_request *r)
 	r->done = MAX(0, MIN(hit, tokens_in(r) - 1));
 	r->cached = (uint64_t)r->done;
 	r->begun = f->now;
-	r->state = FLEET_PREFILL;
+	fleet_request_enter(f, r, FLEET_PREFILL);
 }
 
 static double part_of(struct fleet *f, struct fleet_request *r, double *budget)
@@ -203,8 +203,8 @@ static void first_token(struct fleet *f, uint32_t request)
 	fleet_engine_hold(f, r, r->blocks);
 	for (uint32_t i = r->blocks; i > 0 && !f->failed; i--)
 		fleet_tiers_touch(f, r->engine, r->path[i - 1]);
+	fleet_request_enter(f, r, FLEET_RUNNING);
 	fleet_count_first(f, r);
-	r->state = FLEET_RUNNING;
 	fleet_view_tell(f, r->engine, FLEET_FIRST, 0, request);
 	fleet_flow_release(f, request);
 	if (r->out <= 1) {

@@ -113,15 +113,17 @@ struct fleet_request {
 	uint32_t *path; /* nodes, first to last */
 	uint64_t in, out;
 	double arrived, first, begun;
+	double since, spent[FLEET_PHASES]; /* in this state; in those before */
 	uint32_t pinned;   /* leading blocks that are pinned in vram */
 	uint64_t reserved; /* blocks of device memory set aside */
 	double ahead;	   /* tokens that it adds to its engine's */
 	double done;	   /* tokens of prefill that are behind it */
 	uint64_t cached;   /* tokens that it did not compute */
 	uint32_t load_from, load_to, pull_from, pull_to; /* true */
-	uint32_t hits;	  /* blocks that were there when prefill began */
-	uint32_t pending; /* loads and pulls under way */
-	uint32_t source;  /* of the pull; FLEET_NONE */
+	uint32_t moved_to; /* here when its moves are done, a sibling's too */
+	uint32_t hits;	   /* blocks that were there when prefill began */
+	uint32_t pending;  /* loads and pulls under way */
+	uint32_t source;   /* of the pull; FLEET_NONE */
 	uint32_t flow;
 	uint32_t waiters;	    /* flows that wait for this one's blocks */
 	uint32_t after, after_next; /* siblings here that wait for its moves */
@@ -131,6 +133,8 @@ struct fleet_request {
 	bool cancelled;
 	uint32_t next, prev; /* in the engine's list of queued, ready, ... */
 	uint32_t view_next, view_prev; /* router's list: waits at its engine */
+	uint32_t held_next, held_prev; /* ... is in flight there */
+	uint32_t held_from; /* blocks before that are held by others */
 };
 
 struct fleet_list {
@@ -198,6 +202,7 @@ struct fleet_belief { /* of an engine */
 	double load; /* times what lower tiers take */
 	double usage;
 	struct fleet_list waiting; /* requests, by view_next */
+	uint32_t held_first;	   /* those in flight, by held_next */
 };
 
 struct fleet_transfer {
@@ -211,7 +216,7 @@ struct fleet_view {
 	struct fleet_transfer *transfer;
 	uint32_t transfers, transfers_room;
 	double last_arrival, gap_s; /* decaying means */
-	double work_s;
+	double work_s, seen;	    /* ... and their weight */
 	double stored, evicted;
 };
 
@@ -297,6 +302,8 @@ uint32_t fleet_sibling(const struct fleet *f, uint32_t engine,
 		       uint32_t *to, enum fleet_state last);
 uint32_t fleet_request_new(struct fleet *f); /* FLEET_NONE: failed */
 void fleet_request_free(struct fleet *f, uint32_t request);
+void fleet_request_enter(struct fleet *f, struct fleet_request *r,
+			 enum fleet_state state);
 void fleet_list_append(struct fleet *f, struct fleet_list *l, uint32_t request);
 /* By index, so that the order of arrival holds. */
 void fleet_list_insert(struct fleet *f, struct fleet_list *l, uint32_t request);

@@ -34,6 +34,7 @@ int fleet_view_init(struct fleet *f)
 		b->running_s = wrong(f, f->o->running_s);
 		b->link = wrong(f, f->o->link);
 		b->load = wrong(f, 1);
+		b->held_first = FLEET_NONE;
 		b->waiting = (struct fleet_list){ FLEET_NONE, FLEET_NONE, 0 };
 	}
 	return 0;
@@ -179,6 +180,42 @@ static void read_first(struct fleet *f, const struct fleet_report *n)
 	waits_no_more(f, n->what);
 }
 
+/* Blocks that another in flight there holds as well stay held. */
+static void held_no_more(struct fleet *f, uint32_t request)
+{
+	struct fleet_request *r = &f->request[request], *heir = NULL;
+	struct fleet_belief *b = &f->view.engine[r->engine];
+	uint32_t kept = 0;
+
+	if (r->held_prev != FLEET_NONE)
+		f->request[r->held_prev].held_next = r->held_next;
+	else
+		b->held_first = r->held_next;
+	if (r->held_next != FLEET_NONE)
+		f->request[r->held_next].held_prev = r->held_prev;
+	for (uint32_t i = b->held_first; i != FLEET_NONE;
+	     i = f->request[i].held_next) {
+		struct fleet_request *o = &f->request[i];
+		uint32_t most = MIN(r->blocks, o->blocks), end = 0;
+
+		if (most > kept && r->path[kept] == o->path[kept])
+			end = kept;
+		else
+			continue;
+		while (end < most && r->path[end] == o->path[end])
+			end++;
+		kept = end;
+		heir = o;
+	}
+	if (heir && kept > r->held_from) {
+		route_ticket_inherit(&r->ticket, &heir->ticket,
+				     kept - r->held_from);
+		heir->held_from = MIN(heir->held_from, r->held_from);
+	}
+	for (uint32_t i = kept; i < r->blocks; i++)
+		f->node[r->path[i]].held &= ~(1ull << r->engine);
+}
+
 static void read_over(struct fleet *f, const struct fleet_report *n)
 {
 	struct fleet_request *r = &f->request[n->what];
@@ -186,9 +223,8 @@ static void read_over(struct fleet *f, const struct fleet_report *n)
 
 	if (r->ticket.state == ROUTE_TICKET_WAITING)
 		waits_no_more(f, n->what);
+	held_no_more(f, n->what);
 	route_book_over(&b->book, &r->ticket, n->at);
-	for (uint32_t i = 0; i < r->blocks; i++)
-		f->node[r->path[i]].held &= ~(1ull << r->engine);
 	fleet_request_free(f, n->what);
 }
 
@@ -281,14 +317,23 @@ void fleet_view_sent(struct fleet *f, uint32_t request,
 	const struct route_price *p = &r->price;
 	double held = 0;
 
+	r->held_from = r->blocks;
 	for (uint32_t i = 0; i < r->blocks; i++) {
 		struct fleet_node *n = &f->node[r->path[i]];
+
+		if (!(n->held >> r->engine & 1))
+			r->held_from = MIN(r->held_from, i);
 
 		held += !(n->held >> r->engine & 1);
 		n->sent |= 1ull << r->engine;
 		n->held |= 1ull << r->engine;
 	}
 	route_book_sent(&b->book, &r->ticket, f->now, q, p, held);
+	r->held_prev = FLEET_NONE;
+	r->held_next = b->held_first;
+	if (b->held_first != FLEET_NONE)
+		f->request[b->held_first].held_prev = request;
+	b->held_first = request;
 	r->view_prev = b->waiting.last;
 	r->view_next = FLEET_NONE;
 	if (b->waiting.n++)
@@ -296,8 +341,7 @@ void fleet_view_sent(struct fleet *f, uint32_t request,
 	else
 		b->waiting.first = request;
 	b->waiting.last = request;
-	f->view.work_s =
-		f->view.work_s * MEAN_KEEP + (1 - MEAN_KEEP) * p->work_s;
+	f->view.work_s = f->view.work_s * MEAN_KEEP + p->work_s;
 	if (p->pull_from == ROUTE_NONE)
 		return;
 	transfer_add(f, p->pull_from, r->engine, f->now + p->moved_s);
@@ -351,11 +395,12 @@ static void fill_runs(struct fleet *f, uint32_t blocks,
 	runs_end(engine, held, i, ROUTE_TIERS + 1);
 }
 
-/* When the blocks that were sent for will be there. */
-static double coming_s(const struct fleet *f, uint32_t engine, uint32_t coming)
+/* When the blocks that were sent for will be there, and how they come. */
+static double coming_s(const struct fleet *f, uint32_t engine, uint32_t coming,
+		       bool *ret_moves)
 {
 	const struct fleet_belief *b = &f->view.engine[engine];
-	double first = -1, late, step;
+	double first = -1, late, step, eta;
 
 	/* a sibling's last step is shared with who comes after it */
 	step = f->o->chunk * b->token_s *
@@ -365,21 +410,25 @@ static double coming_s(const struct fleet *f, uint32_t engine, uint32_t coming)
 	     i = f->request[i].view_next) {
 		const struct fleet_request *r = &f->request[i];
 		const struct route_price *p = &r->price;
-		double eta = r->arrived;
-
+		bool moves = p->pull_from != ROUTE_NONE &&
+			     p->pull_blocks >= coming;
 		if (r->blocks < coming ||
 		    r->path[coming - 1] != f->path[coming - 1])
 			continue;
-		if (p->pull_from != ROUTE_NONE && p->pull_blocks >= coming)
-			eta += p->ready_s;
-		else
-			eta += p->ttft_s + step;
-		if (first < 0 || eta < first)
+		eta = f->now + route_book_due(&b->book, &r->ticket, f->now) +
+		      step;
+		if (moves)
+			eta = r->arrived + p->ready_s;
+		if (first < 0 || eta < first) {
 			first = eta;
+			*ret_moves = moves;
+		}
 	}
-	/* overdue: as long again */
-	late = first - f->now;
-	return MAX(late > 0 ? late : -late, route_book_stall(&b->book, f->now));
+	if (first >= f->now)
+		return MAX(first - f->now, route_book_stall(&b->book, f->now));
+	/* there, and not reported yet; overdue beyond that: as long again */
+	late = f->now - first - 2 * b->book.late_s;
+	return MAX(MAX(0, late), route_book_stall(&b->book, f->now));
 }
 
 static void fill_transfers(struct fleet *f, struct route_engine *engine)
@@ -401,8 +450,10 @@ static void fill_transfers(struct fleet *f, struct route_engine *engine)
 
 static void fill_engine(struct fleet *f, uint32_t i, struct route_engine *e)
 {
-	const struct fleet_belief *b = &f->view.engine[i];
+	struct fleet_belief *b = &f->view.engine[i];
 
+	if (b->waiting.n)
+		route_book_head(&b->book, &f->request[b->waiting.first].ticket);
 	*e = (struct route_engine){
 		.token_s = b->token_s,
 		.depth = f->o->depth_tokens,
@@ -433,11 +484,13 @@ void fleet_view_fill(struct fleet *f, const struct route_request *r,
 	fill_runs(f, r->blocks, engine);
 	for (uint32_t i = 0; i < f->o->engines; i++)
 		if (engine[i].coming > engine[i].run[ROUTE_NVME])
-			engine[i].coming_s = coming_s(f, i, engine[i].coming);
+			engine[i].coming_s = coming_s(f, i, engine[i].coming,
+						      &engine[i].coming_moves);
 	fill_transfers(f, engine);
-	if (r->serial)
-		v->gap_s = v->gap_s * MEAN_KEEP +
-			   (1 - MEAN_KEEP) * (f->now - v->last_arrival);
+	if (r->serial) {
+		v->gap_s = v->gap_s * MEAN_KEEP + f->now - v->last_arrival;
+		v->seen = v->seen * MEAN_KEEP + 1;
+	}
 	v->last_arrival = f->now;
 	*fleet = (struct route_fleet){
 		.engine = engine,
@@ -445,7 +498,11 @@ void fleet_view_fill(struct fleet *f, const struct route_request *r,
 		.objective_s = f->o->objective_s,
 	};
 	if (v->gap_s > 0) {
-		fleet->arrivals = 1 / (v->gap_s * f->o->engines);
-		fleet->busy = fleet->arrivals * v->work_s;
+		fleet->arrivals = v->seen / (v->gap_s * f->o->engines);
+		fleet->busy = v->work_s / (v->gap_s * f->o->engines);
+		for (uint32_t i = 0; i < f->o->engines; i++)
+			engine[i].arrivals =
+				route_book_share(book[i], r->serial) * v->seen /
+				v->gap_s;
 	}
 }

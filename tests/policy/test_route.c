@@ -370,6 +370,122 @@ TEST(three_questions)
 	CHECK_INT(c.price.pull_from, ==, 2);
 }
 
+/* Blocks go to another engine only where the prompt is served sooner there,
+ * however much the others would like it. */
+TEST(a_move_must_pay)
+{
+	struct route_engine e[2];
+	struct route_request r = prompt(100);
+	struct route_fleet f = {
+		.engine = e, .n = 2, .arrivals = 100, .busy = 0.1
+	};
+	struct route_choice c;
+
+	idle(e, 2);
+	holds(&e[0], 99);
+	e[0].wait_s = 0.2; /* a transfer takes 0.3 s */
+	e[0].arrivals = 200;
+	route_onecopy.decide(&f, &r, &c, NULL);
+	CHECK_INT(c.engine, ==, 0);
+	e[0].wait_s = 0.5;
+	route_onecopy.decide(&f, &r, &c, NULL);
+	CHECK_INT(c.engine, ==, 1);
+	CHECK_INT(c.price.pull_from, ==, 0);
+}
+
+/* What a sibling computes before it in the same queue needs no wait but that
+ * queue; what a transfer brings does. */
+TEST(coming_by_work_or_by_link)
+{
+	struct route_engine e[2];
+	struct route_fleet f = { .engine = e, .n = 2 };
+	struct route_request r = prompt(100);
+	struct route_choice c;
+	struct route_price p;
+
+	idle(e, 2);
+	e[0].coming = 99;
+	e[0].coming_s = 2;
+	e[0].wait_s = 0.5;
+	route_price_local(&f, 0, &r, &p);
+	CHECK_INT(p.pull_blocks, ==, 99);
+	CHECK(p.ttft_s > 0.5 && p.ttft_s < 0.6);
+	e[0].coming_moves = true;
+	route_price_local(&f, 0, &r, &p);
+	CHECK_INT(p.pull_blocks, ==, 99);
+	CHECK(p.ttft_s > 2 && p.ttft_s < 2.1);
+	/* it follows the sibling's transfer */
+	c = decide("onecopy", e, 1, &r);
+	CHECK(c.share && c.price.pull_from == ROUTE_NONE);
+	e[0].coming_moves = false;
+	CHECK(!decide("onecopy", e, 1, &r).share);
+}
+
+/* The source's older blocks are of use before the newest are computed. */
+TEST(what_is_there_is_pulled_and_the_rest_computed)
+{
+	struct route_engine e[2];
+	struct route_request r = prompt(100);
+	struct route_choice c;
+
+	idle(e, 2);
+	holds(&e[0], 95);
+	e[0].coming = 99;
+	e[0].coming_s = e[0].wait_s = 50;
+	c = decide("onecopy", e, 2, &r);
+	CHECK_INT(c.engine, ==, 1);
+	CHECK_INT(c.price.pull_from, ==, 0);
+	CHECK_INT(c.price.pull_blocks, ==, 95);
+}
+
+/* Long queues beside idle engines make no crowd; a long prompt does not go
+ * where sessions come often; a fuller memory is worth something. */
+TEST(what_it_takes_from_others)
+{
+	struct route_engine e[2];
+	struct route_fleet f = {
+		.engine = e, .n = 2, .arrivals = 1, .busy = 0.2
+	};
+	struct route_request r = prompt(100);
+	struct route_choice c;
+
+	idle(e, 2);
+	e[0].arrivals = 5;
+	for (r.draw = 0; r.draw < 4; r.draw++) {
+		route_onecopy.decide(&f, &r, &c, NULL);
+		CHECK_INT(c.engine, ==, 1);
+	}
+	e[1].arrivals = 5;
+	for (uint32_t i = 0; i < 2; i++) {
+		e[i].memory = 2000;
+		e[i].held = i ? 1000 : 1700;
+		e[i].decode_s = 10;
+	}
+	for (r.draw = 0; r.draw < 4; r.draw++) {
+		route_onecopy.decide(&f, &r, &c, NULL);
+		CHECK_INT(c.engine, ==, 1);
+	}
+}
+
+/* An engine that is believed to be a little faster does not draw all the work of
+ * a crowd. */
+TEST(speed_is_not_worth_a_queue)
+{
+	struct route_engine e[2];
+	struct route_fleet f = {
+		.engine = e, .n = 2, .arrivals = 5, .busy = 1.2
+	};
+	struct route_request r = prompt(100);
+	struct route_choice c;
+
+	idle(e, 2);
+	e[0].token_s *= 0.85;
+	e[0].wait_s = 12;
+	e[1].wait_s = 10;
+	route_onecopy.decide(&f, &r, &c, NULL);
+	CHECK_INT(c.engine, ==, 1);
+}
+
 /* While it would wait anyway, blocks come for nothing. */
 TEST(a_slow_link_is_used_while_waiting)
 {

@@ -57,8 +57,7 @@ TEST(counters_do_not_leak)
 	}
 	CHECK_INT(b.waiting, ==, 0);
 	CHECK_INT(b.running, ==, 0);
-	CHECK_INT(b.laters, ==, 0);
-	CHECK(about(b.owed_s, 0) && about(b.later_s, 0));
+	CHECK(about(b.owed_s, 0));
 	CHECK(about(b.prefill_tokens, 0) && about(b.uncached, 0));
 	CHECK(about(b.decode_blocks, 0) && about(b.held, 0));
 	CHECK(about(b.freed, 0));
@@ -98,6 +97,100 @@ TEST(a_stalled_engine_is_not_idle)
 	route_book_first(&b, &t[0], 30.2, 30, 1);
 	route_book_first(&b, &t[1], 31.2, 31, 1);
 	CHECK(about(route_book_wait(&b, 32), 0));
+}
+
+/* A long prompt is not a stall, as long as it may still be computing. */
+TEST(a_long_prompt_is_no_stall)
+{
+	struct route_ticket t[4] = { 0 };
+	struct route_price p = price(60);
+	struct route_book b;
+
+	route_book_init(&b);
+	route_book_sent(&b, &t[0], 0, &prompt, &p, 10);
+	p = price(1);
+	for (uint32_t i = 1; i < 4; i++)
+		route_book_sent(&b, &t[i], 1, &prompt, &p, 10);
+	CHECK(about(route_book_stall(&b, 59), 0));
+	CHECK(about(route_book_wait(&b, 59), 4));
+	CHECK(route_book_stall(&b, 70) > 9);
+	/* a first token that is heard of: the next one's work counts */
+	route_book_first(&b, &t[0], 60, 60, 60);
+	route_book_head(&b, &t[1]);
+	CHECK(about(route_book_stall(&b, 61), 0));
+	CHECK(about(route_book_stall(&b, 65), 4));
+}
+
+/* When each of a queue will have been computed. */
+TEST(who_is_in_the_queue_is_due_in_its_turn)
+{
+	struct route_ticket t[3] = { 0 };
+	struct route_price p = price(2);
+	struct route_book b;
+
+	route_book_init(&b);
+	for (uint32_t i = 0; i < 3; i++)
+		route_book_sent(&b, &t[i], 10, &prompt, &p, 10);
+	for (uint32_t i = 0; i < 3; i++)
+		CHECK(about(route_book_due(&b, &t[i], 10), 2 + 2 * i));
+	/* the first is done late: all are later */
+	route_book_first(&b, &t[0], 13, 13, 2);
+	CHECK(about(route_book_due(&b, &t[1], 13), 2));
+	CHECK(about(route_book_due(&b, &t[2], 14), 3));
+}
+
+/* The engine is kept free for a prompt whose blocks are on their way. */
+TEST(a_queue_waits_for_blocks_that_move)
+{
+	struct route_ticket t[2] = { 0 };
+	struct route_price p = price(1);
+	struct route_book b;
+
+	route_book_init(&b);
+	p.ready_s = p.moved_s = 3;
+	route_book_sent(&b, &t[0], 10, &prompt, &p, 10);
+	CHECK(about(route_book_wait(&b, 10), 4));
+	CHECK(about(route_book_stall(&b, 13.5), 0));
+}
+
+/* What siblings hold as well stays held when the first of them is over. */
+TEST(shared_blocks_are_held_until_the_last)
+{
+	struct route_ticket t[3] = { 0 };
+	struct route_price p = price(1);
+	struct route_book b;
+
+	route_book_init(&b);
+	route_book_sent(&b, &t[0], 0, &prompt, &p, 100);
+	route_book_sent(&b, &t[1], 0, &prompt, &p, 5);
+	route_ticket_inherit(&t[0], &t[1], 90);
+	route_book_over(&b, &t[0], 1);
+	CHECK(about(b.held, 95));
+	route_ticket_inherit(&t[0], &t[1], 90); /* it is over */
+	route_ticket_inherit(&t[1], &t[2], 90); /* never sent */
+	CHECK(about(t[1].held, 95));
+	route_book_over(&b, &t[1], 2);
+	CHECK(about(b.held, 0) && about(b.freed, 0));
+}
+
+TEST(shares_of_the_traffic_add_up)
+{
+	struct route_price p = price(1);
+	struct route_request r = prompt;
+	struct route_ticket t = { 0 };
+	struct route_book b[2];
+
+	for (uint32_t i = 0; i < 2; i++)
+		route_book_init(&b[i]);
+	for (r.serial = 1; r.serial < 4000; r.serial++) {
+		struct route_book *to = &b[r.serial % 4 == 0];
+
+		route_book_sent(to, &t, 0, &r, &p, 1);
+		route_book_over(to, &t, 1);
+	}
+	CHECK(fabs(route_book_share(&b[0], r.serial) - 0.75) < 0.01);
+	CHECK(fabs(route_book_share(&b[1], r.serial) - 0.25) < 0.01);
+	CHECK(route_book_share(&b[0], r.serial + 2000) < 0.001);
 }
 
 TEST(slowness_is_learned)

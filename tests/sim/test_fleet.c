@@ -165,6 +165,84 @@ TEST(a_hot_prefix_goes_out_once)
 	}
 }
 
+/* Sends each request as told. */
+static void as_told(const struct route_fleet *f, const struct route_request *r,
+		    struct route_choice *ret_choice,
+		    struct route_price *ret_prices)
+{
+	static const uint32_t to[] = { 0, 1, 1, 1 };
+
+	(void)f;
+	(void)ret_prices;
+	*ret_choice = (struct route_choice){ .engine = to[r->serial] };
+	ret_choice->price.pull_from = ROUTE_NONE;
+	if (r->serial == 1) { /* the others follow it */
+		ret_choice->price.pull_from = 0;
+		ret_choice->price.pull_blocks = 100;
+	}
+}
+
+/* Blocks that are being fetched are waited for by who follows, and by who
+ * follows that one: nobody computes them again. */
+TEST(who_follows_a_follower_waits_too)
+{
+	static const struct route_policy told = { .name = "told",
+						  .decide = as_told };
+	struct fleet_arrival a[4];
+	uint32_t parent[104] = { 0 };
+	struct fleet_work w = {
+		.arrival = a, .n = 4, .parent = parent, .nodes = 104
+	};
+	struct fleet_options o = options("onecopy", 2);
+	struct fleet_result r;
+
+	for (uint32_t i = 1; i < 104; i++)
+		parent[i] = i - 1;
+	for (uint32_t i = 0; i < 4; i++) {
+		a[i] = (struct fleet_arrival){
+			.at = i ? 20 + 0.01 * i : 0,
+			.serial = i,
+			.leaf = 100 + i,
+			.blocks = 100 + i,
+			.in = 512 * (100 + i),
+			.out = 2,
+		};
+		w.blocks += a[i].blocks;
+	}
+	a[0].leaf = a[0].blocks = 100;
+	w.longest = 103;
+	o.policy = &told;
+	r = run(&o, &w);
+	CHECK_INT(r.moves, ==, 1);
+	CHECK_INT(r.hit_blocks, >=, 100 + 101 + 102);
+	CHECK_INT(r.blocks - r.hit_blocks, <=, 103);
+}
+
+/* The parts of the time to the first token add up to it. */
+TEST(phases_add_up)
+{
+	struct fleet_work w = made(FLEET_BURSTS, 32, 800, false);
+	struct fleet_options o = options("onecopy", 4);
+
+	o.load = 4;
+	o.blocks[ROUTE_VRAM] = 300;
+	for (size_t i = 0; route_at(i); i++) {
+		struct fleet_result r;
+		double sum = 0;
+
+		o.policy = route_at(i);
+		r = run(&o, &w);
+		for (uint32_t p = 0; p < FLEET_PHASES; p++) {
+			CHECK(r.phase_ms[p] >= 0);
+			sum += r.phase_ms[p];
+		}
+		CHECK(fabs(sum - r.ttft.mean) < 1e-3 * r.ttft.mean);
+		CHECK(r.phase_ms[FLEET_IN_PREFILL] > 0);
+		CHECK(r.phase_ms[FLEET_IN_QUEUE] > 0);
+	}
+	fleet_work_fini(&w);
+}
+
 /* Who gives up leaves nothing behind: later requests are served as ever. */
 TEST(cancelled_requests_leave_nothing)
 {

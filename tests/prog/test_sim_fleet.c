@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* onecopy sim with engines, as a command: each option reaches the simulation,
+ * what is wrong is refused by name, reports say the same in every form. */
+#include <jansson.h>
+#include <math.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "tests/prog/run.h"
+#include "tests/test.h"
+
+/* Generated work, small, with what the caller adds; NULL ends it. */
+#define FLEET(...) \
+	RUN("sim", "shared", "--limit", "64", "--agents", "16", __VA_ARGS__)
+
+static json_t *parsed(struct run r)
+{
+	json_t *root;
+
+	CHECK_INT(r.status, ==, 0);
+	root = json_loads(r.out, 0, NULL);
+	CHECK(root != NULL);
+	run_free(&r);
+	return root;
+}
+
+static double at(const json_t *root, const char *name, const char *inner)
+{
+	const json_t *v = json_object_get(root, name);
+
+	v = inner ? json_object_get(v, inner) : v;
+	CHECK(json_is_number(v));
+	return json_number_value(v);
+}
+
+static double mean_of(struct run r)
+{
+	json_t *root = parsed(r);
+	double v = at(root, "ttft_ms", "mean");
+
+	json_decref(root);
+	return v;
+}
+
+static void refused(struct run r, const char *what)
+{
+	CHECK_INT(r.status, ==, 2);
+	CHECK(strstr(r.err, what) != NULL);
+	run_free(&r);
+}
+
+TEST(each_option_reaches_the_simulation)
+{
+	double plain = mean_of(FLEET("--engines", "4", "--json"));
+
+	CHECK(plain > 0);
+	/* equal options, equal results; one thing else, another result */
+	CHECK(mean_of(FLEET("--engines", "4", "--json")) == plain);
+	CHECK(mean_of(FLEET("--engines", "2", "--json")) > plain);
+	CHECK(mean_of(FLEET("--engines", "4", "--load", "9", "--json")) >
+	      plain);
+	CHECK(mean_of(FLEET("--engines", "4", "--seed", "2", "--json")) !=
+	      plain);
+	CHECK(mean_of(FLEET("--engines", "4", "--prefix", "9000", "--json")) <
+	      plain);
+	CHECK(mean_of(FLEET("--engines", "4", "--own", "9000", "--json")) >
+	      plain);
+	CHECK(mean_of(FLEET("--engines", "4", "--within", "9s", "--json")) !=
+	      plain);
+	CHECK(mean_of(FLEET("--engines", "4", "--every", "9s", "--json")) !=
+	      plain);
+	CHECK(mean_of(FLEET("--engines", "4", "--route", "round-robin",
+			    "--json")) != plain);
+	CHECK(mean_of(FLEET("--engines", "4", "--vram", "110", "--json")) >
+	      plain);
+	CHECK(mean_of(FLEET("--engines", "4", "--rate-error", "0", "--late",
+			    "0s,0s", "--json")) != plain);
+}
+
+/* A pull is as fast as the link, and what leaves goes to the tier below. */
+TEST(links_and_tiers)
+{
+	json_t *fast, *slow, *low;
+
+	fast = parsed(FLEET("--engines", "8", "--route", "mooncake", "--link",
+			    "400", "--warm", "--json"));
+	slow = parsed(FLEET("--engines", "8", "--route", "mooncake", "--link",
+			    "10", "--warm", "--json"));
+	CHECK(at(fast, "link_gbit", NULL) == 400);
+	CHECK(at(fast, "pulled_bytes", NULL) > at(slow, "pulled_bytes", NULL));
+	CHECK(at(fast, "ttft_parts_ms", "prefill") > 0);
+	low = parsed(FLEET("--engines", "1", "--vram", "220", "--dram", "0",
+			   "--nvme", "16G", "--cxl", "0", "--json"));
+	CHECK(at(low, "tier_blocks", "dram") == 0);
+	/* 512 tokens of 73,728 bytes */
+	CHECK(at(low, "tier_blocks", "nvme") ==
+	      floor(17179869184.0 / 37748736));
+	CHECK(at(low, "demoted_bytes", NULL) > 0);
+	json_decref(fast);
+	json_decref(slow);
+	json_decref(low);
+}
+
+TEST(mishaps)
+{
+	json_t *root = parsed(FLEET("--engines", "1", "--load", "20",
+				    "--cancel", "60%", "--json"));
+
+	CHECK(at(root, "cancelled", NULL) > 0);
+	CHECK(at(root, "cancelled", NULL) + at(root, "requests", NULL) == 64);
+	json_decref(root);
+	root = parsed(FLEET("--engines", "2", "--liars", "1", "--json"));
+	CHECK(at(root, "requests", NULL) == 64);
+	json_decref(root);
+}
+
+/* All combinations of the lists, each with every policy. */
+TEST(sweeps)
+{
+	json_t *root = parsed(FLEET("--engines", "2,4", "--load", "1,5x",
+				    "--link", "10,100G", "--compare",
+				    "onecopy,sglang", "--json"));
+	json_t *points = json_object_get(root, "points"), *p;
+	double sum = 0;
+	size_t i;
+
+	CHECK_INT(json_array_size(points), ==, 16);
+	json_array_foreach(points, i, p)
+		sum += at(p, "engines", NULL) * at(p, "load", NULL) *
+		       at(p, "link_gbit", NULL);
+	CHECK(sum == (2 + 4) * (1 + 5) * (10 + 100) * 2);
+	json_decref(root);
+}
+
+TEST(tables_pages_and_reasons)
+{
+	char page[] = "/tmp/onecopy-sim-XXXXXX";
+	struct stat st;
+	struct run r;
+
+	CHECK(close(mkstemp(page)) == 0);
+	r = FLEET("--engines", "4", "--compare", "all", "--html", page);
+	CHECK_INT(r.status, ==, 0);
+	CHECK(strstr(r.out, "llmd-blend") && strstr(r.out, "oracle"));
+	CHECK(stat(page, &st) == 0 && st.st_size > 4000);
+	unlink(page);
+	run_free(&r);
+	r = FLEET("--engines", "4");
+	CHECK(strstr(r.out, "... of that, mean") != NULL);
+	run_free(&r);
+	r = FLEET("--engines", "4", "--explain", "20");
+	CHECK(strstr(r.out, "which engine continues it?") != NULL);
+	CHECK(strstr(r.out, "should its KV move first?") != NULL);
+	CHECK(strstr(r.out, "does one transfer serve several?") != NULL);
+	run_free(&r);
+}
+
+TEST(what_is_wrong_is_named)
+{
+	refused(FLEET("--engines", "0"), "--engines: 0");
+	refused(FLEET("--engines", "65"), "--engines: 65");
+	refused(FLEET("--engines", "2,,3"), "--engines: ");
+	refused(FLEET("--engines", "2", "--load", "0"), "--load: 0");
+	refused(FLEET("--engines", "2", "--link", "fast"), "--link: fast");
+	refused(FLEET("--engines", "2", "--vram", "0"), "--vram: 0");
+	refused(FLEET("--engines", "2", "--late", "3s"), "--late: 3s");
+	refused(FLEET("--engines", "2", "--late", "3s,1s"), "--late: 3s,1s");
+	refused(FLEET("--engines", "2", "--cancel", "101"), "--cancel: 101");
+	refused(FLEET("--engines", "2", "--rate-error", "100%"), "rate-error");
+	refused(FLEET("--engines", "2", "--route", "oncopy"),
+		"there is onecopy");
+	refused(FLEET("--engines", "2", "--compare", "sglang,best"),
+		"no routing policy best");
+	refused(FLEET("--engines", "2", "--explain", "first"), "first");
+	refused(FLEET("--engines", "2", "--agents", "0"), "no workload");
+	refused(FLEET("--engines", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17"),
+		"at most 16");
+}
