@@ -67,7 +67,7 @@ static void unlock_and_wake(struct nvme_engine *e)
 {
 	e->posted++;
 	pthread_mutex_unlock(&e->lock);
-	/* pairs with the store of nap before its look at `posted` */
+	/* pairs with the store to nap in nvme_engine_run() */
 	if (atomic_exchange_explicit(&e->nap, false, memory_order_seq_cst))
 		e->backend->wake(e);
 }
