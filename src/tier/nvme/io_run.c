@@ -43,6 +43,7 @@ static struct nvme_piece *piece_take(struct nvme_engine *e, struct nvme_io *io,
 	e->free = p->next;
 	p->next = NULL;
 	p->io = io;
+	p->result = p->from_kernel = 0;
 	p->from = io->sent;
 	p->bytes = bytes;
 	io->sent += bytes;

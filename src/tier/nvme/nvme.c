@@ -36,7 +36,7 @@ static void destroy(struct nvme *t)
 	free(t->bads_page);
 	free(t->trial_page);
 	free(t->path);
-	fd_close(t->fd);
+	nvme_file_close(t);
 	free(t);
 }
 

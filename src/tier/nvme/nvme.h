@@ -190,6 +190,8 @@ static inline uint64_t nvme_units_bytes(uint64_t bytes)
 int nvme_file_open(struct nvme *t);
 /* 0 it is ours alone, until the last I/O of this process is over; -EBUSY. */
 int nvme_file_lock(struct nvme *t);
+/* When nothing is under way. */
+void nvme_file_close(struct nvme *t);
 /* Reads or makes the superblock: t->g, epoch, bads. Errors of tier_ops.open. */
 int nvme_super_load(struct nvme *t);
 /* Of a file that was opened anew: is it still the log that we know? */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Log segments: the free ones, and how they become so. */
 #include <errno.h>
+#include <onecopy/onecopy.h>
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -139,17 +140,23 @@ bool nvme_segment_make(struct nvme *t, uint32_t segment)
 	return true;
 }
 
-/* One that the file has and that has no life, else the next one that it lacks. */
-static uint32_t next_virgin(struct nvme *t)
+/* One that the file has and that has no life, else the next one that it lacks:
+ * OC_MISS there is none, OC_BUSY it is on its way. */
+static int next_virgin(const struct nvme *t, uint32_t *ret_segment)
 {
-	for (uint32_t i = 0; i < t->there; i++)
-		if (t->segments[i].state == SEGMENT_VIRGIN)
-			return i;
+	for (uint32_t i = 0; i < t->there; i++) {
+		if (t->segments[i].state != SEGMENT_VIRGIN)
+			continue;
+		*ret_segment = i;
+		return 0;
+	}
 	if (t->there == t->g.segments ||
 	    (t->grow_failed && t->now_ns < t->grow_ns))
-		return UINT32_MAX;
-	return t->segments[t->there].state == SEGMENT_VIRGIN ? t->there
-							     : UINT32_MAX;
+		return OC_MISS;
+	if (t->segments[t->there].state != SEGMENT_VIRGIN)
+		return OC_BUSY;
+	*ret_segment = t->there;
+	return 0;
 }
 
 static uint32_t makings(const struct nvme *t)
@@ -164,13 +171,14 @@ static uint32_t makings(const struct nvme *t)
 void nvme_segment_pump(struct nvme *t)
 {
 	uint32_t want = nvme_segments_ahead(t), segment;
+	int r;
 
 	while (t->frees + makings(t) < want) {
-		segment = next_virgin(t);
-		if (segment == UINT32_MAX) {
+		r = next_virgin(t, &segment);
+		if (r == OC_MISS)
 			nvme_reclaim_pump(t);
+		if (r)
 			return;
-		}
 		if (nvme_bad_at(t, segment, 0, LOG_FIRST_UNIT))
 			t->segments[segment].state = SEGMENT_BAD;
 		else if (!nvme_segment_make(t, segment))

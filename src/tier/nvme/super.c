@@ -91,6 +91,16 @@ int nvme_file_lock(struct nvme *t)
 	return 0;
 }
 
+void nvme_file_close(struct nvme *t)
+{
+	/* The kernel may let go of its last reference a little later; but nothing
+	 * is under way any more. */
+	if (t->locked)
+		flock(t->fd, LOCK_UN);
+	t->fd = fd_close(t->fd);
+	t->locked = false;
+}
+
 static int file_bytes(const struct nvme *t, uint64_t *ret_bytes)
 {
 	struct stat st;

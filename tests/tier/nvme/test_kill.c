@@ -118,8 +118,8 @@ static void begin_write(struct child *c, uint64_t n)
 		/* it may be found from now on, and until it is told */
 		if (was == TOLD_REMOVED)
 			c->s->told[n] = TOLD_NOTHING;
-		c->busy[i] = rig_write_begin(c->g, &c->move[i], n,
-					     size_of(n)) == 0;
+		c->busy[i] =
+			rig_write_begin(c->g, &c->move[i], n, size_of(n)) == 0;
 		if (!c->busy[i])
 			c->s->told[n] = was;
 		return;
