@@ -82,7 +82,10 @@ bool held[NS]; /* by the keeper */
 byte val[NR];
 /* The keys that its tail was noted at; whose session a record is. */
 byte noted[NR], serial[NR];
-bool adrift[NR]; /* went on while it was nobody's: its lease alone counts */
+/* It went on while it was nobody's: its lease alone counts. Not at the request of
+ * whom it lost by that one's death. */
+bool adrift[NR];
+byte lost[NR];
 #define NEVER 255
 
 mtype = { OPEN, APPEND, FORK, PAUSE, CLOSE, NOTE };
@@ -349,9 +352,7 @@ inline place_key()
 #ifndef MUT_WRITES_OVER_ANOTHERS
 		   refs[at_n] == 1 &&
 #endif
-#ifndef MUT_WRITES_OVER_A_CHILDS
 		   children[at_n] == 0 &&
-#endif
 		   at_n == mine -> used[at_n] = at_c
 		:: else
 		fi;
@@ -488,7 +489,7 @@ inline make()
 		d_step {
 			walk(next); val[q] = w_val;
 			noted[q] = (t_tail == 0 -> NEVER : t_noted);
-			serial[q] = serials; serials++; adrift[q] = false;
+			serial[q] = serials; serials++; adrift[q] = false; lost[q] = 0;
 			STEP(q, SESSION_TO_MAKE(STATE(q)),
 			     SESSION_DOES_MAKE(STATE(q)), true);
 			ref(next);
@@ -648,7 +649,8 @@ inline serve_append()
 		:: next == 2 -> answer(FULL)
 		:: next == 0 ->
 			d_step { adrift[r] = adrift[r] ||
-					     (rec[r].owner == 0 && !dead[c]) };
+					     (rec[r].owner == 0 &&
+					      lost[r] != c + 1) };
 			resume();
 			extend();
 			rec[r].late = false;
@@ -769,6 +771,7 @@ inline serve()
 /* One session whose owner has ended. It was paused: it waits for its lease. */
 inline bereave(J)
 {
+	lost[J] = rec[J].owner;
 #ifdef MUT_PAUSED_ENDS
 	STEP(J, SESSION_TO_LOST(STATE(J)), SESSION_DOES_LOST(STATE(J)),
 	     dead[rec[J].owner - 1] && STATE(J) == SESSION_ACTIVE);

@@ -2,9 +2,33 @@
 #include "load_report.h"
 
 #include <errno.h>
+#include <string.h>
 
+#include "ask.h"
 #include "base/clock.h"
 #include "base/text.h"
+
+/* A tenant's quota is its limit where that is less than the node's. */
+static void lower_to_quota(oc_client *c, struct oc_stat *s)
+{
+	json_t *root = NULL, *tenant;
+	const char *own;
+	size_t i;
+
+	if (ask_json(c, "stat", NULL, &root))
+		return;
+	own = json_string_value(
+		json_object_get(json_object_get(root, "node"), "tenant"));
+	json_array_foreach(json_object_get(root, "tenants"), i, tenant) {
+		const char *name =
+			json_string_value(json_object_get(tenant, "tenant"));
+		uint64_t quota = ask_u64(tenant, "quota_bytes");
+
+		if (own && name && !strcmp(own, name) && quota)
+			s->limit_bytes = MIN(s->limit_bytes, quota);
+	}
+	json_decref(root);
+}
 
 int load_stat(const char *socket, struct oc_stat *ret_stat)
 {
@@ -23,6 +47,8 @@ int load_stat(const char *socket, struct oc_stat *ret_stat)
 		return r;
 	}
 	r = oc_stat(c, ret_stat);
+	if (r == 0)
+		lower_to_quota(c, ret_stat);
 	oc_client_close(c);
 	return r;
 }

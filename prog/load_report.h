@@ -14,7 +14,7 @@ struct load_report {
 	struct load_result result;
 	struct against against;
 	uint64_t block_bytes;
-	uint64_t dram;	  /* the node's limit */
+	uint64_t dram;	  /* the node's limit, or the tenant's quota */
 	uint64_t evicted; /* parts, while the load ran */
 	uint64_t held;	  /* bytes of slabs at the end */
 	uint32_t clients, readers;

@@ -140,9 +140,9 @@ struct oc_client_options {
 };
 
 /* Blocking up to the timeout (also while no server listens yet when the socket
- * exists). options NULL: all defaults. -ENOENT no node, or no such tenant;
- * -ECONNREFUSED no node; -ETIMEDOUT one that does not answer; -EACCES not
- * allowed in this tenant; -EPROTO another version; -ENOMEM, -EMFILE; -EUSERS
+ * exists). options NULL: all defaults. -ENOENT, -ECONNREFUSED no node;
+ * -ETIMEDOUT one that does not answer; -EACCES not allowed in this tenant, or
+ * there is none of this name; -EPROTO another version; -ENOMEM, -EMFILE; -EUSERS
  * too many clients; -EINVAL options that cannot be (size, pins, the tenant's
  * name); -ENAMETOOLONG the socket's path.
  * *ret_client is written only on success; `error` (may be NULL, at least 256

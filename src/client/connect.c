@@ -321,6 +321,9 @@ static int refused(const struct attempt *a, const struct msg_error *m)
 
 	if (error >= 0 || error < -4095 || error == -EPROTONOSUPPORT)
 		error = -EPROTO;
+	/* there is a node, which knows no such tenant: a refusal */
+	if (error == -ENOENT)
+		error = -EACCES;
 	return fail(a, error, "%s", m->text);
 }
 

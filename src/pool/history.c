@@ -404,14 +404,26 @@ uint32_t history_sharers(const struct history *h, uint64_t head)
 	return node ? h->node[h->node[node].root].sessions : 0;
 }
 
+uint32_t history_shared(const struct history *h, uint64_t head)
+{
+	uint32_t id = session_head_node(head);
+
+	while (id && h->node[id].refs < 2)
+		id = up_of(h, id);
+	return id ? (uint32_t)base_of(h, id) + 1 : 0;
+}
+
 uint32_t history_common(const struct history *h, uint64_t a, uint64_t b,
 			uint32_t *steps)
 {
 	while (session_head_node(a) != session_head_node(b)) {
-		uint64_t *deeper = history_keys(h, a) > history_keys(h, b) ? &a
-									   : &b;
+		uint32_t x = session_head_node(a), y = session_head_node(b);
+		/* by nodes, not by keys: a place may stand before the end of
+		 * its node, and another's node branch off before that */
+		uint64_t *deeper = h->node[x].depth > h->node[y].depth ? &a
+								       : &b;
 
-		if (!session_head_node(*deeper) || !*steps)
+		if (!x || !y || !*steps)
 			return 0;
 		--*steps;
 		*deeper = parent_of(h, session_head_node(*deeper));

@@ -97,6 +97,9 @@ bool history_same(const struct history *h, uint64_t head, uint32_t first,
 		  const uint64_t (*keys)[4], uint32_t n);
 /* Heads whose history begins with the same node, this one included. */
 uint32_t history_sharers(const struct history *h, uint64_t head);
+/* Keys from the beginning that another head or a child certainly shares: the
+ * last node that somebody else uses, and one key of it. A walk up. */
+uint32_t history_shared(const struct history *h, uint64_t head);
 /* The leading keys that two places have in common. Takes the nodes that it walks
  * over off *steps; 0 when there are no more steps. */
 uint32_t history_common(const struct history *h, uint64_t a, uint64_t b,

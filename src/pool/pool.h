@@ -59,6 +59,9 @@ struct pool_arena {
 	/* store/'s: the slab that is retiring for it, and since when */
 	uint32_t awaited, awaited_pool;
 	uint64_t awaited_gen, awaited_ns;
+	/* store/'s: no room was found in this pass over waiting grants; when
+	 * and after how long to look again, if nothing changes */
+	uint64_t vain_pass, vain_until_ns, vain_wait_ns;
 };
 
 struct pool {

@@ -247,7 +247,9 @@ void grant_retry(struct store *s, bool force)
 {
 	if (!s->retry && !force)
 		return;
+	s->changed = s->retry;
 	s->retry = false;
+	s->passing = true;
 	s->pass++;
 	for (size_t i = 0; i < s->n_pending;) {
 		struct pending_grant *p = &s->pending[i];
@@ -258,6 +260,7 @@ void grant_retry(struct store *s, bool force)
 			p->client->pass = s->pass;
 			p->client->fruitless = 0;
 		}
+		s->last_try = p->deadline_ns <= s->now_ns;
 		if (p->client->fruitless < FRUITLESS_MAX &&
 		    grant_try(p->client, &p->call, want, waited(s, p),
 			      &answer) == 0) {
@@ -265,7 +268,7 @@ void grant_retry(struct store *s, bool force)
 			continue;
 		}
 		p->client->fruitless++;
-		if (p->deadline_ns <= s->now_ns) {
+		if (s->last_try) {
 			refuse_room(p->client, &p->call);
 			answer_set(&answer, -ENOBUFS);
 			pending_answer(s, i, &answer);
@@ -273,6 +276,7 @@ void grant_retry(struct store *s, bool force)
 		}
 		i++;
 	}
+	s->passing = false;
 }
 
 bool grant_cancel(struct store_client *c, uint32_t slot, uint64_t seq)

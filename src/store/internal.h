@@ -58,7 +58,10 @@ struct store {
 	struct store_client *local[STORE_POOLS_MAX]; /* store/local.h */
 	struct pending_grant *pending;
 	size_t n_pending, pending_cap;
-	uint64_t pass;	     /* over the waiting grants */
+	uint64_t pass; /* over the waiting grants */
+	/* Is there one now, because something changed, and is it the last try
+	 * of the grant in hand? */
+	bool passing, changed, last_try;
 	uint64_t refused_ns; /* memory for a slab was refused: ask again then */
 	uint64_t slabs_refused;
 	bool retry; /* something changed that may help a pending grant */

@@ -32,6 +32,9 @@
 /* After a tenant waited in vain for what others borrow: how long its grants
  * evict what is its own at once. */
 #define VAIN_NS NS_PER_S
+/* Between two looks for room in an arena where none was found. */
+#define VAIN_LEAST_NS (2 * NS_PER_MS)
+#define VAIN_MOST_NS  (16 * NS_PER_MS)
 /* Slabs asked for at once by one arena. */
 #define MAKING_MAX 1
 
@@ -550,6 +553,33 @@ static int make_room(struct store_client *c, uint32_t arena, uint32_t want)
 	return r == 0 ? 0 : 1;
 }
 
+/* A look for room reads every client's pin slots, many times over. Grants that
+ * wait in one arena share what one of them found in a pass; and while nothing
+ * that the server does changes, only readers who unpin can help, and those are
+ * looked for after longer and longer times. */
+static bool looked_in_vain(const struct store *s, const struct pool_arena *a)
+{
+	return s->passing &&
+	       (a->vain_pass == s->pass ||
+		(!s->changed && !s->last_try && s->now_ns < a->vain_until_ns));
+}
+
+static void note_vain(const struct store_client *c, struct pool_arena *a)
+{
+	const struct store *s = c->store;
+
+	if (!s->passing)
+		return;
+	a->vain_pass = s->pass;
+	a->vain_wait_ns =
+		MIN(MAX(2 * a->vain_wait_ns, VAIN_LEAST_NS), VAIN_MOST_NS);
+	a->vain_until_ns = s->now_ns + a->vain_wait_ns;
+	/* then it tries for another slab */
+	if (awaited(c, a) && a->awaited_ns + AWAIT_NS > s->now_ns)
+		a->vain_until_ns =
+			MIN(a->vain_until_ns, a->awaited_ns + AWAIT_NS);
+}
+
 int room_find(struct store_client *c, uint64_t frame_bytes, uint32_t want,
 	      uint32_t *ret_item)
 {
@@ -565,7 +595,11 @@ int room_find(struct store_client *c, uint64_t frame_bytes, uint32_t want,
 			return 1;
 		if (room_for_slab(c) >= MAX(frame_bytes, PAGE_BYTES))
 			return ask_for_slab(c, arena) == 0 ? 1 : -ENOMEM;
+		if (looked_in_vain(c->store, &p->arena[arena]))
+			return 1;
 		r = make_room(c, arena, want);
+		if (r == 1)
+			note_vain(c, &p->arena[arena]);
 		/* a reshaped slab may have brought a new arena number */
 		if (r == 0)
 			r = pool_arena_get(p, c->id, frame_bytes, &arena);
@@ -575,6 +609,7 @@ int room_find(struct store_client *c, uint64_t frame_bytes, uint32_t want,
 	}
 	if (item == POOL_NO_ITEM)
 		return 1;
+	p->arena[arena].vain_wait_ns = 0;
 	*ret_item = item;
 	return 0;
 }

@@ -322,19 +322,54 @@ int64_t store_session_fork(struct store_client *c,
 
 /* ---- keys ------------------------------------------------------------------- */
 
-/* A hint for policies: how far from the beginning of its chain a block is. Only
- * of what lies here under its first part. */
+/* Parts of a namespace's blocks: of all groups, or of those that a hit needs of
+ * every block (full attention), if there are such. */
+struct parts {
+	uint32_t n;
+	uint64_t part[LAYOUT_RANKS_MAX]; /* groups x ranks as well */
+};
+
+static void parts_of(const struct pool *p, uint32_t id, bool full,
+		     struct parts *ret_parts)
+{
+	const struct ns_record *ns = ns_find(p, id);
+	uint64_t shape = ns ? shared_load64(&ns->ranks_groups) : 0;
+	uint32_t groups = MIN((uint32_t)shape, (uint32_t)MATCH_GROUPS_MAX);
+	uint32_t ranks = MIN((uint32_t)(shape >> 32), LAYOUT_RANKS_MAX);
+
+	ret_parts->n = 0;
+	for (uint32_t g = 0; g < groups; g++) {
+		if (full &&
+		    shared_load64(&ns->group[g].rule) >> 32 != MATCH_FULL)
+			continue;
+		for (uint32_t rank = 0;
+		     rank < ranks && ret_parts->n < LAYOUT_RANKS_MAX; rank++)
+			ret_parts->part[ret_parts->n++] =
+				frame_part(id, (uint16_t)g, (uint16_t)rank);
+	}
+	if (full && ns && !ret_parts->n)
+		parts_of(p, id, false, ret_parts);
+}
+
+/* Parts that one append notes a depth for. */
+#define DEPTH_PARTS 4096u
+
+/* A hint for policies: how far from the beginning of its chain a block is. Of all
+ * its parts that are here; of the first ones of a long append to many. */
 static void note_depth(struct store_client *c, const struct session_record *r,
 		       uint64_t at, const uint64_t (*keys)[4], uint32_t n)
 {
-	uint64_t part = frame_part((uint32_t)shared_load64(&r->ns), 0, 0);
+	struct parts parts;
 
-	for (uint32_t i = 0; i < n; i++) {
-		uint32_t frame;
-		struct pool_slab *s = pool_find(c->pool, keys[i], part, &frame);
+	parts_of(c->pool, (uint32_t)shared_load64(&r->ns), false, &parts);
+	n = parts.n ? MIN(n, DEPTH_PARTS / parts.n) : 0;
+	for (uint32_t i = 0; i < n * parts.n; i++) {
+		uint32_t frame, key = i / parts.n;
+		struct pool_slab *s = pool_find(
+			c->pool, keys[key], parts.part[i % parts.n], &frame);
 
 		if (s)
-			shared_store64(&s->desc[frame].depth, at + i + 1);
+			shared_store64(&s->desc[frame].depth, at + key + 1);
 	}
 }
 
@@ -405,20 +440,23 @@ const char *session_tier_name(uint64_t tier)
 
 /* ---- telling ---------------------------------------------------------------- */
 
-/* Nodes that are walked over for one session's longest common part; beyond them
- * it is at least what was found. */
-#define SHARED_STEPS 65536u
+/* Records that are looked at, and nodes that are walked over, for one session's
+ * longest common part: some 100 us. Beyond them it is at least what is said,
+ * and less than a node's keys more. */
+#define SHARED_RECORDS 2048u
+#define SHARED_STEPS   4096u
 
 static uint32_t shared_keys(const struct pool *p,
 			    const struct session_record *r)
 {
 	const struct pool_sessions *s = p->sessions;
 	uint64_t head = shared_load64(&r->head);
-	uint32_t steps = SHARED_STEPS, most = 0;
+	uint32_t steps = SHARED_STEPS, most;
 
 	if (history_sharers(&s->history, head) < 2)
 		return 0;
-	for (uint32_t i = 0; i < s->end; i++) {
+	most = history_shared(&s->history, head);
+	for (uint32_t i = 0; i < MIN(s->end, SHARED_RECORDS); i++) {
 		const struct session_record *o = pool_session_record(s, i);
 		uint32_t common;
 
@@ -431,20 +469,37 @@ static uint32_t shared_keys(const struct pool *p,
 	return most;
 }
 
+static bool all_there(const struct pool *p, const uint64_t key[4],
+		      const struct parts *parts)
+{
+	uint32_t frame;
+
+	for (uint32_t i = 0; i < parts->n; i++)
+		if (!pool_find(p, key, parts->part[i], &frame))
+			return false;
+	return true;
+}
+
+/* UINT32_MAX: too many to look at. */
 static uint32_t resident_keys(const struct pool *p,
 			      const struct session_record *r, uint32_t keys)
 {
 	const struct history *h = &p->sessions->history;
-	uint64_t part = frame_part((uint32_t)shared_load64(&r->ns), 0, 0);
+	struct parts parts;
 	uint64_t key[64][4];
 	uint32_t n = 0;
 
+	parts_of(p, (uint32_t)shared_load64(&r->ns), true, &parts);
+	if ((uint64_t)keys * parts.n > SESSION_RESIDENT_MOST)
+		return UINT32_MAX;
+	if (!parts.n)
+		return 0;
 	for (uint32_t at = 0; at < keys; at += ARRAY_LEN(key)) {
-		uint32_t some = MIN(keys - at, (uint32_t)ARRAY_LEN(key)), f;
+		uint32_t some = MIN(keys - at, (uint32_t)ARRAY_LEN(key));
 
 		history_read(h, shared_load64(&r->head), at, some, key);
 		for (uint32_t i = 0; i < some; i++)
-			n += pool_find(p, key[i], part, &f) != NULL;
+			n += all_there(p, key[i], &parts);
 	}
 	return n;
 }
@@ -516,6 +571,6 @@ void store_session_say(struct store *s, struct pool *p,
 	said->shared_with -= said->shared_with != 0;
 	if (deep)
 		said->shared_keys = shared_keys(p, r);
-	if (deep && keys <= SESSION_RESIDENT_MOST)
+	if (deep)
 		said->resident = resident_keys(p, r, keys);
 }

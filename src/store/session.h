@@ -55,8 +55,9 @@ int64_t store_session_state(struct store_client *c, struct session_record *r,
 /* A tier's name, as oc_tier_name() says it. */
 const char *session_tier_name(uint64_t tier);
 /* Everything that is known of it. deep: also what takes a look at its keys and at
- * other sessions (resident up to SESSION_RESIDENT_MOST keys, shared_keys); else
- * these are UINT32_MAX. */
+ * other sessions (resident, up to SESSION_RESIDENT_MOST parts of its keys;
+ * shared_keys); else these are UINT32_MAX. A key is resident when all parts are
+ * that a hit needs of every block. */
 #define SESSION_RESIDENT_MOST 16384u
 void store_session_say(struct store *s, struct pool *p,
 		       const struct session_record *r, bool deep,

@@ -88,6 +88,22 @@ static void check_all(void)
 					 &steps),
 			  <=, common(&lists[i], &lists[0]));
 	}
+	for (unsigned i = 0; i < LISTS; i++) {
+		uint32_t most = 0, least;
+
+		if (!lists[i].used)
+			continue;
+		for (unsigned j = 0; j < LISTS; j++)
+			if (j != i && lists[j].used)
+				most = MAX(most,
+					   history_common(&h, lists[i].head,
+							  lists[j].head,
+							  &steps));
+		least = history_shared(&h, lists[i].head);
+		CHECK_INT(least, <=, most);
+		CHECK_INT(most, <, least + SESSION_NODE_KEYS);
+		CHECK_INT(least == 0, ==, most == 0);
+	}
 	for (uint32_t id = 1; id < history_end(&h); id++)
 		nodes += h.node[id].refs != 0;
 	CHECK_INT(nodes, ==, h.n_used);

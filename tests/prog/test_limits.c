@@ -136,7 +136,7 @@ TEST(tenants_are_separate_and_have_quotas)
 	a = live_connect_as(&n, (struct live_as){ .tenant = "a" });
 	b = live_connect_as(&n, (struct live_as){ .tenant = "b" });
 	CHECK_INT(live_try(&n, (struct live_as){ .tenant = "c" }, &a, error),
-		  ==, -ENOENT);
+		  ==, -EACCES);
 	CHECK(strstr(error, "\"c\"") != NULL);
 	na = live_ns(a, BYTES);
 	nb = live_ns(b, BYTES);

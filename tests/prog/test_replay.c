@@ -2,6 +2,7 @@
 /* Replays of small traces, and of a real one where it is. */
 #include <stdbool.h>
 
+#include "tests/prog/live.h"
 #include "tests/prog/run.h"
 #include "tests/test.h"
 
@@ -114,6 +115,35 @@ TEST(limit_and_seed_on_a_running_node)
 		run_free(&r);
 	}
 	CHECK_INT(run_end(node, SIGTERM), ==, 0);
+	run_clean();
+}
+
+/* What a tenant may have is what private caches are compared with. */
+TEST(the_limit_of_a_tenant_is_its_quota)
+{
+	const char *trace = run_trace(40, 8, 5, 4);
+	struct live n;
+	json_t *root;
+	struct run r;
+
+	live_start_config(&n, "dram: 64MiB\n"
+			      "tenants:\n"
+			      "  - name: small\n    dram: 16MiB\n"
+			      "  - name: default\n");
+	CHECK_OK(setenv("ONECOPY_TENANT", "small", 1));
+	r = RUN("replay", "--json", "--node", n.socket, "--limit", "8", trace);
+	CHECK_INT(r.status, ==, 0);
+	root = run_json(&r);
+	CHECK_INT(number(root, "dram_bytes"), ==, 16 * MIB);
+	json_decref(root);
+	run_free(&r);
+	CHECK_OK(setenv("ONECOPY_TENANT", "default", 1));
+	r = RUN("replay", "--json", "--node", n.socket, "--limit", "8", trace);
+	root = run_json(&r);
+	CHECK_INT(number(root, "dram_bytes"), ==, 64 * MIB);
+	json_decref(root);
+	run_free(&r);
+	live_stop(&n);
 	run_clean();
 }
 

@@ -129,6 +129,33 @@ TEST(a_stranger_with_a_token)
 	live_stop(&n);
 }
 
+/* All commands say it alike: it is a refusal, and not a node that is missing. */
+TEST(a_tenant_that_is_none_is_a_refusal)
+{
+	static const char key[] = "0123456789abcdef0123456789abcdef"
+				  "0123456789abcdef0123456789abcdef";
+	static const char *const commands[][4] = {
+		{ "stat" },	  { "check" },	  { "session", "list" },
+		{ "where", key }, { "why", key }, { "session", "show", "a" },
+	};
+	struct live n;
+
+	node(&n);
+	CHECK_OK(setenv("ONECOPY_SOCKET", n.socket, 1));
+	CHECK_OK(setenv("ONECOPY_TENANT", "none-such", 1));
+	for (unsigned i = 0; i < ARRAY_LEN(commands); i++) {
+		struct run r = run_program(commands[i]);
+
+		if (r.status != 4)
+			fprintf(stderr, "%s: %d: %s\n", commands[i][0],
+				r.status, r.err);
+		CHECK_INT(r.status, ==, 4);
+		CHECK(strstr(r.err, "none-such"));
+		run_free(&r);
+	}
+	live_stop(&n);
+}
+
 /* The node's own user needs none, and a wrong one does it no harm. */
 TEST(who_needs_none)
 {
@@ -138,7 +165,7 @@ TEST(who_needs_none)
 	CHECK_OK(try(&n, "a", NULL));
 	CHECK_OK(try(&n, "default", "wrong-but-long-enough"));
 	CHECK_OK(try(&n, NULL, TOKEN_B));
-	CHECK_INT(try(&n, "none-such", NULL), ==, -ENOENT);
+	CHECK_INT(try(&n, "none-such", NULL), ==, -EACCES);
 	CHECK_INT(try(&n, NULL, "of nobody at all"), ==, -EACCES);
 	CHECK_INT(try(&n, "a", "not\tprintable"), ==, -EINVAL);
 	live_stop(&n);

@@ -366,3 +366,31 @@ TEST(refused_memory_is_given_back_to_the_budget)
 	world_check(w);
 	world_destroy(w);
 }
+
+/* Every frame is pinned, and many grants wait: the slots are not read over and
+ * over. A reader that unpins is noticed soon all the same. */
+TEST(many_grants_that_wait_look_seldom)
+{
+	struct world_config config = { .limit = 2 * SLAB, .slab_bytes = SLAB };
+	struct world *w = world_create(&config);
+	struct sim *a = sim_add(w, 0), *b = sim_add(w, 1);
+	uint64_t before;
+
+	for (uint64_t n = 0; n < 32; n++)
+		sim_put(a, n, PART);
+	for (uint32_t n = 0; n < 32; n++)
+		CHECK(sim_pin(b, n, n, PART));
+	for (uint64_t n = 0; n < 24; n++)
+		CHECK_INT(sim_grant(a, 100 + n, PART, 100 * WORLD_SEC), ==,
+			  SIM_LATER);
+	before = pool_counter(w->p, POOL_C_pin_scans);
+	for (unsigned i = 0; i < 500; i++)
+		world_tick(w, WORLD_SEC / 500);
+	CHECK_INT(pool_counter(w->p, POOL_C_pin_scans) - before, <, 2500);
+	sim_unpin(b, 3);
+	for (unsigned i = 0; i < 10; i++)
+		world_tick(w, WORLD_SEC / 500);
+	CHECK_INT(a->c->granted, ==, 1);
+	world_check(w);
+	world_destroy(w);
+}

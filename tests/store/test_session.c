@@ -544,3 +544,34 @@ TEST(a_read_only_client_looks)
 						 .arg = id }));
 	world_destroy(w);
 }
+
+/* A block of two groups and two ranks is resident when it is whole, and each of
+ * its parts knows how deep it is. */
+TEST(a_block_of_many_parts_counts_when_it_is_whole)
+{
+	struct sim *a, *b;
+	struct world *w = start(&a, &b);
+	uint64_t id, key[4];
+	struct ring_call call;
+
+	CHECK_INT(world_ns(w, 2, 2, 4096, 5), ==, 2);
+	for (uint16_t i = 0; i < 4; i++)
+		sim_put(a, 100, frame_part(2, i / 2, i % 2));
+	sim_put(a, 101, frame_part(2, 0, 0));
+	call = talk_open_call("parts", 0);
+	call.part = frame_part(2, 0, 0);
+	CHECK_OK(sim_call(a, call));
+	id = w->last.loc;
+	CHECK_OK(talk_append(a, id, 0, 100, 3));
+	CHECK_INT(talk_said(w, id).resident, ==, 1);
+	for (uint16_t i = 0; i < 4; i++) {
+		uint32_t frame;
+		struct pool_slab *s;
+
+		key_of(100, key);
+		s = pool_find(w->p, key, frame_part(2, i / 2, i % 2), &frame);
+		CHECK(s);
+		CHECK_INT(shared_load64(&s->desc[frame].depth), ==, 1);
+	}
+	world_destroy(w);
+}
