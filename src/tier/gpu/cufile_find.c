@@ -16,9 +16,13 @@
 static const char *const plain[] = {
 	"libcufile.so.0",
 	"libcufile.so",
-	"/usr/local/cuda/targets/x86_64-linux/lib/libcufile.so.0",
-	"/usr/local/cuda/targets/sbsa-linux/lib/libcufile.so.0",
+};
+
+/* Of the toolkit, where the linker was not told of it. */
+static const char *const toolkit[] = {
+	"/usr/local/cuda/targets/*/lib/libcufile.so.0",
 	"/usr/local/cuda/lib64/libcufile.so.0",
+	"/usr/local/cuda-*/targets/*/lib/libcufile.so.0",
 };
 
 /* Below a folder of Python's packages. */
@@ -38,22 +42,30 @@ static void *find_open(const char *path, char *ret_path, size_t cap)
 	return library;
 }
 
+static void *find_pattern(const char *pattern, char *ret_path, size_t cap)
+{
+	void *library = NULL;
+	glob_t found;
+
+	if (glob(pattern, 0, NULL, &found))
+		return NULL;
+	for (size_t k = 0; !library && k < found.gl_pathc; k++)
+		library = find_open(found.gl_pathv[k], ret_path, cap);
+	globfree(&found);
+	return library;
+}
+
 /* Below PREFIX/lib/python3... */
 static void *find_prefix(const char *prefix, const char *folder, char *ret_path,
 			 size_t cap)
 {
 	char pattern[512];
 	void *library = NULL;
-	glob_t found;
 
 	for (size_t i = 0; !library && i < ARRAY_LEN(packages); i++) {
 		snprintf(pattern, sizeof(pattern), "%s/lib/python3*/%s/%s",
 			 prefix, folder, packages[i]);
-		if (glob(pattern, 0, NULL, &found))
-			continue;
-		for (size_t k = 0; !library && k < found.gl_pathc; k++)
-			library = find_open(found.gl_pathv[k], ret_path, cap);
-		globfree(&found);
+		library = find_pattern(pattern, ret_path, cap);
 	}
 	return library;
 }
@@ -91,6 +103,8 @@ void *cufile_find(char *ret_path, size_t cap)
 
 	for (size_t i = 0; !library && i < ARRAY_LEN(plain); i++)
 		library = find_open(plain[i], ret_path, cap);
+	for (size_t i = 0; !library && i < ARRAY_LEN(toolkit); i++)
+		library = find_pattern(toolkit[i], ret_path, cap);
 	if (!library && venv && venv[0])
 		library = find_prefix(venv, "site-packages", ret_path, cap);
 	if (!library)
