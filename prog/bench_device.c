@@ -182,6 +182,7 @@ static int trial_path(struct gpu *g, const struct bench_file *f,
 		r = gpu_file_add(g, f->fd);
 	if (r) {
 		text_copy(t->why, sizeof(t->why), gpu_said(g));
+		gpu_region_drop(g, to);
 		gpu_memory_destroy(g, to);
 		return r;
 	}
@@ -221,10 +222,12 @@ static int trial_gpu(const struct bench_file *f, enum trial_kind kind,
 			       : kind == TRIAL_DIRECT ? GPU_DIRECT
 						      : GPU_COMPAT,
 			       t);
-	if (r == -ENOTSUP)
-		r = 1;
 	if (r && !t->why[0])
 		text_copy(t->why, sizeof(t->why), gpu_said(g));
+	if (r && !t->why[0])
+		text_copy(t->why, sizeof(t->why), strerror(-r));
+	if (kind == TRIAL_DIRECT || kind == TRIAL_COMPAT)
+		r = r ? 1 : 0; /* the vendor's way: told, not an error */
 	gpu_close(g);
 	return r;
 }
@@ -285,11 +288,13 @@ static int device_runs(struct device *d)
 				continue; /* it is not to be had */
 			r = bench_late(d->b) ? -ETIME
 					     : trial_run(d, (enum trial_kind)k);
-			if (r) {
+			if (r && r != -ETIME)
 				fprintf(stderr, "onecopy: bench: %s: %s\n",
-					trial_name[k], d->last[k].why);
+					trial_name[k],
+					d->last[k].why[0] ? d->last[k].why
+							  : strerror(-r));
+			if (r)
 				return r;
-			}
 			d->rate[k][i] = d->last[k].rate;
 			d->cpu[k][i] = d->last[k].cpu_per_gb;
 		}

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,20 +65,16 @@ static int file_fill(struct bench_file *f)
 	return r ? r : fdatasync(f->fd) ? -errno : 0;
 }
 
-static int file_open(const char *dir, bool *ret_direct)
+static int file_open(const char *dir, struct bench_file *f)
 {
-	char path[PATH_MAX];
-	int fd;
-
-	if (snprintf(path, sizeof(path), "%s/onecopy-bench-XXXXXX", dir) >=
-	    (int)sizeof(path))
+	if (snprintf(f->path, sizeof(f->path), "%s/onecopy-bench-XXXXXX",
+		     dir) >= (int)sizeof(f->path))
 		return -ENAMETOOLONG;
-	fd = mkostemp(path, O_CLOEXEC);
-	if (fd < 0)
+	f->fd = mkostemp(f->path, O_CLOEXEC);
+	if (f->fd < 0)
 		return -errno;
-	unlink(path);
-	*ret_direct = fcntl(fd, F_SETFL, O_DIRECT) == 0;
-	return fd;
+	f->direct = fcntl(f->fd, F_SETFL, O_DIRECT) == 0;
+	return 0;
 }
 
 int bench_file_open(const char *dir, uint64_t bytes, uint64_t part_bytes,
@@ -94,11 +89,10 @@ int bench_file_open(const char *dir, uint64_t bytes, uint64_t part_bytes,
 		fprintf(stderr, "onecopy: bench: too little room in %s\n", dir);
 		return -ENOSPC;
 	}
-	f.fd = file_open(dir, &f.direct);
-	if (f.fd < 0) {
-		fprintf(stderr, "onecopy: bench: %s: %s\n", dir,
-			strerror(-f.fd));
-		return f.fd;
+	r = file_open(dir, &f);
+	if (r) {
+		fprintf(stderr, "onecopy: bench: %s: %s\n", dir, strerror(-r));
+		return r;
 	}
 	f.sum = mem_array(f.parts, sizeof(*f.sum));
 	r = f.sum ? file_fill(&f) : -ENOMEM;
@@ -112,6 +106,8 @@ int bench_file_open(const char *dir, uint64_t bytes, uint64_t part_bytes,
 
 void bench_file_close(struct bench_file *f)
 {
+	if (f->fd >= 0)
+		unlink(f->path);
 	f->fd = fd_close(f->fd);
 	free(f->sum);
 	f->sum = NULL;

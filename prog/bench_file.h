@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Where benches of disks work: the folder of --dir (DIR or DIR:SIZE; else one of
- * $TMPDIR, else the current folder), and a file of parts in it that has no name.
+ * $TMPDIR, else the current folder), and a file of parts in it. It keeps its name
+ * until it is closed, because cuFile opens files a second time.
  */
 #ifndef ONECOPY_PROG_BENCH_FILE_H
 #define ONECOPY_PROG_BENCH_FILE_H
@@ -15,6 +16,7 @@ uint64_t bench_dir_free(const char *dir);
 
 struct bench_file {
 	int fd;
+	char path[4096];
 	bool direct; /* opened past the page cache */
 	uint64_t part_bytes;
 	uint32_t parts;

@@ -2,9 +2,12 @@
 /* GPUs and what reads from a disk into them. Vendors' libraries are asked by
  * name; what they do to this process is of no matter, it ends with the probe. */
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/text.h"
 #include "doctor.h"
 #include "tier/gpu/gpu.h"
@@ -226,6 +229,31 @@ static void cufile_says(struct doctor_result *r, const struct gpu_about *g)
 				"repository; or ONECOPY_CUFILE=PATH)");
 }
 
+/* Does it take files of the folder at all? It looks at the file system, and at
+ * what udev knows of the drive. */
+static void cufile_file(const struct doctor *d, struct gpu *g,
+			struct doctor_result *r)
+{
+	CLEANUP(fd_close_at) int fd = -1;
+	char path[PATH_MAX];
+	bool takes;
+
+	if (snprintf(path, sizeof(path), "%s/.onecopy-doctor-XXXXXX",
+		     d->dir ? d->dir : ".") >= (int)sizeof(path))
+		return;
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd < 0)
+		return;
+	(void)fcntl(fd, F_SETFL, O_DIRECT);
+	takes = ftruncate(fd, 4096) == 0 && gpu_file_add(g, fd) == 0;
+	doctor_number(r, "takes_files", takes);
+	if (!takes)
+		doctor_cost(r, "cuFile does not take files of %s: %s.",
+			    d->dir ? d->dir : ".", gpu_said(g));
+	gpu_file_drop(g, fd);
+	unlink(path);
+}
+
 /* The library is opened as the tier opens it: what it says is what is had. */
 void doctor_cufile(const struct doctor *d, struct doctor_answer *a)
 {
@@ -249,5 +277,15 @@ void doctor_cufile(const struct doctor *d, struct doctor_answer *a)
 	}
 	gpu_about(g, &about);
 	cufile_says(r, &about);
+	if (about.cufile && !about.direct) {
+		gpu_close(g);
+		g = NULL;
+		o.compat = true;
+		if (gpu_open(&o, &g, why, sizeof(why)))
+			return;
+	}
+	gpu_about(g, &about);
+	if (about.direct || strstr(about.why, "opened to go through"))
+		cufile_file(d, g, r);
 	gpu_close(g);
 }

@@ -181,6 +181,20 @@ struct cufile_status fake_driver_properties(void *ret)
 
 /* ---- files and buffers ----------------------------------------------------------------- */
 
+/* As seen of the real one: it opens the file once more, by its path. */
+static bool file_opens_again(int fd)
+{
+	char link[64], path[4096];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, sizeof(path) - 1);
+	if (n <= 0)
+		return false;
+	path[n] = '\0';
+	return access(path, R_OK) == 0;
+}
+
 static int file_judge(const struct cufile_descr *d)
 {
 	int flags = d ? fcntl(d->handle.fd, F_GETFL) : -1;
@@ -194,6 +208,8 @@ static int file_judge(const struct cufile_descr *d)
 		return CUFILE_INVALID_OPEN_FLAG;
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
 		return CUFILE_INVALID_FILE_TYPE;
+	if (!file_opens_again(d->handle.fd))
+		return CUFILE_GETNEWFD_FAILED;
 	for (size_t i = 0; i < FILES; i++)
 		if (file[i].fd == d->handle.fd + 1)
 			return CUFILE_HANDLE_ALREADY_REGISTERED;

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "tier/gpu/gpu_internal.h"
 
 #define BATCH_LOOK_NS (100 * NS_PER_MS)
@@ -37,9 +38,23 @@ static int handle_open(struct gpu *g, int fd, void **ret_handle)
 {
 	struct cufile_descr descr = { .type = 1, .handle.fd = fd };
 
+	g->said = g->cufile.said;
 	if (fault_point(FAULT_IO))
 		return -EIO;
 	return CUFILE(&g->cufile, handle_register, ret_handle, &descr);
+}
+
+/* A job of GPU_BEST that cuFile cannot do goes the other way; wrong bytes are
+ * wrong, and what did not end may still be written. */
+static void job_give_up(struct gpu *g, struct gpu_job *job, int r)
+{
+	if (job->path != GPU_BEST || r == -EBADMSG || r == -ETIMEDOUT) {
+		gpu_job_fail(g, job, r);
+		return;
+	}
+	text_copy(g->gave_up, sizeof(g->gave_up), g->cufile.said);
+	job->took = GPU_FALLBACK;
+	job->why = g->gave_up;
 }
 
 static struct gpu_file *file_find(struct gpu *g, int fd)
@@ -101,6 +116,7 @@ int gpu_region_add(struct gpu *g, cuda_address base, uint64_t bytes)
 		return r;
 	r = CUFILE(&g->cufile, buf_register, (const void *)(uintptr_t)base,
 		   bytes, 0);
+	g->said = g->cufile.said;
 	gpu_leave(g);
 	if (r == 0)
 		g->region[i] = (struct gpu_region){ base, bytes };
@@ -208,7 +224,7 @@ static void job_done(struct gpu *g, struct gpu_job *job, ssize_t n)
 	if (r >= 0 && (uint64_t)r < job->place.bytes)
 		r = -EIO;
 	if (r < 0)
-		gpu_job_fail(g, job, (int)r);
+		job_give_up(g, job, (int)r);
 	else
 		job_verify(g, job);
 }
@@ -249,14 +265,14 @@ static void batch_event(struct gpu *g, const struct cufile_event *e)
 {
 	struct gpu_job *job = e->cookie;
 
-	if (!job || job->result != JOB_WAITS)
+	if (!job || job->result != JOB_WAITS || job->took == GPU_FALLBACK)
 		return;
 	if (e->status == CUFILE_COMPLETE)
 		job_done(g, job, (ssize_t)e->ret);
 	else if (e->status == CUFILE_TIMEOUT || e->status == CUFILE_CANCELED)
 		gpu_job_fail(g, job, -ETIMEDOUT);
 	else
-		gpu_job_fail(g, job, -EIO);
+		job_give_up(g, job, -EIO);
 }
 
 /* Events until all n have come. Of those that do not come in time the memory may
@@ -289,8 +305,9 @@ static void batch_wait(struct gpu *g, struct gpu_job **jobs, uint32_t n)
 	g->batch = NULL;
 	g->stuck = true;
 	for (uint32_t i = 0; i < n; i++)
-		if (jobs[i]->result == JOB_WAITS)
-			gpu_job_fail(g, jobs[i], r ? r : -ETIMEDOUT);
+		if (jobs[i]->result == JOB_WAITS &&
+		    jobs[i]->took != GPU_FALLBACK)
+			gpu_job_fail(g, jobs[i], -ETIMEDOUT);
 }
 
 /* False: the library did not take it, and nothing is under way. */
@@ -412,7 +429,7 @@ void gpu_cufile(struct gpu *g, struct gpu_job *jobs, uint32_t n)
 			continue;
 		r = group_handle(g, &p, job->place.fd, &p.handle[p.n]);
 		if (r) {
-			gpu_job_fail(g, job, r);
+			job_give_up(g, job, r);
 			continue;
 		}
 		any = true;

@@ -60,7 +60,8 @@ struct gpu {
 	void *batch;
 	uint32_t batch_entries;
 	struct gpu_stat stat;
-	char why[160]; /* it does not go direct */
+	char why[160];	   /* it does not go direct */
+	char gave_up[160]; /* what cuFile said of a job that went another way */
 	const char *said;
 };
 

@@ -88,17 +88,23 @@ static void part_make(struct rig *r, uint32_t i, uint64_t bytes)
 
 void rig_parts(struct rig *r, const char *dir, uint64_t most)
 {
-	char path[256];
-
-	snprintf(path, sizeof(path), "%s/onecopy-gpu-XXXXXX", dir);
-	r->fd = mkostemp(path, O_CLOEXEC);
+	snprintf(r->path, sizeof(r->path), "%s/onecopy-gpu-XXXXXX", dir);
+	r->fd = mkostemp(r->path, O_CLOEXEC);
 	CHECK_INT(r->fd, >=, 0);
-	CHECK_OK(unlink(path));
 	for (uint32_t i = 0; i < RIG_PARTS; i++)
 		part_make(r, i, part_bytes(i, most));
 	CHECK_OK(fdatasync(r->fd));
 	/* tmpfs of an old kernel refuses it: the bytes are the same */
 	(void)fcntl(r->fd, F_SETFL, O_DIRECT);
+}
+
+void rig_file_end(struct rig *r)
+{
+	if (r->fd < 0)
+		return;
+	close(r->fd);
+	unlink(r->path);
+	r->fd = -1;
 }
 
 int rig_open(struct rig *r, struct gpu_options o, char why[160])
@@ -168,8 +174,7 @@ void rig_end(struct rig *r)
 	if (r->gpu)
 		gpu_memory_destroy(r->gpu, r->to);
 	gpu_close(r->gpu);
-	if (r->fd >= 0)
-		close(r->fd);
+	rig_file_end(r);
 	rig_no_problem(r);
 	CHECK_INT(r->cuda->memory, ==, 0);
 	CHECK_INT(r->cuda->host, ==, 0);

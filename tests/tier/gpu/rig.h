@@ -15,7 +15,8 @@ struct rig {
 	void *(*behind)(uint64_t at, size_t bytes);
 	char cuda_path[512], cufile_path[512];
 	struct gpu *gpu;
-	int fd; /* past the page cache where the file system has that */
+	char path[256]; /* of the file: it stays, cuFile opens it again */
+	int fd;		/* past the page cache where the file system has that */
 	struct tier_place part[RIG_PARTS];
 	uint64_t file_bytes;
 	cuda_address to; /* device memory: part i at to + its offset */
@@ -25,6 +26,7 @@ struct rig {
 void rig_fakes(struct rig *r, bool old);
 /* Writes the parts, of all sizes up to `most`, to an unlinked file in `dir`. */
 void rig_parts(struct rig *r, const char *dir, uint64_t most);
+void rig_file_end(struct rig *r);
 /* Opens the fake GPU with pieces of 16 KiB. why may be NULL. */
 int rig_open(struct rig *r, struct gpu_options o, char why[160]);
 /* Device memory for all parts, each at its offset in the file, registered when

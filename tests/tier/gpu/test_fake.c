@@ -365,6 +365,56 @@ TEST(fake_direct_unaligned_falls_back)
 	rig_end(&r);
 }
 
+/* A file that cuFile does not take, and one that it cannot open again. */
+TEST(fake_direct_file_that_is_not_taken)
+{
+	struct gpu_options o = { 0 };
+	struct gpu_job jobs[RIG_PARTS];
+	struct rig r;
+
+	rig_fakes(&r, false);
+	r.cufile->nvidia_fs = true;
+	rig_parts(&r, "/tmp", MOST);
+	CHECK_OK(unlink(r.path));
+	CHECK_OK(rig_open(&r, o, NULL));
+	rig_memory(&r, true);
+	CHECK_INT(gpu_file_add(r.gpu, r.fd), ==, -EMFILE);
+	CHECK(strstr(gpu_said(r.gpu), "5031") != NULL);
+	rig_jobs(&r, GPU_BEST, jobs);
+	CHECK_OK(gpu_read(r.gpu, jobs, RIG_PARTS));
+	all_well(&r, jobs, GPU_FALLBACK);
+	CHECK(strstr(jobs[0].why, "no new file descriptor") != NULL);
+	rig_jobs(&r, GPU_DIRECT, jobs);
+	CHECK_INT(gpu_read(r.gpu, jobs, RIG_PARTS), ==, -EMFILE);
+	rig_check_wiped(&r, 0);
+	rig_end(&r);
+}
+
+TEST(fake_direct_read_that_fails_goes_the_other_way)
+{
+	struct gpu_options o = { 0 };
+	struct gpu_job job[RIG_PARTS];
+	struct rig r;
+
+	rig_fakes(&r, false);
+	r.cufile->nvidia_fs = true;
+	rig_parts(&r, "/tmp", MOST);
+	CHECK_OK(rig_open(&r, o, NULL));
+	rig_memory(&r, true);
+	CHECK_OK(gpu_file_add(r.gpu, r.fd));
+	rig_jobs(&r, GPU_BEST, job);
+	r.cufile->fail_at = 1;
+	CHECK_OK(gpu_read(r.gpu, &job[5], 1));
+	CHECK_INT(job[5].took, ==, GPU_FALLBACK);
+	CHECK(strstr(job[5].why, "5030") != NULL);
+	rig_check(&r, 5);
+	/* wrong bytes are wrong on any way: no second try */
+	r.cufile->flip_at = 9;
+	CHECK_INT(gpu_read(r.gpu, &job[5], 1), ==, -EBADMSG);
+	CHECK_INT(job[5].took, ==, GPU_DIRECT);
+	rig_end(&r);
+}
+
 TEST(fake_direct_short_and_failing_reads)
 {
 	struct gpu_options o = { 0 };
@@ -413,6 +463,7 @@ TEST(fake_direct_batch_that_does_not_end)
 		CHECK_INT(jobs[i].result, ==, -ETIMEDOUT);
 	gpu_memory_destroy(r.gpu, r.to);
 	gpu_close(r.gpu);
+	rig_file_end(&r);
 	CHECK_INT(r.cuda->problem.n, ==, 0);
 	/* handles of a batch that was given up stay: the library may use them */
 	CHECK(strstr(r.cufile->problem.first, "closed with things") != NULL);
@@ -705,7 +756,7 @@ static void countdown(enum gpu_path path, int kind)
 	CHECK_OK(e);
 	CHECK_INT(n, >, 3);
 	CHECK_INT(n, <, 2000);
-	close(r.fd);
+	rig_file_end(&r);
 }
 
 TEST(fake_countdown_faults_fallback)

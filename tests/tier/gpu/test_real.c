@@ -40,7 +40,19 @@ static void real_end(struct rig *r)
 {
 	gpu_memory_destroy(r->gpu, r->to);
 	gpu_close(r->gpu);
-	close(r->fd);
+	rig_file_end(r);
+}
+
+static void real_file(struct rig *r)
+{
+	char said[160];
+	int e = gpu_file_add(r->gpu, r->fd);
+
+	if (e == 0)
+		return;
+	snprintf(said, sizeof(said), "%s", gpu_said(r->gpu));
+	real_end(r);
+	SKIP("cuFile does not take a file of %s: %s", real_dir(), said);
 }
 
 /* All parts, from the device and from the file. */
@@ -100,10 +112,10 @@ TEST(real_direct)
 	real_open(&r, false);
 	gpu_about(r.gpu, &about);
 	if (!about.direct)
+		rig_file_end(&r);
+	if (!about.direct)
 		SKIP("cuFile does not go direct here: %s", about.why);
-	if (gpu_file_add(r.gpu, r.fd))
-		SKIP("cuFile does not take this file: %s (%s)",
-		     r.gpu ? gpu_said(r.gpu) : "", real_dir());
+	real_file(&r);
 	real_run(&r, GPU_DIRECT);
 	gpu_about(r.gpu, &about);
 	NOTE("cuFile %d, nvidia-fs %s, %s; counted: %s", about.cufile_version,
@@ -119,10 +131,13 @@ TEST(real_compat)
 
 	real_open(&r, true);
 	gpu_about(r.gpu, &about);
+	if (!about.cufile || !strstr(about.why, "opened to go through"))
+		rig_file_end(&r);
 	if (!about.cufile)
 		SKIP("no cuFile here: %s", about.why);
 	if (strstr(about.why, "opened to go through the host") == NULL)
 		SKIP("cuFile cannot be opened that way: %s", about.why);
+	real_file(&r);
 	real_run(&r, GPU_COMPAT);
 	NOTE("cuFile %d, %s; counted: %s", about.cufile_version,
 	     about.cufile_by, about.counts ? "yes" : "no");
@@ -177,6 +192,7 @@ static void owner(int to, int from)
 	for (uint32_t i = 0; i < RIG_PARTS; i++)
 		jobs[i].result = 0;
 	real_compare(&r, jobs, back, want);
+	rig_file_end(&r);
 	_exit(0);
 }
 
