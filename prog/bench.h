@@ -79,6 +79,7 @@ void bench_machine_print(const struct bench *b);
 	X(session)   \
 	X(restart)   \
 	X(device)    \
+	X(nvme)      \
 	X(coherence) \
 	X(death)
 #define BENCH_DECLARE(name) int bench_##name(struct bench *b);

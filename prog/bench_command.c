@@ -25,7 +25,7 @@ static const struct cli_option bench_options[] = {
 	{ 'b', "blocks", "N", "1000000", "blocks of the large pool" },
 	{ 'm', "model", "FILE", "random:medium", "model of the bench llama" },
 	{ 'd', "dir", "DIR[:SIZE]", "$TMPDIR, else .",
-	  "where the bench device puts its file" },
+	  "where the benches device and nvme put their files" },
 	{ CLI_LONG, "strict", NULL, NULL,
 	  "exit with 1 when a figure does not hold" },
 	{ 'j', "json", NULL, NULL, "print JSON" },
