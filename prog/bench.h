@@ -23,6 +23,7 @@ struct bench {
 	uint32_t runs;
 	uint64_t blocks;      /* asked for in the large pool */
 	const char *model;    /* of the bench llama; NULL: its own choice */
+	const char *dir;      /* DIR[:SIZE] of benches of disks; NULL: theirs */
 	uint64_t end_ns;      /* of the bench that runs */
 	uint64_t cache_bytes; /* last level */
 	json_t *figures;
@@ -77,6 +78,8 @@ void bench_machine_print(const struct bench *b);
 	X(memory)    \
 	X(session)   \
 	X(restart)   \
+	X(device)    \
+	X(nvme)      \
 	X(coherence) \
 	X(death)
 #define BENCH_DECLARE(name) int bench_##name(struct bench *b);

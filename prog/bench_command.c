@@ -24,6 +24,8 @@ static const struct cli_option bench_options[] = {
 	{ 'r', "runs", "N", "3", "runs; figures are medians" },
 	{ 'b', "blocks", "N", "1000000", "blocks of the large pool" },
 	{ 'm', "model", "FILE", "random:medium", "model of the bench llama" },
+	{ 'd', "dir", "DIR[:SIZE]", "$TMPDIR, else .",
+	  "where the benches device and nvme put their files" },
 	{ CLI_LONG, "strict", NULL, NULL,
 	  "exit with 1 when a figure does not hold" },
 	{ 'j', "json", NULL, NULL, "print JSON" },
@@ -125,6 +127,8 @@ static int bench_run(const struct command *self, int argc, char **argv)
 			r = cli_number(&c, 16384, 1ull << 28, &b.blocks);
 		else if (id == 'm')
 			b.model = c.value;
+		else if (id == 'd')
+			b.dir = c.value;
 		else if (id == CLI_LONG)
 			strict = true;
 		else
