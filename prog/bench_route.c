@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a routing decision costs: 64 engines, a prompt of 8,192 blocks, resident
+ * What a routing decision costs of a processor's time: 64 engines, a prompt of 8,192 blocks, resident
  * prefixes given. Each decision has other numbers, so that nothing is learned
  * by heart by the processor; the inputs are made beforehand.
  */
@@ -17,6 +17,16 @@
 #define ROUTE_ROUNDS 40u
 
 static struct route_engine route_engines[ROUTE_CASES][ROUTE_ENGINES_MAX];
+
+/* Of this thread alone: a decision waits for nothing, and what else the machine
+ * does shall not count. */
+static uint64_t route_clock(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+}
 
 static double route_draw(struct rng *g, double most)
 {
@@ -41,6 +51,8 @@ static void route_make(struct rng *g, struct route_engine *e)
 		.memory = 20000,
 		.held = route_draw(g, 30000),
 		.freed = 1000,
+		.arrivals = route_draw(g, 2),
+		.decode_s = route_draw(g, 10),
 		.copy_s = 0.001,
 		.running = (uint32_t)rng_below(g, 64),
 		.flows_out = (uint32_t)rng_below(g, 3),
@@ -70,7 +82,7 @@ static double route_once(uint64_t seed)
 	for (uint32_t i = 0; i < ROUTE_CASES; i++)
 		for (uint32_t k = 0; k < ROUTE_ENGINES_MAX; k++)
 			route_make(&g, &route_engines[i][k]);
-	start = clock_ns();
+	start = route_clock();
 	for (uint32_t n = 0; n < ROUTE_ROUNDS; n++)
 		for (uint32_t i = 0; i < ROUTE_CASES; i++) {
 			f.engine = route_engines[i];
@@ -78,7 +90,7 @@ static double route_once(uint64_t seed)
 			route_onecopy.decide(&f, &q, &choice, NULL);
 			sum += choice.engine;
 		}
-	start = clock_ns() - start;
+	start = route_clock() - start;
 	return sum ? (double)start / (ROUTE_ROUNDS * ROUTE_CASES * NS_PER_US)
 		   : 0;
 }

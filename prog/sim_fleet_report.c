@@ -70,7 +70,7 @@ json_t *sim_point_json(const struct sim_point *p)
 
 	return json_pack(
 		"{s:s, s:I, s:f, s:f, s:o, s:I, s:I, s:I, s:f, s:o, s:o, s:o, s:f, "
-		"s:o, s:o, s:f, s:f, s:f, s:I, s:I, s:{s:f, s:f}, s:f, s:f, "
+		"s:o, s:o, s:f, s:f, s:f, s:I, s:I, s:{s:f, s:f}, s:f, s:f, s:f, "
 		"s:f, s:f, s:f, s:f}",
 		"route", p->policy, "engines", (json_int_t)p->engines, "load",
 		p->load, "link_gbit", p->gbit, "tier_blocks", blocks_json(p),
@@ -84,10 +84,10 @@ json_t *sim_point_json(const struct sim_point *p)
 		r->demoted_bytes, "moved_bytes", moved_bytes(r), "moves",
 		(json_int_t)r->moves, "shared_moves",
 		(json_int_t)r->shared_moves, "busiest_link", "bytes",
-		r->busiest_bytes, "use", r->busiest_use, "fairness",
-		r->fairness, "balance", r->balance, "prefill_s", r->prefill_s,
-		"engine_seconds_saved", r->saved_s, "saved_prefill_s",
-		r->saved_s, "busy", r->busy);
+		r->busiest_bytes, "use", r->busiest_use, "last_first_token_s",
+		r->last_ttft_s, "fairness", r->fairness, "balance", r->balance,
+		"prefill_s", r->prefill_s, "engine_seconds_saved", r->saved_s,
+		"saved_prefill_s", r->saved_s, "busy", r->busy);
 }
 
 /* ---- for people --------------------------------------------------------------------- */

@@ -19,7 +19,7 @@ static const struct route_policy *const policies[] = {
 	&route_power_of_two, &route_sglang,	 &route_smg,
 	&route_dynamo,	     &route_llmd_blend,	 &route_llmd_sticky,
 	&route_aibrix,	     &route_tensorrt,	 &route_mooncake,
-	&route_oracle,
+	&route_independent,  &route_oracle,
 };
 
 const struct route_policy *route_at(size_t i)
@@ -55,18 +55,20 @@ struct sources {
 static double source_score(const struct route_case *c, uint32_t i)
 {
 	const struct route_engine *s = &c->f->engine[i];
-	uint32_t reach = route_reach(s, c->r);
-	double block = c->r->block_tokens, flow;
+	const struct route_seat *seat = &c->seat[i];
+	double block = c->r->block_tokens, flow, byte_s, all;
+	uint32_t reach = seat->reach;
 
 	if (!reach || !(s->link > 0))
 		return INFINITY;
-	flow = c->r->block_bytes * reach * (1 + s->flows_out) / s->link;
-	flow = MAX(flow, s->coming_s > 0 && reach > s->run[ROUTE_NVME]
-				 ? s->coming_s
-				 : 0);
-	return flow + s->served / s->link +
-	       route_prefill_s(s, block * reach, (double)c->r->tokens) +
-	       (1 - s->trust) * route_prefill_s(s, 0, block * reach);
+	byte_s = 1 / s->link;
+	flow = c->r->block_bytes * reach * (1 + s->flows_out) * byte_s;
+	if (s->coming_s > flow && reach > seat->run[ROUTE_NVME])
+		flow = s->coming_s;
+	block *= reach;
+	all = (double)c->r->tokens;
+	return flow + s->served * byte_s + route_compute_s(seat, block, all) +
+	       (1 - s->trust) * route_compute_s(seat, 0, block);
 }
 
 static void sources_add(struct sources *s, uint32_t engine, double score)
@@ -90,12 +92,12 @@ static void sources_add(struct sources *s, uint32_t engine, double score)
 static void sources_find(const struct route_case *c, uint32_t most,
 			 struct sources *s)
 {
+	uint32_t n = c->f->n, i = (uint32_t)(c->r->draw % n);
 	struct route_price stay;
 
 	s->most = most;
 	s->n = 0;
-	for (uint32_t k = 0; k < c->f->n; k++) {
-		uint32_t i = (uint32_t)((c->r->draw + k) % c->f->n);
+	for (uint32_t k = 0; k < n; k++, i = i + 1 == n ? 0 : i + 1) {
 		double score = source_score(c, i);
 
 		if (score < (double)INFINITY)
@@ -115,37 +117,17 @@ static void price_engine(const struct route_case *c, uint32_t engine,
 		route_pull(c, engine, s->engine[j], s->stay_s[j], ret);
 }
 
-/* The engine whose least price is lowest of those not looked at, the first
- * from a random place on; ROUTE_NONE when none can be below `best`. */
-static uint32_t next_engine(const struct route_case *c, uint64_t looked,
-			    double best)
-{
-	uint32_t n = c->f->n, first = ROUTE_NONE;
-	uint32_t i = (uint32_t)(c->r->draw % n);
-
-	for (uint32_t k = 0; k < n; k++, i = i + 1 == n ? 0 : i + 1) {
-		if (looked >> i & 1 || !(c->seat[i].least < best))
-			continue;
-		best = c->seat[i].least;
-		first = i;
-	}
-	return first;
-}
-
-static uint32_t best_engine(const struct route_case *c, const struct sources *s,
+static uint32_t best_engine(struct route_case *c, const struct sources *s,
 			    struct route_price *ret)
 {
-	uint32_t best = (uint32_t)(c->r->draw % c->f->n), i;
+	uint32_t first = (uint32_t)(c->r->draw % c->f->n), best, i;
 	struct route_price price;
-	uint64_t looked;
 
-	i = next_engine(c, 0, (double)INFINITY);
-	if (i != ROUTE_NONE)
-		best = i;
+	route_leasts(c, first);
+	i = route_next(c, (double)INFINITY);
+	best = i == ROUTE_NONE ? first : i;
 	price_engine(c, best, s, ret);
-	looked = 1ull << best;
-	while ((i = next_engine(c, looked, ret->total_s)) != ROUTE_NONE) {
-		looked |= 1ull << i;
+	while ((i = route_next(c, ret->total_s)) != ROUTE_NONE) {
 		price_engine(c, i, s, &price);
 		if (!(price.total_s < ret->total_s))
 			continue;
@@ -163,7 +145,6 @@ static void decide_joint(struct route_case *c, bool all_sources,
 	struct sources s;
 	uint32_t best;
 
-	route_leasts(c);
 	sources_find(c, all_sources ? ROUTE_ENGINES_MAX : SOURCES, &s);
 	best = best_engine(c, &s, &price);
 	for (uint32_t i = 0; ret_prices && i < c->f->n; i++)

@@ -158,6 +158,6 @@ extern const struct route_policy route_onecopy;
 extern const struct route_policy route_round_robin, route_least_requests,
 	route_power_of_two, route_sglang, route_smg, route_dynamo,
 	route_llmd_blend, route_llmd_sticky, route_aibrix, route_tensorrt,
-	route_mooncake, route_oracle;
+	route_mooncake, route_independent, route_oracle;
 
 #endif

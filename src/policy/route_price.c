@@ -14,8 +14,8 @@
 #include <math.h>
 
 #define TRUST_LEAST 0.05
-#define CROWD_IDLE  0.1	  /* a busy period ends one day */
-#define CROWD_MOST  100.0 /* ... and a fleet's overload too */
+#define CROWD_IDLE  0.1	 /* a busy period ends one day */
+#define CROWD_MOST  10.0 /* ... and a fleet's overload too */
 #define FULL	    0.8
 
 static double positive(double v)
@@ -57,12 +57,13 @@ static double work_s(const struct route_case *c, const struct route_engine *e,
 		     uint32_t hit)
 {
 	double to = (double)c->r->tokens, from = tokens_of(c->r, hit);
+	const struct route_seat *s = seat_of(c, e);
 	double steps;
 
 	from = MIN(from, to - 1);
-	steps = e->chunk > 0 ? (to - from) / e->chunk : 0;
-	return route_prefill_s(e, MAX(from, 0), to) +
-	       (steps < 1 ? 1 : steps) * seat_of(c, e)->step_s;
+	from = MAX(from, 0);
+	steps = (to - from) * s->chunk_s;
+	return route_compute_s(s, from, to) + MAX(steps, s->step_s);
 }
 
 /* As far as it is believed. */
@@ -90,23 +91,46 @@ static double memory_s(const struct route_engine *e, double needs)
 	return over / e->freed * MAX(1, e->held / e->memory);
 }
 
-/* Decoding goes on beside prefill: each step takes its time. */
-static void sit(struct route_seat *s, const struct route_engine *e,
-		const struct route_request *r)
+/* 1 / v, where engines of one kind have the same v: a division each would be a
+ * good part of a decision. */
+struct inverse {
+	double of, is;
+};
+
+static double inverse(struct inverse *last, double v)
 {
-	uint32_t run = 0;
+	if (v > last->of || v < last->of)
+		*last = (struct inverse){ v, v > 0 ? 1 / v : 0 };
+	return last->is;
+}
+
+/* A fleet's engines are more than a near cache holds besides. */
+#define AHEAD 4u
+
+static void fetch(const struct route_engine *e)
+{
+	const char *at = (const char *)e;
+
+	for (size_t i = 0; i < sizeof(*e); i += 64)
+		__builtin_prefetch(at + i);
+}
+
+/* Decoding goes on beside prefill: each step takes its time. */
+static void sit(struct route_case *c, struct route_seat *s,
+		const struct route_engine *e)
+{
+	uint32_t run = 0, blocks = c->r->blocks;
 
 	for (uint32_t t = 0; t < ROUTE_TIERS; t++) {
-		run = MAX(run, MIN(e->run[t], r->blocks));
+		run = MAX(run, MIN(e->run[t], blocks));
 		s->run[t] = run;
 	}
-	s->reach = route_reach(e, r);
-	s->needs = r->blocks - MIN(e->held_run, r->blocks);
+	s->reach = route_reach(e, c->r);
+	s->needs = blocks - MIN(e->held_run, blocks);
 	s->wait_s = positive(e->wait_s);
-	s->move_s = e->link > 0 ? r->block_bytes * r->blocks / e->link
-				: ROUTE_NEVER_S;
 	s->memory_s = memory_s(e, s->needs);
 	s->step_s = positive(e->step_s) + positive(e->running_s) * e->running;
+	s->token_s = e->token_s > 0 ? e->token_s : ROUTE_NEVER_S;
 }
 
 /* Of the engines that are not above the mean: who can choose goes to them. */
@@ -117,29 +141,25 @@ static double lower_mean(const struct route_case *c, double mean)
 
 	for (uint32_t i = 0; i < c->f->n; i++) {
 		double v = c->seat[i].wait_s;
+		bool low = v <= mean;
 
-		if (v > mean)
-			continue;
-		sum += v;
-		n++;
+		sum += low ? v : 0;
+		n += low;
 	}
 	return n ? sum / n : mean;
 }
 
 /* What a choice takes from others, per second of work and of memory held. */
 static void take(const struct route_case *c, struct route_seat *s,
-		 const struct route_engine *e)
+		 const struct route_engine *e, double part)
 {
-	double full = 0, arrivals = positive(c->f->arrivals);
+	double full = (positive(e->held) + s->needs) * part - FULL;
+	double arrivals = positive(c->f->arrivals);
 
 	s->usual = e->token_s > 0 ? c->token_s / e->token_s : 1;
 	s->crowd = c->crowd + arrivals * s->wait_s;
 	s->copies_s = positive(e->copy_s) * (c->longest - s->reach);
-	if (e->memory > 0)
-		full = (positive(e->held) + s->needs) / e->memory - FULL;
-	s->squeeze =
-		full > 0 ? positive(e->arrivals) * full * s->needs / e->memory
-			 : 0;
+	s->squeeze = positive(e->arrivals) * positive(full) * s->needs * part;
 }
 
 static void crowd(struct route_case *c, double wait)
@@ -160,6 +180,7 @@ static void crowd(struct route_case *c, double wait)
 void route_case_init(struct route_case *c, const struct route_fleet *f,
 		     const struct route_request *r, bool selfish)
 {
+	struct inverse chunk = { 0 }, depth = { 0 }, memory = { 0 };
 	double wait = 0, token = 0;
 
 	must(f->n > 0 && f->n <= ROUTE_ENGINES_MAX);
@@ -170,7 +191,11 @@ void route_case_init(struct route_case *c, const struct route_fleet *f,
 	for (uint32_t i = 0; i < f->n; i++) {
 		struct route_seat *s = &c->seat[i];
 
-		sit(s, &f->engine[i], r);
+		fetch(&f->engine[MIN(i + AHEAD, f->n - 1)]);
+		sit(c, s, &f->engine[i]);
+		s->chunk_s = s->step_s * inverse(&chunk, f->engine[i].chunk);
+		s->deeper_s =
+			s->token_s / 2 * inverse(&depth, f->engine[i].depth);
 		c->longest = MAX(c->longest, s->reach);
 		token += f->engine[i].token_s;
 		wait += s->wait_s;
@@ -180,7 +205,8 @@ void route_case_init(struct route_case *c, const struct route_fleet *f,
 	c->token_s = token / f->n;
 	crowd(c, lower_mean(c, wait / f->n));
 	for (uint32_t i = 0; i < f->n; i++)
-		take(c, &c->seat[i], &f->engine[i]);
+		take(c, &c->seat[i], &f->engine[i],
+		     inverse(&memory, f->engine[i].memory));
 }
 
 /* ---- one mix --------------------------------------------------------------- */
@@ -209,7 +235,11 @@ static double late_s(const struct route_case *c, const struct route_engine *e,
 {
 	const struct route_seat *s = seat_of(c, e);
 	double hold = load + work + positive(e->decode_s), half = work / 2;
-	double own = positive(e->arrivals) * MIN(half, s->move_s);
+	double bytes = c->r->block_bytes * c->r->blocks, own = half;
+
+	if (own * e->link > bytes)
+		own = bytes / e->link;
+	own *= positive(e->arrivals);
 
 	return work * s->usual * (s->crowd + MAX(own, c->astray * half)) +
 	       s->squeeze * hold * hold + s->copies_s;
@@ -455,25 +485,67 @@ static double least_at(const struct route_case *c, const struct route_engine *e,
 	return ttft + late_s(c, e, work, 0);
 }
 
+/* Were everything there for nothing. */
+static double least_free(const struct route_case *c,
+			 const struct route_engine *e)
+{
+	const struct route_seat *s = seat_of(c, e);
+
+	return least_at(c, e, c->longest, MAX(s->wait_s, s->memory_s));
+}
+
 /* Were its link its own and the longest run one block away: what comes while
  * it would wait anyway, or all of it. */
-void route_leasts(struct route_case *c)
+static double least_pulled(const struct route_case *c,
+			   const struct route_engine *e)
 {
-	for (uint32_t i = 0; i < c->f->n; i++) {
-		const struct route_engine *e = &c->f->engine[i];
-		struct route_seat *s = &c->seat[i];
-		double wait = MAX(s->wait_s, s->memory_s), all, some;
-		uint32_t more = c->longest - s->reach, hidden = more;
+	const struct route_seat *s = seat_of(c, e);
+	double wait = MAX(s->wait_s, s->memory_s), all, some, a, b;
+	uint32_t more = c->longest - s->reach, hidden = more;
 
-		s->least = least_at(c, e, c->longest, wait);
-		if (!more || !(e->link > 0))
-			continue;
-		some = s->wait_s * e->link / c->r->block_bytes;
-		if (some < more)
-			hidden = (uint32_t)some + 1;
-		all = c->r->block_bytes * more / e->link;
-		s->least = MIN(least_at(c, e, s->reach + hidden, wait),
-			       least_at(c, e, c->longest, MAX(wait, all)));
+	if (!more || !(e->link > 0))
+		return least_free(c, e);
+	some = s->wait_s * e->link / c->r->block_bytes;
+	if (some < more)
+		hidden = (uint32_t)some + 1;
+	all = c->r->block_bytes * more / e->link;
+	a = least_at(c, e, s->reach + hidden, wait);
+	b = least_at(c, e, c->longest, MAX(wait, all));
+	return MIN(a, b);
+}
+
+/* In a circle from the first: of equal ones, the first from there on. */
+void route_leasts(struct route_case *c, uint32_t first)
+{
+	uint32_t n = c->f->n, i = first;
+
+	for (uint32_t k = 0; k < n; k++, i = i + 1 == n ? 0 : i + 1)
+		c->least[k] = least_free(c, &c->f->engine[i]);
+	c->sharp = 0;
+	c->first = first;
+}
+
+/* Bounds are made sharper only where they are the least so far. */
+uint32_t route_next(struct route_case *c, double best)
+{
+	for (;;) {
+		uint32_t at = ROUTE_NONE, i;
+		double least = best;
+
+		for (uint32_t k = 0; k < c->f->n; k++) {
+			at = c->least[k] < least ? k : at;
+			least = MIN(c->least[k], least);
+		}
+		if (at == ROUTE_NONE)
+			return ROUTE_NONE;
+		i = c->first + at;
+		i -= i >= c->f->n ? c->f->n : 0;
+		if (c->sharp >> at & 1) {
+			c->least[at] = INFINITY; /* looked at */
+			return i;
+		}
+		c->sharp |= 1ull << at;
+		c->least[at] = least_pulled(c, &c->f->engine[i]);
 	}
 }
 

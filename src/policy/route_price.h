@@ -10,14 +10,15 @@
 
 /* What every mix of an engine needs, once for a decision. */
 struct route_seat {
-	double wait_s, memory_s, step_s, needs;
+	double wait_s, memory_s, needs;
+	/* of a step; of that, of a token; to compute a token; what each token
+	 * before it adds to that */
+	double step_s, chunk_s, token_s, deeper_s;
 	uint32_t run[ROUTE_TIERS], reach; /* sane, growing, within the prompt */
-	double move_s; /* to bring the whole prompt from elsewhere */
 	/* what is taken from others: by a second of work, of an engine of the
 	 * usual speed (usual: times what it takes here); by the square of the
 	 * seconds for which memory is held; by a second copy */
 	double crowd, usual, squeeze, copies_s;
-	double least; /* no mix of this engine can be cheaper */
 };
 
 struct route_case {
@@ -29,7 +30,20 @@ struct route_case {
 	double crowd;	  /* who is delayed by work, wherever it is done */
 	double astray;	  /* requests a second that find no idle engine */
 	struct route_seat seat[ROUTE_ENGINES_MAX];
+	/* for the search: no mix can be cheaper, from engine `first` on */
+	double least[ROUTE_ENGINES_MAX];
+	uint64_t sharp;
+	uint32_t first;
 };
+
+/* Seconds of prefill for the tokens [from, to): route_prefill_s(), quicker. */
+static inline double route_compute_s(const struct route_seat *s, double from,
+				     double to)
+{
+	double n = to - from;
+
+	return n > 0 ? n * (s->token_s + s->deeper_s * (to + from)) : 0;
+}
 
 void route_case_init(struct route_case *c, const struct route_fleet *f,
 		     const struct route_request *r, bool selfish);
@@ -47,8 +61,12 @@ void route_local(const struct route_case *c, uint32_t engine,
  * within most_s. */
 void route_pull(const struct route_case *c, uint32_t engine, uint32_t source,
 		double most_s, struct route_price *price);
-/* Fills the seats' `least`. */
-void route_leasts(struct route_case *c);
+/* Begins a search for the cheapest engine. Of equal ones, the first from there
+ * on. */
+void route_leasts(struct route_case *c, uint32_t first);
+/* The engine to look at next: that with the least bound of those not looked at;
+ * ROUTE_NONE when none can be below `best`. */
+uint32_t route_next(struct route_case *c, double best);
 /* Seconds until `blocks` blocks of the source are at the engine. */
 double route_pull_s(const struct route_case *c, uint32_t engine,
 		    uint32_t source, uint32_t from, uint32_t to);

@@ -341,6 +341,38 @@ static void mooncake_decide(const struct route_fleet *f,
 			      least.ttft_s > f->objective_s;
 }
 
+/* ---- independent pulls ------------------------------------------------------------------------ */
+
+/* Most that is there; what is still on its way is not known of. */
+static double by_resident(const struct route_case *c,
+			  const struct route_engine *e)
+{
+	return -(double)MIN(e->run[ROUTE_NVME], c->r->blocks);
+}
+
+/* The fewest in flight, and each fetches all that it lacks from who has most of
+ * it, whoever else does so: what a cache that all engines share amounts to. In
+ * use nowhere by that name; a hot prefix is compared with it. */
+static void independent_decide(const struct route_fleet *f,
+			       const struct route_request *r,
+			       struct route_choice *ret_choice,
+			       struct route_price *ret_prices)
+{
+	struct route_price price;
+	struct route_case c;
+	uint32_t engine, source;
+
+	route_case_init(&c, f, r, true);
+	engine = least_of(&c, by_requests);
+	source = least_of(&c, by_resident);
+	route_local(&c, engine, &price);
+	if (source != engine)
+		route_pull(&c, engine, source, (double)INFINITY, &price);
+	route_answer(&c, engine, &price, ret_choice);
+	for (uint32_t i = 0; ret_prices && i < f->n; i++)
+		route_local(&c, i, &ret_prices[i]);
+}
+
 DECIDE(round_robin)
 DECIDE(least_requests)
 DECIDE(power_of_two)
@@ -370,3 +402,5 @@ POLICY(llmd_sticky, "llmd-sticky", "stays until saturated for 18 s");
 POLICY(aibrix, "aibrix", "best match among those not above mean + 1 sd");
 POLICY(tensorrt, "tensorrt", "match less active / 64");
 POLICY(mooncake, "mooncake", "least queue + transfer + prefill");
+POLICY(independent, "independent-pulls",
+       "fewest in flight, each pulls what it lacks by itself");

@@ -230,6 +230,29 @@ TEST(mooncake_moves_where_that_is_sooner)
 	CHECK(c.refused);
 }
 
+TEST(independent_pulls_know_of_no_sibling)
+{
+	struct route_engine e[N];
+	struct route_request r = prompt(100);
+	struct route_choice c;
+
+	idle(e, N);
+	holds(&e[2], 99);
+	for (uint32_t i = 0; i < N; i++)
+		e[i].in_flight = i != 1;
+	e[3].coming = 99; /* would serve it sooner */
+	e[3].coming_s = 0.01;
+	e[3].coming_moves = true;
+	e[2].flows_out = 2;
+	c = decide("independent-pulls", e, N, &r);
+	CHECK_INT(c.engine, ==, 1);
+	CHECK_INT(c.price.pull_from, ==, 2);
+	CHECK(!c.share);
+	e[2].flows_out = 40; /* sooner computed */
+	CHECK_INT(decide("independent-pulls", e, N, &r).price.pull_from, ==,
+		  ROUTE_NONE);
+}
+
 /* ---- the joint decision ------------------------------------------------------ */
 
 static void anything(struct rng *g, struct route_engine *e, uint32_t n,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* onecopy sim with engines, as a command: each option reaches the simulation,
  * what is wrong is refused by name, reports say the same in every form. */
+#include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
 #include <string.h>
@@ -138,7 +139,7 @@ TEST(tables_pages_and_reasons)
 	struct stat st;
 	struct run r;
 
-	CHECK(close(mkstemp(page)) == 0);
+	CHECK(close(mkostemp(page, O_CLOEXEC)) == 0);
 	r = FLEET("--engines", "4", "--compare", "all", "--html", page);
 	CHECK_INT(r.status, ==, 0);
 	CHECK(strstr(r.out, "llmd-blend") && strstr(r.out, "oracle"));
