@@ -36,7 +36,7 @@ static void *rig_symbol(void *library, const char *name)
 	return at;
 }
 
-void rig_fakes(struct rig *r, bool old)
+void gpu_rig_fakes(struct rig *r, bool old)
 {
 	struct fake_cuda *(*cuda)(void);
 	struct fake_cufile *(*cufile)(void);
@@ -86,7 +86,7 @@ static void part_make(struct rig *r, uint32_t i, uint64_t bytes)
 	free(data);
 }
 
-void rig_parts(struct rig *r, const char *dir, uint64_t most)
+void gpu_rig_parts(struct rig *r, const char *dir, uint64_t most)
 {
 	snprintf(r->path, sizeof(r->path), "%s/onecopy-gpu-XXXXXX", dir);
 	r->fd = mkostemp(r->path, O_CLOEXEC);
@@ -98,7 +98,7 @@ void rig_parts(struct rig *r, const char *dir, uint64_t most)
 	(void)fcntl(r->fd, F_SETFL, O_DIRECT);
 }
 
-void rig_file_end(struct rig *r)
+void gpu_rig_file_end(struct rig *r)
 {
 	if (r->fd < 0)
 		return;
@@ -107,7 +107,7 @@ void rig_file_end(struct rig *r)
 	r->fd = -1;
 }
 
-int rig_open(struct rig *r, struct gpu_options o, char why[160])
+int gpu_rig_open(struct rig *r, struct gpu_options o, char why[160])
 {
 	char own[160];
 
@@ -119,15 +119,15 @@ int rig_open(struct rig *r, struct gpu_options o, char why[160])
 	return gpu_open(&o, &r->gpu, why ? why : own, 160);
 }
 
-void rig_memory(struct rig *r, bool region)
+void gpu_rig_memory(struct rig *r, bool region)
 {
 	CHECK_OK(gpu_memory_create(r->gpu, r->file_bytes, &r->to));
 	if (region)
 		CHECK_OK(gpu_region_add(r->gpu, r->to, r->file_bytes));
 }
 
-void rig_jobs(const struct rig *r, enum gpu_path path,
-	      struct gpu_job jobs[RIG_PARTS])
+void gpu_rig_jobs(const struct rig *r, enum gpu_path path,
+		  struct gpu_job jobs[RIG_PARTS])
 {
 	for (uint32_t i = 0; i < RIG_PARTS; i++)
 		jobs[i] = (struct gpu_job){
@@ -139,7 +139,7 @@ void rig_jobs(const struct rig *r, enum gpu_path path,
 		};
 }
 
-void rig_check(const struct rig *r, uint32_t i)
+void gpu_rig_check(const struct rig *r, uint32_t i)
 {
 	const struct tier_place *p = &r->part[i];
 	uint64_t whole = ALIGN_UP(p->bytes, PAGE_BYTES);
@@ -151,7 +151,7 @@ void rig_check(const struct rig *r, uint32_t i)
 	free(want);
 }
 
-void rig_check_wiped(const struct rig *r, uint32_t i)
+void gpu_rig_check_wiped(const struct rig *r, uint32_t i)
 {
 	const struct tier_place *p = &r->part[i];
 	const uint8_t *at = r->behind(r->to + p->offset, p->bytes);
@@ -161,7 +161,7 @@ void rig_check_wiped(const struct rig *r, uint32_t i)
 		CHECK_INT(at[k], ==, 0);
 }
 
-void rig_no_problem(const struct rig *r)
+void gpu_rig_no_problem(const struct rig *r)
 {
 	if (r->cuda->problem.n)
 		FAIL("%s", r->cuda->problem.first);
@@ -169,13 +169,13 @@ void rig_no_problem(const struct rig *r)
 		FAIL("%s", r->cufile->problem.first);
 }
 
-void rig_end(struct rig *r)
+void gpu_rig_end(struct rig *r)
 {
 	if (r->gpu)
 		gpu_memory_destroy(r->gpu, r->to);
 	gpu_close(r->gpu);
-	rig_file_end(r);
-	rig_no_problem(r);
+	gpu_rig_file_end(r);
+	gpu_rig_no_problem(r);
 	CHECK_INT(r->cuda->memory, ==, 0);
 	CHECK_INT(r->cuda->host, ==, 0);
 	CHECK_INT(r->cuda->registered, ==, 0);

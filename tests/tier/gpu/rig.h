@@ -23,24 +23,24 @@ struct rig {
 };
 
 /* Loads the fakes from beside the test; old: the first version of cuFile. */
-void rig_fakes(struct rig *r, bool old);
+void gpu_rig_fakes(struct rig *r, bool old);
 /* Writes the parts, of all sizes up to `most`, to an unlinked file in `dir`. */
-void rig_parts(struct rig *r, const char *dir, uint64_t most);
-void rig_file_end(struct rig *r);
+void gpu_rig_parts(struct rig *r, const char *dir, uint64_t most);
+void gpu_rig_file_end(struct rig *r);
 /* Opens the fake GPU with pieces of 16 KiB. why may be NULL. */
-int rig_open(struct rig *r, struct gpu_options o, char why[160]);
+int gpu_rig_open(struct rig *r, struct gpu_options o, char why[160]);
 /* Device memory for all parts, each at its offset in the file, registered when
  * `region`. */
-void rig_memory(struct rig *r, bool region);
+void gpu_rig_memory(struct rig *r, bool region);
 /* Jobs for all parts. */
-void rig_jobs(const struct rig *r, enum gpu_path path,
-	      struct gpu_job jobs[RIG_PARTS]);
+void gpu_rig_jobs(const struct rig *r, enum gpu_path path,
+		  struct gpu_job jobs[RIG_PARTS]);
 /* The part's bytes on the device are those in the file. */
-void rig_check(const struct rig *r, uint32_t i);
+void gpu_rig_check(const struct rig *r, uint32_t i);
 /* They are zeros. */
-void rig_check_wiped(const struct rig *r, uint32_t i);
+void gpu_rig_check_wiped(const struct rig *r, uint32_t i);
 /* Closes all; the fakes must have nothing left and nothing to complain about. */
-void rig_end(struct rig *r);
-void rig_no_problem(const struct rig *r);
+void gpu_rig_end(struct rig *r);
+void gpu_rig_no_problem(const struct rig *r);
 
 #endif

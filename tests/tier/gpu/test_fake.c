@@ -18,9 +18,9 @@ static void all_well(const struct rig *r, const struct gpu_job *jobs,
 	for (uint32_t i = 0; i < RIG_PARTS; i++) {
 		CHECK_OK(jobs[i].result);
 		CHECK_STR(gpu_path_name(jobs[i].took), gpu_path_name(path));
-		rig_check(r, i);
+		gpu_rig_check(r, i);
 	}
-	rig_no_problem(r);
+	gpu_rig_no_problem(r);
 }
 
 /* ---- opening --------------------------------------------------------------------- */
@@ -31,13 +31,13 @@ TEST(fake_library_that_is_not_there)
 	char why[160];
 	struct rig r;
 
-	rig_fakes(&r, false);
-	CHECK_INT(rig_open(&r, o, why), ==, -ENOENT);
+	gpu_rig_fakes(&r, false);
+	CHECK_INT(gpu_rig_open(&r, o, why), ==, -ENOENT);
 	CHECK_STR(why, "/nowhere/libcuda.so.1 is not found");
 	o.cuda = "libm.so.6";
-	CHECK_INT(rig_open(&r, o, why), ==, -ELIBBAD);
+	CHECK_INT(gpu_rig_open(&r, o, why), ==, -ELIBBAD);
 	CHECK_STR(why, "the driver's library has no cuInit");
-	rig_end(&r);
+	gpu_rig_end(&r);
 }
 
 TEST(fake_device_that_is_not_there)
@@ -46,13 +46,13 @@ TEST(fake_device_that_is_not_there)
 	char why[160];
 	struct rig r;
 
-	rig_fakes(&r, false);
-	CHECK_INT(rig_open(&r, o, why), ==, -ENODEV);
+	gpu_rig_fakes(&r, false);
+	CHECK_INT(gpu_rig_open(&r, o, why), ==, -ENODEV);
 	CHECK_STR(why, "no device 3, there is 1");
 	r.cuda->devices = 0;
 	o.device = 0;
-	CHECK_INT(rig_open(&r, o, why), ==, -ENODEV);
-	rig_end(&r);
+	CHECK_INT(gpu_rig_open(&r, o, why), ==, -ENODEV);
+	gpu_rig_end(&r);
 }
 
 TEST(fake_no_cufile_is_no_error)
@@ -62,20 +62,20 @@ TEST(fake_no_cufile_is_no_error)
 	struct gpu_about about;
 	struct rig r;
 
-	rig_fakes(&r, false);
-	rig_parts(&r, "/tmp", MOST);
-	CHECK_OK(rig_open(&r, o, NULL));
+	gpu_rig_fakes(&r, false);
+	gpu_rig_parts(&r, "/tmp", MOST);
+	CHECK_OK(gpu_rig_open(&r, o, NULL));
 	gpu_about(r.gpu, &about);
 	CHECK(!about.cufile && !about.direct);
 	CHECK(strstr(about.why, "/nowhere/libcufile.so.0") != NULL);
-	rig_memory(&r, true);
-	rig_jobs(&r, GPU_BEST, jobs);
+	gpu_rig_memory(&r, true);
+	gpu_rig_jobs(&r, GPU_BEST, jobs);
 	CHECK_OK(gpu_read(r.gpu, jobs, RIG_PARTS));
 	all_well(&r, jobs, GPU_FALLBACK);
-	rig_jobs(&r, GPU_DIRECT, jobs);
+	gpu_rig_jobs(&r, GPU_DIRECT, jobs);
 	CHECK_INT(gpu_read(r.gpu, jobs, RIG_PARTS), ==, -ENOTSUP);
 	CHECK_STR(jobs[0].why, about.why);
-	rig_end(&r);
+	gpu_rig_end(&r);
 }
 
 /* ---- the fallback ------------------------------------------------------------------ */
@@ -92,14 +92,14 @@ static void fallback(enum gpu_io_kind io, uint32_t pieces)
 	struct rig r;
 	int e;
 
-	rig_fakes(&r, false);
-	rig_parts(&r, "/tmp", MOST);
-	e = rig_open(&r, o, NULL);
+	gpu_rig_fakes(&r, false);
+	gpu_rig_parts(&r, "/tmp", MOST);
+	e = gpu_rig_open(&r, o, NULL);
 	if (e && io == GPU_IO_URING)
 		SKIP("no io_uring here: %s", strerror(-e));
 	CHECK_OK(e);
-	rig_memory(&r, false);
-	rig_jobs(&r, GPU_BEST, jobs);
+	gpu_rig_memory(&r, false);
+	gpu_rig_jobs(&r, GPU_BEST, jobs);
 	CHECK_OK(gpu_read(r.gpu, jobs, RIG_PARTS));
 	all_well(&r, jobs, GPU_FALLBACK);
 	for (uint32_t i = 0; i < RIG_PARTS; i++)
@@ -110,7 +110,7 @@ static void fallback(enum gpu_io_kind io, uint32_t pieces)
 	CHECK_INT(stat.back_bytes, ==, 0);
 	gpu_about(r.gpu, &about);
 	CHECK_STR(about.io, io == GPU_IO_URING ? "io_uring" : "threads");
-	rig_end(&r);
+	gpu_rig_end(&r);
 }
 
 TEST(fake_fallback_uring)
@@ -135,12 +135,12 @@ TEST(fake_fallback_touches_no_byte_beyond)
 	const uint8_t *at;
 	struct rig r;
 
-	rig_fakes(&r, false);
-	rig_parts(&r, "/tmp", MOST);
-	CHECK_OK(rig_open(&r, o, NULL));
-	rig_memory(&r, false);
+	gpu_rig_fakes(&r, false);
+	gpu_rig_parts(&r, "/tmp", MOST);
+	CHECK_OK(gpu_rig_open(&r, o, NULL));
+	gpu_rig_memory(&r, false);
 	memset(r.behind(r.to, r.file_bytes), 0x77, r.file_bytes);
-	rig_jobs(&r, GPU_BEST, job);
+	gpu_rig_jobs(&r, GPU_BEST, job);
 	/* any address will do, and no more room than the payload's */
 	job[1].to = r.to + 3;
 	job[1].room = job[1].place.bytes;
@@ -150,7 +150,7 @@ TEST(fake_fallback_touches_no_byte_beyond)
 	CHECK_INT(at[3 + job[1].place.bytes], ==, 0x77);
 	job[1].room--;
 	CHECK_INT(gpu_read(r.gpu, &job[1], 1), ==, -E2BIG);
-	rig_end(&r);
+	gpu_rig_end(&r);
 }
 
 static void spoil(struct rig *r, uint32_t i)
@@ -172,28 +172,28 @@ static void wrong_bytes(struct gpu_options o, enum gpu_path took)
 	struct gpu_stat stat;
 	struct rig r;
 
-	rig_fakes(&r, false);
+	gpu_rig_fakes(&r, false);
 	r.cufile->nvidia_fs = took == GPU_DIRECT;
-	rig_parts(&r, "/tmp", MOST);
+	gpu_rig_parts(&r, "/tmp", MOST);
 	for (uint32_t i = 0; i < RIG_PARTS; i += 2)
 		spoil(&r, i);
-	CHECK_OK(rig_open(&r, o, NULL));
-	rig_memory(&r, true);
+	CHECK_OK(gpu_rig_open(&r, o, NULL));
+	gpu_rig_memory(&r, true);
 	memset(r.behind(r.to, r.file_bytes), 0x77, r.file_bytes);
-	rig_jobs(&r, GPU_BEST, jobs);
+	gpu_rig_jobs(&r, GPU_BEST, jobs);
 	CHECK_INT(gpu_read(r.gpu, jobs, RIG_PARTS), ==, -EBADMSG);
 	for (uint32_t i = 0; i < RIG_PARTS; i++) {
 		CHECK_INT(jobs[i].took, ==, took);
 		CHECK_INT(jobs[i].result, ==, i % 2 ? 0 : -EBADMSG);
 		if (i % 2)
-			rig_check(&r, i);
+			gpu_rig_check(&r, i);
 		else
-			rig_check_wiped(&r, i);
+			gpu_rig_check_wiped(&r, i);
 	}
 	gpu_stat(r.gpu, &stat);
 	CHECK_INT(stat.bad, ==, RIG_PARTS / 2);
 	CHECK_INT(stat.jobs, ==, RIG_PARTS / 2);
-	rig_end(&r);
+	gpu_rig_end(&r);
 }
 
 TEST(fake_fallback_wrong_bytes)
@@ -212,19 +212,19 @@ TEST(fake_fallback_short_file)
 	struct gpu_job jobs[RIG_PARTS];
 	struct rig r;
 
-	rig_fakes(&r, false);
-	rig_parts(&r, "/tmp", MOST);
-	CHECK_OK(rig_open(&r, o, NULL));
-	rig_memory(&r, false);
+	gpu_rig_fakes(&r, false);
+	gpu_rig_parts(&r, "/tmp", MOST);
+	CHECK_OK(gpu_rig_open(&r, o, NULL));
+	gpu_rig_memory(&r, false);
 	CHECK_OK(ftruncate(r.fd, (off_t)r.part[7].offset + 20480));
-	rig_jobs(&r, GPU_BEST, jobs);
+	gpu_rig_jobs(&r, GPU_BEST, jobs);
 	CHECK_INT(gpu_read(r.gpu, jobs, RIG_PARTS), ==, -EIO);
 	for (uint32_t i = 0; i < RIG_PARTS; i++) {
 		CHECK_INT(jobs[i].result, ==, i < 7 ? 0 : -EIO);
 		if (i >= 7)
-			rig_check_wiped(&r, i);
+			gpu_rig_check_wiped(&r, i);
 	}
-	rig_end(&r);
+	gpu_rig_end(&r);
 }
 
 /* A disk that does not answer: the call ends, the piece is not used again before
@@ -240,12 +240,12 @@ TEST(fake_fallback_disk_that_does_not_answer)
 	struct rig r;
 	int ends[2], e;
 
-	rig_fakes(&r, false);
-	rig_parts(&r, "/tmp", MOST);
-	e = rig_open(&r, o, NULL);
+	gpu_rig_fakes(&r, false);
+	gpu_rig_parts(&r, "/tmp", MOST);
+	e = gpu_rig_open(&r, o, NULL);
 	if (e)
 		SKIP("no io_uring here: %s", strerror(-e));
-	rig_memory(&r, false);
+	gpu_rig_memory(&r, false);
 	CHECK_OK(pipe2(ends, O_CLOEXEC));
 	job.place = (struct tier_place){ .fd = ends[0], .bytes = 4096 };
 	job.to = r.to;
@@ -255,16 +255,16 @@ TEST(fake_fallback_disk_that_does_not_answer)
 	CHECK_INT(gpu_read(r.gpu, &job, 1), ==, -EBUSY);
 	CHECK_INT(write(ends[1], bytes, sizeof(bytes)), ==, sizeof(bytes));
 	CHECK_INT(write(ends[1], bytes, sizeof(bytes)), ==, sizeof(bytes));
-	rig_jobs(&r, GPU_BEST, jobs);
+	gpu_rig_jobs(&r, GPU_BEST, jobs);
 	/* a nanosecond is not enough for a real disk either */
 	do
 		e = gpu_read(r.gpu, jobs, 1);
 	while (e == -ETIMEDOUT || e == -EBUSY);
 	CHECK_OK(e);
-	rig_check(&r, 0);
+	gpu_rig_check(&r, 0);
 	close(ends[0]);
 	close(ends[1]);
-	rig_end(&r);
+	gpu_rig_end(&r);
 }
 
 /* ---- direct ------------------------------------------------------------------------- */
@@ -277,18 +277,18 @@ static void direct(bool p2p, bool region, uint32_t each)
 	struct gpu_stat stat;
 	struct rig r;
 
-	rig_fakes(&r, false);
+	gpu_rig_fakes(&r, false);
 	r.cufile->nvidia_fs = !p2p;
 	r.cufile->p2p = p2p;
-	rig_parts(&r, "/tmp", MOST);
-	CHECK_OK(rig_open(&r, o, NULL));
+	gpu_rig_parts(&r, "/tmp", MOST);
+	CHECK_OK(gpu_rig_open(&r, o, NULL));
 	gpu_about(r.gpu, &about);
 	CHECK(about.direct && about.counts && !about.why[0]);
 	CHECK_INT(about.nvidia_fs, ==, !p2p);
 	CHECK_INT(about.cufile_version, ==, 1150);
-	rig_memory(&r, region);
+	gpu_rig_memory(&r, region);
 	CHECK_OK(gpu_file_add(r.gpu, r.fd));
-	rig_jobs(&r, GPU_BEST, jobs);
+	gpu_rig_jobs(&r, GPU_BEST, jobs);
 	for (uint32_t i = 0; i < RIG_PARTS; i += each)
 		CHECK_OK(gpu_read(r.gpu, &jobs[i], MIN(each, RIG_PARTS - i)));
 	all_well(&r, jobs, GPU_DIRECT);
@@ -299,7 +299,7 @@ static void direct(bool p2p, bool region, uint32_t each)
 	CHECK_INT(r.cufile->direct_reads, ==, RIG_PARTS);
 	CHECK_INT(r.cufile->unregistered_reads, ==, region ? 0 : RIG_PARTS);
 	CHECK_INT(r.cufile->batches, ==, each > 1 ? 2 : 0);
-	rig_end(&r);
+	gpu_rig_end(&r);
 }
 
 TEST(fake_direct_nvidia_fs)
@@ -328,15 +328,15 @@ TEST(fake_direct_batch_refused)
 	struct gpu_job jobs[RIG_PARTS];
 	struct rig r;
 
-	rig_fakes(&r, false);
+	gpu_rig_fakes(&r, false);
 	r.cufile->nvidia_fs = r.cufile->refuse_batch = true;
-	rig_parts(&r, "/tmp", MOST);
-	CHECK_OK(rig_open(&r, o, NULL));
-	rig_memory(&r, true);
-	rig_jobs(&r, GPU_DIRECT, jobs);
+	gpu_rig_parts(&r, "/tmp", MOST);
+	CHECK_OK(gpu_rig_open(&r, o, NULL));
+	gpu_rig_memory(&r, true);
+	gpu_rig_jobs(&r, GPU_DIRECT, jobs);
 	CHECK_OK(gpu_read(r.gpu, jobs, RIG_PARTS));
 	all_well(&r, jobs, GPU_DIRECT);
-	rig_end(&r);
+	gpu_rig_end(&r);
 }
 
 TEST(fake_direct_unaligned_falls_back)
@@ -345,12 +345,12 @@ TEST(fake_direct_unaligned_falls_back)
 	struct gpu_job job[RIG_PARTS];
 	struct rig r;
 
-	rig_fakes(&r, false);
+	gpu_rig_fakes(&r, false);
 	r.cufile->nvidia_fs = true;
-	rig_parts(&r, "/tmp", MOST);
-	CHECK_OK(rig_open(&r, o, NULL));
-	rig_memory(&r, true);
-	rig_jobs(&r, GPU_BEST, job);
+	gpu_rig_parts(&r, "/tmp", MOST);
+	CHECK_OK(gpu_rig_open(&r, o, NULL));
+	gpu_rig_memory(&r, true);
+	gpu_rig_jobs(&r, GPU_BEST, job);
 	job[1].to += 512;
 	job[3].room = job[3].place.bytes;
 	CHECK_OK(gpu_read(r.gpu, job, 4));
@@ -362,7 +362,7 @@ TEST(fake_direct_unaligned_falls_back)
 	CHECK_STR(job[3].why, "the room does not go on to a multiple of 4096");
 	job[1].path = GPU_DIRECT;
 	CHECK_INT(gpu_read(r.gpu, &job[1], 1), ==, -ENOTSUP);
-	rig_end(&r);
+	gpu_rig_end(&r);
 }
 
 /* A file that cuFile does not take, and one that it cannot open again. */
@@ -372,22 +372,22 @@ TEST(fake_direct_file_that_is_not_taken)
 	struct gpu_job jobs[RIG_PARTS];
 	struct rig r;
 
-	rig_fakes(&r, false);
+	gpu_rig_fakes(&r, false);
 	r.cufile->nvidia_fs = true;
-	rig_parts(&r, "/tmp", MOST);
+	gpu_rig_parts(&r, "/tmp", MOST);
 	CHECK_OK(unlink(r.path));
-	CHECK_OK(rig_open(&r, o, NULL));
-	rig_memory(&r, true);
+	CHECK_OK(gpu_rig_open(&r, o, NULL));
+	gpu_rig_memory(&r, true);
 	CHECK_INT(gpu_file_add(r.gpu, r.fd), ==, -EMFILE);
 	CHECK(strstr(gpu_said(r.gpu), "5031") != NULL);
-	rig_jobs(&r, GPU_BEST, jobs);
+	gpu_rig_jobs(&r, GPU_BEST, jobs);
 	CHECK_OK(gpu_read(r.gpu, jobs, RIG_PARTS));
 	all_well(&r, jobs, GPU_FALLBACK);
 	CHECK(strstr(jobs[0].why, "no new file descriptor") != NULL);
-	rig_jobs(&r, GPU_DIRECT, jobs);
+	gpu_rig_jobs(&r, GPU_DIRECT, jobs);
 	CHECK_INT(gpu_read(r.gpu, jobs, RIG_PARTS), ==, -EMFILE);
-	rig_check_wiped(&r, 0);
-	rig_end(&r);
+	gpu_rig_check_wiped(&r, 0);
+	gpu_rig_end(&r);
 }
 
 TEST(fake_direct_read_that_fails_goes_the_other_way)
@@ -396,23 +396,23 @@ TEST(fake_direct_read_that_fails_goes_the_other_way)
 	struct gpu_job job[RIG_PARTS];
 	struct rig r;
 
-	rig_fakes(&r, false);
+	gpu_rig_fakes(&r, false);
 	r.cufile->nvidia_fs = true;
-	rig_parts(&r, "/tmp", MOST);
-	CHECK_OK(rig_open(&r, o, NULL));
-	rig_memory(&r, true);
+	gpu_rig_parts(&r, "/tmp", MOST);
+	CHECK_OK(gpu_rig_open(&r, o, NULL));
+	gpu_rig_memory(&r, true);
 	CHECK_OK(gpu_file_add(r.gpu, r.fd));
-	rig_jobs(&r, GPU_BEST, job);
+	gpu_rig_jobs(&r, GPU_BEST, job);
 	r.cufile->fail_at = 1;
 	CHECK_OK(gpu_read(r.gpu, &job[5], 1));
 	CHECK_INT(job[5].took, ==, GPU_FALLBACK);
 	CHECK(strstr(job[5].why, "5030") != NULL);
-	rig_check(&r, 5);
+	gpu_rig_check(&r, 5);
 	/* wrong bytes are wrong on any way: no second try */
 	r.cufile->flip_at = 9;
 	CHECK_INT(gpu_read(r.gpu, &job[5], 1), ==, -EBADMSG);
 	CHECK_INT(job[5].took, ==, GPU_DIRECT);
-	rig_end(&r);
+	gpu_rig_end(&r);
 }
 
 TEST(fake_direct_short_and_failing_reads)
@@ -421,16 +421,16 @@ TEST(fake_direct_short_and_failing_reads)
 	struct gpu_job job[RIG_PARTS];
 	struct rig r;
 
-	rig_fakes(&r, false);
+	gpu_rig_fakes(&r, false);
 	r.cufile->nvidia_fs = true;
-	rig_parts(&r, "/tmp", MOST);
-	CHECK_OK(rig_open(&r, o, NULL));
-	rig_memory(&r, true);
+	gpu_rig_parts(&r, "/tmp", MOST);
+	CHECK_OK(gpu_rig_open(&r, o, NULL));
+	gpu_rig_memory(&r, true);
 	CHECK_OK(gpu_file_add(r.gpu, r.fd));
-	rig_jobs(&r, GPU_DIRECT, job);
+	gpu_rig_jobs(&r, GPU_DIRECT, job);
 	r.cufile->short_by = 4096;
 	CHECK_INT(gpu_read(r.gpu, &job[5], 1), ==, -EIO);
-	rig_check_wiped(&r, 5);
+	gpu_rig_check_wiped(&r, 5);
 	r.cufile->fail_at = 1;
 	r.cufile->fail_code = ENXIO;
 	CHECK_INT(gpu_read(r.gpu, &job[5], 1), ==, -ENXIO);
@@ -441,8 +441,8 @@ TEST(fake_direct_short_and_failing_reads)
 	r.cufile->flip_at = 1000;
 	CHECK_INT(gpu_read(r.gpu, &job[5], 1), ==, -EBADMSG);
 	CHECK_OK(gpu_read(r.gpu, &job[5], 1));
-	rig_check(&r, 5);
-	rig_end(&r);
+	gpu_rig_check(&r, 5);
+	gpu_rig_end(&r);
 }
 
 TEST(fake_direct_batch_that_does_not_end)
@@ -451,19 +451,19 @@ TEST(fake_direct_batch_that_does_not_end)
 	struct gpu_job jobs[RIG_PARTS];
 	struct rig r;
 
-	rig_fakes(&r, false);
+	gpu_rig_fakes(&r, false);
 	r.cufile->nvidia_fs = r.cufile->stuck = true;
-	rig_parts(&r, "/tmp", MOST);
-	CHECK_OK(rig_open(&r, o, NULL));
-	rig_memory(&r, true);
+	gpu_rig_parts(&r, "/tmp", MOST);
+	CHECK_OK(gpu_rig_open(&r, o, NULL));
+	gpu_rig_memory(&r, true);
 	CHECK_OK(gpu_file_add(r.gpu, r.fd));
-	rig_jobs(&r, GPU_DIRECT, jobs);
+	gpu_rig_jobs(&r, GPU_DIRECT, jobs);
 	CHECK_INT(gpu_read(r.gpu, jobs, RIG_PARTS), ==, -ETIMEDOUT);
 	for (uint32_t i = 0; i < RIG_PARTS; i++)
 		CHECK_INT(jobs[i].result, ==, -ETIMEDOUT);
 	gpu_memory_destroy(r.gpu, r.to);
 	gpu_close(r.gpu);
-	rig_file_end(&r);
+	gpu_rig_file_end(&r);
 	CHECK_INT(r.cuda->problem.n, ==, 0);
 	/* handles of a batch that was given up stay: the library may use them */
 	CHECK(strstr(r.cufile->problem.first, "closed with things") != NULL);
@@ -479,20 +479,20 @@ TEST(fake_compat_is_not_taken_unasked)
 	struct gpu_about about;
 	struct rig r;
 
-	rig_fakes(&r, false);
-	rig_parts(&r, "/tmp", MOST);
-	CHECK_OK(rig_open(&r, o, NULL));
+	gpu_rig_fakes(&r, false);
+	gpu_rig_parts(&r, "/tmp", MOST);
+	CHECK_OK(gpu_rig_open(&r, o, NULL));
 	gpu_about(r.gpu, &about);
 	CHECK(about.cufile && !about.direct);
 	CHECK(strstr(about.why, "nvidia-fs driver is not loaded") != NULL);
-	rig_memory(&r, true);
-	rig_jobs(&r, GPU_BEST, jobs);
+	gpu_rig_memory(&r, true);
+	gpu_rig_jobs(&r, GPU_BEST, jobs);
 	CHECK_OK(gpu_read(r.gpu, jobs, RIG_PARTS));
 	all_well(&r, jobs, GPU_FALLBACK);
 	CHECK_INT(r.cufile->posix_reads, ==, 0);
-	rig_jobs(&r, GPU_COMPAT, jobs);
+	gpu_rig_jobs(&r, GPU_COMPAT, jobs);
 	CHECK_INT(gpu_read(r.gpu, jobs, RIG_PARTS), ==, -ENOTSUP);
-	rig_end(&r);
+	gpu_rig_end(&r);
 }
 
 static void compat(bool old)
@@ -503,23 +503,23 @@ static void compat(bool old)
 	struct gpu_stat stat;
 	struct rig r;
 
-	rig_fakes(&r, old);
-	rig_parts(&r, "/tmp", MOST);
-	CHECK_OK(rig_open(&r, o, NULL));
+	gpu_rig_fakes(&r, old);
+	gpu_rig_parts(&r, "/tmp", MOST);
+	CHECK_OK(gpu_rig_open(&r, o, NULL));
 	gpu_about(r.gpu, &about);
 	CHECK(!about.direct && about.why[0]);
-	rig_memory(&r, true);
-	rig_jobs(&r, GPU_COMPAT, jobs);
+	gpu_rig_memory(&r, true);
+	gpu_rig_jobs(&r, GPU_COMPAT, jobs);
 	CHECK_OK(gpu_read(r.gpu, jobs, RIG_PARTS));
 	all_well(&r, jobs, GPU_COMPAT);
 	gpu_stat(r.gpu, &stat);
 	CHECK_INT(stat.direct_bytes, ==, 0);
 	CHECK_INT(stat.compat_bytes, ==, stat.back_bytes);
 	/* not even then without being asked for */
-	rig_jobs(&r, GPU_BEST, jobs);
+	gpu_rig_jobs(&r, GPU_BEST, jobs);
 	CHECK_OK(gpu_read(r.gpu, jobs, RIG_PARTS));
 	all_well(&r, jobs, GPU_FALLBACK);
-	rig_end(&r);
+	gpu_rig_end(&r);
 }
 
 TEST(fake_compat_asked_for)
@@ -539,12 +539,12 @@ TEST(fake_library_that_reads_through_the_host_all_the_same)
 	struct gpu_about about;
 	struct rig r;
 
-	rig_fakes(&r, false);
+	gpu_rig_fakes(&r, false);
 	r.cufile->nvidia_fs = r.cufile->lies = true;
-	rig_parts(&r, "/tmp", MOST);
-	CHECK_OK(rig_open(&r, o, NULL));
-	rig_memory(&r, true);
-	rig_jobs(&r, GPU_BEST, jobs);
+	gpu_rig_parts(&r, "/tmp", MOST);
+	CHECK_OK(gpu_rig_open(&r, o, NULL));
+	gpu_rig_memory(&r, true);
+	gpu_rig_jobs(&r, GPU_BEST, jobs);
 	CHECK_OK(gpu_read(r.gpu, jobs, RIG_PARTS));
 	all_well(&r, jobs, GPU_COMPAT);
 	gpu_about(r.gpu, &about);
@@ -552,7 +552,7 @@ TEST(fake_library_that_reads_through_the_host_all_the_same)
 	CHECK_STR(about.why, "cuFile was told to read directly, and did not");
 	CHECK_OK(gpu_read(r.gpu, jobs, RIG_PARTS));
 	all_well(&r, jobs, GPU_FALLBACK);
-	rig_end(&r);
+	gpu_rig_end(&r);
 }
 
 TEST(fake_library_that_cannot_be_told)
@@ -561,13 +561,13 @@ TEST(fake_library_that_cannot_be_told)
 	struct gpu_about about;
 	struct rig r;
 
-	rig_fakes(&r, false);
+	gpu_rig_fakes(&r, false);
 	r.cufile->nvidia_fs = r.cufile->insists = true;
-	CHECK_OK(rig_open(&r, o, NULL));
+	CHECK_OK(gpu_rig_open(&r, o, NULL));
 	gpu_about(r.gpu, &about);
 	CHECK(!about.direct);
 	CHECK(strstr(about.why, "cannot be told not to") != NULL);
-	rig_end(&r);
+	gpu_rig_end(&r);
 }
 
 TEST(fake_old_library_by_its_flags)
@@ -577,24 +577,24 @@ TEST(fake_old_library_by_its_flags)
 	struct gpu_about about;
 	struct rig r;
 
-	rig_fakes(&r, true);
+	gpu_rig_fakes(&r, true);
 	r.cufile->nvidia_fs = true;
-	rig_parts(&r, "/tmp", MOST);
-	CHECK_OK(rig_open(&r, o, NULL));
+	gpu_rig_parts(&r, "/tmp", MOST);
+	CHECK_OK(gpu_rig_open(&r, o, NULL));
 	gpu_about(r.gpu, &about);
 	CHECK(!about.direct); /* the administrator allows bouncing */
 	gpu_close(r.gpu);
 	r.gpu = NULL;
 	r.cufile->allow_compat = false;
-	CHECK_OK(rig_open(&r, o, NULL));
+	CHECK_OK(gpu_rig_open(&r, o, NULL));
 	gpu_about(r.gpu, &about);
 	CHECK(about.direct && !about.counts);
 	CHECK_STR(about.cufile_by, "flags of the driver");
-	rig_memory(&r, true);
-	rig_jobs(&r, GPU_BEST, jobs);
+	gpu_rig_memory(&r, true);
+	gpu_rig_jobs(&r, GPU_BEST, jobs);
 	CHECK_OK(gpu_read(r.gpu, jobs, RIG_PARTS));
 	all_well(&r, jobs, GPU_DIRECT);
-	rig_end(&r);
+	gpu_rig_end(&r);
 }
 
 /* ---- memory --------------------------------------------------------------------------- */
@@ -606,10 +606,10 @@ TEST(fake_memory_pinned_and_copied)
 	uint8_t *back;
 	struct rig r;
 
-	rig_fakes(&r, false);
-	rig_parts(&r, "/tmp", MOST);
-	CHECK_OK(rig_open(&r, o, NULL));
-	rig_memory(&r, false);
+	gpu_rig_fakes(&r, false);
+	gpu_rig_parts(&r, "/tmp", MOST);
+	CHECK_OK(gpu_rig_open(&r, o, NULL));
+	gpu_rig_memory(&r, false);
 	memset(data, 0x5a, sizeof(data));
 	CHECK_OK(gpu_pin(r.gpu, data, sizeof(data), true));
 	CHECK_INT(gpu_pin(r.gpu, data, sizeof(data), true), ==, -EEXIST);
@@ -624,7 +624,7 @@ TEST(fake_memory_pinned_and_copied)
 	gpu_unpin(r.gpu, data);
 	r.cuda->no_read_only = true;
 	CHECK_INT(gpu_pin(r.gpu, data, sizeof(data), true), ==, -ENOTSUP);
-	rig_end(&r);
+	gpu_rig_end(&r);
 }
 
 TEST(fake_measured_price)
@@ -633,10 +633,10 @@ TEST(fake_measured_price)
 	struct tier_price price, known;
 	struct rig r;
 
-	rig_fakes(&r, false);
+	gpu_rig_fakes(&r, false);
 	CHECK_INT(tier_gpu.measure(&known), ==, -ENODATA);
 	CHECK(tier_find(OC_TIER_VRAM) == &tier_gpu);
-	CHECK_OK(rig_open(&r, o, NULL));
+	CHECK_OK(gpu_rig_open(&r, o, NULL));
 	CHECK_OK(gpu_measure(r.gpu, 1 << 20, &price));
 	CHECK_INT(price.bytes_per_s, >, 0);
 	CHECK_INT(price.latency_ns, >, 0);
@@ -644,7 +644,7 @@ TEST(fake_measured_price)
 	CHECK_OK(tier_gpu.measure(&known));
 	CHECK_INT(known.bytes_per_s, ==, price.bytes_per_s);
 	CHECK_INT(known.latency_ns, ==, price.latency_ns);
-	rig_end(&r);
+	gpu_rig_end(&r);
 }
 
 /* An engine's process has the memory, this one reads into it. */
@@ -658,34 +658,34 @@ TEST(fake_memory_of_another_process)
 	pid_t child;
 	char done;
 
-	rig_fakes(&r, false);
-	rig_parts(&r, "/tmp", MOST);
+	gpu_rig_fakes(&r, false);
+	gpu_rig_parts(&r, "/tmp", MOST);
 	CHECK_OK(pipe2(there, O_CLOEXEC));
 	CHECK_OK(pipe2(back, O_CLOEXEC));
 	child = fork(); /* before CUDA is used */
 	CHECK_INT(child, >=, 0);
-	CHECK_OK(rig_open(&r, o, NULL));
+	CHECK_OK(gpu_rig_open(&r, o, NULL));
 	if (child == 0) {
-		rig_memory(&r, false);
+		gpu_rig_memory(&r, false);
 		CHECK_OK(gpu_share(r.gpu, r.to, &share));
 		CHECK_INT(write(there[1], &share, sizeof(share)), ==,
 			  sizeof(share));
 		CHECK_INT(read(back[0], &done, 1), ==, 1);
 		for (uint32_t i = 0; i < RIG_PARTS; i++)
-			rig_check(&r, i);
-		rig_end(&r);
+			gpu_rig_check(&r, i);
+		gpu_rig_end(&r);
 		_exit(0);
 	}
 	CHECK_INT(read(there[0], &share, sizeof(share)), ==, sizeof(share));
 	CHECK_OK(gpu_share_open(r.gpu, &share, &r.to));
-	rig_jobs(&r, GPU_BEST, jobs);
+	gpu_rig_jobs(&r, GPU_BEST, jobs);
 	CHECK_OK(gpu_read(r.gpu, jobs, RIG_PARTS));
 	gpu_share_close(r.gpu, r.to);
 	r.to = 0;
 	CHECK_INT(write(back[1], "", 1), ==, 1);
 	CHECK_INT(waitpid(child, &status, 0), ==, child);
 	CHECK_INT(status, ==, 0);
-	rig_end(&r);
+	gpu_rig_end(&r);
 }
 
 /* ---- failures by countdown --------------------------------------------------------------- */
@@ -696,7 +696,7 @@ static int use(struct rig *r, enum gpu_path path)
 {
 	struct gpu_options o = { .compat = path == GPU_COMPAT };
 	struct gpu_job jobs[RIG_PARTS];
-	int e = rig_open(r, o, NULL);
+	int e = gpu_rig_open(r, o, NULL);
 
 	if (e)
 		return e;
@@ -705,12 +705,12 @@ static int use(struct rig *r, enum gpu_path path)
 		return e;
 	(void)gpu_region_add(r->gpu, r->to, r->file_bytes);
 	(void)gpu_file_add(r->gpu, r->fd);
-	rig_jobs(r, path, jobs);
+	gpu_rig_jobs(r, path, jobs);
 	e = gpu_read(r->gpu, jobs, RIG_PARTS);
 	for (uint32_t i = 0; i < RIG_PARTS; i++) {
 		CHECK_INT(jobs[i].result, <=, 0);
 		if (jobs[i].result == 0)
-			rig_check(r, i);
+			gpu_rig_check(r, i);
 	}
 	return e;
 }
@@ -720,7 +720,7 @@ static void used(struct rig *r)
 	int fd = r->fd;
 
 	r->fd = -1;
-	rig_end(r);
+	gpu_rig_end(r);
 	r->fd = fd;
 	r->gpu = NULL;
 	r->to = 0;
@@ -733,9 +733,9 @@ static void countdown(enum gpu_path path, int kind)
 	struct rig r;
 	int e;
 
-	rig_fakes(&r, false);
+	gpu_rig_fakes(&r, false);
 	r.cufile->nvidia_fs = path == GPU_DIRECT;
-	rig_parts(&r, "/tmp", 40000);
+	gpu_rig_parts(&r, "/tmp", 40000);
 	for (; n < 2000; n++) {
 		bool untouched;
 
@@ -756,7 +756,7 @@ static void countdown(enum gpu_path path, int kind)
 	CHECK_OK(e);
 	CHECK_INT(n, >, 3);
 	CHECK_INT(n, <, 2000);
-	rig_file_end(&r);
+	gpu_rig_file_end(&r);
 }
 
 TEST(fake_countdown_faults_fallback)

@@ -32,15 +32,15 @@ static void real_open(struct rig *r, bool compat)
 		SKIP("no GPU here: %s", why);
 	if (e)
 		FAIL("gpu_open: %s", why);
-	rig_parts(r, real_dir(), MOST);
-	rig_memory(r, false);
+	gpu_rig_parts(r, real_dir(), MOST);
+	gpu_rig_memory(r, false);
 }
 
 static void real_end(struct rig *r)
 {
 	gpu_memory_destroy(r->gpu, r->to);
 	gpu_close(r->gpu);
-	rig_file_end(r);
+	gpu_rig_file_end(r);
 }
 
 static void real_file(struct rig *r)
@@ -82,7 +82,7 @@ static void real_run(struct rig *r, enum gpu_path path)
 	CHECK_OK(posix_memalign((void **)&back, PAGE_BYTES, MOST));
 	CHECK_OK(posix_memalign((void **)&want, PAGE_BYTES, MOST));
 	CHECK_OK(gpu_pin(r->gpu, back, MOST, false));
-	rig_jobs(r, path, jobs);
+	gpu_rig_jobs(r, path, jobs);
 	(void)gpu_read(r->gpu, jobs, RIG_PARTS);
 	real_compare(r, jobs, back, want);
 	for (uint32_t i = 0; i < RIG_PARTS; i++)
@@ -112,7 +112,7 @@ TEST(real_direct)
 	real_open(&r, false);
 	gpu_about(r.gpu, &about);
 	if (!about.direct)
-		rig_file_end(&r);
+		gpu_rig_file_end(&r);
 	if (!about.direct)
 		SKIP("cuFile does not go direct here: %s", about.why);
 	real_file(&r);
@@ -132,7 +132,7 @@ TEST(real_compat)
 	real_open(&r, true);
 	gpu_about(r.gpu, &about);
 	if (!about.cufile || !strstr(about.why, "opened to go through"))
-		rig_file_end(&r);
+		gpu_rig_file_end(&r);
 	if (!about.cufile)
 		SKIP("no cuFile here: %s", about.why);
 	if (strstr(about.why, "opened to go through the host") == NULL)
@@ -159,7 +159,7 @@ TEST(real_wrong_bytes_are_wiped)
 	page[77] ^= 1;
 	CHECK_INT(pwrite(r.fd, page, PAGE_BYTES, (off_t)r.part[8].offset), ==,
 		  PAGE_BYTES);
-	rig_jobs(&r, GPU_BEST, jobs);
+	gpu_rig_jobs(&r, GPU_BEST, jobs);
 	CHECK_INT(gpu_read(r.gpu, jobs, RIG_PARTS), ==, -EBADMSG);
 	for (uint32_t i = 0; i < RIG_PARTS; i++)
 		CHECK_INT(jobs[i].result, ==, i == 8 ? -EBADMSG : 0);
@@ -188,11 +188,11 @@ static void owner(int to, int from)
 	CHECK_OK(gpu_share(r.gpu, r.to, &share));
 	CHECK_INT(write(to, &share, sizeof(share)), ==, sizeof(share));
 	CHECK_INT(read(from, &go, 1), ==, 1);
-	rig_jobs(&r, GPU_BEST, jobs);
+	gpu_rig_jobs(&r, GPU_BEST, jobs);
 	for (uint32_t i = 0; i < RIG_PARTS; i++)
 		jobs[i].result = 0;
 	real_compare(&r, jobs, back, want);
-	rig_file_end(&r);
+	gpu_rig_file_end(&r);
 	_exit(0);
 }
 
@@ -220,7 +220,7 @@ TEST(real_memory_of_another_process)
 	if (e == -ENOTSUP)
 		SKIP("no sharing between processes here: %s", gpu_said(r.gpu));
 	CHECK_OK(e);
-	rig_jobs(&r, GPU_BEST, jobs);
+	gpu_rig_jobs(&r, GPU_BEST, jobs);
 	CHECK_OK(gpu_read(r.gpu, jobs, RIG_PARTS));
 	gpu_share_close(r.gpu, r.to);
 	CHECK_INT(write(back[1], "", 1), ==, 1);
