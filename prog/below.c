@@ -3,15 +3,17 @@
 #include <errno.h>
 #include <onecopy/onecopy.h>
 #include <poll.h>
+#include <time.h>
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "tier/tier.h"
 
-#define AGAIN_NS    NS_PER_S	     /* between two tries to open it */
-#define SOON_NS	    (50 * NS_PER_MS) /* while a predecessor still has it */
-#define ENDING_NS   (5 * NS_PER_S)   /* for so long that is no news */
-#define PROGRESS_NS NS_PER_S	     /* between two lines of a save */
+#define KILLED_NS (2 * NS_PER_S)
+#define AGAIN_NS  NS_PER_S /* between two tries to open it */
+/* How long a dead predecessor's device may still have it without being news. */
+#define ENDING_NS   (5 * NS_PER_S)
+#define PROGRESS_NS NS_PER_S /* between two lines of a save */
 #define STOP_NS	    (3 * NS_PER_S)
 
 static void gone(void *ctx, const struct tier_id *id, bool wrong)
@@ -44,7 +46,7 @@ static const char *why_not(int error)
 	}
 }
 
-static int open_tier(struct below *b)
+static int open_tier(struct below *b, bool first)
 {
 	const struct config_nvme *n = &b->config->nvme;
 	const struct tier_ops *ops = tier_find(OC_TIER_NVME);
@@ -59,6 +61,7 @@ static int open_tier(struct below *b)
 		.gone = gone,
 		.ctx = b,
 		.now_ns = clock_ns(),
+		.busy_ns = first ? 0 : ENDING_NS,
 	};
 
 	return ops ? ops->open(&o, &b->tier) : -EOPNOTSUPP;
@@ -73,9 +76,9 @@ static void on_tier(void *ctx, int fd, unsigned events)
 	store_below_ready(b->store, clock_ns());
 }
 
-static int begin(struct below *b)
+static int begin(struct below *b, bool first)
 {
-	int r = open_tier(b);
+	int r = open_tier(b, first);
 
 	if (r < 0)
 		return r;
@@ -98,6 +101,21 @@ static void failed(struct below *b, int error)
 		  text_size(b->config->nvme.size, size), why_not(error));
 }
 
+/* A node that was killed has its place until the kernel has taken back what its
+ * server had under way. */
+static int begin_first(struct below *b)
+{
+	const struct timespec pause = { .tv_nsec = 20 * NS_PER_MS };
+	uint64_t end = clock_ns() + KILLED_NS;
+	int r = begin(b, true);
+
+	while (r == -EBUSY && clock_ns() < end) {
+		nanosleep(&pause, NULL);
+		r = begin(b, true);
+	}
+	return r;
+}
+
 int below_begin(struct below *b, const struct node_config *config,
 		struct loop *loop, struct store *store, struct report *report,
 		bool first)
@@ -109,7 +127,7 @@ int below_begin(struct below *b, const struct node_config *config,
 	};
 	if (!*config->nvme.path || !first)
 		return 0;
-	r = begin(b);
+	r = begin_first(b);
 	if (r < 0)
 		failed(b, r);
 	return r;
@@ -127,13 +145,12 @@ void below_turn(struct below *b, uint64_t now_ns)
 	}
 	if (now_ns < b->again_ns)
 		return;
-	r = begin(b);
+	r = begin(b, false);
 	b->report->below_missing = r < 0 ? why_not(r) : NULL;
 	if (r == 0)
 		return;
-	b->again_ns = now_ns + (r == -EBUSY ? SOON_NS : AGAIN_NS);
-	if (r != -EBUSY || now_ns - b->report->start_ns > ENDING_NS)
-		failed(b, r);
+	b->again_ns = now_ns + AGAIN_NS;
+	failed(b, r);
 }
 
 /* ---- the end ----------------------------------------------------------------- */

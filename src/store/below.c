@@ -118,6 +118,16 @@ void below_count(struct mover *mv, uint32_t space, uint64_t extent, int n)
 	pool_count(p, POOL_C_below_bytes, (uint64_t)(int64_t)n * bytes);
 }
 
+/* Namespaces that a predecessor's clients have opened. */
+static void intern_all(struct mover *mv, const struct pool *p)
+{
+	uint32_t space;
+
+	for (uint32_t ns = 1; ns <= LAYOUT_NS_MAX && ns_find(p, ns); ns++)
+		if (!mv->space[p->number][ns - 1])
+			intern(mv, p, ns, &space);
+}
+
 static void count_one(void *ctx, const struct tier_id *id,
 		      const struct tier_block *block)
 {
@@ -138,6 +148,9 @@ void below_recount(struct mover *mv)
 	mv->counted = true;
 	mv->inexact = false;
 	mv->t->ops->each(mv->t, count_one, mv);
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++)
+		if (mv->s->pool[n])
+			intern_all(mv, mv->s->pool[n]);
 }
 
 /* ---- leaving ------------------------------------------------------------------ */
@@ -203,6 +216,62 @@ uint64_t move_forget_block(struct store *s, const struct pool *p,
 				 frame_part(ns, (uint16_t)(i / ranks),
 					    (uint16_t)(i % ranks)));
 	return n;
+}
+
+/* Parts whose names are collected at a time. */
+#define FORGET_ONCE 1024u
+
+struct forgetting {
+	uint32_t space, n;
+	struct tier_id id[FORGET_ONCE];
+};
+
+static void collect(void *ctx, const struct tier_id *id,
+		    const struct tier_block *block)
+{
+	struct forgetting *f = ctx;
+
+	(void)block;
+	if (id->space == f->space && f->n < FORGET_ONCE)
+		f->id[f->n++] = *id;
+}
+
+/* What is under way comes to nothing. */
+static void forget_moves(struct mover *mv, const struct pool *p, uint32_t ns)
+{
+	for (uint32_t b = 0; b < MOVE_BUCKETS; b++)
+		for (struct move *m = mv->bucket[b]; m; m = m->same) {
+			if (m->pool != p->number || m->stale ||
+			    frame_part_ns(m->part) != ns)
+				continue;
+			m->stale = true;
+			if (m->state == MOVE_FLYING)
+				mv->t->ops->cancel(mv->t, &m->tm);
+		}
+}
+
+void move_forget_all(struct store *s, const struct pool *p, uint32_t ns)
+{
+	struct mover *mv = s->mover;
+	struct forgetting *f;
+	uint64_t key[4] = { 0 };
+	struct tier_id id;
+
+	if (!mv || !below_id(mv, p, key, frame_part(ns, 0, 0), &id))
+		return;
+	forget_moves(mv, p, ns);
+	f = mem_alloc(sizeof(*f));
+	if (!f)
+		return;
+	do {
+		f->space = id.space;
+		f->n = 0;
+		mv->t->ops->each(mv->t, collect, f);
+		for (uint32_t i = 0; i < f->n; i++)
+			drop(mv, p, f->id[i].key,
+			     (uint64_t)ns << 32 | f->id[i].part);
+	} while (f->n == FORGET_ONCE);
+	free(f);
 }
 
 void store_below_gone(struct store *s, const struct tier_id *id, bool wrong)

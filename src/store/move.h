@@ -46,5 +46,7 @@ void move_leave(struct move_waiter *w);
 bool move_find(const struct store *s, const struct pool *p,
 	       const uint64_t key[4], uint64_t part,
 	       struct tier_found *ret_found);
+/* Nothing of a namespace is below any more; what is in memory stays. */
+void move_forget_all(struct store *s, const struct pool *p, uint32_t ns);
 
 #endif

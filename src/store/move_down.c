@@ -12,7 +12,7 @@
  *
  * What is not worth a write (docs/design/movement.md): with rates of the policy,
  * ladder_leave() decides; without, a block that nobody has used since it was
- * sealed is passed over while the drive has enough to do.
+ * sealed is passed over while the drive has had enough to do for long.
  */
 #include <errno.h>
 #include <onecopy/onecopy.h>
@@ -27,10 +27,14 @@
 /* How often arenas are counted, and their order is walked anew. */
 #define RECOUNT_NS (50 * NS_PER_MS)
 #define AGAIN_NS   (250 * NS_PER_MS)
-/* After the tier refused a write. */
+/* After the tier refused a write; after one that had no room just then. */
 #define REFUSED_NS (100 * NS_PER_MS)
-/* A tier that has finished no write for so long makes no progress. */
-#define PROGRESS_NS (50 * NS_PER_MS)
+#define CROWDED_NS (5 * NS_PER_MS)
+/* For so long "no room now" is one that ends: a log makes room as it goes. */
+#define PASSING_NS NS_PER_S
+/* A tier that has finished no write for so long makes no progress: then no grant
+ * waits for one any more. Devices pause for a tenth of it and go on. */
+#define PROGRESS_NS NS_PER_S
 #define WINDOW_PART 8u
 #define FLYING_PART 4u
 /* Frames hashed in one turn before they are written; theirs could be wrong. */
@@ -38,10 +42,32 @@
 
 /* ---- one part ------------------------------------------------------------------ */
 
-static bool busy(const struct mover *mv)
+/* Half of what may be under way was, without a pause, for so long: this is no
+ * burst that waiting a little absorbs. */
+#define BUSY_NS (30 * NS_PER_S)
+
+static bool has_enough(const struct mover *mv)
 {
 	return mv->flying[TIER_BEHIND] >= DOWN_MOST / 2 ||
 	       mv->down_bytes >= DOWN_BYTES / 2;
+}
+
+static bool busy(const struct mover *mv)
+{
+	return mv->busy_ns && has_enough(mv) &&
+	       mv->s->now_ns - mv->busy_ns >= BUSY_NS;
+}
+
+/* A pause is when only a quarter is left. */
+static void see_busy(struct mover *mv)
+{
+	if (has_enough(mv)) {
+		if (!mv->busy_ns)
+			mv->busy_ns = mv->s->now_ns;
+	} else if (mv->flying[TIER_BEHIND] < DOWN_MOST / 4 &&
+		   mv->down_bytes < DOWN_BYTES / 4) {
+		mv->busy_ns = 0;
+	}
 }
 
 static bool full(const struct mover *mv)
@@ -212,16 +238,15 @@ static bool is_declined(const struct mover *mv, const struct pool *p,
 	       mv->declined[p->number][item] == filling_of(slab, frame);
 }
 
-static void decline(struct mover *mv, struct pool *p,
-		    const struct pool_slab *slab, uint32_t frame,
-		    enum pool_counter why)
+static bool decline_part(struct mover *mv, struct pool *p,
+			 const struct pool_slab *slab, uint32_t frame)
 {
 	uint32_t *at = declined_at(mv, p, slab->base + frame);
 
 	if (!at || *at == filling_of(slab, frame))
-		return;
+		return false;
 	*at = filling_of(slab, frame);
-	pool_count(p, why, 1);
+	return true;
 }
 
 /* As long as what is written now would stay, at the pace of writing so far. */
@@ -327,6 +352,17 @@ static void block_of(struct mover *mv, const struct pool *p,
 	}
 }
 
+/* All of the block, counted once. */
+static void decline(struct mover *mv, struct pool *p, const struct block *b,
+		    enum pool_counter why)
+{
+	bool news = false;
+
+	for (uint32_t i = 0; i < b->n; i++)
+		news |= decline_part(mv, p, b->slab[i], b->frame[i]);
+	pool_count(p, why, news);
+}
+
 enum victim move_victim(struct store *s, const struct pool *p,
 			const struct pool_slab *slab, uint32_t frame)
 {
@@ -422,6 +458,25 @@ static bool room_in_arena(const struct mover *mv, const struct pool *p,
 	return b->flying + n <= b->frames / FLYING_PART;
 }
 
+/* There is no room just now, and soon there may be. */
+static bool is_passing(const struct mover *mv)
+{
+	return mv->crowded_ns && mv->stat.state == TIER_UP && !mv->stopped &&
+	       mv->s->now_ns - mv->crowded_ns < PASSING_NS;
+}
+
+static void refused(struct mover *mv, struct pool *p, int error)
+{
+	bool crowded = error == -ENOSPC;
+
+	if (crowded && !mv->crowded_ns)
+		mv->crowded_ns = mv->s->now_ns;
+	mv->write_after_ns =
+		mv->s->now_ns + (crowded ? CROWDED_NS : REFUSED_NS);
+	if (!crowded || !is_passing(mv))
+		pool_count(p, POOL_C_demote_failed, 1);
+}
+
 enum down { DOWN_CLEAN, DOWN_GOES, DOWN_LATER, DOWN_STOP };
 
 /* Begins to write what of the block is not below. hard: without asking whether
@@ -439,11 +494,11 @@ static enum down block_down(struct mover *mv, struct pool *p,
 	if (full(mv) || mv->verified_bytes >= VERIFY_BYTES)
 		return DOWN_STOP;
 	if (over_share(p, b.bytes)) {
-		decline(mv, p, slab, frame, POOL_C_demote_refused);
+		decline(mv, p, &b, POOL_C_demote_refused);
 		return DOWN_CLEAN;
 	}
 	if (!hard && !worth_it(mv, p, slab, frame)) {
-		decline(mv, p, slab, frame, POOL_C_demote_declined);
+		decline(mv, p, &b, POOL_C_demote_declined);
 		return DOWN_CLEAN;
 	}
 	if (!hard && !room_in_arena(mv, p, slab, b.n))
@@ -457,10 +512,10 @@ static enum down block_down(struct mover *mv, struct pool *p,
 		if (r == -EDQUOT || r == -EAGAIN || r == -ENOMEM)
 			return DOWN_STOP;
 		if (r < 0) {
-			pool_count(p, POOL_C_demote_failed, 1);
-			mv->write_after_ns = mv->s->now_ns + REFUSED_NS;
+			refused(mv, p, r);
 			return DOWN_STOP;
 		}
+		mv->crowded_ns = 0;
 	}
 	return DOWN_GOES;
 }
@@ -600,6 +655,7 @@ void down_pump(struct mover *mv)
 {
 	uint32_t looks = LOOK_ITEMS;
 
+	see_busy(mv);
 	if (!may_write(mv) || full(mv))
 		return;
 	recount(mv);
@@ -640,15 +696,18 @@ bool move_press(struct store *s, struct pool *p, uint32_t arena, uint32_t want)
 	struct behind *b;
 
 	if (!mv || !may_write(mv) || !progresses(mv))
-		return false;
-	if (arena >= mv->n_behind[p->number])
+		return mv && is_passing(mv);
+	/* slabs may have come since they were counted */
+	if (arena >= mv->n_behind[p->number] ||
+	    !mv->behind[p->number][arena].flying)
 		count_arenas(mv, p);
 	if (arena >= mv->n_behind[p->number])
 		return false;
 	mv->verified_bytes = 0;
 	b = &mv->behind[p->number][arena];
 	walk(mv, p, arena, MAX(want, wanted(b)), &looks);
-	return b->flying != 0;
+	/* what flies for others makes way as well */
+	return b->flying != 0 || full(mv) || is_passing(mv);
 }
 
 bool move_press_slab(struct store *s, struct pool *p, struct pool_slab *slab)
@@ -657,8 +716,9 @@ bool move_press_slab(struct store *s, struct pool *p, struct pool_slab *slab)
 	bool goes = false;
 
 	if (!mv || !may_write(mv) || !progresses(mv))
-		return false;
-	if (slab->arena >= mv->n_behind[p->number])
+		return mv && is_passing(mv);
+	if (slab->arena >= mv->n_behind[p->number] ||
+	    !mv->behind[p->number][slab->arena].flying)
 		count_arenas(mv, p);
 	mv->verified_bytes = 0;
 	for (uint32_t f = 0; f < slab->frames; f++) {

@@ -394,6 +394,7 @@ static uint32_t evict_some(struct store_client *c, uint32_t arena,
 			*ret_awaits = true;
 			return 0;
 		}
+		want = 1; /* what is lost is lost one by one */
 	}
 	for (uint32_t n = want; n < 4 * FRAME_IN_SLAB_MAX; n *= 8) {
 		evict_from_arena(c->store, p, arena, n, want, false);

@@ -1,11 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/store/deep.h"
 
+static void gone(void *ctx, const struct tier_id *id, bool wrong)
+{
+	struct deep *d = ctx;
+
+	store_below_gone(d->w->s, id, wrong);
+}
+
 void deep_begin_as(struct deep *d, const struct world_config *config,
 		   const struct policy_ops *policy)
 {
 	d->w = world_create_with(config, policy);
 	d->f = fake_tier_create();
+	d->f->options.gone = gone;
+	d->f->options.ctx = d;
 	CHECK_OK(store_below_attach(d->w->s, &d->f->tier));
 	d->a = sim_add(d->w, 0);
 }

@@ -46,12 +46,21 @@ TEST(stuck_writes_block_nobody)
 {
 	struct deep d;
 	uint64_t grants;
+	unsigned waited = 0;
 
 	deep_begin(&d, 4);
 	for (uint64_t n = 1; n <= 300; n++) {
-		CHECK_OK(sim_grant_wait(d.a, n, PART));
+		int64_t r = sim_grant_wait(d.a, n, PART);
+
+		/* a little, as long as it may still be coming */
+		if (r == SIM_LATER) {
+			CHECK_INT(waited++, <, 12);
+			world_tick(d.w, WORLD_SEC / 9);
+			r = sim_answer(d.a, d.a->slot);
+		}
+		CHECK_OK(r);
 		CHECK_OK(sim_seal(d.a, n, PART, &d.w->last));
-		world_tick(d.w, WORLD_SEC / 10);
+		world_tick(d.w, WORLD_SEC / 100);
 	}
 	grants = pool_counter(d.w->p, POOL_C_grants);
 	CHECK_INT(grants, ==, 300);
@@ -74,7 +83,7 @@ TEST(a_tier_that_takes_nothing_blocks_nobody)
 		{ TIER_READONLY, 0, 0 },  { TIER_DOWN, 0, 0 },
 		{ TIER_UP, -ENOSPC, 0 },  { TIER_UP, -EIO, 0 },
 		{ TIER_UP, -EAGAIN, 0 },  { TIER_UP, -EROFS, 0 },
-		{ TIER_UP, 0, 4 * 4096 },
+		{ TIER_UP, 0, 8 * 4096 },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(sorts); i++) {
@@ -86,7 +95,7 @@ TEST(a_tier_that_takes_nothing_blocks_nobody)
 		d.f->limit = sorts[i].limit;
 		d.f->by_itself = true;
 		deep_put(&d, 1, 200);
-		CHECK_INT(fake_tier_parts(d.f), <=, 4);
+		CHECK_INT(fake_tier_parts(d.f), <=, 8);
 		deep_end(&d);
 	}
 }

@@ -172,6 +172,7 @@ void conn_close(struct conn *c)
 	if (c->state == CONN_TURN)
 		turn_leave(c);
 	c->queued = false;
+	move_leave(&c->wait);
 	c->state = CONN_ENDED;
 	busy_remove(c);
 	if (c->awaits) {
@@ -209,6 +210,7 @@ static uint32_t run(struct conn *c, struct resp_parser *p, const char *data)
 	}
 	c->again = false;
 	c->resume = 0;
+	c->waits = 0;
 	c->wrong = NULL;
 	if (c->fill)
 		value_drop(c);
@@ -302,6 +304,8 @@ static bool under_way(const struct conn *c)
 		return c->fill && c->fill->has_bulk;
 	case CONN_SEND:
 		return c->sending != NULL;
+	case CONN_BELOW:
+		return c->wait.move != NULL;
 	case CONN_WALK:
 		return c->door->n_walking > 0;
 	default:
@@ -326,7 +330,7 @@ static void settle(struct conn *c)
 	if (c->state == CONN_OPEN && c->closing)
 		goto close;
 	if (c->state == CONN_ROOM || c->state == CONN_WALK ||
-	    c->state == CONN_TURN)
+	    c->state == CONN_BELOW || c->state == CONN_TURN)
 		conn_step(c, true);
 	if (c->state != CONN_OPEN && c->state != CONN_TAIL &&
 	    c->state != CONN_SKIP)

@@ -137,7 +137,8 @@ static bool stalled(const struct resp_door *d, const struct conn *c,
 		    uint64_t limit)
 {
 	return c->state != CONN_ROOM && c->state != CONN_WALK &&
-	       c->state != CONN_TURN && d->now_ns - c->step_ns > limit;
+	       c->state != CONN_BELOW && c->state != CONN_TURN &&
+	       d->now_ns - c->step_ns > limit;
 }
 
 static bool scarce(const struct resp_door *d)

@@ -9,6 +9,7 @@
  *   keys.c    names, records and expiry over store/local.h
  *   exec.c    commands: dispatch
  *   strings.c, admin.c, auth.c, scan.c, session.c  commands
+ *   below.c   waiting for what is on the tier below
  *   out.c     replies in a growing buffer
  */
 #ifndef ONECOPY_FRONT_RESP_INTERNAL_H
@@ -18,6 +19,7 @@
 #include "front/resp/out.h"
 #include "front/resp/resp.h"
 #include "store/local.h"
+#include "store/move.h"
 #include "wire/resp.h"
 #include "wire/resp_commands.h"
 
@@ -93,6 +95,7 @@ struct entry {
 	struct record record;
 	const char *value; /* inline: behind the name; else in the bulk's frame */
 	bool is_inline;
+	bool bulk_below; /* not in memory: no value, and no bulk */
 };
 
 void place_of(struct name name, struct place *ret_place);
@@ -169,6 +172,7 @@ enum conn_state {
 	CONN_TAIL,  /* the two bytes behind a value come */
 	CONN_SEND,  /* a value goes out */
 	CONN_TURN,  /* a heavy command waits for its turn */
+	CONN_BELOW, /* what a command needs is brought up from the tier below */
 	CONN_WALK,  /* FLUSHDB: goes on in the next tick */
 	CONN_ENDED, /* closed: to be freed */
 };
@@ -204,8 +208,10 @@ struct conn {
 	struct fill *fill;   /* of the command in hand, the last first */
 	struct fill *awaits; /* the one that waits for a grant */
 	struct sending *sending;
-	uint64_t skip;	   /* bytes of a value that are thrown away */
-	const char *wrong; /* what to say about the command in hand */
+	struct move_waiter wait;  /* BELOW */
+	uint32_t wait_arg, waits; /* the command's, for this argument */
+	uint64_t skip;		  /* bytes of a value that are thrown away */
+	const char *wrong;	  /* what to say about the command in hand */
 	char *out;
 	size_t out_len, out_sent;
 	char *name;	  /* CLIENT SETNAME */
@@ -329,6 +335,11 @@ void send_verified(struct resp_door *d, uint32_t pool,
 /* Gives door->out to the socket; what that does not take goes out by and by
  * (c->out). more: something follows at once. -errno. */
 int send_out(struct conn *c, bool more);
+
+/* below.c: must the command wait for this argument's record, or also its value?
+ * True: it is to be called again. */
+struct call;
+bool below_awaited(struct call *k, uint32_t arg, bool value);
 
 /* exec.c */
 enum exec_result {

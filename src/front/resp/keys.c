@@ -87,6 +87,19 @@ uint64_t record_fill(const struct place *place, uint8_t *frame,
 			    place_seed(place, PLACE_RECORD));
 }
 
+static bool bulk_is_below(const struct resp_tenant *t, struct entry *e)
+{
+	struct tier_found found;
+
+	if (!move_find(t->client->store, t->pool, e->place.key,
+		       place_part(t, &e->place, PLACE_BULK), &found))
+		return false;
+	e->value = NULL;
+	e->bulk_below = true;
+	return frame_extent_bytes(found.block.extent) == e->record.value_len &&
+	       found.block.checksum == e->record.bulk_sum;
+}
+
 /* The record in a part. Written here alone, but memory can rot: its lengths are
  * looked at before they are used. */
 static bool record_read(struct resp_tenant *t, struct entry *e,
@@ -106,12 +119,15 @@ static bool record_read(struct resp_tenant *t, struct entry *e,
 				   r->name_len };
 	rest -= r->name_len;
 	e->is_inline = r->value_len == rest && r->value_len <= RESP_INLINE_MAX;
+	e->bulk_below = false;
 	e->value = ret_name->text + r->name_len;
 	if (e->is_inline)
 		return true;
-	if (rest || !local_find(t->client, e->place.key,
-				place_part(t, &e->place, PLACE_BULK), &e->bulk))
+	if (rest)
 		return false;
+	if (!local_find(t->client, e->place.key,
+			place_part(t, &e->place, PLACE_BULK), &e->bulk))
+		return bulk_is_below(t, e);
 	e->value = (const char *)e->bulk.data;
 	return e->bulk.bytes == r->value_len && e->bulk.checksum == r->bulk_sum;
 }
@@ -193,7 +209,7 @@ void entry_touch(struct resp_tenant *t, const struct entry *e)
 	struct place other = e->place;
 
 	local_touch(t->client, &e->part);
-	if (!e->is_inline)
+	if (!e->is_inline && !e->bulk_below)
 		local_touch(t->client, &e->bulk);
 	if (!e->place.paired)
 		return;
@@ -214,8 +230,12 @@ bool entry_remove(struct resp_tenant *t, struct name name)
 {
 	struct entry e;
 
-	if (!entry_find(t, name, &e))
+	if (!entry_find(t, name, &e)) {
+		/* nor does it come back from below */
+		place_of(name, &e.place);
+		place_remove(t, &e.place);
 		return false;
+	}
 	place_remove(t, &e.place);
 	return true;
 }
@@ -232,7 +252,7 @@ static uint64_t part_memory(const struct resp_tenant *t,
 uint64_t entry_memory(struct resp_tenant *t, const struct entry *e)
 {
 	return part_memory(t, &e->part) +
-	       (e->is_inline ? 0 : part_memory(t, &e->bulk));
+	       (e->is_inline || e->bulk_below ? 0 : part_memory(t, &e->bulk));
 }
 
 /* ---- tenants ----------------------------------------------------------------- */

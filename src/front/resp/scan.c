@@ -193,6 +193,7 @@ enum exec_result exec_flush(struct call *k)
 		return EXEC_AGAIN;
 	}
 	c->walk = 0;
+	move_forget_all(k->d->options.store, k->t->pool, k->t->ns);
 	out_simple(k->out, "OK");
 	return EXEC_DONE;
 }

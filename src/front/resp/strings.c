@@ -12,12 +12,22 @@
 
 /* ---- reading ------------------------------------------------------------------ */
 
-static bool find(struct call *k, uint32_t arg, struct entry *ret)
+static bool found_it(struct call *k, bool found)
 {
-	bool found = entry_find(k->t, call_arg(k, arg), ret);
-
 	resp_count(k->c, found ? DOOR_C_hits : DOOR_C_misses, 1);
 	return found;
+}
+
+static bool find(struct call *k, uint32_t arg, struct entry *ret)
+{
+	return found_it(k, entry_find(k->t, call_arg(k, arg), ret));
+}
+
+/* Its bytes as well. */
+static bool find_value(struct call *k, uint32_t arg, struct entry *ret)
+{
+	return found_it(k, entry_find(k->t, call_arg(k, arg), ret) &&
+				   !ret->bulk_below);
 }
 
 /* 0: the reply is there, or on its way. */
@@ -44,7 +54,9 @@ enum exec_result exec_get(struct call *k)
 {
 	struct entry e;
 
-	if (!find(k, 1, &e))
+	if (below_awaited(k, 1, true))
+		return EXEC_AGAIN;
+	if (!find_value(k, 1, &e))
 		out_null(k->out);
 	else if (reply_value(k, &e) < 0)
 		k->c->broken = true;
@@ -55,12 +67,15 @@ enum exec_result exec_mget(struct call *k)
 {
 	struct conn *c = k->c;
 
-	if (!c->resume)
+	if (!c->resume && !c->waits)
 		out_array(k->out, k->n - 1);
-	while (++c->resume < k->n) {
+	while (c->resume + 1 < k->n) {
 		struct entry e;
 
-		if (!find(k, c->resume, &e))
+		if (below_awaited(k, c->resume + 1, true))
+			return EXEC_AGAIN;
+		c->resume++;
+		if (!find_value(k, c->resume, &e))
 			out_null(k->out);
 		else if (reply_value(k, &e) < 0)
 			c->broken = true;
@@ -80,6 +95,11 @@ enum exec_result exec_exists(struct call *k)
 {
 	int64_t n = 0;
 
+	for (uint32_t i = k->c->resume + 1; i < k->n; i++) {
+		k->c->resume = i - 1;
+		if (below_awaited(k, i, false))
+			return EXEC_AGAIN;
+	}
 	for (uint32_t i = 1; i < k->n; i++) {
 		struct entry e;
 
@@ -93,6 +113,8 @@ enum exec_result exec_strlen(struct call *k)
 {
 	struct entry e;
 
+	if (below_awaited(k, 1, false))
+		return EXEC_AGAIN;
 	out_int(k->out, find(k, 1, &e) ? (int64_t)e.record.value_len : 0);
 	return EXEC_DONE;
 }
@@ -101,6 +123,8 @@ enum exec_result exec_type(struct call *k)
 {
 	struct entry e;
 
+	if (below_awaited(k, 1, false))
+		return EXEC_AGAIN;
 	out_simple(k->out, find(k, 1, &e) ? "string" : "none");
 	return EXEC_DONE;
 }
@@ -111,6 +135,8 @@ enum exec_result exec_ttl(struct call *k)
 	struct entry e;
 	uint64_t left;
 
+	if (below_awaited(k, 1, false))
+		return EXEC_AGAIN;
 	if (!entry_find(k->t, call_arg(k, 1), &e)) {
 		out_int(k->out, -2);
 	} else if (!e.record.expire_ms) {
@@ -128,6 +154,11 @@ enum exec_result exec_del(struct call *k)
 {
 	int64_t n = 0;
 
+	for (uint32_t i = k->c->resume + 1; i < k->n; i++) {
+		k->c->resume = i - 1;
+		if (below_awaited(k, i, false))
+			return EXEC_AGAIN;
+	}
 	for (uint32_t i = 1; i < k->n; i++)
 		n += entry_remove(k->t, call_arg(k, i));
 	out_int(k->out, n);
@@ -274,10 +305,12 @@ static int set_value(struct call *k, uint32_t arg, struct set_options *o)
 	struct name name = call_arg(k, 1);
 	struct local_part rec;
 	struct entry old;
-	bool exists = (o->nx || o->xx || o->keep_ttl) &&
-		      entry_find(k->t, name, &old);
+	bool asks = o->nx || o->xx || o->keep_ttl, exists;
 	int r;
 
+	if (asks && below_awaited(k, 1, false))
+		return 1;
+	exists = asks && entry_find(k->t, name, &old);
 	if ((o->nx && exists) || (o->xx && !exists))
 		return 2;
 	if (o->keep_ttl && exists)
@@ -398,6 +431,8 @@ static int rewrite(struct call *k, uint64_t expire_ms)
 	uint64_t sum, bytes;
 	int r;
 
+	if (below_awaited(k, 1, false))
+		return 1;
 	if (!entry_find(k->t, name, &e))
 		return 2;
 	entry_touch(k->t, &e); /* making room shall not take it */
@@ -434,6 +469,8 @@ enum exec_result exec_persist(struct call *k)
 {
 	struct entry e;
 
+	if (below_awaited(k, 1, false))
+		return EXEC_AGAIN;
 	if (!entry_find(k->t, call_arg(k, 1), &e) || !e.record.expire_ms) {
 		out_int(k->out, 0);
 		return EXEC_DONE;
@@ -457,6 +494,8 @@ enum exec_result exec_expire(struct call *k)
 		out_error(k->out, WRONG_NUMBER);
 		return EXEC_DONE;
 	}
+	if (n <= 0 && below_awaited(k, 1, false))
+		return EXEC_AGAIN;
 	if (n <= 0) { /* in the past: it goes now */
 		out_int(k->out, entry_remove(k->t, call_arg(k, 1)));
 		return EXEC_DONE;

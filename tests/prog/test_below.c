@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A node with a drive below (--nvme): what leaves memory comes back from there,
+ * also for the next server and the next node, and never with wrong bytes.
+ */
+#include <signal.h>
+#include <sys/stat.h>
+#include "tests/prog/respc.h"
+#include "tests/prog/run.h"
+
+#define BYTES 65536ull
+#define DRAM  "8M"
+/* Three times what memory holds. */
+#define NAMES 384u
+
+static char place[64], nvme[80];
+
+static void place_begin(void)
+{
+	snprintf(place, sizeof(place), "/tmp/onecopy-below-XXXXXX");
+	CHECK(mkdtemp(place) != NULL);
+	snprintf(nvme, sizeof(nvme), "%s:64M", place);
+}
+
+static void place_end(void)
+{
+	char file[96];
+
+	snprintf(file, sizeof(file), "%s/onecopy.log", place);
+	unlink(file);
+	CHECK_INT(rmdir(place), ==, 0);
+}
+
+static void node(struct live *n, bool save)
+{
+	if (save)
+		RESPC_NODE(n, NULL, "--dram", DRAM, "--slab", "512K", "--nvme",
+			   nvme, "--save-on-exit");
+	else
+		RESPC_NODE(n, NULL, "--dram", DRAM, "--slab", "512K", "--nvme",
+			   nvme);
+	/* it serves before it knows what it has */
+	LIVE_WAIT(n, live_said(n, "the nvme tier is up"));
+}
+
+static const char *name_of(uint64_t i)
+{
+	static char name[32];
+
+	snprintf(name, sizeof(name), "below:%llu", (unsigned long long)i);
+	return name;
+}
+
+/* Short ones lie in their record, long ones beside it. */
+static size_t size_of(uint64_t i)
+{
+	return i % 8 == 0 ? 3000 : BYTES - i % 1000;
+}
+
+static void write_some(struct respc *c, uint64_t first, uint64_t n)
+{
+	for (uint64_t i = first; i < first + n; i++)
+		respc_set(c, name_of(i), i, size_of(i));
+}
+
+/* How many are there; each right. */
+static uint64_t read_some(struct respc *c, uint64_t first, uint64_t n)
+{
+	uint64_t there = 0;
+
+	for (uint64_t i = first; i < first + n; i++) {
+		int r = respc_get(c, name_of(i), i, size_of(i));
+
+		CHECK_INT(r, >=, 0);
+		there += r == 0;
+	}
+	return there;
+}
+
+TEST(three_times_memory_is_found_again)
+{
+	struct respc *c;
+	struct live n;
+	oc_client *o;
+
+	place_begin();
+	node(&n, false);
+	c = respc_open(respc_port(&n));
+	o = live_connect(&n);
+	write_some(c, 0, NAMES);
+	/* what a drive that is slow was not in time for is a miss, and counted */
+	CHECK_INT(read_some(c, 0, NAMES) + live_counter(o, "demote_missed"), >=,
+		  NAMES);
+	CHECK_INT(read_some(c, 0, NAMES), >=, NAMES * 9 / 10);
+	CHECK_INT(live_counter(o, "promoted"), >, NAMES / 3);
+	CHECK_INT(live_counter(o, "promote_failed"), ==, 0);
+	live_check(o);
+	oc_client_close(o);
+	respc_close(c);
+	live_stop(&n);
+	place_end();
+}
+
+/* The first name that is below and not in memory: the coldest. */
+TEST(commands_know_what_is_below)
+{
+	struct respc *c;
+	struct live n;
+
+	place_begin();
+	node(&n, false);
+	c = respc_open(respc_port(&n));
+	write_some(c, 0, 3);
+	RESPC_IS(c, ":1\r\n", "EXPIRE", "below:1", "1000");
+	write_some(c, 100, NAMES - 100);
+	RESPC_IS(c, ":1\r\n", "EXISTS", "below:2");
+	RESPC_IS(c, ":3000\r\n", "STRLEN", "below:0");
+	RESPC_IS(c, "+string\r\n", "TYPE", "below:1");
+	RESPC(c, "TTL", "below:1");
+	CHECK_INT(respc_int(c), >, 900);
+	write_some(c, 1000, NAMES);
+	RESPC_IS(c, "$-1\r\n", "SET", "below:1", "x", "NX");
+	RESPC_IS(c, ":1\r\n", "PERSIST", "below:1");
+	RESPC_IS(c, ":-1\r\n", "TTL", "below:1");
+	CHECK_INT(respc_get(c, "below:1", 1, size_of(1)), ==, 0);
+	/* a new value is the value, and a removed one is gone */
+	write_some(c, 2000, NAMES);
+	respc_set(c, "below:2", 77, BYTES);
+	RESPC_IS(c, ":1\r\n", "DEL", "below:0");
+	write_some(c, 3000, NAMES);
+	CHECK_INT(respc_get(c, "below:2", 77, BYTES), ==, 0);
+	CHECK_INT(respc_get(c, "below:0", 0, size_of(0)), ==, 1);
+	RESPC(c, "MGET", "below:1", "below:0", "below:2", "below:3000");
+	respc_say(c, "");
+	{
+		static const char *const head = "*4\r\n";
+		size_t len;
+		const char *answer = respc_answer(c, &len);
+
+		CHECK(answer && len > BYTES);
+		CHECK_MEM(answer, head, 4);
+	}
+	RESPC_IS(c, "+OK\r\n", "FLUSHALL");
+	CHECK_INT(read_some(c, 3000, NAMES), ==, 0);
+	CHECK_INT(read_some(c, 0, 3), ==, 0);
+	respc_close(c);
+	live_stop(&n);
+	place_end();
+}
+
+TEST(a_killed_server_loses_nothing_that_is_below)
+{
+	struct respc *c;
+	struct live n;
+	oc_client *o;
+
+	place_begin();
+	node(&n, false);
+	for (unsigned i = 0; i < 3; i++) {
+		c = respc_open(respc_port(&n));
+		write_some(c, 1000 * i, NAMES);
+		o = live_connect(&n);
+		/* in the middle of reading and writing below */
+		for (uint64_t k = 0; k < 40; k++)
+			RESPC(c, "GET", name_of(1000 * i + k));
+		CHECK_INT(kill(live_server(o), SIGKILL), ==, 0);
+		respc_close(c);
+		oc_client_close(o);
+		o = live_connect(&n);
+		LIVE_WAIT(&n, live_counter(o, "below_parts") > 0);
+		LIVE_WAIT(&n, live_counter(o, "quarantined") == 0);
+		c = respc_open(respc_port(&n));
+		CHECK_INT(read_some(c, 1000 * i, NAMES), >=, NAMES / 2);
+		live_check(o);
+		oc_client_close(o);
+		respc_close(c);
+	}
+	live_stop(&n);
+	place_end();
+}
+
+TEST(a_clean_stop_keeps_everything)
+{
+	uint64_t there;
+	struct respc *c;
+	struct live n;
+
+	place_begin();
+	node(&n, true);
+	c = respc_open(respc_port(&n));
+	write_some(c, 0, NAMES);
+	there = read_some(c, 0, NAMES);
+	respc_close(c);
+	live_stop(&n);
+	node(&n, true);
+	c = respc_open(respc_port(&n));
+	CHECK_INT(read_some(c, 0, NAMES), ==, there);
+	CHECK_INT(there, >=, NAMES * 9 / 10);
+	respc_close(c);
+	live_stop(&n);
+	place_end();
+}
+
+TEST(after_a_power_cut_it_is_right_or_a_miss)
+{
+	uint64_t there;
+	struct respc *c;
+	struct live n;
+	oc_client *o;
+	pid_t server;
+
+	place_begin();
+	node(&n, false);
+	c = respc_open(respc_port(&n));
+	write_some(c, 0, NAMES);
+	o = live_connect(&n);
+	server = live_server(o);
+	CHECK_INT(kill(n.keeper, SIGKILL), ==, 0);
+	kill(server, SIGKILL);
+	live_ended(&n);
+	oc_client_close(o);
+	respc_close(c);
+	live_remove(&n);
+	node(&n, false);
+	c = respc_open(respc_port(&n));
+	there = read_some(c, 0, NAMES);
+	CHECK_INT(there, >=, NAMES / 2);
+	CHECK_INT(there, <, NAMES); /* memory is gone */
+	respc_close(c);
+	live_stop(&n);
+	place_end();
+}
+
+static void refused(const char *where, const char *says)
+{
+	char socket[128];
+	struct run r;
+
+	snprintf(socket, sizeof(socket), "%s.sock", place);
+	r = RUN("serve", "--socket", socket, "--dram", "8M", "--resp", "off",
+		"--http", "off", "--nvme", where);
+	CHECK_INT(r.status, ==, 4);
+	if (!strstr(r.err, says))
+		FAIL("\"%s\" does not say \"%s\"", r.err, says);
+	run_free(&r);
+}
+
+TEST(a_place_that_cannot_be_is_refused_before_anything)
+{
+	char file[96], at[112], text[64] = "";
+	struct live n;
+	FILE *f;
+
+	place_begin();
+	node(&n, false);
+	refused(nvme, "another node uses it");
+	live_stop(&n);
+	/* somebody's file: not a byte of it changes */
+	snprintf(file, sizeof(file), "%s/mine", place);
+	f = fopen(file, "we");
+	CHECK(f && fputs("what somebody needs", f) >= 0 && fclose(f) == 0);
+	snprintf(at, sizeof(at), "%s:64M", file);
+	refused(at, "something else lies there");
+	f = fopen(file, "re");
+	CHECK(f && fgets(text, sizeof(text), f) && fclose(f) == 0);
+	CHECK_STR(text, "what somebody needs");
+	unlink(file);
+	place_end();
+}
