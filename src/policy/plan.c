@@ -1,16 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "policy/plan.h"
 #include <errno.h>
+#include "base/log.h"
 
 typedef unsigned __int128 wide;
-
-/* Where the walk over k stands. */
-struct walk {
-	const struct plan_costs *costs;
-	size_t n;
-	wide wait_ns, move_ns; /* of the first k */
-	wide compute_fs;       /* of what lies behind them */
-};
 
 uint64_t plan_cost(double ns)
 {
@@ -32,12 +25,12 @@ static wide compute(const struct plan_costs *c, uint64_t depth, uint64_t tokens)
 	return n * c->token_fs + depths * c->depth_fs;
 }
 
-static wide time_of(const struct walk *w)
+static wide time_of(const struct plan_walk *w)
 {
 	wide load = (w->wait_ns + w->move_ns) * PLAN_FS_PER_NS;
 
-	return w->costs->overlap ? MAX(load, w->compute_fs)
-				 : load + w->compute_fs;
+	return w->costs.overlap ? MAX(load, w->compute_fs)
+				: load + w->compute_fs;
 }
 
 static uint64_t narrow(wide value)
@@ -50,24 +43,14 @@ static uint64_t ns_of(wide fs)
 	return narrow((fs + PLAN_FS_PER_NS - 1) / PLAN_FS_PER_NS);
 }
 
-static struct plan_way way_of(const struct walk *w, size_t k)
+static struct plan_way way_of(const struct plan_walk *w)
 {
 	return (struct plan_way){
-		.blocks = k,
+		.blocks = w->k,
 		.load_ns = narrow(w->wait_ns + w->move_ns),
 		.compute_ns = ns_of(w->compute_fs),
 		.ns = ns_of(time_of(w)),
 	};
-}
-
-static void walk_take(struct walk *w, const struct plan_block *b, size_t k)
-{
-	const struct plan_costs *c = w->costs;
-
-	w->wait_ns = MAX(w->wait_ns, (wide)b->wait_ns);
-	w->move_ns += b->move_ns;
-	w->compute_fs -= compute(c, c->first + (uint64_t)k * c->block_tokens,
-				 c->block_tokens);
 }
 
 static bool sound(const struct plan_costs *c, size_t n)
@@ -78,27 +61,51 @@ static bool sound(const struct plan_costs *c, size_t n)
 	       c->token_fs <= PLAN_COST_MOST && c->depth_fs <= PLAN_COST_MOST;
 }
 
+int plan_begin(struct plan_walk *w, const struct plan_costs *costs, size_t n)
+{
+	if (!sound(costs, n))
+		return -EINVAL;
+	*w = (struct plan_walk){ .costs = *costs, .n = n };
+	w->compute_fs =
+		compute(costs, costs->first,
+			(uint64_t)n * costs->block_tokens + costs->rest);
+	w->least_fs = time_of(w);
+	w->answer.none = w->answer.best = way_of(w);
+	return 0;
+}
+
+void plan_next(struct plan_walk *w, const struct plan_block *block)
+{
+	const struct plan_costs *c = &w->costs;
+
+	w->wait_ns = MAX(w->wait_ns, (wide)block->wait_ns);
+	w->move_ns += block->move_ns;
+	w->compute_fs -= compute(c, c->first + (uint64_t)w->k * c->block_tokens,
+				 c->block_tokens);
+	w->k++;
+	if (time_of(w) > w->least_fs)
+		return;
+	w->least_fs = time_of(w);
+	w->answer.best = way_of(w);
+}
+
+void plan_end(struct plan_walk *w, struct plan_answer *ret_answer)
+{
+	must(w->k == w->n);
+	w->answer.all = way_of(w);
+	*ret_answer = w->answer;
+}
+
 int plan_find(const struct plan_costs *costs, const struct plan_block *blocks,
 	      size_t n, struct plan_answer *ret_answer)
 {
-	struct walk w = { .costs = costs, .n = n };
-	struct plan_answer a;
-	wide least;
+	struct plan_walk w;
+	int r = plan_begin(&w, costs, n);
 
-	if (!sound(costs, n))
-		return -EINVAL;
-	w.compute_fs = compute(costs, costs->first,
-			       (uint64_t)n * costs->block_tokens + costs->rest);
-	a.none = a.best = way_of(&w, 0);
-	least = time_of(&w);
-	for (size_t k = 0; k < n; k++) {
-		walk_take(&w, &blocks[k], k);
-		if (time_of(&w) > least)
-			continue;
-		least = time_of(&w);
-		a.best = way_of(&w, k + 1);
-	}
-	a.all = way_of(&w, n);
-	*ret_answer = a;
+	if (r)
+		return r;
+	for (size_t k = 0; k < n; k++)
+		plan_next(&w, &blocks[k]);
+	plan_end(&w, ret_answer);
 	return 0;
 }

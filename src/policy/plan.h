@@ -57,6 +57,20 @@ struct plan_answer {
 int plan_find(const struct plan_costs *costs, const struct plan_block *blocks,
 	      size_t n, struct plan_answer *ret_answer);
 
+/* The same block by block, for callers that have them in another form: begin
+ * says 0 or -EINVAL, then n times next, then the answer. */
+struct plan_walk {
+	struct plan_costs costs;
+	size_t n, k;
+	unsigned __int128 wait_ns, move_ns; /* of the first k */
+	unsigned __int128 compute_fs;	    /* of what lies behind them */
+	unsigned __int128 least_fs;
+	struct plan_answer answer;
+};
+int plan_begin(struct plan_walk *w, const struct plan_costs *costs, size_t n);
+void plan_next(struct plan_walk *w, const struct plan_block *block);
+void plan_end(struct plan_walk *w, struct plan_answer *ret_answer);
+
 /* A token's cost in fs; saturates at PLAN_COST_MOST. ns must be >= 0. */
 uint64_t plan_cost(double ns);
 
