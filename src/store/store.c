@@ -206,6 +206,7 @@ int store_pool_add(struct store *s, const char *tenant, uint64_t quota,
 		return r;
 	begin_history(s, n);
 	set_below_share(s, s->pool[n]);
+	move_pool(s, s->pool[n]);
 	*ret_pool = s->pool[n];
 	return 0;
 }
