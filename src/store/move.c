@@ -437,6 +437,7 @@ void store_below_ready(struct store *s, uint64_t now_ns)
 	down_pump(mv);
 	grant_retry(s, false);
 	move_settle(s);
+	fetch_settle(s);
 }
 
 int store_below_attach(struct store *s, struct tier *t)
