@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <onecopy/onecopy.h>
 #include <poll.h>
+#include <stdlib.h>
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "tier/slow.h"
 #include "tier/tier.h"
 
 #define AGAIN_NS    NS_PER_S	     /* between two tries to open it */
@@ -44,6 +46,21 @@ static const char *why_not(int error)
 	}
 }
 
+/* A test: `onecopy replay --slow-nvme`. */
+static int slow_down(struct below *b)
+{
+	const char *factor = getenv("ONECOPY_TEST_SLOW_NVME");
+	int r = factor ? tier_slow(strtod(factor, NULL), &b->tier) : 0;
+
+	if (factor && r == 0)
+		log_warn("nvme is slowed %s times, for a test", factor);
+	if (r == 0)
+		return 0;
+	b->tier->ops->close(b->tier);
+	b->tier = NULL;
+	return r;
+}
+
 static int open_tier(struct below *b)
 {
 	const struct config_nvme *n = &b->config->nvme;
@@ -61,7 +78,9 @@ static int open_tier(struct below *b)
 		.now_ns = clock_ns(),
 	};
 
-	return ops ? ops->open(&o, &b->tier) : -EOPNOTSUPP;
+	int r = ops ? ops->open(&o, &b->tier) : -EOPNOTSUPP;
+
+	return r ? r : slow_down(b);
 }
 
 static void on_tier(void *ctx, int fd, unsigned events)
