@@ -3,9 +3,14 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "base/text.h"
 #include "load_report.h"
+#include "stop.h"
+
+#define WAIT_NS (120 * NS_PER_S)
 
 static const char tier_coming[] = "coming";
 
@@ -81,6 +86,21 @@ int load_drive(const char *socket, struct load_drive *ret_drive)
 		read_drive(below, json_object_get(root, "counters"), ret_drive);
 	json_decref(root);
 	return 0;
+}
+
+int load_drive_await(const char *socket, struct load_drive *ret_drive)
+{
+	struct timespec pause = { .tv_nsec = (long)(5 * NS_PER_MS) };
+	uint64_t end = clock_ns() + WAIT_NS;
+
+	do {
+		int r = load_drive(socket, ret_drive);
+
+		if (r || !ret_drive->coming || clock_ns() > end)
+			return r;
+		nanosleep(&pause, NULL);
+	} while (!stop_wanted());
+	return -EINTR;
 }
 
 void load_drive_add(struct load_drive *sum, const struct load_drive *before,

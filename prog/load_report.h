@@ -26,6 +26,9 @@ struct load_drive {
 };
 /* What it has done so far; nothing is there where the node has none. 0, -errno. */
 int load_drive(const char *socket, struct load_drive *ret_drive);
+/* The same when it has found what it has, which takes a moment after a start. What
+ * it has is a miss until then. -EINTR: asked to stop. */
+int load_drive_await(const char *socket, struct load_drive *ret_drive);
 /* Adds what it did between two looks; the rest is as of the second. */
 void load_drive_add(struct load_drive *sum, const struct load_drive *before,
 		    const struct load_drive *after);

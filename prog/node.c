@@ -32,8 +32,9 @@ struct node {
 	char dir[64];
 	char socket[108];
 	char log[96];
-	char config[96];	/* "": none */
-	int door[LISTEN_DOORS]; /* until the node has them */
+	char config[96];	  /* "": none */
+	char drive[48], nvme[80]; /* options.drive's folder; "": none */
+	int door[LISTEN_DOORS];	  /* until the node has them */
 	uint16_t port[LISTEN_DOORS];
 };
 
@@ -69,11 +70,26 @@ static int node_make_dir(struct node *n)
 	return -errno;
 }
 
+static int node_make_drive(struct node *n)
+{
+	if (!n->options.drive)
+		return 0;
+	snprintf(n->drive, sizeof(n->drive), "/var/tmp/onecopy-drive-XXXXXX");
+	if (!mkdtemp(n->drive)) {
+		n->drive[0] = '\0';
+		return -errno;
+	}
+	snprintf(n->nvme, sizeof(n->nvme), "%s:%llu", n->drive,
+		 (unsigned long long)n->options.drive);
+	n->options.nvme = n->nvme;
+	return 0;
+}
+
 /* Everything in it is the node's; there are no folders in it. */
-static void node_remove_dir(struct node *n)
+static void node_remove_dir(const char *path)
 {
 	struct dirent *entry;
-	DIR *dir = n->dir[0] ? opendir(n->dir) : NULL;
+	DIR *dir = path[0] ? opendir(path) : NULL;
 
 	if (!dir)
 		return;
@@ -81,7 +97,7 @@ static void node_remove_dir(struct node *n)
 		if (entry->d_name[0] != '.')
 			unlinkat(dirfd(dir), entry->d_name, 0);
 	closedir(dir);
-	rmdir(n->dir);
+	rmdir(path);
 }
 
 /* Its input is nothing, its output the log. */
@@ -306,6 +322,12 @@ int node_start(const struct node_options *options, struct node **ret_node,
 			 strerror(-r));
 		goto fail;
 	}
+	r = node_make_drive(n);
+	if (r) {
+		snprintf(error, NODE_ERROR, "no folder for a drive: %s",
+			 strerror(-r));
+		goto fail;
+	}
 	snprintf(n->log, sizeof(n->log), "%s/log", n->dir);
 	snprintf(n->socket, sizeof(n->socket), "%s/%s", n->dir, "node.sock");
 	if (options->socket)
@@ -355,7 +377,8 @@ void node_stop(struct node *n)
 	if (n->ended || n->parent == getpid()) {
 		if (!n->ended)
 			node_end(n);
-		node_remove_dir(n);
+		node_remove_dir(n->dir);
+		node_remove_dir(n->drive);
 	}
 	if (node_running == n)
 		node_running = NULL;

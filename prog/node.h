@@ -36,6 +36,8 @@ struct node_options {
 	unsigned doors;	  /* over TCP, bits 1u << enum listen_door; the others
 			       are off */
 	const char *nvme; /* PATH:SIZE of its drive; NULL: none */
+	uint64_t drive;	  /* instead: bytes of one in a folder in /var/tmp that
+			     goes with the node; 0: none */
 	bool save; /* what is in DRAM goes there at a node_restart(), or at the
 		      stop of a node that was never restarted */
 	double slow_nvme; /* times that its drive is slowed, a test; 0: not */

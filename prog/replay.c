@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -38,8 +37,6 @@ struct replay {
  * gives 60 and 1,195.) */
 #define REPLAY_RATE   35050.0
 #define REPLAY_GROWTH 0.485
-
-#define REPLAY_WAIT_NS (120 * NS_PER_S)
 
 enum {
 	OPT_SEED = CLI_LONG,
@@ -209,22 +206,6 @@ static int replay_fail(struct replay *p, int r)
 			r == -EINTR ? "interrupted" : strerror(-r));
 }
 
-/* What the drive has is a miss until it was found; that is no part of a replay. */
-static int replay_await(struct replay *p, struct load_drive *ret_drive)
-{
-	uint64_t end = clock_ns() + REPLAY_WAIT_NS;
-	struct timespec pause = { .tv_nsec = 5 * NS_PER_MS };
-	int r;
-
-	do {
-		r = load_drive(p->socket, ret_drive);
-		if (r || !ret_drive->coming || clock_ns() > end)
-			return r;
-		nanosleep(&pause, NULL);
-	} while (!stop_wanted());
-	return -EINTR;
-}
-
 /* Requests [first, end) on the node that runs now; adds to the report. */
 static int replay_part(struct replay *p, struct load_options *o,
 		       struct load_report *report, struct load_result *part)
@@ -234,7 +215,7 @@ static int replay_part(struct replay *p, struct load_options *o,
 	int r = load_stat(p->socket, &before), bad;
 
 	if (r == 0)
-		r = replay_await(p, &drive_before);
+		r = load_drive_await(p->socket, &drive_before);
 	if (r)
 		return exit_of(r);
 	o->tiers.ask = drive_before.there;
