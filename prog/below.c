@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <onecopy/onecopy.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <time.h>
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "tier/slow.h"
 #include "tier/tier.h"
 
 #define KILLED_NS (2 * NS_PER_S)
@@ -46,6 +48,21 @@ static const char *why_not(int error)
 	}
 }
 
+/* A test: `onecopy replay --slow-nvme`. */
+static int slow_down(struct below *b)
+{
+	const char *factor = getenv("ONECOPY_TEST_SLOW_NVME");
+	int r = factor ? tier_slow(strtod(factor, NULL), &b->tier) : 0;
+
+	if (factor && r == 0)
+		log_warn("nvme is slowed %s times, for a test", factor);
+	if (r == 0)
+		return 0;
+	b->tier->ops->close(b->tier);
+	b->tier = NULL;
+	return r;
+}
+
 static int open_tier(struct below *b, bool first)
 {
 	const struct config_nvme *n = &b->config->nvme;
@@ -64,7 +81,9 @@ static int open_tier(struct below *b, bool first)
 		.busy_ns = first ? 0 : ENDING_NS,
 	};
 
-	return ops ? ops->open(&o, &b->tier) : -EOPNOTSUPP;
+	int r = ops ? ops->open(&o, &b->tier) : -EOPNOTSUPP;
+
+	return r ? r : slow_down(b);
 }
 
 static void on_tier(void *ctx, int fd, unsigned events)

@@ -22,8 +22,10 @@
 #define LOAD_POLL_NS (10 * NS_PER_MS)
 #define LOAD_TICK_NS (100 * NS_PER_MS)
 
-const char *const load_time_names[LOAD_TIMES] = { "match", "pin", "grant",
-						  "seal" };
+const char *const load_time_names[LOAD_TIMES] = { "match", "pin", "nvme",
+						  "grant", "seal" };
+const char *const load_policy_names[LOAD_POLICIES] = { "plan", "always",
+						       "never" };
 
 void load_wait(_Atomic uint32_t *word, uint32_t value, uint64_t ns)
 {
@@ -218,7 +220,7 @@ static void load_kill(struct load *l)
 
 static double load_done(const struct load *l)
 {
-	uint64_t done = 0, all = l->options->deck->requests;
+	uint64_t done = 0, all = l->options->end - l->options->first;
 
 	for (uint32_t i = 0; i < l->shared->writers; i++)
 		done += atomic_load_explicit(&l->shared->writer[i].done,
@@ -268,7 +270,7 @@ static int load_watch(struct load *l)
 	return stop_wanted() ? -EINTR : 0;
 }
 
-static void load_add(struct load_result *sum, const struct load_result *r)
+void load_add(struct load_result *sum, const struct load_result *r)
 {
 	sum->requests += r->requests;
 	sum->blocks += r->blocks;
@@ -284,6 +286,14 @@ static void load_add(struct load_result *sum, const struct load_result *r)
 	sum->wrong_bytes += r->wrong_bytes;
 	sum->bad_blocks += r->bad_blocks;
 	sum->died += r->died;
+	sum->nvme_blocks += r->nvme_blocks;
+	sum->below_blocks += r->below_blocks;
+	sum->computed_below += r->computed_below;
+	sum->not_come += r->not_come;
+	sum->first_ns += r->first_ns;
+	sum->load_ns += r->load_ns;
+	for (int i = 0; i < LOAD_POLICIES; i++)
+		sum->expected_ns[i] += r->expected_ns[i];
 	for (int t = 0; t < LOAD_TIMES; t++)
 		hist_merge(&sum->time[t], &r->time[t]);
 }
@@ -308,6 +318,11 @@ int load_run(const struct load_options *options, struct load_result *ret_result)
 		hist_init(&ret_result->time[t]);
 	if (!o.timeout_ns)
 		o.timeout_ns = 30 * NS_PER_S;
+	if (!o.tiers.wait_ns)
+		o.tiers.wait_ns = 60 * NS_PER_S;
+	if (!o.end || o.end > o.deck->requests)
+		o.end = o.deck->requests;
+	o.first = MIN(o.first, o.end);
 	if (o.deck->clients == 0 || o.deck->clients > LOAD_PROCESSES_MAX ||
 	    o.readers > LOAD_PROCESSES_MAX)
 		return -EINVAL;

@@ -25,8 +25,31 @@
 
 #define LOAD_PROCESSES_MAX 64 /* writers or readers, each */
 
-enum load_time { LOAD_MATCH, LOAD_PIN, LOAD_GRANT, LOAD_SEAL, LOAD_TIMES };
+enum load_time {
+	LOAD_MATCH,
+	LOAD_PIN,  /* one block in DRAM */
+	LOAD_NVME, /* one block on the drive, from being asked for to resident */
+	LOAD_GRANT,
+	LOAD_SEAL,
+	LOAD_TIMES
+};
 extern const char *const load_time_names[LOAD_TIMES];
+
+/* What becomes of blocks that are on the node's drive. */
+enum load_policy {
+	LOAD_PLANNED, /* what oc_plan() says */
+	LOAD_ALWAYS,  /* all are loaded */
+	LOAD_NEVER,   /* all are computed anew */
+	LOAD_POLICIES
+};
+extern const char *const load_policy_names[LOAD_POLICIES];
+
+struct load_tiers {
+	bool ask; /* the node may have a drive: it is asked */
+	enum load_policy policy;
+	double tokens_per_s, depth_ns; /* of prefill: struct oc_plan_options */
+	uint64_t wait_ns;	       /* most for a request's loads; 0: 60 s */
+};
 
 struct load;
 
@@ -38,6 +61,8 @@ struct load_options {
 	uint32_t block_tokens;
 	uint64_t block_bytes;
 	uint64_t seed;
+	uint64_t first, end; /* requests [first, end); end 0: to the last */
+	struct load_tiers tiers;
 	double speed;	     /* times real time; 0: as fast as it goes */
 	uint64_t timeout_ns; /* of each call; 0: 30 s */
 	uint64_t hold_at; /* the first writer that comes to this request holds
@@ -59,6 +84,15 @@ struct load_result {
 	uint64_t ns;
 	uint32_t died; /* processes that ended badly */
 	struct hist time[LOAD_TIMES];
+	/* with tiers.ask: */
+	uint64_t nvme_blocks;	 /* hits that came from the drive */
+	uint64_t below_blocks;	 /* that could have: they were there */
+	uint64_t computed_below; /* of those, computed as planned */
+	uint64_t not_come;	 /* asked for, and not had in time, or lost */
+	uint64_t first_ns;	 /* times to the first token, summed: loading
+				    as it was, computing as the rate says; */
+	uint64_t load_ns;	 /* of that, loading */
+	uint64_t expected_ns[LOAD_POLICIES]; /* the same as expected before */
 };
 
 /* Runs to the end. 0; -EIO when a process died or failed (said on stderr);
@@ -66,6 +100,9 @@ struct load_result {
  * but -ENOMEM. */
 int load_run(const struct load_options *options,
 	     struct load_result *ret_result);
+
+/* What a second part of a load has shown is added to what the first has; not ns. */
+void load_add(struct load_result *sum, const struct load_result *r);
 
 /* Writes per byte delivered: filled_bytes / delivered_bytes; 0 when nothing
  * was delivered. */

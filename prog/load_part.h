@@ -65,6 +65,18 @@ int load_writer(const struct load_options *options, struct load_shared *shared,
 int load_reader(const struct load_options *options, struct load_shared *shared,
 		uint32_t self);
 
+/* Of one request: n keys, where their blocks are, and what was decided. */
+struct load_tiers_state;
+/* NULL: no memory. */
+struct load_tiers_state *load_tiers_begin(const struct load_options *options,
+					  oc_client *c, oc_ns *ns,
+					  struct load_result *result);
+void load_tiers_end(struct load_tiers_state *t); /* takes NULL */
+/* Brings up what the policy wants of n keys and pins the usable prefix, as
+ * oc_match_pin() does. 0 or -errno. */
+int load_tiers_find(struct load_tiers_state *t, const struct oc_key *keys,
+		    uint32_t n, struct oc_pin *ret_pins, size_t *ret_hits);
+
 /* Connects and opens the namespace; says on stderr what is wrong. */
 int load_open(const struct load_options *options, const char *name,
 	      bool read_only, oc_client **ret_client, oc_ns **ret_ns);

@@ -69,9 +69,10 @@ int load_report_fill(struct load_report *r, const struct load_options *options,
 	r->block_bytes = options->block_bytes;
 	r->clients = options->deck->clients;
 	r->readers = options->readers;
+	r->tiers = options->tiers;
 	r->dram = after->limit_bytes;
 	r->held = after->slab_bytes;
-	r->evicted = after->evicted - before->evicted;
+	r->evicted += after->evicted - before->evicted;
 	return against_private(options->deck, options->readers,
 			       r->dram / r->block_bytes, &r->against);
 }
@@ -157,6 +158,8 @@ json_t *load_report_json(const struct load_report *r)
 			    json_real((double)r->result.ns / 1e9));
 	json_object_set_new(root, "latency_ns", report_times(&r->result));
 	json_object_set_new(root, "against", report_against(r));
+	if (r->tiers.ask)
+		load_drive_json(root, r);
 	return root;
 }
 
@@ -212,6 +215,8 @@ void load_report_print(const struct load_report *r, FILE *to)
 	fprintf(to, "  evicted %llu, refused %llu, sealed by another %llu\n",
 		(unsigned long long)r->evicted, (unsigned long long)s->refused,
 		(unsigned long long)s->exists);
+	if (r->tiers.ask)
+		load_drive_print(r, to);
 	report_against_print(r, to);
 	report_times_print(s, to);
 }

@@ -25,6 +25,7 @@ struct writer {
 	uint32_t cap;	/* entries of the arrays */
 	struct oc_key *key;
 	struct oc_pin *pin;
+	struct load_tiers_state *tiers; /* NULL: the node's drive is not asked */
 };
 
 /* A part of the blocks to write, tail first. */
@@ -62,9 +63,11 @@ static int writer_keys(struct writer *w, const struct deck_request *q)
 /* With --speed: until the request's time has come. */
 static void writer_pace(struct writer *w, const struct deck_request *q)
 {
-	double after = w->options->speed > 0
-			       ? (double)q->at_ms / w->options->speed
-			       : 0;
+	const struct deck *d = w->options->deck;
+	uint64_t begin_ms = d->request[w->options->first].at_ms;
+	double after = w->options->speed > 0 ? (double)(q->at_ms - begin_ms) /
+						       w->options->speed
+					     : 0;
 	uint64_t at = w->start_ns + (uint64_t)(after * (double)NS_PER_MS);
 	uint64_t now;
 
@@ -272,7 +275,10 @@ static int writer_request(struct writer *w, const struct deck_request *q,
 	uint32_t reader = readers ? (uint32_t)(number % readers) : 0;
 	size_t hits = 0;
 	uint64_t start = clock_ns();
-	int r = oc_match_pin(w->ns, w->key, q->n, NULL, w->pin, &hits);
+	int r = w->tiers
+			? load_tiers_find(w->tiers, w->key, q->n, w->pin, &hits)
+			: oc_match_pin(w->ns, w->key, q->n, NULL, w->pin,
+				       &hits);
 
 	if (r)
 		return writer_fail(w, "match", r);
@@ -297,7 +303,8 @@ static int writer_loop(struct writer *w)
 	const struct deck *d = w->options->deck;
 	int r = 0;
 
-	for (uint64_t i = 0; r == 0 && i < d->requests; i++) {
+	for (uint64_t i = w->options->first; r == 0 && i < w->options->end;
+	     i++) {
 		const struct deck_request *q = &d->request[i];
 
 		writer_come_to_hold(w, i);
@@ -337,7 +344,10 @@ int load_writer(const struct load_options *options, struct load_shared *shared,
 		free(w.block);
 		return 1;
 	}
-	r = writer_loop(&w);
+	if (options->tiers.ask)
+		w.tiers = load_tiers_begin(options, w.client, w.ns, w.result);
+	r = options->tiers.ask && !w.tiers ? -ENOMEM : writer_loop(&w);
+	load_tiers_end(w.tiers);
 	oc_ns_close(w.ns);
 	oc_client_close(w.client);
 	free(w.block);

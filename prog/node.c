@@ -21,17 +21,20 @@
 
 #define NODE_WAIT_NS (30 * NS_PER_S)
 #define NODE_STOP_NS (10 * NS_PER_S)
+#define NODE_SAVE_NS (120 * NS_PER_S)
 #define NODE_POLL_NS (5 * NS_PER_MS)
 
 struct node {
+	struct node_options options;
 	pid_t pid;
 	pid_t parent;
 	bool ended;
 	char dir[64];
 	char socket[108];
 	char log[96];
-	char config[96];	/* "": none */
-	int door[LISTEN_DOORS]; /* until the node has them */
+	char config[96];	  /* "": none */
+	char drive[48], nvme[80]; /* options.drive's folder; "": none */
+	int door[LISTEN_DOORS];	  /* until the node has them */
 	uint16_t port[LISTEN_DOORS];
 };
 
@@ -67,11 +70,26 @@ static int node_make_dir(struct node *n)
 	return -errno;
 }
 
+static int node_make_drive(struct node *n)
+{
+	if (!n->options.drive)
+		return 0;
+	snprintf(n->drive, sizeof(n->drive), "/var/tmp/onecopy-drive-XXXXXX");
+	if (!mkdtemp(n->drive)) {
+		n->drive[0] = '\0';
+		return -errno;
+	}
+	snprintf(n->nvme, sizeof(n->nvme), "%s:%llu", n->drive,
+		 (unsigned long long)n->options.drive);
+	n->options.nvme = n->nvme;
+	return 0;
+}
+
 /* Everything in it is the node's; there are no folders in it. */
-static void node_remove_dir(struct node *n)
+static void node_remove_dir(const char *path)
 {
 	struct dirent *entry;
-	DIR *dir = n->dir[0] ? opendir(n->dir) : NULL;
+	DIR *dir = path[0] ? opendir(path) : NULL;
 
 	if (!dir)
 		return;
@@ -79,7 +97,7 @@ static void node_remove_dir(struct node *n)
 		if (entry->d_name[0] != '.')
 			unlinkat(dirfd(dir), entry->d_name, 0);
 	closedir(dir);
-	rmdir(n->dir);
+	rmdir(path);
 }
 
 /* Its input is nothing, its output the log. */
@@ -101,8 +119,8 @@ _Noreturn static void node_exec(const struct node *n,
 				const struct node_options *o, pid_t parent)
 {
 	static const char *const options[] = { "--resp", "--http" };
-	const char *argv[16] = { "onecopy", "serve", "--socket", n->socket };
-	char size[32];
+	const char *argv[20] = { "onecopy", "serve", "--socket", n->socket };
+	char size[32], slow[32];
 	size_t at = 4;
 
 	setpgid(0, 0);
@@ -118,6 +136,16 @@ _Noreturn static void node_exec(const struct node *n,
 			 (unsigned long long)o->dram);
 		argv[at++] = "--dram";
 		argv[at++] = size;
+	}
+	if (o->nvme) {
+		argv[at++] = "--nvme";
+		argv[at++] = o->nvme;
+	}
+	if (o->save)
+		argv[at++] = "--save-on-exit";
+	if (o->slow_nvme > 0) {
+		snprintf(slow, sizeof(slow), "%.9g", o->slow_nvme);
+		setenv("ONECOPY_TEST_SLOW_NVME", slow, 1);
 	}
 	for (unsigned i = 0; i < LISTEN_DOORS; i++) {
 		if (n->door[i] >= 0)
@@ -259,21 +287,44 @@ static int node_write_config(struct node *n, const char *text)
 	return r;
 }
 
+static int node_begin(struct node *n, char *error)
+{
+	static bool registered;
+	int r = node_spawn(n, &n->options);
+
+	node_close_doors(n);
+	if (r) {
+		snprintf(error, NODE_ERROR, "fork: %s", strerror(-r));
+		return r;
+	}
+	n->ended = false;
+	node_running = n;
+	if (!registered && atexit(node_at_exit) == 0)
+		registered = true;
+	return node_wait(n, n->options.wait_ns, error);
+}
+
 int node_start(const struct node_options *options, struct node **ret_node,
 	       char *error)
 {
-	static bool registered;
 	struct node *n = calloc(1, sizeof(*n));
 	int r;
 
 	if (!n)
 		return -ENOMEM;
+	n->options = *options;
 	n->ended = true;
 	for (unsigned i = 0; i < LISTEN_DOORS; i++)
 		n->door[i] = -1;
 	r = node_make_dir(n);
 	if (r) {
 		snprintf(error, NODE_ERROR, "no private directory: %s",
+			 strerror(-r));
+		goto fail;
+	}
+	r = node_make_drive(n);
+	if (r) {
+		snprintf(error, NODE_ERROR, "no folder for a drive: %s",
 			 strerror(-r));
 		goto fail;
 	}
@@ -291,17 +342,7 @@ int node_start(const struct node_options *options, struct node **ret_node,
 		snprintf(error, NODE_ERROR, "%s: %s", n->config, strerror(-r));
 		goto fail;
 	}
-	r = node_spawn(n, options);
-	node_close_doors(n);
-	if (r) {
-		snprintf(error, NODE_ERROR, "fork: %s", strerror(-r));
-		goto fail;
-	}
-	n->ended = false;
-	node_running = n;
-	if (!registered && atexit(node_at_exit) == 0)
-		registered = true;
-	r = node_wait(n, options->wait_ns, error);
+	r = node_begin(n, error);
 	if (r)
 		goto fail;
 	*ret_node = n;
@@ -311,9 +352,11 @@ fail:
 	return r;
 }
 
+/* Saving what DRAM holds takes as long as the drive needs; the node bounds it. */
 static void node_end(struct node *n)
 {
-	uint64_t end = clock_ns() + NODE_STOP_NS;
+	uint64_t end =
+		clock_ns() + (n->options.save ? NODE_SAVE_NS : NODE_STOP_NS);
 
 	kill(n->pid, SIGTERM);
 	while (node_alive(n) && clock_ns() < end)
@@ -334,12 +377,22 @@ void node_stop(struct node *n)
 	if (n->ended || n->parent == getpid()) {
 		if (!n->ended)
 			node_end(n);
-		node_remove_dir(n);
+		node_remove_dir(n->dir);
+		node_remove_dir(n->drive);
 	}
 	if (node_running == n)
 		node_running = NULL;
 	node_close_doors(n);
 	free(n);
+}
+
+int node_restart(struct node *n, char *error)
+{
+	if (!n->ended)
+		node_end(n);
+	n->options.save = false;
+	unlink(n->socket);
+	return node_begin(n, error);
 }
 
 const char *node_socket(const struct node *n)

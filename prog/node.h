@@ -26,14 +26,21 @@
 
 struct node;
 
+/* Texts are not copied: they live as long as the node. */
 struct node_options {
 	const char *program; /* path of onecopy; NULL: this program is it */
 	uint64_t dram;	     /* bytes; 0: the server's default */
 	const char *socket;  /* NULL: in the private directory */
 	const char *config;  /* text of a configuration file; NULL: none */
 	uint64_t wait_ns;    /* until it answers; 0: 30 s */
-	unsigned doors; /* over TCP, bits 1u << enum listen_door; the others
+	unsigned doors;	  /* over TCP, bits 1u << enum listen_door; the others
 			       are off */
+	const char *nvme; /* PATH:SIZE of its drive; NULL: none */
+	uint64_t drive;	  /* instead: bytes of one in a folder in /var/tmp that
+			     goes with the node; 0: none */
+	bool save; /* what is in DRAM goes there at a node_restart(), or at the
+		      stop of a node that was never restarted */
+	double slow_nvme; /* times that its drive is slowed, a test; 0: not */
 };
 
 #define NODE_ERROR 512
@@ -44,6 +51,10 @@ int node_start(const struct node_options *options, struct node **ret_node,
 	       char *error);
 /* Takes NULL. */
 void node_stop(struct node *n);
+/* Ends it well and starts it again, with the same options at the same place: its
+ * clients must connect anew. As node_start(); on failure it is stopped, and
+ * node_stop() is still to be called. Not with doors. */
+int node_restart(struct node *n, char *error);
 
 const char *node_socket(const struct node *n);
 /* The private directory: what is put there goes with the node. */

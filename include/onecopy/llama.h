@@ -50,7 +50,9 @@
  * wrong with one, the sequence holds fewer tokens, never wrong or half ones,
  * and the caller computes the rest. A node that is away costs at most the
  * timeout, and then nothing for a second; an import that meets a slab for the
- * first time waits for it as long as the client's default (onecopy.h).
+ * first time, or asks what is on the node's drive, waits for the answer as long as
+ * the client's default (onecopy.h). For blocks there it waits no longer than
+ * computing them would take.
  *
  * Memory. What a context holds is private to it and is not shared; the pool
  * holds one copy of what was exported. oc_llama_stat() tells them apart.
@@ -171,7 +173,8 @@ int oc_llama_export(oc_llama *l, int32_t seq, const int32_t *tokens, size_t n,
 
 /* Tells what the caller decoded after an import, and in which time: for
  * oc_llama_stat(), and so that an import which is slower than computing is not
- * made. Never needed. */
+ * made, nor blocks loaded from the node's drive that are computed sooner. Never
+ * needed. */
 void oc_llama_computed(oc_llama *l, size_t tokens, uint64_t ns);
 
 /* The part of `past` tokens of a prompt of n that leaves logits exact: past
@@ -203,6 +206,11 @@ struct oc_llama_stat {
 	uint64_t export_ns;	  /* in all */
 	uint64_t export_ns_most;  /* in one call without OC_LLAMA_ALL */
 	uint64_t export_failures;
+	/* Blocks that were not resident at an import, but on the node's drive,
+	 * and those of them that were brought up: the others were cheaper to
+	 * compute (oc_plan(), with the rate that oc_llama_computed() tells). */
+	uint64_t below_blocks, fetched_blocks;
+	uint64_t fetch_ns; /* that imports waited for them; not in match_ns */
 };
 /* Pool bytes are 0 when the node is away. */
 int oc_llama_stat(oc_llama *l, struct oc_llama_stat *ret_stat);

@@ -25,8 +25,8 @@
  * Looking and pinning make no system call, except that a call which meets a
  * slab for the first time, or a node that has changed its regions or index
  * since, maps what is new: system calls, within the client's default timeout.
- * Grants, seals, abandons and removals have a submit form, oc_op_submit();
- * connecting, oc_ns_open(), oc_inspect(), oc_put() and oc_get() have none.
+ * Grants, seals, abandons, removals and fetches have a submit form,
+ * oc_op_submit(); connecting, oc_ns_open(), oc_inspect(), oc_put() and oc_get() have none.
  *
  * Threads. A client may be used by several threads at once. A pin or a grant
  * is used by one thread at a time. After fork() the child must not use its
@@ -65,6 +65,8 @@ enum oc_answer {
 	OC_NONE = 4,   /* nothing (more) to report */
 	OC_BAD = 5,    /* verification failed: treat as a miss */
 	OC_BUSY = 6,   /* somebody else has it now */
+	OC_BELOW = 7,  /* not resident, but on a tier of this node from where
+			  it can be brought up: tiers.h */
 };
 /* Text for a negative errno or a positive answer; static. */
 const char *oc_strerror(int result);
@@ -268,11 +270,26 @@ int oc_pin_batch(oc_ns *ns, const struct oc_key *keys, size_t n,
 void oc_unpin_batch(oc_ns *ns, struct oc_pin *pins, size_t n);
 
 /* Where one block of a match is and what reaching it is expected to cost (all
- * its parts that the match needs; from the node's measurements). */
+ * its parts that the match needs; from the node's measurements). Of a block on
+ * several tiers: the slowest. */
 struct oc_block_info {
-	enum oc_tier tier;
+	enum oc_tier tier;  /* OC_TIER_NONE: nowhere on this node */
+	uint32_t stream_ns; /* of expected_ns: what it adds to others of its tier
+			       that are reached in one go; UINT32_MAX: so much
+			       or more */
 	uint64_t bytes;
-	uint64_t expected_ns;
+	uint64_t expected_ns; /* until it alone is here, after what is queued
+				 there now */
+};
+
+enum oc_match_flags {
+	OC_MATCH_BELOW = 1, /* oc_match(): tells of tiers below DRAM, too.
+			       ret_info (not NULL) has all n entries written:
+			       the longest prefix that can be had from this node,
+			       and behind it OC_TIER_NONE. *ret_usable is what is
+			       resident, as without it. One request where
+			       something is missing and the node has such a
+			       tier, within the default timeout (-ETIMEDOUT) */
 };
 
 struct oc_match_options {
@@ -280,10 +297,14 @@ struct oc_match_options {
 	int32_t rank; /* -1 (default through OC_MATCH_INIT): all ranks must be
 			 there; else only this one */
 	unsigned pin_flags;
+	uint64_t fetch_ns; /* oc_match_pin(): what is on a tier below is brought
+			      up and waited for, so long at most; 0: it is not.
+			      What has not come by then shortens the prefix */
+	unsigned flags;	   /* enum oc_match_flags */
 };
-#define OC_MATCH_INIT                                  \
-	{                                              \
-		sizeof(struct oc_match_options), -1, 0 \
+#define OC_MATCH_INIT                                        \
+	{                                                    \
+		sizeof(struct oc_match_options), -1, 0, 0, 0 \
 	}
 
 /* Longest usable prefix of keys[0..n): the joint hit rule over all groups of
@@ -305,14 +326,18 @@ int oc_match_pin(oc_ns *ns, const struct oc_key *keys, size_t n,
 		 const struct oc_match_options *options,
 		 struct oc_pin *ret_pins, size_t *ret_usable);
 
-/* 0 resident, OC_MISS. No system call, except as oc_match(). */
+/* 0 resident; OC_BELOW; OC_MISS. No system call, except as oc_match(); on a node
+ * with a tier below, one request for what is not resident, within the default
+ * timeout (a node that does not answer: OC_MISS). */
 int oc_exists(oc_ns *ns, const struct oc_key *key, struct oc_part part);
 
-/* The four questions for one part, from the metadata. OC_MISS. */
+/* The four questions for one part, from the metadata; of one on a tier below:
+ * tier, expected_ns, bytes, tokens and replicas, the rest is 0 (asked as
+ * oc_exists() does). OC_MISS. */
 struct oc_where {
-	enum oc_tier tier;    /* resident where */
+	enum oc_tier tier;    /* fastest one that has it */
 	uint64_t owner;	      /* client that wrote it; 0 when it is gone */
-	uint64_t expected_ns; /* how fast to reach: time to read all bytes */
+	uint64_t expected_ns; /* how fast to reach: time to have all bytes */
 	uint32_t replicas;    /* how many copies on this node */
 	uint32_t region;
 	uint64_t offset, bytes, generation, checksum;
@@ -446,7 +471,8 @@ enum oc_op_kind {
 	OC_OP_SEAL = 2,
 	OC_OP_ABANDON = 3,
 	OC_OP_REMOVE = 4,
-	OC_OP_NOP = 5, /* a round trip */
+	OC_OP_NOP = 5,	 /* a round trip */
+	OC_OP_FETCH = 6, /* brings a block up from a tier below: tiers.h */
 };
 
 struct oc_op {
@@ -455,15 +481,16 @@ struct oc_op {
 	oc_ns *ns;
 	uint64_t user_data;
 	uint64_t timeout_ns;
-	struct oc_key key;	/* GRANT, REMOVE */
-	struct oc_part part;	/* GRANT */
+	struct oc_key key;	/* GRANT, REMOVE, FETCH */
+	struct oc_part part;	/* GRANT; FETCH with OC_FETCH_PART */
 	uint64_t bytes;		/* GRANT */
 	uint32_t tokens;	/* GRANT */
 	struct oc_grant *grant; /* SEAL, ABANDON: in; GRANT: out, written when
 				   its completion is taken; stays the
 				   caller's, untouched until then */
 	uint64_t checksum;	/* SEAL */
-	unsigned flags;		/* GRANT: enum oc_grant_flags */
+	unsigned flags;		/* GRANT: enum oc_grant_flags; FETCH: enum
+				   oc_fetch_flags */
 };
 
 struct oc_completion {

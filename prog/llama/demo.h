@@ -9,6 +9,8 @@
  *			go on with the conversations' second turns
  *	killed		the same again, and the node's server is killed (SIGKILL)
  *			while the second agent is answered
+ *	stopped		the node is stopped well and started again, with engines
+ *			that were started anew: all comes from its drive
  *
  * Every answer is held against the first act's by its logits, bit for bit. So
  * that they can be equal, batches are split in the same way everywhere
@@ -28,7 +30,14 @@
 #define DEMO_GENERATE 24
 #define DEMO_ROOM     512 /* tokens of the context behind the system prompt */
 
-enum { ACT_ALONE, ACT_TOGETHER, ACT_RESTARTED, ACT_KILLED, DEMO_ACTS };
+enum {
+	ACT_ALONE,
+	ACT_TOGETHER,
+	ACT_RESTARTED,
+	ACT_KILLED,
+	ACT_STOPPED,
+	DEMO_ACTS
+};
 
 struct demo_answer {
 	bool asked;
@@ -47,6 +56,7 @@ struct demo_act {
 	unsigned sharing;	   /* engines that use the prompt's blocks */
 	uint64_t pool_bytes, pool_blocks; /* at its end */
 	uint64_t failures;		  /* imports turned into recomputing */
+	uint64_t fetched;		  /* blocks brought up from the drive */
 };
 
 /* One conversation as tokens: each turn's prompt begins with the one before. */
@@ -76,9 +86,11 @@ struct demo {
 	/* what happened */
 	struct demo_act act[DEMO_ACTS];
 	uint64_t block_bytes;
-	uint64_t back_ns; /* from the kill of the server to the next one */
-	uint64_t lost;	  /* blocks that were there and are not */
-	uint64_t ns;	  /* of all of it */
+	uint64_t back_ns;  /* from the kill of the server to the next one */
+	uint64_t lost;	   /* blocks that were there and are not */
+	uint64_t again_ns; /* from the node's stop until it answered again */
+	uint64_t found;	   /* parts on its drive then */
+	uint64_t ns;	   /* of all of it */
 	/* for the line of progress, in answers computed cold */
 	char doing[64];
 	double done, now;

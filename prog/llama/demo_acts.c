@@ -11,6 +11,7 @@
 #include "bench_pool.h"
 #include "beside.h"
 #include "llama/demo.h"
+#include "load_report.h"
 #include "progress.h"
 
 #define DRAM_RANDOM  (512ull << 20)
@@ -18,7 +19,8 @@
 #define SYSTEM_SMALL 256u
 #define UBATCH_SMALL 128u
 #define WARM_SHARE   0.05 /* of a cold answer's time, about */
-#define COLD_TOTAL   (DEMO_AGENTS + 1 + 14 * WARM_SHARE)
+#define COLD_TOTAL   (DEMO_AGENTS + 1 + 17 * WARM_SHARE)
+#define DRIVE	     (1ull << 30) /* more than all prompts take */
 #define FLOPS	     35e9 /* of one core, about: for the first bar only */
 
 const char *const demo_act_names[DEMO_ACTS] = {
@@ -26,6 +28,7 @@ const char *const demo_act_names[DEMO_ACTS] = {
 	"with onecopy",
 	"engines killed, restarted",
 	"node's server killed",
+	"node stopped, started again",
 };
 
 uint64_t demo_first_ns(const struct demo_act *a, int agent)
@@ -39,7 +42,9 @@ uint64_t demo_first_ns(const struct demo_act *a, int agent)
 bool demo_is_right(const struct demo *d)
 {
 	return d->wrong == 0 && d->lost == 0 &&
-	       d->act[ACT_KILLED].sharing == DEMO_AGENTS;
+	       d->act[ACT_KILLED].sharing == DEMO_AGENTS &&
+	       d->act[ACT_STOPPED].sharing == DEMO_AGENTS &&
+	       d->act[ACT_STOPPED].fetched * DEMO_BLOCK >= d->system_tokens;
 }
 
 static int demo_fail(struct demo *d, int r, const char *text)
@@ -187,6 +192,7 @@ static int demo_take(struct demo *d, int act, int agent, int turn)
 	d->block_bytes = p->stat.block_bytes;
 	all->private_bytes = p->stat.private_bytes;
 	all->failures += p->stat.import_failures;
+	all->fetched += p->stat.fetched_blocks;
 	all->sharing += p->times.reused >= d->system_tokens ||
 			(turn == 0 && p->stat.exported_blocks >=
 					      d->system_tokens / DEMO_BLOCK);
@@ -206,7 +212,9 @@ static int demo_start_node(struct demo *d)
 {
 	struct node_options o = {
 		.dram = d->random ? DRAM_RANDOM
-				  : MIN(bench_memory_free() / 2, DRAM_MOST)
+				  : MIN(bench_memory_free() / 2, DRAM_MOST),
+		.drive = DRIVE,
+		.save = true,
 	};
 	static char program[4096];
 	int r = beside_path("onecopy", program, sizeof(program));
@@ -270,6 +278,25 @@ static int demo_kill_server(struct demo *d)
 		d->lost = before.sealed_blocks - after.sealed_blocks;
 	oc_client_close(c);
 	return r ? demo_fail(d, r, "the node's server did not come back") : 0;
+}
+
+/* What it held is on its drive, and found there. */
+static int demo_restart_node(struct demo *d)
+{
+	uint64_t begin = clock_ns();
+	struct load_drive drive;
+	int r;
+
+	progress_show(d->terminal, "the node is stopped", d->done / COLD_TOTAL);
+	r = node_restart(d->node, d->error);
+	if (r)
+		return demo_fail(d, r, d->error);
+	d->again_ns = clock_ns() - begin;
+	r = load_drive_await(node_socket(d->node), &drive);
+	if (r)
+		return demo_fail(d, r, "the node's drive");
+	d->found = drive.parts;
+	return 0;
 }
 
 /* ---- acts */
@@ -344,10 +371,21 @@ static int act_killed(struct demo *d)
 	return r;
 }
 
+static int act_stopped(struct demo *d)
+{
+	int r = demo_restart_node(d);
+
+	if (r == 0)
+		r = demo_start_engines(d);
+	for (int a = 0; a < DEMO_AGENTS && r == 0; a++)
+		r = demo_answer(d, ACT_STOPPED, a, DEMO_TURNS - 1);
+	return r;
+}
+
 int demo_acts(struct demo *d)
 {
 	static int (*const acts[DEMO_ACTS])(struct demo * d) = {
-		act_alone, act_together, act_restarted, act_killed
+		act_alone, act_together, act_restarted, act_killed, act_stopped
 	};
 	uint64_t begin = clock_ns();
 	int r = 0;

@@ -96,6 +96,10 @@ static void print_end(const struct demo *d)
 	printf("  server killed        another one answered after %s; blocks "
 	       "lost: %llu\n",
 	       text_time(d->back_ns, back), (unsigned long long)d->lost);
+	printf("  node stopped         and back after %s with %llu blocks on "
+	       "its drive; %llu were brought up for the answers\n",
+	       text_time(d->again_ns, back), (unsigned long long)d->found,
+	       (unsigned long long)d->act[ACT_STOPPED].fetched);
 	printf("  wrong answers        %u of %u, by the logits of every token, "
 	       "bit for bit\n",
 	       d->wrong, d->compared);
@@ -148,13 +152,14 @@ static json_t *act_json(const struct demo *d, int i)
 	for (int a = 0; first && a < DEMO_AGENTS; a++)
 		json_array_append_new(
 			first, json_real((double)demo_first_ns(act, a) / 1e6));
-	return json_pack("{s:s,s:o,s:I,s:I,s:I,s:I,s:I,s:i,s:i}", "act",
+	return json_pack("{s:s,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:i,s:i}", "act",
 			 demo_act_names[i], "first_token_ms", first,
 			 "computed_tokens", (json_int_t)act->computed,
 			 "reused_tokens", (json_int_t)act->reused, "pool_bytes",
 			 (json_int_t)act->pool_bytes, "pool_blocks",
 			 (json_int_t)act->pool_blocks, "private_bytes",
-			 (json_int_t)act->private_bytes, "sharing_engines",
+			 (json_int_t)act->private_bytes, "fetched_blocks",
+			 (json_int_t)act->fetched, "sharing_engines",
 			 (int)act->sharing, "wrong_answers",
 			 (int)wrong_in(act));
 }
@@ -166,15 +171,16 @@ int demo_print_json(const struct demo *d)
 
 	for (int i = 0; acts && i < DEMO_ACTS; i++)
 		json_array_append_new(acts, act_json(d, i));
-	root = json_pack("{s:s,s:I,s:b,s:i,s:I,s:i,s:i,s:f,s:I,s:f,s:o}",
-			 "engine", d->engine, "parameters",
-			 (json_int_t)d->parameters, "random", d->random,
-			 "system_tokens", (int)d->system_tokens, "block_bytes",
-			 (json_int_t)d->block_bytes, "wrong_answers",
-			 (int)d->wrong, "compared_answers", (int)d->compared,
-			 "server_back_ms", (double)d->back_ns / 1e6,
-			 "lost_blocks", (json_int_t)d->lost, "seconds",
-			 (double)d->ns / 1e9, "acts", acts);
+	root = json_pack(
+		"{s:s,s:I,s:b,s:i,s:I,s:i,s:i,s:f,s:f,s:I,s:I,s:f,s:o}",
+		"engine", d->engine, "parameters", (json_int_t)d->parameters,
+		"random", d->random, "system_tokens", (int)d->system_tokens,
+		"block_bytes", (json_int_t)d->block_bytes, "wrong_answers",
+		(int)d->wrong, "compared_answers", (int)d->compared,
+		"server_back_ms", (double)d->back_ns / 1e6, "node_back_ms",
+		(double)d->again_ns / 1e6, "found_blocks", (json_int_t)d->found,
+		"lost_blocks", (json_int_t)d->lost, "seconds",
+		(double)d->ns / 1e9, "acts", acts);
 	if (!root)
 		return -ENOMEM;
 	json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));

@@ -13,7 +13,7 @@
 #include "llama/demo.h"
 
 #define WIDTH	 1040
-#define HEIGHT	 690
+#define HEIGHT	 782
 #define TOP	 138 /* of the bars */
 #define GROUP	 92  /* height of an act */
 #define BAR	 16
@@ -21,12 +21,12 @@
 #define TIME_W	 400
 #define TOKENS_X 668
 #define TOKENS_W 260
-#define CARD_Y	 548
+#define CARD_Y	 640
 #define CARD_H	 104
 
 /* Told apart by lightness as well as by hue. */
 static const char *const colours[DEMO_ACTS] = { "#9a3b26", "#1f6f8b", "#3b9ab2",
-						"#6cb6a5" };
+						"#6cb6a5", "#a8c686" };
 #define INK   "#1d2733"
 #define PALE  "#5b6673"
 #define PAPER "#fbfaf7"
@@ -182,7 +182,7 @@ static void draw(FILE *f, const struct demo *d)
 	cards(f, d);
 	text_at(f, 40, HEIGHT - 16, 11, PALE, "",
 		"Filled: computed. Dashed: taken over from the pool. The last "
-		"two acts are the conversations' second turns, in engines "
+		"three acts are the conversations' second turns, in engines "
 		"that were started anew.");
 	fprintf(f, "</svg>\n");
 }

@@ -260,6 +260,12 @@ static void tell_share(struct session *s)
 		"pool: %s, one copy for all; KV of this engine alone, not "
 		"shared: %s\n",
 		text_size(st.pool_bytes, a), text_size(st.private_bytes, c));
+	if (st.below_blocks)
+		fprintf(stderr,
+			"the node's drive had %llu blocks: %llu brought up in "
+			"%.1f ms, the others were sooner computed\n",
+			(unsigned long long)st.below_blocks,
+			(unsigned long long)st.fetched_blocks, ms(st.fetch_ns));
 	if (oc_llama_error(s->share)[0])
 		fprintf(stderr, "computed instead: %s\n",
 			oc_llama_error(s->share));
@@ -303,6 +309,8 @@ static void tell_json(struct session *s)
 		"\"exported_bytes\": %llu, \"exported_moves\": %.3f, "
 		"\"export_ms\": %.3f, \"export_longest_ms\": %.3f, "
 		"\"import_failures\": %llu, \"export_failures\": %llu, "
+		"\"below_blocks\": %llu, \"fetched_blocks\": %llu, "
+		"\"fetch_ms\": %.3f, "
 		"\"pool_bytes\": %llu, \"private_bytes\": %llu}\n",
 		(unsigned long long)st.imported_bytes,
 		per(st.imported_moved, st.imported_bytes),
@@ -310,6 +318,8 @@ static void tell_json(struct session *s)
 		per(st.exported_moved, st.exported_bytes), ms(st.export_ns),
 		ms(st.export_ns_most), (unsigned long long)st.import_failures,
 		(unsigned long long)st.export_failures,
+		(unsigned long long)st.below_blocks,
+		(unsigned long long)st.fetched_blocks, ms(st.fetch_ns),
 		(unsigned long long)st.pool_bytes,
 		(unsigned long long)st.private_bytes);
 }

@@ -17,6 +17,7 @@
 #include "commands.h"
 #include "llama/engine_path.h"
 #include "llama/worker.h"
+#include "load_report.h"
 #include "node.h"
 #include "stop.h"
 
@@ -31,7 +32,8 @@
 #define PAIRS	 5
 #define DRAM	 (1ull << 30)
 #define VOCAB	 250u /* tokens that every model has */
-#define FIGURES	 17
+#define FIGURES	 20
+#define DRIVE	 (1ull << 30)
 #define WORD_MIN 3u
 
 enum {
@@ -52,6 +54,9 @@ enum {
 	F_EXPORTS,
 	F_PAUSE,
 	F_BLOCKS_MEANWHILE,
+	F_DRIVE_VS_COLD,
+	F_DRIVE,
+	F_DRIVE_FETCH,
 };
 
 static const struct {
@@ -74,6 +79,9 @@ static const struct {
 	[F_EXPORTS] = { "export_calls_ms", "ms" },
 	[F_PAUSE] = { "export_pause_ms", "ms" },
 	[F_BLOCKS_MEANWHILE] = { "exported_meanwhile", "blocks" },
+	[F_DRIVE_VS_COLD] = { "ttft_drive_vs_cold", "x" },
+	[F_DRIVE] = { "ttft_drive_ms", "ms" },
+	[F_DRIVE_FETCH] = { "ttft_drive_fetch_ms", "ms" },
 };
 
 struct figure {
@@ -415,11 +423,40 @@ static int once_killed(struct state *b, uint64_t seed)
 	return r;
 }
 
+/* The node stopped and started again: the last run's prompt is on its drive, and
+ * an engine that was started anew takes it over from there. */
+static int once_restarted(struct state *b, uint64_t seed)
+{
+	struct load_drive drive;
+	int r;
+
+	end(&b->first);
+	r = node_restart(b->node, b->error);
+	if (r == 0)
+		r = load_drive_await(b->session.node, &drive);
+	if (r == 0)
+		r = start(b, &b->second);
+	make_tokens(b->tokens, PROMPT, seed);
+	if (r == 0)
+		r = take_over(b);
+	if (r == 0 && b->reply.stat.fetched_blocks != PROMPT / BLOCK)
+		r = fail(b, -ENODATA, "the prompt did not come from the drive");
+	end(&b->second);
+	if (r)
+		return r;
+	add(b, F_DRIVE, ms(b->reply.times.first_ns));
+	add(b, F_DRIVE_FETCH, ms(b->reply.stat.fetch_ns));
+	add(b, F_DRIVE_VS_COLD,
+	    ms(b->reply.times.first_ns) /
+		    b->figure[F_COLD].value[b->figure[F_COLD].n - 1]);
+	return 0;
+}
+
 /* ---- all of it */
 
 static int begin(struct state *b)
 {
-	struct node_options o = { .dram = DRAM };
+	struct node_options o = { .dram = DRAM, .drive = DRIVE, .save = true };
 	static char program[4096];
 	int r = beside_path("onecopy", program, sizeof(program));
 
@@ -459,6 +496,8 @@ static int measure(struct state *b)
 	}
 	if (r == 0)
 		r = once_killed(b, b->runs);
+	if (r == 0)
+		r = once_restarted(b, b->runs);
 	add(b, F_LOGITS_EQUAL, b->unequal);
 	return r;
 }

@@ -13,7 +13,8 @@
  *		an answer, during which it exports
  *
  * Once: a prefix that ends in the middle of another prompt; a kill of the
- * server; three agents over one system prompt in a pool of their own.
+ * server; three agents over one system prompt in a pool of their own; the node
+ * stopped and started again, and the prompt taken over from its drive.
  */
 #ifndef ONECOPY_PROG_LLAMA_MEASURE_H
 #define ONECOPY_PROG_LLAMA_MEASURE_H

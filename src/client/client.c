@@ -32,6 +32,7 @@ const char *oc_strerror(int result)
 		[OC_NONE] = "nothing to report",
 		[OC_BAD] = "verification failed",
 		[OC_BUSY] = "another has it now",
+		[OC_BELOW] = "on a tier below, not resident",
 	};
 	const char *text;
 

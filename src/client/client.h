@@ -385,8 +385,10 @@ int pin_look(oc_client *c, const uint64_t key[4], uint64_t part,
  * may be NULL. */
 uint64_t pin_look_some(oc_client *c, const struct oc_key *keys, size_t n,
 		       uint64_t part, uint64_t *ret_extents);
-/* Expected time to read so many bytes of this tier. */
+/* Expected time to read so many bytes of this tier; of that, what they take when
+ * others are read before them. */
 uint64_t tier_expect(const oc_client *c, enum oc_tier tier, uint64_t bytes);
+uint64_t tier_stream(const oc_client *c, enum oc_tier tier, uint64_t bytes);
 
 /* ---- write.c ---- */
 

@@ -3,7 +3,7 @@
  * Looking without a pin: what a descriptor said while its word did not change.
  * The answer may be old at once; nothing is held.
  */
-#include "client/client.h"
+#include "client/reach.h"
 
 /* The loads before come before the loads after. */
 static inline void look_fence(void)
@@ -126,27 +126,57 @@ uint64_t pin_look_some(oc_client *c, const struct oc_key *keys, size_t n,
 	return there;
 }
 
-uint64_t tier_expect(const oc_client *c, enum oc_tier tier, uint64_t bytes)
+/* A measured price of this tier; NULL. */
+static const struct tier_record *priced(const oc_client *c, enum oc_tier tier)
 {
 	for (unsigned i = 0; i < LAYOUT_TIERS; i++) {
 		const struct tier_record *t = &c->meta->tier[i];
-		uint64_t rate;
 
-		if (shared_load64(&t->kind) != (uint64_t)tier ||
-		    shared_load64(&t->measured_ms) == 0)
-			continue;
-		rate = shared_load64(&t->bytes_per_s);
-		return shared_load64(&t->latency_ns) +
-		       (rate ? (uint64_t)((double)bytes * 1e9 / (double)rate)
-			     : 0);
+		if (shared_load64(&t->kind) == (uint64_t)tier &&
+		    shared_load64(&t->measured_ms))
+			return t;
 	}
-	return 0; /* not measured yet */
+	return NULL; /* not measured yet */
+}
+
+uint64_t tier_stream(const oc_client *c, enum oc_tier tier, uint64_t bytes)
+{
+	const struct tier_record *t = priced(c, tier);
+	uint64_t rate = t ? shared_load64(&t->bytes_per_s) : 0;
+
+	return rate ? (uint64_t)((double)bytes * 1e9 / (double)rate) : 0;
+}
+
+uint64_t tier_expect(const oc_client *c, enum oc_tier tier, uint64_t bytes)
+{
+	const struct tier_record *t = priced(c, tier);
+
+	return t ? shared_load64(&t->latency_ns) + tier_stream(c, tier, bytes)
+		 : 0;
+}
+
+bool reach_exists(const oc_client *c)
+{
+	return priced(c, OC_TIER_NVME) != NULL;
+}
+
+/* A part that is not resident: where else it is. A node that does not answer
+ * has it nowhere. */
+static bool look_below(oc_ns *ns, const struct oc_key *key, uint64_t part,
+		       struct ring_place *ret_place)
+{
+	return reach_exists(ns->c) &&
+	       reach_one(ns, key, part, client_deadline(ns->c, 0), ret_place) ==
+		       0 &&
+	       ret_place->tier;
 }
 
 int oc_exists(oc_ns *ns, const struct oc_key *key, struct oc_part part)
 {
+	struct ring_place place;
 	struct seen seen;
 	uint64_t words[4];
+	int r;
 
 	if (client_is_child(ns->c))
 		return client_child(ns->c);
@@ -154,7 +184,12 @@ int oc_exists(oc_ns *ns, const struct oc_key *key, struct oc_part part)
 		return client_fail(ns->c, -EINVAL, "no part (%u, %u) here",
 				   part.group, part.rank);
 	key_words(key, words);
-	return pin_look(ns->c, words, ns_part(ns, part), &seen);
+	r = pin_look(ns->c, words, ns_part(ns, part), &seen);
+	if (r != OC_MISS || !look_below(ns, key, ns_part(ns, part), &place))
+		return r;
+	/* it may have come up meanwhile */
+	return place.bytes ? OC_BELOW
+			   : pin_look(ns->c, words, ns_part(ns, part), &seen);
 }
 
 /* 0 when the client that wrote it has ended. */
@@ -166,24 +201,17 @@ static uint64_t living(const oc_client *c, uint64_t owner)
 	return shared_load64_acquire(id) == owner ? owner : 0;
 }
 
-int oc_where(oc_ns *ns, const struct oc_key *key, struct oc_part part,
-	     struct oc_where *ret_where)
+/* From its descriptor; OC_MISS. */
+static int where_resident(oc_client *c, const uint64_t key[4], uint64_t part,
+			  struct oc_where *ret_where)
 {
-	oc_client *c = ns->c;
-	uint64_t words[4], now_ms = clock_ns() / NS_PER_MS;
+	uint64_t now_ms = clock_ns() / NS_PER_MS;
 	struct oc_where w = { .tier = OC_TIER_DRAM, .replicas = 1 };
 	uint64_t owner, sealed_ms;
 	const struct frame_desc *d;
 	struct seen s;
-	int r;
+	int r = pin_look(c, key, part, &s);
 
-	if (client_is_child(c))
-		return client_child(c);
-	if (!ns_has(ns, part))
-		return client_fail(c, -EINVAL, "no part (%u, %u) here",
-				   part.group, part.rank);
-	key_words(key, words);
-	r = pin_look(c, words, ns_part(ns, part), &s);
 	if (r)
 		return r;
 	d = region_desc(c, s.loc);
@@ -207,6 +235,35 @@ int oc_where(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	w.checksum = s.checksum;
 	w.age_ms = now_ms > sealed_ms ? now_ms - sealed_ms : 0;
 	*ret_where = w;
+	return 0;
+}
+
+int oc_where(oc_ns *ns, const struct oc_key *key, struct oc_part part,
+	     struct oc_where *ret_where)
+{
+	struct ring_place place;
+	uint64_t words[4];
+	int r;
+
+	if (client_is_child(ns->c))
+		return client_child(ns->c);
+	if (!ns_has(ns, part))
+		return client_fail(ns->c, -EINVAL, "no part (%u, %u) here",
+				   part.group, part.rank);
+	key_words(key, words);
+	r = where_resident(ns->c, words, ns_part(ns, part), ret_where);
+	if (r != OC_MISS || !look_below(ns, key, ns_part(ns, part), &place))
+		return r;
+	if (!place.bytes) /* it has come up meanwhile */
+		return where_resident(ns->c, words, ns_part(ns, part),
+				      ret_where);
+	*ret_where = (struct oc_where){
+		.tier = (enum oc_tier)place.tier,
+		.expected_ns = place.expected_ns,
+		.replicas = 1,
+		.bytes = place.bytes,
+		.tokens = place.tokens,
+	};
 	return 0;
 }
 

@@ -1,60 +1,42 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Matching: the joint hit rule (index/match.h) over what is resident.
+ * Matching: the joint hit rule (index/match.h) over what is resident, and what
+ * is known of the blocks.
  *
  * Presence is looked up 64 blocks at a time, so that the misses of the cache
  * overlap. What is looked up beyond the first gap costs at most one chunk.
+ * Tiers below are asked only for what is not resident.
  */
-#include "client/client.h"
+#include "client/matching.h"
 
-#define CHUNK  LOOK_MOST
-#define ROUNDS 4 /* of matching and pinning before only pins count */
-/* In oc_pin.slot of an entry with no data: could not be pinned. */
-#define SLOT_FAILED 1
+#define CHUNK LOOK_MOST
 
-/* One match under way. */
-struct matching {
-	oc_ns *ns;
-	const struct oc_key *keys;
-	size_t n;
-	unsigned first_rank, ranks;
-	unsigned parts; /* groups x ranks */
-	struct {
-		size_t at; /* first block of the chunk; SIZE_MAX: none */
-		uint64_t there;
-	} chunk[MATCH_GROUPS_MAX];
-	/* When pinning: [block][group][rank]. */
-	struct oc_pin *pins;
-	bool only_pins;
-};
-
-static int matching_init(struct matching *m, oc_ns *ns,
-			 const struct oc_key *keys, size_t n,
-			 const struct oc_match_options *options,
-			 struct oc_match_options *ret_options)
+int matching_init(struct matching *m, oc_ns *ns, const struct oc_key *keys,
+		  size_t n, int32_t rank)
 {
-	struct oc_match_options o = OC_MATCH_INIT;
-
-	if (options && options_copy(&o, sizeof(o), options))
-		return client_fail(ns->c, -EINVAL,
-				   "options without their size");
-	if (o.rank >= (int32_t)ns->spec.ranks)
-		return client_fail(ns->c, -EINVAL, "no rank %d here", o.rank);
+	if (rank >= (int32_t)ns->spec.ranks)
+		return client_fail(ns->c, -EINVAL, "no rank %d here", rank);
 	m->ns = ns;
 	m->keys = keys;
 	m->n = n;
-	m->first_rank = o.rank < 0 ? 0 : (unsigned)o.rank;
-	m->ranks = o.rank < 0 ? ns->spec.ranks : 1;
+	m->first_rank = rank < 0 ? 0 : (unsigned)rank;
+	m->ranks = rank < 0 ? ns->spec.ranks : 1;
 	m->parts = ns->spec.groups * m->ranks;
+	m->reach = NULL;
 	m->pins = NULL;
 	m->only_pins = false;
 	for (unsigned g = 0; g < MATCH_GROUPS_MAX; g++)
 		m->chunk[g].at = SIZE_MAX;
-	*ret_options = o;
 	return 0;
 }
 
-static uint64_t part_of(const struct matching *m, unsigned group, unsigned rank)
+uint16_t matching_rank(const struct matching *m)
+{
+	return m->ranks == m->ns->spec.ranks ? RING_RANK_ALL
+					     : (uint16_t)m->first_rank;
+}
+
+uint64_t matching_part(const struct matching *m, unsigned group, unsigned rank)
 {
 	return frame_part(m->ns->id, (uint16_t)group,
 			  (uint16_t)(m->first_rank + rank));
@@ -68,7 +50,7 @@ static void chunk_load(struct matching *m, unsigned group, size_t block)
 
 	for (unsigned rank = 0; rank < m->ranks && there; rank++)
 		there &= pin_look_some(m->ns->c, m->keys + at, n,
-				       part_of(m, group, rank), NULL);
+				       matching_part(m, group, rank), NULL);
 	m->chunk[group].at = at;
 	m->chunk[group].there = there;
 }
@@ -106,7 +88,9 @@ static bool present(void *ctx, unsigned group, size_t block)
 		return false;
 	if (m->chunk[group].at != block / CHUNK * CHUNK)
 		chunk_load(m, group, block);
-	return m->chunk[group].there >> block % CHUNK & 1;
+	if (m->chunk[group].there >> block % CHUNK & 1)
+		return true;
+	return m->reach && reach_at(m->reach, group, block)->tier;
 }
 
 static size_t match_run(struct matching *m)
@@ -114,8 +98,7 @@ static size_t match_run(struct matching *m)
 	return match_prefix(m->ns->rule, m->ns->spec.groups, m->n, present, m);
 }
 
-/* A miss may be one because this client has not followed the node. */
-static size_t match_fresh(struct matching *m)
+size_t matching_run(struct matching *m)
 {
 	oc_client *c = m->ns->c;
 	struct footing f;
@@ -132,7 +115,29 @@ static size_t match_fresh(struct matching *m)
 	return usable;
 }
 
+int matching_below(struct matching *m, struct reach *r, uint64_t deadline,
+		   size_t *ret_reach)
+{
+	int e = reach_init(r, m->ns, m->keys, m->n, matching_rank(m), deadline);
+	size_t reach;
+
+	if (e)
+		return e;
+	m->reach = r;
+	reach = matching_run(m);
+	if (r->error)
+		return r->error;
+	*ret_reach = reach;
+	return 0;
+}
+
 /* ---- information ---- */
+
+/* Of parts below it is known exactly how large they are. */
+static bool is_below(const struct matching *m, unsigned group, size_t block)
+{
+	return m->reach && reach_peek(m->reach, group, block)->bytes;
+}
 
 static void chunk_bytes(struct matching *m, unsigned group, unsigned rank,
 			size_t at, size_t n, size_t usable,
@@ -141,16 +146,62 @@ static void chunk_bytes(struct matching *m, unsigned group, unsigned rank,
 	const struct match_group *rule = &m->ns->rule[group];
 	uint64_t extents[CHUNK];
 	uint64_t there = pin_look_some(m->ns->c, m->keys + at, n,
-				       part_of(m, group, rank), extents);
+				       matching_part(m, group, rank), extents);
 
 	for (size_t i = 0; i < n; i++) {
 		if (!match_needs(rule, usable, at + i))
 			continue;
 		/* What left meanwhile counts as a whole part. */
-		ret_info[at + i].bytes +=
-			there >> i & 1 ? frame_extent_bytes(extents[i])
-				       : m->ns->part_bytes[group];
+		if (there >> i & 1)
+			ret_info[at + i].bytes +=
+				frame_extent_bytes(extents[i]);
+		else if (!is_below(m, group, at + i))
+			ret_info[at + i].bytes += m->ns->part_bytes[group];
 	}
+}
+
+static uint32_t stream_add(uint32_t sum, uint64_t more)
+{
+	return more < UINT32_MAX - sum ? sum + (uint32_t)more : UINT32_MAX;
+}
+
+/* Parts in DRAM are reached while those below come up. */
+static void inform_below(struct matching *m, size_t block, size_t usable,
+			 struct oc_block_info *info)
+{
+	const oc_client *c = m->ns->c;
+
+	for (unsigned g = 0; g < m->ns->spec.groups; g++) {
+		const struct ring_place *p = reach_peek(m->reach, g, block);
+
+		if (!p->bytes || !match_needs(&m->ns->rule[g], usable, block))
+			continue;
+		if (info->tier == OC_TIER_DRAM)
+			info->stream_ns = 0;
+		info->tier = (enum oc_tier)p->tier;
+		info->bytes += p->bytes;
+		info->expected_ns = MAX(info->expected_ns, p->expected_ns);
+		info->stream_ns = stream_add(
+			info->stream_ns,
+			tier_stream(c, (enum oc_tier)p->tier, p->bytes));
+	}
+}
+
+static void inform_block(struct matching *m, size_t block, size_t usable,
+			 struct oc_block_info *info)
+{
+	const oc_client *c = m->ns->c;
+
+	info->tier = OC_TIER_DRAM;
+	if (info->bytes) {
+		info->expected_ns = tier_expect(c, OC_TIER_DRAM, info->bytes);
+		info->stream_ns = stream_add(0, tier_stream(c, OC_TIER_DRAM,
+							    info->bytes));
+	}
+	if (m->reach)
+		inform_below(m, block, usable, info);
+	/* a price that was measured anew between the two */
+	info->expected_ns = MAX(info->expected_ns, (uint64_t)info->stream_ns);
 }
 
 static void inform(struct matching *m, size_t usable,
@@ -165,164 +216,68 @@ static void inform(struct matching *m, size_t usable,
 				chunk_bytes(m, g, rank, at, n, usable,
 					    ret_info);
 	}
-	for (size_t i = 0; i < usable; i++) {
-		ret_info[i].tier = OC_TIER_DRAM;
-		ret_info[i].expected_ns =
-			ret_info[i].bytes ? tier_expect(m->ns->c, OC_TIER_DRAM,
-							ret_info[i].bytes)
-					  : 0;
+	for (size_t i = 0; i < usable; i++)
+		inform_block(m, i, usable, &ret_info[i]);
+}
+
+/* All n: what can be had from this node, and what cannot. */
+static int inform_all(struct matching *m, size_t usable,
+		      struct oc_block_info *ret_info)
+{
+	struct reach r = { .ns = m->ns };
+	size_t reach = usable;
+	int e = 0;
+
+	if (usable < m->n && reach_exists(m->ns->c))
+		e = matching_below(m, &r, client_deadline(m->ns->c, 0), &reach);
+	if (e == 0) {
+		/* what is resident may have become less in between */
+		reach = MAX(reach, usable);
+		inform(m, reach, ret_info);
+		memset(ret_info + reach, 0, (m->n - reach) * sizeof(*ret_info));
 	}
+	m->reach = NULL;
+	reach_fini(&r);
+	return e;
+}
+
+int matching_options(const oc_client *c, const struct oc_match_options *from,
+		     struct oc_match_options *o)
+{
+	if (from && options_copy(o, sizeof(*o), from))
+		return client_fail(c, -EINVAL, "options without their size");
+	if (o->flags & ~(unsigned)OC_MATCH_BELOW)
+		return client_fail(c, -EINVAL, "unknown flags of a match: %#x",
+				   o->flags);
+	return 0;
 }
 
 int oc_match(oc_ns *ns, const struct oc_key *keys, size_t n,
 	     const struct oc_match_options *options,
 	     struct oc_block_info *ret_info, size_t *ret_usable)
 {
-	struct oc_match_options o;
+	struct oc_match_options o = OC_MATCH_INIT;
 	struct matching m;
 	size_t usable;
 	int r;
 
 	if (client_is_child(ns->c))
 		return client_child(ns->c);
-	r = matching_init(&m, ns, keys, n, options, &o);
-	if (r)
-		return r;
-	if (client_behind(ns->c))
-		region_follow(ns->c);
-	usable = match_fresh(&m);
-	if (ret_info)
-		inform(&m, usable, ret_info);
-	*ret_usable = usable;
-	return 0;
-}
-
-/* ---- match and pin ---- */
-
-struct collect {
-	struct pin_job jobs[PIN_WINDOW];
-	size_t n, failed;
-	unsigned flags;
-};
-
-static int collect_flush(struct matching *m, struct collect *k)
-{
-	size_t got = 0;
-	int r = pin_window(m->ns->c, k->jobs, k->n, k->flags, &got);
-
-	for (size_t i = 0; i < k->n && r == 0; i++)
-		if (!k->jobs[i].pin->data)
-			k->jobs[i].pin->slot = SLOT_FAILED;
-	k->failed += k->n - got;
-	k->n = 0;
-	return r;
-}
-
-/* Pins what a prefix needs and is not pinned yet. */
-static int pin_needed(struct matching *m, size_t usable, unsigned flags,
-		      size_t *ret_failed)
-{
-	struct collect k = { .flags = flags };
-	int r = 0;
-
-	for (size_t i = 0; i < usable * m->parts && r == 0; i++) {
-		size_t block = i / m->parts;
-		unsigned group = (unsigned)(i % m->parts) / m->ranks;
-		unsigned rank = (unsigned)(i % m->parts) % m->ranks;
-
-		if (m->pins[i].data ||
-		    !match_needs(&m->ns->rule[group], usable, block))
-			continue;
-		k.jobs[k.n++] = (struct pin_job){ &m->keys[block],
-						  part_of(m, group, rank),
-						  &m->pins[i] };
-		if (k.n == PIN_WINDOW)
-			r = collect_flush(m, &k);
-	}
-	if (r == 0 && k.n)
-		r = collect_flush(m, &k);
-	*ret_failed = k.failed;
-	return r;
-}
-
-/* Gives back what a prefix does not need; clears private marks. */
-static void drop_unneeded(struct matching *m, size_t usable)
-{
-	for (size_t i = 0; i < m->n * m->parts; i++) {
-		size_t block = i / m->parts;
-		unsigned group = (unsigned)(i % m->parts) / m->ranks;
-
-		if (block < usable &&
-		    match_needs(&m->ns->rule[group], usable, block) &&
-		    m->pins[i].data)
-			continue;
-		if (m->pins[i].data)
-			pin_drop(m->ns->c, &m->pins[i], 1, false);
-		m->pins[i].slot = 0;
-	}
-}
-
-/* Each round that fails marks a part as gone; after some, nothing new is
- * pinned and the rule is applied to what is held. */
-static int match_and_pin(struct matching *m, unsigned flags, size_t *ret_usable)
-{
-	for (int round = 0;; round++) {
-		size_t failed = 0, usable;
-		int r = 0;
-
-		m->only_pins = round == ROUNDS;
-		usable = match_fresh(m);
-		if (!m->only_pins)
-			r = pin_needed(m, usable, flags, &failed);
-		if (r) {
-			drop_unneeded(m, 0);
-			return r;
-		}
-		if (failed)
-			continue;
-		drop_unneeded(m, usable);
-		*ret_usable = usable;
-		return 0;
-	}
-}
-
-static void count_pins(struct matching *m, size_t usable)
-{
-	uint64_t pins = 0, bytes = 0;
-
-	for (size_t i = 0; i < usable * m->parts; i++) {
-		if (!m->pins[i].data)
-			continue;
-		pins++;
-		bytes += m->pins[i].bytes;
-	}
-	client_add(m->ns->c, CLIENT_PINS, pins);
-	client_add(m->ns->c, CLIENT_READ_BYTES, bytes);
-	client_add(m->ns->c, CLIENT_MISSES, usable < m->n);
-}
-
-int oc_match_pin(oc_ns *ns, const struct oc_key *keys, size_t n,
-		 const struct oc_match_options *options,
-		 struct oc_pin *ret_pins, size_t *ret_usable)
-{
-	struct oc_match_options o;
-	struct matching m;
-	int r;
-
-	if (client_is_child(ns->c))
-		return client_child(ns->c);
-	r = matching_init(&m, ns, keys, n, options, &o);
-	if (r)
-		return r;
-	if (client_behind(ns->c))
-		region_follow(ns->c);
-	m.pins = ret_pins;
-	for (size_t i = 0; i < n * m.parts; i++) {
-		ret_pins[i].data = NULL;
-		ret_pins[i].slot = 0;
-	}
-	r = match_and_pin(&m, o.pin_flags, ret_usable);
+	r = matching_options(ns->c, options, &o);
 	if (r == 0)
-		count_pins(&m, *ret_usable);
+		r = matching_init(&m, ns, keys, n, o.rank);
+	if (r == 0 && o.flags & OC_MATCH_BELOW && !ret_info && n)
+		r = client_fail(ns->c, -EINVAL, "no place for what is below");
+	if (r)
+		return r;
+	if (client_behind(ns->c))
+		region_follow(ns->c);
+	usable = matching_run(&m);
+	if (o.flags & OC_MATCH_BELOW)
+		r = inform_all(&m, usable, ret_info);
+	else if (ret_info)
+		inform(&m, usable, ret_info);
+	if (r == 0)
+		*ret_usable = usable;
 	return r;
 }

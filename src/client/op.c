@@ -6,10 +6,29 @@
  * Who reads it empties it for all, so it is made readable again when
  * something is left for others.
  */
-#include "client/client.h"
+#include <onecopy/tiers.h>
+#include "client/reach.h"
 #include <sys/socket.h>
 #include <poll.h>
 #include <unistd.h>
+
+static int fetch_call(const struct oc_op *op, struct ring_call *ret_q)
+{
+	bool part = op->flags & OC_FETCH_PART;
+
+	if (op->flags & ~(unsigned)(OC_FETCH_AHEAD | OC_FETCH_PART))
+		return client_fail(op->ns->c, -EINVAL,
+				   "unknown flags of a fetch: %#x", op->flags);
+	if (part && !ns_has(op->ns, op->part))
+		return client_fail(op->ns->c, -EINVAL, "no part (%u, %u) here",
+				   op->part.group, op->part.rank);
+	*ret_q = reach_call(op->ns, &op->key,
+			    part ? op->part.rank : RING_RANK_ALL,
+			    part ? 1u << op->part.group : 0);
+	if (op->flags & OC_FETCH_AHEAD)
+		ret_q->arg2 |= RING_FETCH_AHEAD;
+	return 0;
+}
 
 static int make_call(const struct oc_op *op, struct ring_call *ret_q,
 		     struct oc_grant *ret_asked)
@@ -25,6 +44,8 @@ static int make_call(const struct oc_op *op, struct ring_call *ret_q,
 		return write_abandon_call(op->ns, op->grant, ret_q);
 	case OC_OP_REMOVE:
 		return write_remove_call(op->ns, &op->key, ret_q);
+	case OC_OP_FETCH:
+		return fetch_call(op, ret_q);
 	case OC_OP_NOP:
 		*ret_q = (struct ring_call){ .op = RING_NOP };
 		return 0;

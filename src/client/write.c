@@ -18,7 +18,8 @@ int write_result(const oc_client *c, enum ring_op op, int64_t result)
 		[RING_GRANT] = "grant",	    [RING_SEAL] = "seal",
 		[RING_ABANDON] = "abandon", [RING_REMOVE] = "remove",
 		[RING_NOP] = "round trip",  [RING_NS_OPEN] = "namespace",
-		[RING_REPORT] = "report",
+		[RING_REPORT] = "report",   [RING_LOOK] = "look below",
+		[RING_FETCH] = "fetch",
 	};
 	int r = (int)result;
 

@@ -192,6 +192,7 @@ static void take_grants_back(struct store *s, struct pool *p, uint64_t owner,
 static void hand_in(struct store_client *c, enum past_event event)
 {
 	grant_forget_client(c);
+	fetch_forget_client(c);
 	take_grants_back(c->store, c->pool, c->id, event);
 	c->granted = 0;
 	fold_counters(c);

@@ -79,6 +79,13 @@ struct store {
 	uint64_t session_keys[RING_BLOB_KEYS][4]; /* of the request in hand */
 	struct mover *mover;			  /* NULL: no tier below */
 	bool slab_gone; /* a closed client may have lost its last one */
+	struct {	/* store/fetch.c */
+		struct fetch *first, *last; /* fetches under way */
+		struct fetch *told;	    /* to be answered */
+		size_t parked;		    /* not begun yet */
+		bool room;		    /* one has ended since */
+	} fetch;
+	struct linger *linger; /* store/linger.c; NULL: nothing ever did */
 };
 
 /* store/store.c */
@@ -174,6 +181,25 @@ enum store_result grant_call(struct store_client *c,
 void grant_retry(struct store *s, bool force);
 bool grant_cancel(struct store_client *c, uint32_t slot, uint64_t seq);
 void grant_forget_client(struct store_client *c);
+
+/* store/fetch.c */
+enum store_result fetch_call(struct store_client *c,
+			     const struct ring_call *call,
+			     struct ring_answer *ret_answer);
+/* Answers what has come up. */
+void fetch_settle(struct store *s);
+/* Deadlines. */
+void fetch_tick(struct store *s);
+bool fetch_waits(const struct store *s);
+bool fetch_cancel(struct store_client *c, uint32_t slot, uint64_t seq);
+void fetch_forget_client(struct store_client *c);
+void fetch_fini(struct store *s);
+
+/* store/linger.c */
+/* A part that somebody waited for is resident. */
+void linger_add(struct store *s, struct pool *p, const uint64_t key[4],
+		uint64_t part);
+void linger_tick(struct store *s);
 
 /* store/seal.c */
 void seal_call(struct store_client *c, const struct ring_call *call,

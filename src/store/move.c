@@ -21,6 +21,9 @@
 
 /* How old the figures of the tier may be. */
 #define STAT_NS (5 * NS_PER_MS)
+/* A common drive. */
+#define GUESS_LATENCY_NS  (100 * NS_PER_US)
+#define GUESS_BYTES_PER_S (1ull << 30)
 /* How often what is below is counted anew, where counting along was not exact. */
 #define COUNT_NS (60 * NS_PER_S)
 
@@ -347,20 +350,28 @@ static void settle_quarantine(struct mover *mv)
 	mv->s->retry = true;
 }
 
-void move_pool(struct store *s, struct pool *p)
-{
-	if (s->mover && s->mover->settled)
-		pool_quarantine_settle(p);
-}
-
+/* Clients ask for what is below only where there is a price. Of a tier that has
+ * not read anything yet it is a guess. */
 static void publish(struct mover *mv)
 {
 	uint64_t now_ms = mv->s->now_ns / NS_PER_MS;
+	struct tier_price price = { .latency_ns = GUESS_LATENCY_NS,
+				    .bytes_per_s = GUESS_BYTES_PER_S };
 
+	if (mv->stat.read.bytes_per_s)
+		price = mv->stat.read;
 	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++)
-		if (mv->s->pool[n] && mv->stat.read.bytes_per_s)
-			tier_publish_price(mv->t->ops->kind, &mv->stat.read,
+		if (mv->s->pool[n])
+			tier_publish_price(mv->t->ops->kind, &price,
 					   mv->s->pool[n]->m, now_ms);
+}
+
+void move_pool(struct store *s, struct pool *p)
+{
+	if (s->mover)
+		publish(s->mover);
+	if (s->mover && s->mover->settled)
+		pool_quarantine_settle(p);
 }
 
 static void look(struct mover *mv)
@@ -426,6 +437,7 @@ void store_below_ready(struct store *s, uint64_t now_ns)
 	down_pump(mv);
 	grant_retry(s, false);
 	move_settle(s);
+	fetch_settle(s);
 }
 
 int store_below_attach(struct store *s, struct tier *t)
@@ -439,6 +451,7 @@ int store_below_attach(struct store *s, struct tier *t)
 	mv->stat.why = mv->stat.io = "";
 	s->mover = mv;
 	look(mv);
+	publish(mv);
 	return 0;
 }
 

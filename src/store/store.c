@@ -42,8 +42,10 @@ int store_create(const struct store_options *options, struct store **ret_store)
 
 void client_free(struct store_client *c)
 {
-	if (c)
+	if (c) {
 		free(c->repeat);
+		free(c->fetch);
+	}
 	free(c);
 }
 
@@ -51,6 +53,7 @@ void store_destroy(struct store *s)
 {
 	if (!s)
 		return;
+	fetch_fini(s);
 	mover_destroy(s->mover);
 	s->mover = NULL;
 	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
@@ -65,6 +68,7 @@ void store_destroy(struct store *s)
 	maker_destroy(s->maker);
 	scrub_fini(s);
 	free(s->pending);
+	free(s->linger);
 	free(s->batch.entry);
 	free(s->batch.pinned);
 	free(s);
@@ -87,6 +91,7 @@ void store_ready(struct store *s, uint64_t now_ns)
 	move_settle(s);
 	grant_retry(s, false);
 	move_settle(s); /* grants of moves were answered */
+	fetch_settle(s);
 }
 
 void store_settle(struct store *s, uint64_t now_ns)
@@ -96,6 +101,7 @@ void store_settle(struct store *s, uint64_t now_ns)
 	move_settle(s);
 	grant_retry(s, false);
 	move_settle(s);
+	fetch_settle(s);
 }
 
 uint64_t store_tick(struct store *s, uint64_t now_ns)
@@ -121,7 +127,9 @@ uint64_t store_tick(struct store *s, uint64_t now_ns)
 	scrub_step(s);
 	grant_retry(s, true);
 	move_settle(s);
-	return MIN(again, s->n_pending ? TICK_BUSY_NS : TICK_IDLE_NS);
+	fetch_tick(s);
+	return MIN(again, s->n_pending || fetch_waits(s) ? TICK_BUSY_NS
+							 : TICK_IDLE_NS);
 }
 
 void store_load(const struct store *s, struct store_load *ret_load)
@@ -206,6 +214,7 @@ int store_pool_add(struct store *s, const char *tenant, uint64_t quota,
 		return r;
 	begin_history(s, n);
 	set_below_share(s, s->pool[n]);
+	move_pool(s, s->pool[n]);
 	*ret_pool = s->pool[n];
 	return 0;
 }
@@ -309,7 +318,9 @@ enum store_result store_call(struct store_client *c,
 		break;
 	case RING_CANCEL:
 		answer_set(ret_answer,
-			   grant_cancel(c, (uint32_t)call->arg, call->arg2)
+			   grant_cancel(c, (uint32_t)call->arg, call->arg2) ||
+					   fetch_cancel(c, (uint32_t)call->arg,
+							call->arg2)
 				   ? 0
 				   : OC_STALE);
 		break;
@@ -325,6 +336,9 @@ enum store_result store_call(struct store_client *c,
 	case RING_SESSION_INFO:
 		session_call(c, call, repeat, ret_answer);
 		break;
+	case RING_LOOK:
+	case RING_FETCH:
+		return fetch_call(c, call, ret_answer);
 	default:
 		answer_set(ret_answer, -EOPNOTSUPP);
 	}

@@ -23,6 +23,7 @@
 #define STORE_POOLS_MAX 17 /* "default" and those that are configured */
 
 struct store;
+struct fetch;
 
 /* A client of one pool, as the store sees it. */
 struct store_client {
@@ -47,6 +48,10 @@ struct store_client {
 	uint32_t waiting;      /* its grants that wait for room */
 	uint32_t fruitless;    /* of these, tried in vain in this pass */
 	uint64_t pass;	       /* of the store over waiting grants */
+	struct fetch **fetch;  /* by slot: its fetches under way; NULL: it has
+				  made none */
+	uint32_t fetches;      /* of those, how many */
+	uint32_t fetching;     /* parts that they wait for */
 	/* from before a restart: grants whose answer may be missing */
 	struct store_repeat {
 		uint64_t seq, loc;

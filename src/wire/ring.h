@@ -84,14 +84,20 @@ enum ring_op {
 				   loc = how many, gen = keys */
 	RING_SESSION_INFO =
 		17, /* arg = id -> struct session_said in the blob */
-	/* Tiers below. Keys in the blob, at most RING_BLOB_KEYS. */
-	RING_LOOK = 18,	 /* part (namespace, rank; rank 0xffff: all), arg = n
-			    keys -> for each key a struct ring_place in the
-			    blob */
-	RING_FETCH = 19, /* part as LOOK, arg = n keys, arg2 = enum
-			    ring_fetch_flags, timeout: to be answered by ->
-			    loc = keys that are resident now, in a row from the
-			    first; gen = parts brought up */
+	/* Tiers below. part: namespace and rank (0xffff: all ranks), arg = n keys,
+	 * arg2 = a bit for each group that is meant << 8 (none: all). One key
+	 * lies in the request, more in the blob: RING_BLOB_KEYS at most. What is
+	 * looked at may be fewer keys than n: a request does RING_REACH_PARTS
+	 * parts, then the client asks on. */
+	RING_LOOK = 18, /* -> loc = keys looked at, for each a struct ring_place
+			    in the blob; of one key it is in the answer alone:
+			    gen = bytes, arg = expected_ns, arg2 = tier << 32 |
+			    tokens */
+	RING_FETCH = 19, /* one key; timeout: to be answered by -> 0 all of its
+			    parts that are meant are resident, OC_MISS they are
+			    not to be had, -ETIMEDOUT. arg2 |=
+			    RING_FETCH_AHEAD: any n; answered once it is under
+			    way: loc = keys looked at, gen = parts begun */
 	RING_OPS
 };
 
@@ -126,6 +132,9 @@ _Static_assert(sizeof(struct ring_place) == 24, "no larger than a key");
 enum ring_fetch_flags {
 	RING_FETCH_AHEAD = 1, /* nobody waits: answered once it is under way */
 };
+#define RING_GROUPS_SHIFT 8 /* in arg2 of LOOK and FETCH */
+#define RING_RANK_ALL	  0xffffu
+#define RING_REACH_PARTS  4096u /* that one LOOK or FETCH looks at */
 
 #define RING_NAME	64
 #define RING_BLOB_KEYS	(RING_BLOB_BYTES / 32)

@@ -104,6 +104,45 @@ TEST(importing_must_be_worth_it)
 	CHECK_INT(taken, ==, 4);
 }
 
+static void check_near(double a, double b)
+{
+	if (a < b * 0.98 - 1e-6 || a > b * 1.02 + 1e-6)
+		FAIL("%g is not about %g", a, b);
+}
+
+/* What computing costs is a line over the depth. */
+TEST(prefill_is_measured_with_its_growth)
+{
+	struct prefill p = { 0 };
+	double base, growth;
+
+	CHECK(!prefill_fit(&p, &base, &growth));
+	prefill_add(&p, 0, 0, 1000);
+	CHECK(!prefill_fit(&p, &base, &growth));
+	/* one depth: a rate, no growth */
+	prefill_add(&p, 0, 101, 101 * 1000);
+	CHECK(prefill_fit(&p, &base, &growth));
+	check_near(base, 1000);
+	check_near(growth, 0);
+	/* 1000 ns + 0.5 for each token before: 1025 of 101, 1525 further on */
+	p = (struct prefill){ 0 };
+	for (int i = 0; i < 20; i++) {
+		size_t depth = 1000u * (unsigned)(i % 4);
+
+		prefill_add(&p, depth, 101,
+			    101 * (1000 + (uint64_t)(depth + 50) / 2));
+	}
+	CHECK(prefill_fit(&p, &base, &growth));
+	check_near(base, 1000);
+	check_near(growth, 0.5);
+	/* deeper and cheaper is noise, not a law */
+	p = (struct prefill){ 0 };
+	prefill_add(&p, 0, 100, 200000);
+	prefill_add(&p, 10000, 100, 100000);
+	CHECK(prefill_fit(&p, &base, &growth));
+	CHECK(base > 0 && growth == 0);
+}
+
 TEST(exports_take_their_share_of_time)
 {
 	struct pace p = { .percent = 2, .last_ns = 1000 };

@@ -362,6 +362,149 @@ static void do_pin(struct fake *f, const struct ring_call *q,
 	a->result = -EDQUOT;
 }
 
+/* ---- a tier below ---- */
+
+void fake_tier(struct fake *f)
+{
+	struct tier_record *t = &f->meta->tier[OC_TIER_NVME];
+
+	shared_store64(&t->kind, OC_TIER_NVME);
+	shared_store64(&t->latency_ns, 1000000);
+	shared_store64(&t->bytes_per_s, 4096000);
+	shared_store64(&t->measured_ms, 1);
+}
+
+void fake_below(struct fake *f, uint64_t n, uint64_t part, int fate)
+{
+	CHECK_INT(f->n_below, <, FAKE_FRAMES);
+	f->below[f->n_below].key = fake_key(n);
+	f->below[f->n_below].part = part;
+	f->below[f->n_below++].fate = fate;
+}
+
+static bool resident(const struct fake *f, const uint64_t key[4], uint64_t part)
+{
+	struct table_hash h = table_hash(key, part);
+	unsigned cursor = 0;
+	uint64_t word;
+
+	while ((word = table_probe(&f->table, h, &cursor))) {
+		uint64_t loc = table_word_loc(word);
+		const struct frame_desc *d =
+			(const struct frame_desc *)f->slab[frame_loc_slab(loc)]
+				.desc.base +
+			frame_loc_frame(loc);
+
+		if (frame_word_state(shared_load64(&d->word)) == FRAME_SEALED &&
+		    frame_is(d, key, part))
+			return true;
+	}
+	return false;
+}
+
+static struct fake_below *find_below(struct fake *f, const uint64_t key[4],
+				     uint64_t part)
+{
+	for (uint32_t i = 0; i < f->n_below; i++)
+		if (memcmp(f->below[i].key.bytes, key, OC_KEY_BYTES) == 0 &&
+		    f->below[i].part == part)
+			return &f->below[i];
+	return NULL;
+}
+
+static bool is_meant(const struct fake *f, const struct ring_call *q,
+		     uint32_t group)
+{
+	uint64_t mask = q->arg2 >> RING_GROUPS_SHIFT;
+
+	return group < MAX(f->groups, 1u) && (!mask || mask >> group & 1);
+}
+
+static struct ring_place place_of(struct fake *f, const struct ring_call *q,
+				  const uint64_t key[4])
+{
+	struct ring_place p = { .tier = OC_TIER_DRAM };
+
+	for (uint32_t g = 0; g < 8; g++) {
+		uint64_t part = frame_part(1, (uint16_t)g, 0);
+
+		if (!is_meant(f, q, g) || resident(f, key, part))
+			continue;
+		if (!find_below(f, key, part))
+			return (struct ring_place){ 0 };
+		p.tier = OC_TIER_NVME;
+		p.bytes += FAKE_FRAME_BYTES;
+		p.expected_ns = 3000000;
+	}
+	return p;
+}
+
+static void key_at(const struct fake *f, const struct ring_call *q, size_t i,
+		   uint64_t ret_key[4])
+{
+	if (q->arg == 1)
+		memcpy(ret_key, q->key, OC_KEY_BYTES);
+	else
+		shared_load_words(ret_key, f->client->blob + 4 * i, 4);
+}
+
+static void do_look(struct fake *f, const struct ring_call *q,
+		    struct ring_answer *a)
+{
+	static uint64_t keys[RING_BLOB_KEYS][4];
+	size_t n = f->look_most ? MIN(q->arg, (size_t)f->look_most) : q->arg;
+
+	CHECK_INT(q->arg, <=, RING_BLOB_KEYS);
+	f->looks++;
+	for (size_t i = 0; i < n; i++)
+		key_at(f, q, i, keys[i]);
+	a->loc = n;
+	for (size_t i = 0; i < n; i++) {
+		struct ring_place p = place_of(f, q, keys[i]);
+
+		if (q->arg > 1) {
+			shared_store_bytes(f->client->blob + 3 * i, sizeof(p),
+					   &p, sizeof(p));
+			continue;
+		}
+		a->gen = p.bytes;
+		a->arg = p.expected_ns;
+		a->arg2 = (uint64_t)p.tier << 32 | p.tokens;
+	}
+}
+
+/* False: it is not answered. */
+static bool do_fetch(struct fake *f, const struct ring_call *q,
+		     struct ring_answer *a)
+{
+	struct fake_below *b;
+
+	if (q->arg2 & RING_FETCH_AHEAD) {
+		f->ahead += q->arg;
+		a->loc = q->arg;
+		return true;
+	}
+	CHECK_INT(q->arg, ==, 1);
+	f->fetches++;
+	for (uint32_t g = 0; g < 8; g++) {
+		uint64_t part = frame_part(1, (uint16_t)g, 0);
+
+		if (!is_meant(f, q, g) || resident(f, q->key, part))
+			continue;
+		b = find_below(f, q->key, part);
+		if (b && b->fate == BELOW_STUCK)
+			return false;
+		if (!b || b->fate == BELOW_GONE) {
+			a->result = OC_MISS;
+			return true;
+		}
+		f->fetched++;
+		fake_seal(f, FAKE_OTHER, FAKE_FRAMES - f->fetched, 5, &b->key,
+			  part);
+	}
+	return true;
+}
+
 static void respond(struct fake *f, const struct ring_call *q,
 		    const struct ring_answer *a)
 {
@@ -443,6 +586,13 @@ static void serve(struct fake *f, const struct ring_call *q)
 		break;
 	case RING_BAD:
 		f->bad++;
+		break;
+	case RING_LOOK:
+		do_look(f, q, &a);
+		break;
+	case RING_FETCH:
+		if (!do_fetch(f, q, &a))
+			return;
 		break;
 	case RING_NS_OPEN:
 	case RING_REPORT:

@@ -29,6 +29,13 @@ struct fake_slab {
 	struct segment data, desc;
 };
 
+/* A part on a tier below. */
+struct fake_below {
+	struct oc_key key;
+	uint64_t part;
+	enum { BELOW_COMES, BELOW_GONE, BELOW_STUCK } fate; /* when fetched */
+};
+
 struct fake {
 	char path[108];
 	pthread_t thread;
@@ -45,6 +52,11 @@ struct fake {
 	_Atomic(bool) mute_ring, mute_socket, refuse_region;
 	_Atomic(uint64_t) done, granted, abandoned, unpinned, bad, cancelled;
 	bool stale_once; /* a report was lost once */
+	struct fake_below below[FAKE_FRAMES];
+	uint32_t n_below, groups; /* of its namespace, one rank */
+	uint32_t fetched;	  /* frames of FAKE_OTHER, from the last down */
+	uint32_t look_most;	  /* keys that a look answers; 0: all */
+	_Atomic(uint64_t) looks, fetches, ahead;
 	void (*spoil)(union msg *welcome, int *fds, unsigned *n_fds);
 };
 
@@ -71,6 +83,10 @@ void fake_slab_make(struct fake *f, uint32_t slab, uint32_t frames,
 		    uint64_t owner);
 void fake_slab_retire(struct fake *f, uint32_t slab);
 void fake_index_grow(struct fake *f, uint64_t entries);
+/* The node has a drive: 1 ms to the first byte, 4,096 bytes a ms. */
+void fake_tier(struct fake *f);
+/* A part there. Under `lock`. */
+void fake_below(struct fake *f, uint64_t n, uint64_t part, int fate);
 void fake_serve_again(struct fake *f);
 
 #endif

@@ -39,7 +39,9 @@ TEST(figures)
 	if (r.status)
 		FAIL("%d: %s", r.status, r.err);
 	root = run_json(&r);
-	CHECK(value(root, "compared_answers") >= 9);
+	CHECK(value(root, "compared_answers") >= 10);
+	CHECK(value(root, "ttft_drive_vs_cold") > 0);
+	CHECK(value(root, "ttft_drive_fetch_ms") > 0);
 	CHECK(json_is_true(
 		json_object_get(figure(root, "logits_equal"), "holds")));
 	CHECK(json_is_true(

@@ -45,9 +45,9 @@ static void check_report(const json_t *root)
 	json_int_t prompt = number(root, "system_tokens");
 	json_int_t block = number(root, "block_bytes");
 
-	CHECK_INT(json_array_size(acts), ==, 4);
+	CHECK_INT(json_array_size(acts), ==, 5);
 	CHECK_INT(number(root, "wrong_answers"), ==, 0);
-	CHECK_INT(number(root, "compared_answers"), ==, 12);
+	CHECK_INT(number(root, "compared_answers"), ==, 15);
 	CHECK_INT(number(root, "lost_blocks"), ==, 0);
 	CHECK_INT(number(together, "reused_tokens"), ==, 2 * prompt);
 	CHECK_INT(number(together, "sharing_engines"), ==, 3);
@@ -56,9 +56,17 @@ static void check_report(const json_t *root)
 	/* One system prompt, and three times what each agent has of its own. */
 	CHECK_INT(number(together, "pool_blocks"), <=, prompt / 16 + 3 * 16);
 	CHECK_INT(number(json_array_get(acts, 0), "reused_tokens"), ==, 0);
-	for (size_t i = 2; i < 4; i++)
+	for (size_t i = 2; i < 5; i++)
 		CHECK_INT(number(json_array_get(acts, i), "computed_tokens"),
 			  ==, 3);
+	/* the node came back with all, and the answers took it from there */
+	CHECK_INT(number(root, "found_blocks"), >=,
+		  number(together, "pool_blocks"));
+	CHECK_INT(number(json_array_get(acts, 4), "fetched_blocks"), >=,
+		  prompt / 16);
+	for (size_t i = 0; i < 4; i++)
+		CHECK_INT(number(json_array_get(acts, i), "fetched_blocks"), ==,
+			  0);
 }
 
 static void check_svg(const char *path)

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Replays of small traces, and of a real one where it is. */
+#include <ftw.h>
 #include <stdbool.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 
 #include "tests/prog/live.h"
 #include "tests/prog/run.h"
@@ -144,6 +147,130 @@ TEST(the_limit_of_a_tenant_is_its_quota)
 	json_decref(root);
 	run_free(&r);
 	live_stop(&n);
+	run_clean();
+}
+
+/* ---- with a drive */
+
+static json_int_t inner(const json_t *root, const char *part, const char *name)
+{
+	return number(json_object_get(root, part), name);
+}
+
+static double saved(const json_t *root, const char *name)
+{
+	return json_real_value(
+		json_object_get(json_object_get(root, "first_token"), name));
+}
+
+static char drive[64], nvme[96];
+
+static void drive_make(void)
+{
+	snprintf(drive, sizeof(drive), "/var/tmp/onecopy-replay-XXXXXX");
+	CHECK(mkdtemp(drive) != NULL);
+	snprintf(nvme, sizeof(nvme), "%s:64M", drive);
+}
+
+static int drive_remove_one(const char *path, const struct stat *st, int flag,
+			    struct FTW *at)
+{
+	(void)st;
+	(void)flag;
+	(void)at;
+	return remove(path);
+}
+
+static void drive_end(void)
+{
+	CHECK_INT(nftw(drive, drive_remove_one, 8, FTW_DEPTH | FTW_PHYS), ==,
+		  0);
+}
+
+/* 8 conversations, restarted in the middle: what DRAM held is on the drive, and
+ * each conversation goes on from there. */
+static json_t *restarted(const char *slow, const char *policy, int status)
+{
+	const char *trace = run_trace(80, 8, 10, 4);
+	json_t *root;
+	struct run r;
+
+	drive_make();
+	r = slow ? RUN("replay", "--json", "--dram", "64M", "--block-bytes",
+		       "16K", "--nvme", nvme, "--restart-at", "40",
+		       "--slow-nvme", slow, "--load", policy, trace)
+		 : RUN("replay", "--json", "--dram", "64M", "--block-bytes",
+		       "16K", "--nvme", nvme, "--restart-at", "40", "--load",
+		       policy, trace);
+	CHECK_INT(r.status, ==, status);
+	root = run_json(&r);
+	check_right(root);
+	CHECK_INT(number(root, "requests"), ==, 80);
+	CHECK_INT(inner(root, "restart", "at"), ==, 40);
+	CHECK_INT(inner(root, "restart", "recovered"), ==, 153);
+	run_free(&r);
+	run_clean();
+	drive_end();
+	return root;
+}
+
+TEST(disk_hits_go_on_after_a_restart)
+{
+	json_t *root = restarted(NULL, "plan", 0), *after;
+
+	after = json_object_get(json_object_get(root, "restart"), "after");
+	CHECK_INT(number(after, "requests"), ==, 40);
+	CHECK_INT(number(after, "nvme_blocks"), ==, 153);
+	CHECK_INT(number(root, "hit_blocks"), ==, number(root, "blocks") - 313);
+	CHECK_INT(inner(root, "tiers", "computed_below"), ==, 0);
+	CHECK_INT(inner(root, "tiers", "not_come"), ==, 0);
+	CHECK_INT(inner(root, "drive", "read_bytes"), ==, 153ll * 16384);
+	CHECK_INT(number(json_object_get(json_object_get(root, "latency_ns"),
+					 "nvme"),
+			 "count"),
+		  ==, 153);
+	CHECK(saved(root, "saved_against_compute_s") > 0);
+	json_decref(root);
+}
+
+/* The same with a drive that is far slower than computing: the answer turns. */
+TEST(a_slow_drive_turns_the_plan)
+{
+	json_t *root = restarted("1000000", "plan", 0);
+
+	CHECK_INT(inner(root, "tiers", "nvme_blocks"), ==, 0);
+	CHECK_INT(inner(root, "tiers", "computed_below"), >, 100);
+	CHECK(saved(root, "saved_against_load_s") > 0);
+	json_decref(root);
+}
+
+TEST(a_policy_is_kept_to)
+{
+	json_t *root = restarted("2", "never", 0);
+
+	CHECK_INT(inner(root, "tiers", "nvme_blocks"), ==, 0);
+	json_decref(root);
+	root = restarted("2", "always", 0);
+	CHECK_INT(inner(root, "tiers", "nvme_blocks"), ==, 153);
+	CHECK_INT(inner(root, "tiers", "computed_below"), ==, 0);
+	json_decref(root);
+}
+
+TEST(words_about_a_drive_that_cannot_be)
+{
+	const char *const bad[][4] = {
+		{ "--restart-at", "3" },      { "--slow-nvme", "3" },
+		{ "--load", "sometimes" },    { "--prefill-rate", "0" },
+		{ "--prefill-growth", "-1" }, { "--slow-nvme", "0.5" },
+	};
+	const char *trace = run_trace(4, 2, 2, 2);
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		struct run r = RUN("replay", bad[i][0], bad[i][1], trace);
+
+		CHECK_INT(r.status, ==, 2);
+		run_free(&r);
+	}
 	run_clean();
 }
 

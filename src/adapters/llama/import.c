@@ -26,6 +26,7 @@ struct import {
 	size_t blocks;	/* pinned and usable */
 	size_t take;	/* tokens that the sequence shall hold */
 	struct oc_pin *pins;
+	uint64_t fetch_ns; /* that blocks on the drive were waited for */
 };
 
 static size_t start_of(const oc_llama *l, size_t block)
@@ -159,24 +160,61 @@ static int import_whole(oc_llama *l, struct import *m)
 
 /* ---- all of it */
 
+static int import_pin(oc_llama *l, struct import *m, const struct track *t,
+		      size_t blocks, uint64_t wait_ns)
+{
+	struct oc_match_options o = OC_MATCH_INIT;
+	int r;
+
+	o.pin_flags = OC_PIN_VERIFY;
+	o.fetch_ns = wait_ns;
+	r = oc_match_pin(l->ns, t->keys + m->first, blocks, &o, m->pins,
+			 &m->blocks);
+	if (r)
+		llama_fail(l, r, "match: %s", oc_client_error(l->client));
+	return r;
+}
+
+/* What of the rest is on the node's drive and worth waiting for. */
+static int import_below(oc_llama *l, struct import *m, const struct track *t,
+			size_t blocks)
+{
+	size_t resident = m->blocks, worth;
+	uint64_t wait_ns, begin;
+	int r = llama_below(l, t->keys + m->first, blocks,
+			    start_of(l, m->first), m->n, &worth, &wait_ns);
+
+	if (r)
+		llama_fail(l, r, "match: %s", oc_client_error(l->client));
+	if (r || worth <= resident)
+		return r == -ENOMEM ? r : 0;
+	begin = clock_ns();
+	oc_unpin_batch(l->ns, m->pins, m->blocks);
+	m->blocks = 0;
+	r = import_pin(l, m, t, worth, MAX(wait_ns, NS_PER_US));
+	m->fetch_ns = clock_ns() - begin;
+	l->stat.fetch_ns += m->fetch_ns;
+	if (m->blocks > resident)
+		l->stat.fetched_blocks += m->blocks - resident;
+	return r;
+}
+
 /* Pins what is known of the prompt beyond what the sequence holds. */
 static int import_find(oc_llama *l, struct import *m, const struct track *t)
 {
-	struct oc_match_options o = OC_MATCH_INIT;
 	size_t blocks = m->n / l->block_tokens;
 	int r;
 
 	m->first = l->way == OC_LLAMA_WHOLE ? 0 : m->held / l->block_tokens;
 	if (start_of(l, blocks) <= m->held)
 		return 0;
-	m->pins = mem_array(blocks - m->first, sizeof(*m->pins));
+	blocks -= m->first;
+	m->pins = mem_array(blocks, sizeof(*m->pins));
 	if (!m->pins)
 		return -ENOMEM;
-	o.pin_flags = OC_PIN_VERIFY;
-	r = oc_match_pin(l->ns, t->keys + m->first, blocks - m->first, &o,
-			 m->pins, &m->blocks);
-	if (r)
-		llama_fail(l, r, "match: %s", oc_client_error(l->client));
+	r = import_pin(l, m, t, blocks, 0);
+	if (r == 0 && m->blocks < blocks)
+		r = import_below(l, m, t, blocks);
 	return r;
 }
 
@@ -243,7 +281,7 @@ static int import_look(oc_llama *l, struct import *m, const struct track *t)
 	if (begin < l->deaf_until)
 		return 0;
 	r = import_find(l, m, t);
-	took = clock_ns() - begin;
+	took = clock_ns() - begin - m->fetch_ns;
 	l->stat.match_ns += took;
 	if (r == -ENOMEM || (r == 0 && !import_waited(l, m, took)))
 		return r;
@@ -270,7 +308,8 @@ static int import_all(oc_llama *l, struct import *m, struct track *t)
 		}
 	}
 	if (m->take > m->held)
-		plan_imported(&l->plan, m->take - m->held, clock_ns() - begin);
+		plan_imported(&l->plan, m->take - m->held,
+			      clock_ns() - begin - m->fetch_ns);
 	free(m->pins);
 	return r;
 }
@@ -297,6 +336,7 @@ int oc_llama_import(oc_llama *l, int32_t seq, const int32_t *tokens, size_t n,
 		l->stat.import_failures++;
 	if (m.take > m.held)
 		l->stat.tokens_reused += m.take - m.held;
+	l->depth = m.take;
 	*ret_past = m.take;
 	return 0;
 }

@@ -34,6 +34,8 @@ struct oc_llama {
 	uint64_t slow_since;  /* it lets exports wait; 0: it does not */
 	struct track *tracks; /* n_seq */
 	struct plan plan;
+	struct prefill prefill;
+	size_t depth;	 /* of what is computed next, after the last import */
 	uint8_t *buffer; /* for blobs that are put together */
 	size_t buffer_bytes;
 	struct oc_llama_stat stat;
@@ -52,6 +54,11 @@ void llama_away(oc_llama *l, int r, const char *what);
 bool llama_is_away(const oc_llama *l);
 /* At least so many bytes in l->buffer. 0, -ENOMEM. */
 int llama_buffer(oc_llama *l, size_t bytes);
+
+/* Of n blocks of a prompt behind `held` tokens, not all of which are resident: how
+ * many from the first on are worth waiting for, and how long. 0 blocks: none. */
+int llama_below(oc_llama *l, const struct oc_key *keys, size_t n, size_t held,
+		size_t prompt, size_t *ret_blocks, uint64_t *ret_wait_ns);
 
 /* Tokens that a sequence holds, from position 0 on; -EINVAL. */
 int llama_held(oc_llama *l, int32_t seq, size_t *ret_held);

@@ -4,6 +4,7 @@
 #include <onecopy/llama.h>
 
 #define PLAN_TRY_EVERY 16u
+#define PREFILL_KEEP   0.9
 #define PACE_MOST_NS   100000000ll
 
 static double smooth(double before, size_t tokens, uint64_t ns)
@@ -34,6 +35,41 @@ bool plan_worth(struct plan *p)
 		return true;
 	}
 	return false;
+}
+
+void prefill_add(struct prefill *p, size_t depth, size_t tokens, uint64_t ns)
+{
+	double x, y;
+
+	if (!tokens || !ns)
+		return;
+	x = (double)depth + (double)(tokens - 1) / 2;
+	y = (double)ns / (double)tokens;
+	p->n = p->n * PREFILL_KEEP + 1;
+	p->x = p->x * PREFILL_KEEP + x;
+	p->y = p->y * PREFILL_KEEP + y;
+	p->xx = p->xx * PREFILL_KEEP + x * x;
+	p->xy = p->xy * PREFILL_KEEP + x * y;
+}
+
+bool prefill_fit(const struct prefill *p, double *ret_base, double *ret_growth)
+{
+	double spread, growth = 0, base;
+
+	if (p->n == 0)
+		return false;
+	spread = p->xx - p->x * p->x / p->n;
+	/* depths that are all but alike say nothing of growth */
+	if (spread > p->xx * 1e-3)
+		growth = (p->xy - p->x * p->y / p->n) / spread;
+	base = (p->y - growth * p->x) / p->n;
+	if (growth < 0 || base <= 0) {
+		growth = 0;
+		base = p->y / p->n;
+	}
+	*ret_base = base;
+	*ret_growth = growth;
+	return true;
 }
 
 bool pace_allows(struct pace *p, uint64_t now_ns)

@@ -19,6 +19,21 @@ void plan_computed(struct plan *p, size_t tokens, uint64_t ns);
  * known, and now and then in any case, or the measure would never change. */
 bool plan_worth(struct plan *p);
 
+/*
+ * What a token of a prompt costs to compute, by how many lie before it: a line
+ * through what was seen, the older the less it counts.
+ *
+ *	ns = base + growth * depth
+ */
+struct prefill {
+	double n, x, y, xx, xy; /* sums, of the depth and of ns a token */
+};
+
+/* `tokens` computed in one go behind `depth` others. */
+void prefill_add(struct prefill *p, size_t depth, size_t tokens, uint64_t ns);
+/* False: nothing was seen yet. Neither is negative, *ret_base is above 0. */
+bool prefill_fit(const struct prefill *p, double *ret_base, double *ret_growth);
+
 /* How much time exports may take: a share of all time, saved up where none is
  * used (a long prompt pays for its own export), up to a tenth of a second. */
 struct pace {

@@ -7,8 +7,11 @@ void oc_llama_computed(oc_llama *l, size_t tokens, uint64_t ns)
 	l->stat.tokens_computed += tokens;
 	l->stat.computed_ns += ns;
 	/* A token alone costs more than one of a prompt. */
-	if (tokens >= l->block_tokens)
+	if (tokens >= l->block_tokens) {
 		plan_computed(&l->plan, tokens, ns);
+		prefill_add(&l->prefill, l->depth, tokens, ns);
+	}
+	l->depth += tokens;
 }
 
 int oc_llama_stat(oc_llama *l, struct oc_llama_stat *ret_stat)

@@ -173,6 +173,8 @@ static bool is_long(const struct ring_call *call, bool repeat)
 	return call->op == RING_REPORT || call->op == RING_REMOVE ||
 	       call->op == RING_BAD || call->op == RING_NS_OPEN ||
 	       call->op == RING_SESSION_INFO || call->op == RING_SESSION_KEYS ||
+	       ((call->op == RING_LOOK || call->op == RING_FETCH) &&
+		call->arg > 64) ||
 	       (call->op == RING_SESSION_APPEND && (uint32_t)call->arg2 > 64);
 }
 
