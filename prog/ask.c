@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "config.h"
+#include "front/resp/resp.h"
 #include "pem.h"
 
 #define ASK_TIMEOUT_NS (5 * NS_PER_S)
@@ -188,4 +189,26 @@ void ask_table(FILE *out, const json_t *rows)
 		}
 		fprintf(out, "\n");
 	}
+}
+
+int ask_key(const struct command *command, const char *word, bool redis,
+	    struct oc_key *ret_key)
+{
+	size_t len = strlen(word);
+
+	if (redis && len <= RESP_VALUE_NAME_MAX) {
+		resp_block_key(word, (uint32_t)len, ret_key->bytes);
+		return 0;
+	}
+	if (redis)
+		return cli_fail(command, PROG_USAGE,
+				"%.100s... is no name: at most %u bytes", word,
+				RESP_VALUE_NAME_MAX);
+	if (len == 2 * sizeof(ret_key->bytes) &&
+	    text_parse_hex(word, ret_key->bytes, sizeof(ret_key->bytes)) == 0)
+		return 0;
+	return cli_fail(command, PROG_USAGE,
+			"%.100s is not a key: 64 hexadecimal digits "
+			"(--redis: a name at the RESP door)",
+			word);
 }

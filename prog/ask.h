@@ -38,6 +38,17 @@ int ask_json(oc_client *c, const char *what, const char *args,
 /* A number of an object: 0 where there is none. */
 uint64_t ask_u64(const json_t *object, const char *name);
 
+/* Of commands that ask about keys: the words are names at the RESP door. */
+#define ASK_REDIS (CLI_LONG + 33)
+#define ASK_REDIS_OPTION                                                 \
+	{                                                                \
+		ASK_REDIS, "redis", NULL, NULL,                          \
+			"the words are names of values at the RESP door" \
+	}
+/* A word as a key. 0, or an exit status and it was said. */
+int ask_key(const struct command *command, const char *word, bool redis,
+	    struct oc_key *ret_key);
+
 /* An array of objects as a table: a line each, columns as in the first. Sizes,
  * rates and times (as their names end) are written for people. */
 void ask_table(FILE *out, const json_t *rows);

@@ -17,6 +17,7 @@
 enum {
 	OPT_PLANT_BYTES = CLI_LONG,
 	OPT_PLANT_RACE,
+	OPT_PLANT_DEVICE,
 	OPT_SERVER_KILLS,
 	OPT_THREADS
 };
@@ -34,6 +35,8 @@ static const struct cli_option torture_options[] = {
 	  "fault: now and then a byte changes before its seal" },
 	{ OPT_PLANT_RACE, "plant-race", NULL, NULL,
 	  "fault: threads change a number without order" },
+	{ OPT_PLANT_DEVICE, "plant-device", NULL, NULL,
+	  "fault: the node is not told that devices write frames" },
 	{ 'j', "json", NULL, NULL, "print JSON" },
 	CLI_END
 };
@@ -70,6 +73,9 @@ static int torture_option(struct torture_options *o, const struct cli *c,
 		return 0;
 	case OPT_PLANT_RACE:
 		o->plant_race = true;
+		return 0;
+	case OPT_PLANT_DEVICE:
+		o->plant_device = true;
 		return 0;
 	default:
 		*json = true;
@@ -129,7 +135,7 @@ static void result_print(const struct torture_options *o,
 	line("server_kills", r->server_kills, "");
 	line("device_kills", r->device_kills,
 	     r->device ? "of clients, while a device wrote their frames"
-		       : "(no direct reads here)");
+		       : "while a slow device wrote (no direct reads here)");
 	line("quarantines", r->quarantines, "frames, since the beginning");
 	line("evicted", r->evicted, "parts, in the pool under pressure");
 	line("wrong_bytes", r->wrong_bytes, "must be 0");

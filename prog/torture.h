@@ -38,8 +38,8 @@ struct torture_options {
 	uint32_t clients, threads, kills, server_kills;
 	uint64_t seconds, seed;
 	/* For tests: now and then a wrong byte is sealed; threads race, which
-	 * a thread sanitizer finds. */
-	bool plant_bytes, plant_race;
+	 * a thread sanitizer finds; the node is not told that devices write. */
+	bool plant_bytes, plant_race, plant_device;
 	bool terminal;
 };
 
@@ -111,6 +111,10 @@ void torture_device_close(struct torture_device *d); /* takes NULL */
 /* Reads slices into n memories; returns when all are done, or -errno. */
 int torture_device_read(struct torture_device *d, void *const *to,
 			const uint32_t *slices, unsigned n);
+/* The same by the slow device, which takes `ns` for it all. What it has begun
+ * goes on when this process is killed. */
+int torture_device_slow(void *const *to, const uint32_t *slices, unsigned n,
+			uint64_t ns);
 
 int torture_run(const struct torture_options *options,
 		struct torture_result *ret_result);

@@ -36,6 +36,7 @@
 #define GENS	   4096u
 #define REGIONS	   4096u
 #define MATCH_KEYS 8u
+#define SLOW_MS	   200u /* the slow device takes up to this */
 
 static const struct oc_part part0 = { 0, 0 };
 
@@ -504,6 +505,8 @@ static void op_remove(struct actor *a)
 static int fill_slices(struct actor *a, void *const *to, const uint32_t *slices,
 		       unsigned n)
 {
+	bool planted = a->o->options->plant_device;
+	uint64_t ms = planted ? SLOW_MS : chance(a, SLOW_MS);
 	int r;
 
 	if (chance(a, 3) == 0) {
@@ -513,7 +516,10 @@ static int fill_slices(struct actor *a, void *const *to, const uint32_t *slices,
 		return 0;
 	}
 	atomic_store_explicit(&a->log->device, n, memory_order_relaxed);
-	r = torture_device_read(a->device, to, slices, n);
+	if (planted || !a->device || chance(a, 3) == 0)
+		r = torture_device_slow(to, slices, n, ms * NS_PER_MS);
+	else
+		r = torture_device_read(a->device, to, slices, n);
 	atomic_store_explicit(&a->log->device, 0, memory_order_relaxed);
 	return r;
 }
@@ -529,11 +535,11 @@ static void op_device(struct actor *a)
 	unsigned n = 0;
 	int e;
 
-	if (!a->device)
-		return;
 	for (unsigned i = 0; i < DEPTH; i++) {
 		keys[n] = chance(a, KEYS / 8) * 8 + 7;
-		if (grant(a, p, keys[n], OC_GRANT_DEVICE, &g[n]))
+		if (grant(a, p, keys[n],
+			  a->o->options->plant_device ? 0 : OC_GRANT_DEVICE,
+			  &g[n]))
 			continue;
 		versions[n] = next_version(a);
 		slices[n] = (uint32_t)(versions[n] % TORTURE_SLICES);
@@ -661,7 +667,7 @@ static bool log_full(const struct actor *a)
 
 static void act(struct actor *a)
 {
-	bool devices = a->device && a->o->place % 4 == 1;
+	bool devices = a->o->place % 4 == 1;
 	static uint64_t planted;
 
 	while (rest(a)) {

@@ -187,7 +187,7 @@ static int look_for_ended(struct run *t)
 /* Somebody who may be killed; those whose reads a device does, more often. */
 static uint32_t victim(struct run *t)
 {
-	bool devices = t->result->device && random_below(t, 3) == 0;
+	bool devices = t->o->plant_device || random_below(t, 3) == 0;
 	uint32_t i;
 
 	do {
@@ -684,6 +684,9 @@ static void run_fini(struct run *t)
 		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 			;
 	}
+	/* slow devices whose actor was killed: the node's group is another */
+	while (waitpid(0, NULL, 0) > 0 || errno == EINTR)
+		;
 	for (unsigned i = 0; i < POOLS; i++)
 		oc_client_close(t->control[i]);
 	node_stop(t->node);
@@ -706,6 +709,9 @@ int torture_run(const struct torture_options *options,
 	int r;
 
 	*ret_result = (struct torture_result){ 0 };
+	/* of what dead actors leave, to wait for it */
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+		return -errno;
 	r = node_start(&node, &t.node, error);
 	if (r) {
 		fprintf(stderr, "onecopy: torture: %s\n", error);

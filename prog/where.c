@@ -12,7 +12,7 @@ struct where {
 	const char *socket;
 	const char *ns; /* number or label; NULL: all */
 	bool json;
-	bool one_part;
+	bool one_part, redis;
 	uint64_t group, rank;
 	json_t *all; /* with --json */
 	bool missed;
@@ -21,6 +21,7 @@ struct where {
 static const struct cli_option where_options[] = {
 	{ 'n', "node", "SOCKET", "$ONECOPY_SOCKET", "the node" },
 	ASK_TOKEN_OPTION,
+	ASK_REDIS_OPTION,
 	{ CLI_LONG, "ns", "ID", NULL, "only this namespace, number or label" },
 	{ 'p', "part", "GROUP/RANK", NULL, "only this part" },
 	{ 'j', "json", NULL, NULL, "print JSON" },
@@ -90,11 +91,16 @@ static void where_print(const char *key, const json_t *parts)
 	}
 }
 
-static int where_key(struct where *w, oc_client *c, const char *key)
+/* `word` is what was asked for; *key what that means. */
+static int where_key(struct where *w, oc_client *c, const char *word,
+		     const struct oc_key *key)
 {
-	json_t *root = NULL, *parts, *kept;
-	int r = ask_json(c, "where", key, &root);
+	json_t *root = NULL, *parts, *kept, *o;
+	char hex[2 * OC_KEY_BYTES + 1];
+	int r;
 
+	text_hex(key->bytes, sizeof(key->bytes), hex);
+	r = ask_json(c, "where", hex, &root);
 	if (r && r != OC_MISS)
 		return cli_fail(w->command,
 				r < 0 ? (int)exit_of(r) : PROG_FAILED, "%s",
@@ -103,11 +109,14 @@ static int where_key(struct where *w, oc_client *c, const char *key)
 	kept = where_filter(w, parts);
 	if (json_array_size(kept) == 0)
 		w->missed = true;
-	if (w->json)
-		json_array_append_new(w->all, json_pack("{s:s,s:O}", "key", key,
-							"parts", kept));
-	else
-		where_print(key, kept);
+	if (w->json) {
+		o = json_pack("{s:s,s:O}", "key", hex, "parts", kept);
+		if (w->redis)
+			json_object_set_new(o, "name", json_string(word));
+		json_array_append_new(w->all, o);
+	} else {
+		where_print(word, kept);
+	}
 	json_decref(kept);
 	json_decref(root);
 	return 0;
@@ -115,22 +124,23 @@ static int where_key(struct where *w, oc_client *c, const char *key)
 
 static int where_keys(struct where *w, const struct cli *c)
 {
-	uint8_t key[OC_KEY_BYTES];
+	struct oc_key key;
 	oc_client *client;
 	int r = 0;
 
-	for (int i = c->first; i < c->argc; i++)
-		if (text_parse_hex(c->argv[i], key, sizeof(key)))
-			return cli_fail(w->command, PROG_USAGE,
-					"%s is not a key: 64 hexadecimal "
-					"digits",
-					c->argv[i]);
+	for (int i = c->first; r == 0 && i < c->argc; i++)
+		r = ask_key(w->command, c->argv[i], w->redis, &key);
+	if (r)
+		return r;
 	r = ask_connect(w->socket, &client);
 	if (r)
 		return exit_of(r);
 	w->all = json_array();
-	for (int i = c->first; r == 0 && i < c->argc; i++)
-		r = where_key(w, client, c->argv[i]);
+	for (int i = c->first; r == 0 && i < c->argc; i++) {
+		r = ask_key(w->command, c->argv[i], w->redis, &key);
+		if (r == 0)
+			r = where_key(w, client, c->argv[i], &key);
+	}
 	oc_client_close(client);
 	if (r == 0 && w->json) {
 		json_dumpf(w->all, stdout, JSON_INDENT(2));
@@ -153,6 +163,8 @@ static int where_run(const struct command *self, int argc, char **argv)
 			w.socket = c.value;
 		else if (id == ASK_TOKEN)
 			r = ask_token(&c);
+		else if (id == ASK_REDIS)
+			w.redis = true;
 		else if (id == CLI_LONG)
 			w.ns = c.value;
 		else if (id == 'p')

@@ -23,6 +23,7 @@ enum why_option {
 static const struct cli_option why_options[] = {
 	{ 'n', "node", "SOCKET", "$ONECOPY_SOCKET", "the node" },
 	ASK_TOKEN_OPTION,
+	ASK_REDIS_OPTION,
 	{ OPT_NAMESPACE, "namespace", "ID", NULL,
 	  "in this namespace, number or label; without it: in any" },
 	{ 't', "tokens", "FILE|LIST", NULL,
@@ -162,7 +163,9 @@ static void print_answer(const struct why *w, size_t i)
 		printf("block %zu (tokens %zu to %zu) ", i,
 		       i * w->chain.block_tokens,
 		       (i + 1) * w->chain.block_tokens - 1);
-	printf("%s: %s.\n", json_string_value(json_object_get(answer, "key")),
+	printf("%s: %s.\n",
+	       w->redis ? w->word[i]
+			: json_string_value(json_object_get(answer, "key")),
 	       because ? because : "?");
 }
 
@@ -211,9 +214,13 @@ static void print_all(const struct why *w, size_t missing,
 
 static void print_json(const struct why *w, const json_t *elsewhere)
 {
-	json_t *o = json_pack("{s:O,s:b,s:O,s:O}", "history", w->history, "cut",
-			      w->cut, "keys", w->answers, "elsewhere",
-			      elsewhere);
+	json_t *o;
+
+	for (size_t i = 0; w->redis && i < w->n_keys; i++)
+		json_object_set_new(json_array_get(w->answers, i), "name",
+				    json_string(w->word[i]));
+	o = json_pack("{s:O,s:b,s:O,s:O}", "history", w->history, "cut", w->cut,
+		      "keys", w->answers, "elsewhere", elsewhere);
 
 	json_dumpf(o, stdout, JSON_INDENT(2));
 	printf("\n");
@@ -247,17 +254,13 @@ static int tell(struct why *w)
 
 static int add_words(struct why *w, const struct cli *c)
 {
+	w->word = &c->argv[c->first];
 	for (int i = c->first; i < c->argc; i++) {
 		struct oc_key key;
-		int r;
+		int r = ask_key(w->command, c->argv[i], w->redis, &key);
 
-		if (strlen(c->argv[i]) != 2 * sizeof(key.bytes) ||
-		    text_parse_hex(c->argv[i], key.bytes, sizeof(key.bytes)))
-			return cli_fail(w->command, PROG_USAGE,
-					"%.100s is not a key: 64 hexadecimal "
-					"digits",
-					c->argv[i]);
-		r = why_add(w, &key, 1);
+		if (r == 0)
+			r = why_add(w, &key, 1);
 		if (r)
 			return r;
 	}
@@ -295,6 +298,9 @@ static int take_option(struct why *w, const struct cli *c, int id)
 		return 0;
 	case ASK_TOKEN:
 		return ask_token(c);
+	case ASK_REDIS:
+		w->redis = true;
+		return 0;
 	case OPT_NAMESPACE:
 		w->ns_text = c->value;
 		return 0;
@@ -355,6 +361,9 @@ static int why_run(const struct command *self, int argc, char **argv)
 	}
 	if (id < 0)
 		return c.status;
+	if (w.redis && has_list(&w))
+		return cli_fail(self, PROG_USAGE,
+				"--redis is for names on the command line");
 	if (w.session_text && (w.tokens_text || w.ns_text))
 		return cli_fail(self, PROG_USAGE,
 				"--session has its own tokens and namespace");

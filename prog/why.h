@@ -22,7 +22,8 @@ struct why_chain {
 struct why {
 	const struct command *command;
 	const char *socket, *ns_text, *tokens_text, *session_text;
-	bool json;
+	bool json, redis;
+	char *const *word; /* of the command line; NULL: keys came otherwise */
 	struct why_chain chain;
 	/* other salts and seeds that somebody may have used */
 	const char *also_salt[WHY_ALSO_MAX], *also_seed[WHY_ALSO_MAX];

@@ -17,9 +17,22 @@ uint64_t pool_session_id(const struct pool *p, const struct session_record *r)
 
 /* ---- accounts -------------------------------------------------------------- */
 
+/* Where the user's account is, or is to be. */
+static struct session_account *user_at(struct pool_sessions *s, uint64_t user)
+{
+	uint32_t i = 0;
+
+	while (i < ARRAY_LEN(s->user) - 1 && s->user[i].id &&
+	       s->user[i].id != user)
+		i++;
+	return &s->user[i];
+}
+
 static struct session_account *account_at(struct pool_sessions *s,
 					  uint64_t client)
 {
+	if (client & SESSION_USER(0))
+		return user_at(s, client);
 	return &s->account[MIN(client & 0xffff, (uint64_t)LAYOUT_CLIENTS_MAX)];
 }
 
@@ -44,6 +57,10 @@ static struct session_account *account_of(struct pool_sessions *s,
 
 	if (!client || a->id == client)
 		return client ? a : NULL;
+	if (client & SESSION_USER(0)) {
+		a->id = client; /* the last: whose it is does not matter */
+		return a;
+	}
 	if (n < 0 || a->id > client)
 		return NULL;
 	*a = (struct session_account){ .id = client };
@@ -66,12 +83,14 @@ static void pay_nodes(void *ctx, uint64_t client, int n)
 		a->nodes += (uint32_t)n;
 }
 
-/* Who answers for a session: its owner; its maker when nobody owns it. */
-static uint64_t payer_of(const struct session_record *r)
+uint64_t pool_session_payer(const struct session_record *r)
 {
 	uint64_t owner = shared_load64(&r->owner);
+	uint64_t user = shared_load64(&r->made_user);
 
-	return owner ? owner : shared_load64(&r->made_by);
+	if (owner)
+		return owner;
+	return user ? SESSION_USER(user - 1) : shared_load64(&r->made_by);
 }
 
 /* ---- names ----------------------------------------------------------------- */
@@ -231,7 +250,7 @@ void pool_session_enter(struct pool *p, struct session_record *r)
 	s->live++;
 	s->end = MAX(s->end, (uint32_t)(r - s->t->record) + 1);
 	name_list(s, r);
-	pay_sessions(s, payer_of(r), 1);
+	pay_sessions(s, pool_session_payer(r), 1);
 	pool_count(p, POOL_C_sessions, 1);
 }
 
@@ -250,6 +269,7 @@ static void record_fill(struct session_record *r,
 	shared_store64(&r->gap_ms, 0);
 	shared_store64(&r->last_gap_ms, 0);
 	shared_store64(&r->made_by, n->made_by);
+	shared_store64(&r->made_user, n->made_user);
 	shared_store64(&r->made_seq, n->made_seq);
 	shared_store64(&r->parent, n->parent);
 	shared_store64(&r->evict_to, 0);
@@ -297,7 +317,7 @@ void pool_session_end(struct pool *p, struct session_record *r,
 	pool_session_step(r, why);
 	history_unref(&s->history, shared_load64(&r->head));
 	name_unlist(s, r);
-	pay_sessions(s, payer_of(r), -1);
+	pay_sessions(s, pool_session_payer(r), -1);
 	s->live--;
 	pool_session_record_free(s, (uint32_t)(r - s->t->record));
 	pool_count(p, POOL_C_sessions, -1ull);
@@ -306,11 +326,11 @@ void pool_session_end(struct pool *p, struct session_record *r,
 void pool_session_owner(struct pool *p, struct session_record *r,
 			uint64_t owner)
 {
-	pay_sessions(p->sessions, payer_of(r), -1);
+	pay_sessions(p->sessions, pool_session_payer(r), -1);
 	/* release: after the end of the owner's record; pairs with has_owner(),
 	 * in a successor, which must not find this without that */
 	shared_store64_release(&r->owner, owner);
-	pay_sessions(p->sessions, payer_of(r), 1);
+	pay_sessions(p->sessions, pool_session_payer(r), 1);
 }
 
 void pool_session_disown(struct pool *p, uint64_t client)

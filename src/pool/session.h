@@ -12,11 +12,14 @@
 #include "pool/history.h"
 #include "pool/pool.h"
 
-/* What one client has to answer for. */
+/* What one client has to answer for, or one user: for sessions that no process
+ * owns (any more), which would else be nobody's as soon as their maker has
+ * connected anew. */
 struct session_account {
-	uint64_t id; /* client */
+	uint64_t id; /* client, or SESSION_USER() */
 	uint32_t sessions, nodes;
 };
+#define SESSION_USER(uid_) (1ull << 63 | (uint32_t)(uid_))
 
 struct pool_sessions {
 	struct segment segment;
@@ -30,6 +33,8 @@ struct pool_sessions {
 	uint32_t buckets;
 	/* by the client's index; the last: the server's own client */
 	struct session_account account[LAYOUT_CLIENTS_MAX + 1];
+	/* by user id, in no order; more users than these share the last */
+	struct session_account user[LAYOUT_CLIENTS_MAX];
 };
 
 /* Index + 1 of a record, so that 0 is none. */
@@ -63,14 +68,17 @@ int pool_sessions_attach(struct pool *p, struct hold_set *given);
 struct session_record *pool_session_at(const struct pool *p, uint64_t id);
 struct session_record *pool_session_find(const struct pool *p,
 					 const char *name);
-/* What a client has. */
+/* Who answers for a session: its owner; its maker's user when it has none. */
+uint64_t pool_session_payer(const struct session_record *r);
+/* What a client or a user has. */
 struct session_account pool_session_account(const struct pool *p,
 					    uint64_t client);
 
 struct pool_session_new {
 	char name[LAYOUT_NAME]; /* "": none */
 	uint32_t ns;
-	uint64_t owner, head, parent, made_by, made_seq, tail, tail_key[4];
+	uint64_t owner, head, parent, made_by, made_user, made_seq;
+	uint64_t tail, tail_key[4];
 	uint64_t lease_ms, now_ms;
 };
 /* -ENFILE: the table is full. */

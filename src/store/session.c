@@ -50,6 +50,11 @@ static void use(const struct store_client *c, struct session_record *r)
 	shared_store64(&r->until_ms, now + shared_load64(&r->lease_ms));
 }
 
+static uint32_t uid_of(const struct store_client *c)
+{
+	return (uint32_t)shared_load64(&c->record->pid_uid);
+}
+
 static int64_t refused(const struct store_client *c, int error)
 {
 	pool_count(c->pool, POOL_C_session_refused, 1);
@@ -171,15 +176,31 @@ static struct session_record *made_before(const struct store_client *c,
 	return NULL;
 }
 
-static int64_t may_make(struct store_client *c)
+/* Sessions that no process owns are their maker's user's: as many as a client may
+ * have are made so, and those that were left by owners who died may fill half of
+ * the tenant's table before their user makes no more. */
+static bool within_quota(const struct store_client *c, bool leased)
+{
+	const struct store_sessions *l = store_session_limits(c->store);
+	uint32_t own, left;
+
+	if (c->local)
+		return true;
+	own = pool_session_account(c->pool, c->id).sessions;
+	left = pool_session_account(c->pool, SESSION_USER(uid_of(c))).sessions;
+	return own < l->per_client &&
+	       own + left < (leased ? l->per_client
+				    : MAX(l->max / 2, l->per_client));
+}
+
+static int64_t may_make(struct store_client *c, bool leased)
 {
 	const struct store_sessions *l = store_session_limits(c->store);
 	int r;
 
 	if (c->read_only)
 		return -EPERM;
-	if (pool_session_account(c->pool, c->id).sessions >= l->per_client &&
-	    !c->local)
+	if (!within_quota(c, leased))
 		return refused(c, -EDQUOT);
 	r = pool_sessions_need(c->pool, MIN(l->max, SESSION_RECORDS_MAX));
 	if (r < 0)
@@ -198,6 +219,7 @@ static int64_t make(struct store_client *c, const struct session_wish *wish,
 	memcpy(n->name, wish->name, sizeof(n->name));
 	n->owner = wish->flags & OC_SESSION_LEASED ? 0 : c->id;
 	n->made_by = c->id;
+	n->made_user = c->local ? 0 : uid_of(c) + 1ull;
 	n->made_seq = wish->seq;
 	n->lease_ms = lease_of(c, wish->lease_ms);
 	n->now_ms = now_ms(c);
@@ -262,7 +284,7 @@ int64_t store_session_open(struct store_client *c,
 		return OC_MISS;
 	if (!ns_find(c->pool, wish->ns))
 		return -EINVAL;
-	result = may_make(c);
+	result = may_make(c, wish->flags & OC_SESSION_LEASED);
 	if (result == 0)
 		result = make(c, wish, &n, ret_record);
 	if (result == 0)
@@ -312,7 +334,7 @@ int64_t store_session_fork(struct store_client *c,
 	else
 		n.head = history_cut(&p->sessions->history, n.head,
 				     (uint32_t)keep);
-	result = may_make(c);
+	result = may_make(c, wish->flags & OC_SESSION_LEASED);
 	if (result == 0)
 		result = make(c, wish, &n, ret_record);
 	if (result == 0)
@@ -373,6 +395,13 @@ static void note_depth(struct store_client *c, const struct session_record *r,
 	}
 }
 
+/* Whose quota new nodes count for. */
+static uint64_t payer_of(const struct store_client *c,
+			 const struct session_record *r)
+{
+	return shared_load64(&r->owner) ? c->id : pool_session_payer(r);
+}
+
 static int64_t may_extend(struct store_client *c,
 			  const struct session_record *r,
 			  const uint64_t (*keys)[4], uint32_t n)
@@ -385,7 +414,7 @@ static int64_t may_extend(struct store_client *c,
 
 	if (!nodes)
 		return 0;
-	if (pool_session_account(c->pool, c->id).nodes + nodes >
+	if (pool_session_account(c->pool, payer_of(c, r)).nodes + nodes >
 		    l->keys_per_client / SESSION_NODE_KEYS &&
 	    !c->local)
 		return refused(c, -EDQUOT);
@@ -421,7 +450,8 @@ int64_t store_session_append(struct store_client *c, struct session_record *r,
 		return result;
 	resume(c, r);
 	if (n > again)
-		pool_session_extend(c->pool, r, c->id, keys + again, n - again);
+		pool_session_extend(c->pool, r, payer_of(c, r), keys + again,
+				    n - again);
 	note_depth(c, r, at, keys, n);
 	use(c, r);
 	return 0;

@@ -40,6 +40,24 @@ TEST(nothing_is_wrong)
 	run_free(&r);
 }
 
+/* The node is not told that devices write, so it quarantines nothing: what they
+ * write late lands in other blocks. */
+TEST(a_device_that_is_not_told_of_is_found)
+{
+	struct run r = RUN("torture", "--clients", "8", "--kills", "40",
+			   "--server-kills", "0", "--seconds", "5",
+			   "--plant-device", "--json");
+	json_t *root = run_json(&r);
+
+	CHECK_INT(number(root, "quarantines"), ==, 0);
+	CHECK_INT(number(root, "device_kills"), >=, 1);
+	CHECK_INT(number(root, "wrong_bytes"), >=, 1);
+	CHECK(json_is_false(json_object_get(root, "right")));
+	CHECK_INT(r.status, ==, 1);
+	json_decref(root);
+	run_free(&r);
+}
+
 TEST(a_planted_fault_is_found)
 {
 	struct run r;

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include "base/text.h"
 #include "tests/prog/live.h"
+#include "tests/prog/respc.h"
 #include "tests/prog/run.h"
 
 #define BYTES (64 * KIB)
@@ -308,4 +309,47 @@ TEST(the_blocks_of_a_session)
 	run_free(&r);
 	CHECK_OK(oc_session_close(session, 0));
 	scene_end(&s);
+}
+
+/* Names at the RESP door, which nobody has the hashes of in mind. */
+TEST(names_of_redis)
+{
+	struct live n;
+	struct respc *c;
+	json_t *root, *first;
+	struct run r;
+
+	live_start_doors(&n, LIVE_RESP, "--dram", "16M");
+	c = respc_open(respc_port(&n));
+	respc_say(c, "SET one hello\r\n");
+	respc_expect(c, "+OK\r\n");
+	respc_say(c, "SET model@1kv_bytes abc\r\n");
+	respc_expect(c, "+OK\r\n");
+	respc_say(c, "DEL one\r\n");
+	respc_expect(c, ":1\r\n");
+	r = RUN("why", "--node", n.socket, "--redis", "model@1kv_bytes");
+	CHECK_INT(r.status, ==, 0);
+	CHECK(strstr(r.out, "model@1kv_bytes: "));
+	run_free(&r);
+	r = RUN("why", "--node", n.socket, "--redis", "--json", "one", "two");
+	CHECK_INT(r.status, ==, 1);
+	root = run_json(&r);
+	first = json_array_get(json_object_get(root, "keys"), 0);
+	CHECK_STR(json_string_value(json_object_get(first, "name")), "one");
+	CHECK(strstr(json_string_value(json_object_get(first, "because")),
+		     "removed"));
+	json_decref(root);
+	run_free(&r);
+	r = RUN("where", "--node", n.socket, "--redis", "model@1kv_bytes");
+	CHECK_INT(r.status, ==, 0);
+	CHECK(strstr(r.out, "group=2"));
+	run_free(&r);
+	r = RUN("where", "--node", n.socket, "--redis", "two");
+	CHECK_INT(r.status, ==, 1);
+	run_free(&r);
+	r = RUN("why", "--node", n.socket, "--redis", "--tokens", "1,2");
+	CHECK_INT(r.status, ==, 2);
+	run_free(&r);
+	respc_close(c);
+	live_stop(&n);
 }

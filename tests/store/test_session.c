@@ -575,3 +575,30 @@ TEST(a_block_of_many_parts_counts_when_it_is_whole)
 	}
 	world_destroy(w);
 }
+
+/* What nobody owns is its maker's user's: to connect anew does not help. */
+TEST(who_connects_anew_has_no_more_sessions)
+{
+	struct sim *a, *b;
+	struct world *w = start(&a, &b);
+	uint64_t id, kept = 0;
+
+	for (unsigned i = 0; i < 24; i++) {
+		CHECK_OK(talk_open(a, NULL, OC_SESSION_LEASED, &id));
+		kept = kept ? kept : id;
+	}
+	CHECK_INT(talk_open(a, NULL, OC_SESSION_LEASED, &id), ==, -EDQUOT);
+	sim_die(a);
+	a = sim_add(w, 0);
+	CHECK_INT(talk_open(a, NULL, OC_SESSION_LEASED, &id), ==, -EDQUOT);
+	world_restart(w);
+	CHECK_INT(talk_open(a, NULL, OC_SESSION_LEASED, &id), ==, -EDQUOT);
+	/* another user has its own */
+	shared_store64(&b->c->record->pid_uid, 77777);
+	CHECK_OK(talk_open(b, NULL, OC_SESSION_LEASED, &id));
+	/* so has whoever takes one up: it is the client's then */
+	CHECK_OK(talk_state(a, kept, RING_STATE_CLOSE, 0, 0));
+	CHECK_OK(talk_open(a, NULL, OC_SESSION_LEASED, &id));
+	world_check(w);
+	world_destroy(w);
+}

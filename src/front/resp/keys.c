@@ -43,6 +43,16 @@ void place_of(struct name name, struct place *ret_place)
 	ret_place->key[3] = KEY_WORD;
 }
 
+_Static_assert(RESP_VALUE_NAME_MAX <= RESP_INLINE_MAX, "a record has its name");
+
+void resp_block_key(const char *name, uint32_t len, uint8_t ret_key[32])
+{
+	struct place place;
+
+	place_of((struct name){ name, len }, &place);
+	memcpy(ret_key, place.key, 32);
+}
+
 uint64_t now_realtime_ms(void)
 {
 	struct timespec ts;

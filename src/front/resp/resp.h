@@ -59,6 +59,13 @@ struct resp_options {
 	void *ctx; /* of both */
 };
 
+/* Bytes of a value's name. */
+#define RESP_VALUE_NAME_MAX 16384u
+
+/* The key of the block that a name's value is kept in: docs/formats/resp.md.
+ * Pure. */
+void resp_block_key(const char *name, uint32_t len, uint8_t ret_key[32]);
+
 int resp_create(const struct resp_options *options,
 		struct resp_door **ret_door);
 void resp_destroy(struct resp_door *d);
