@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,6 +21,7 @@
 #include "base/text.h"
 #include "bench.h"
 #include "bench_file.h"
+#include "bench_tier.h"
 #include "tier/gpu/gpu.h"
 
 #define PART_BYTES  (2ull << 20)
@@ -64,15 +64,6 @@ struct device {
 	double rate[TRIALS][BENCH_RUNS_MAX], cpu[TRIALS][BENCH_RUNS_MAX];
 };
 
-static double cpu_s(void)
-{
-	struct rusage u;
-
-	getrusage(RUSAGE_SELF, &u);
-	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
-}
-
 /* ---- in the child ---------------------------------------------------------------- */
 
 static void trial_set(struct trial *t, uint64_t bytes, uint64_t ns, double cpu)
@@ -86,7 +77,7 @@ static int disk_read(const struct bench_file *f, struct gpu_io *io,
 		     uint8_t *data, struct trial *t)
 {
 	uint64_t n = f->parts * f->part_bytes / PIECE_BYTES, start = clock_ns();
-	double cpu = cpu_s();
+	double cpu = bench_cpu_s();
 
 	for (uint64_t i = 0; i < n + PIECES; i++) {
 		uint32_t slot = (uint32_t)(i % PIECES);
@@ -104,7 +95,7 @@ static int disk_read(const struct bench_file *f, struct gpu_io *io,
 		if (r)
 			return r;
 	}
-	trial_set(t, n * PIECE_BYTES, clock_ns() - start, cpu_s() - cpu);
+	trial_set(t, n * PIECE_BYTES, clock_ns() - start, bench_cpu_s() - cpu);
 	return 0;
 }
 
@@ -128,13 +119,13 @@ static int trial_disk(const struct bench_file *f, struct trial *t)
 static int trial_host(struct gpu *g, struct trial *t)
 {
 	struct tier_price price;
-	double cpu = cpu_s();
+	double cpu = bench_cpu_s();
 	int r = gpu_measure(g, HOST_BYTES, &price);
 
 	if (r)
 		return r;
 	t->rate = (double)price.bytes_per_s;
-	t->cpu_per_gb = (cpu_s() - cpu) * 1e9 / (double)HOST_BYTES;
+	t->cpu_per_gb = (bench_cpu_s() - cpu) * 1e9 / (double)HOST_BYTES;
 	return 0;
 }
 
@@ -189,11 +180,11 @@ static int trial_path(struct gpu *g, const struct bench_file *f,
 	/* once to warm up */
 	r = batch_read(g, f, 0, to, path, t);
 	start = clock_ns();
-	cpu = cpu_s();
+	cpu = bench_cpu_s();
 	for (uint32_t i = 0; r == 0 && i < f->parts; i += BATCH)
 		r = batch_read(g, f, i, to, path, t);
 	trial_set(t, f->parts * f->part_bytes, clock_ns() - start,
-		  cpu_s() - cpu);
+		  bench_cpu_s() - cpu);
 	if (path != GPU_FALLBACK)
 		gpu_region_drop(g, to);
 	gpu_memory_destroy(g, to);

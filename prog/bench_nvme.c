@@ -24,14 +24,16 @@
 #include "bench_file.h"
 #include "bench_fio.h"
 #include "bench_tier.h"
+#include "tier/gpu/io.h"
 
-#define LARGE_BYTES (2ull << 20)
-#define LARGE_DEPTH 16u
-#define SMALL_BYTES (64ull << 10)
-#define SMALL_DEPTH 64u
-#define SET_BYTES   (4ull << 30)
-#define SMALL_PART  4 /* of the set: parts of 64 KiB */
-#define NO_FIO	    "fio is not installed: apt-get install fio"
+#define LARGE_BYTES  (2ull << 20)
+#define LARGE_DEPTH  16u
+#define SMALL_BYTES  (64ull << 10)
+#define SMALL_DEPTH  64u
+#define SET_BYTES    (4ull << 30)
+#define SMALL_PART   4 /* of the set: parts of 64 KiB */
+#define COST_WAIT_NS (30 * NS_PER_S)
+#define NO_FIO	     "fio is not installed: apt-get install fio"
 
 /* ---- from outside ------------------------------------------------------------------ */
 
@@ -216,40 +218,81 @@ static void side_report(const struct nvme_bench *n, struct side *s)
 
 /* ---- what a checksum and a copy of the same bytes cost ------------------------------- */
 
-/* As much as the reads of the tier lie in, so as near to the caches. */
-#define AREA_BYTES  (LARGE_DEPTH * LARGE_BYTES)
-#define AREA_ROUNDS 8u
+#define COST_BYTES (512ull << 20)
+
+enum work { WORK_NONE, WORK_HASH, WORK_COPY, WORKS };
 
 struct costs {
 	double hash[BENCH_RUNS_MAX], copy[BENCH_RUNS_MAX]; /* s/GB */
 };
 
-static int costs_measure(struct costs *c, uint32_t run)
+static void work_do(enum work work, uint8_t *to, const uint8_t *at)
 {
-	uint8_t *from = mmap(NULL, 2 * AREA_BYTES, PROT_READ | PROT_WRITE,
-			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	uint64_t start, sum = 0;
+	uint64_t sum = 0;
 
-	if (from == MAP_FAILED)
-		return -ENOMEM;
-	memset(from, 1, 2 * AREA_BYTES);
-	start = clock_ns();
-	for (uint64_t at = 0; at < AREA_ROUNDS * AREA_BYTES; at += LARGE_BYTES)
-		sum += hash_payload(from + at % AREA_BYTES, LARGE_BYTES, at);
-	c->hash[run] = (double)(clock_ns() - start + (sum == 1)) /
-		       (double)(AREA_ROUNDS * AREA_BYTES);
-	start = clock_ns();
-	for (uint64_t i = 0; i < AREA_ROUNDS * AREA_BYTES; i += LARGE_BYTES) {
-		uint8_t *at = from + i % AREA_BYTES;
+	if (work == WORK_COPY)
+		memcpy(to, at, LARGE_BYTES);
+	else if (work == WORK_HASH)
+		sum = hash_payload(at, LARGE_BYTES, 1);
+	/* The work is wanted, whatever the compiler thinks. */
+	__asm__ volatile("" : : "r"(to), "r"(sum) : "memory");
+}
 
-		memcpy(at + AREA_BYTES, at, LARGE_BYTES);
-		/* The copy is wanted, whatever the compiler thinks. */
-		__asm__ volatile("" : : "r"(at) : "memory");
+/* A bare loop of the same reads, as many at once as the tier has, with or without
+ * work on what has come: the work meets the bytes as the tier meets them. */
+static int cost_of(const struct bench_file *f, struct gpu_io *io, uint8_t *area,
+		   enum work work, double *ret_cpu_s)
+{
+	double cpu = bench_cpu_s();
+
+	for (uint32_t i = 0; i < f->parts + LARGE_DEPTH; i++) {
+		uint32_t slot = i % LARGE_DEPTH;
+		uint8_t *at = area + slot * LARGE_BYTES;
+		int64_t got = (int64_t)LARGE_BYTES;
+		int r = 0;
+
+		if (i >= LARGE_DEPTH) {
+			got = gpu_io_wait(io, slot, clock_ns() + COST_WAIT_NS);
+			work_do(work, area + LARGE_DEPTH * LARGE_BYTES, at);
+		}
+		if (got != (int64_t)LARGE_BYTES)
+			return got < 0 ? (int)got : -EIO;
+		if (i < f->parts)
+			r = gpu_io_read(io, slot, f->fd, at, LARGE_BYTES,
+					i * LARGE_BYTES);
+		if (r)
+			return r;
 	}
-	c->copy[run] = (double)(clock_ns() - start) /
-		       (double)(AREA_ROUNDS * AREA_BYTES);
-	munmap(from, 2 * AREA_BYTES);
+	*ret_cpu_s = bench_cpu_s() - cpu;
 	return 0;
+}
+
+static int costs_measure(struct nvme_bench *n, struct costs *c, uint32_t run)
+{
+	uint64_t bytes = (LARGE_DEPTH + 1) * LARGE_BYTES;
+	uint8_t *area = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	struct bench_file f = { .fd = -1 };
+	struct gpu_io *io = NULL;
+	double cpu[WORKS], gb;
+	int r = area == MAP_FAILED
+			? -ENOMEM
+			: bench_file_open(n->dir, COST_BYTES, LARGE_BYTES, &f);
+
+	if (r == 0)
+		r = gpu_io_create(GPU_IO_AUTO, LARGE_DEPTH, &io);
+	for (int w = 0; r == 0 && w < WORKS; w++)
+		r = cost_of(&f, io, area, (enum work)w, &cpu[w]);
+	if (r == 0) {
+		gb = (double)(f.parts * LARGE_BYTES) / 1e9;
+		c->hash[run] = (cpu[WORK_HASH] - cpu[WORK_NONE]) / gb;
+		c->copy[run] = (cpu[WORK_COPY] - cpu[WORK_NONE]) / gb;
+	}
+	gpu_io_destroy(io);
+	bench_file_close(&f);
+	if (area != MAP_FAILED)
+		munmap(area, bytes);
+	return r;
 }
 
 /* ---- large parts ------------------------------------------------------------------------ */
@@ -311,7 +354,7 @@ static int large_run(struct nvme_bench *n, struct large *l, uint32_t run)
 			     LARGE_DEPTH);
 	}
 	bench_tier_close(t, true);
-	return r ? r : costs_measure(&l->costs, run);
+	return r ? r : costs_measure(n, &l->costs, run);
 }
 
 static void large_cpu(struct nvme_bench *n, struct large *l)

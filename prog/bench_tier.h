@@ -26,6 +26,9 @@ struct bench_pass {
 	double seconds, cpu_s;
 };
 
+/* Processor time of this process, all threads. */
+double bench_cpu_s(void);
+
 /* The tier in `dir` with a limit that holds `parts` parts. -ENOENT: this onecopy
  * has no such tier. */
 int bench_tier_open(const char *dir, uint64_t part_bytes, uint32_t parts,
