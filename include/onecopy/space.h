@@ -131,6 +131,14 @@ enum oc_span_flags {
 				  write protection of pages, and 2 MiB pages stay
 				  what they are */
 	OC_SPAN_VERIFY = 4, /* the bytes are hashed before they are mapped */
+	OC_SPAN_PAGES = 8,  /* a first write is copied by the kernel, page by
+				  page, into memory of the process: also in an
+				  explicit space. Nothing is protected, 2 MiB
+				  pages stay what they are until they are
+				  written, and a write of few bytes costs a
+				  page. But the copies count against nobody's
+				  quota, and a written block says MAPPED until
+				  it is sealed or its room is wanted */
 };
 
 struct oc_span_options {
@@ -256,11 +264,18 @@ int oc_span_advise(oc_span *span, size_t first, size_t n, enum oc_advice advice,
 
 /* ---- writing --------------------------------------------------------------- */
 
-/* Seals a block that is the space's own as `key`; the span has that key there
- * from now on, mapped and shared as any other. checksum as oc_seal(). 0;
- * OC_EXISTS: somebody had sealed the key, and theirs is mapped now; -EINVAL: it
- * is not the space's own; -EBUSY: it is held. No thread may write to the block
- * meanwhile. */
+/* Before a block is written that will be sealed as `key`: its frame is lent under
+ * that key, so that oc_span_seal() only publishes it. One copy in all, where a
+ * first write and a seal make two. The block is brought up. 0; OC_EXISTS: it is
+ * sealed already, nothing is done; OC_MISS: the block is lost; -EBUSY: it was
+ * written before; as oc_grant(). */
+int oc_span_write_as(oc_span *span, size_t block, const struct oc_key *key,
+		     uint64_t timeout_ns);
+/* Seals a block that this space has written as `key`; the span has that key there
+ * from now on, mapped and shared as any other. 0; OC_EXISTS: somebody had sealed
+ * the key, and theirs is mapped now; -EINVAL: it was not written; -EBUSY: it is
+ * held; else as oc_grant() and oc_seal(). On a failure what was written stays,
+ * but for OC_STALE. No thread may write to the block meanwhile. */
 int oc_span_seal(oc_span *span, size_t block, const struct oc_key *key,
 		 uint64_t timeout_ns);
 /* Maps the session's tail after the last block, writable and private, as

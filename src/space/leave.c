@@ -143,11 +143,11 @@ static bool pages_written(int pagemap, const char *at, uint64_t bytes)
 	return false;
 }
 
-static bool block_written(const oc_span *sp, size_t i)
+bool block_written(const oc_span *sp, size_t i)
 {
 	struct spot spot = block_spot(&sp->block[i]);
 
-	for (uint32_t s = 0; s < sp->shape.slices && span_armed(sp); s++)
+	for (uint32_t s = 0; s < sp->shape.slices && span_writable(sp); s++)
 		if (pages_written(sp->s->pagemap, block_at(sp, s, i),
 				  shape_pages(&sp->shape, &spot, s)))
 			return true;

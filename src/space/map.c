@@ -169,53 +169,74 @@ static int map_run(oc_span *sp, uint32_t s, size_t a, size_t z)
 	struct spot last = block_spot(&sp->block[z - 1]);
 	uint64_t bytes =
 		(z - 1 - a) * sh->piece_bytes + shape_pages(sh, &last, s);
-	bool armed = span_armed(sp);
 	char *at = block_at(sp, s, a);
-	int r = space_map_at(at, bytes, PROT_READ | (armed ? PROT_WRITE : 0),
+	int r = space_map_at(at, bytes,
+			     PROT_READ | (span_writable(sp) ? PROT_WRITE : 0),
 			     MAP_PRIVATE, sp->s->slab[first.region].fd,
 			     first.offset + s * sh->from_stride);
 
-	if (r || !armed) {
-		sp->s->n.mmaps += r == 0;
+	if (r)
 		return r;
-	}
 	sp->s->n.mmaps++;
 	/* Arming takes a page of 2 MiB apart, and leaves it unmapped. */
-	madvise(at, bytes, MADV_NOHUGEPAGE);
-	madvise(at, bytes, MADV_POPULATE_READ); /* a wish */
+	if (span_armed(sp) && bytes >= SEGMENT_HUGE_BYTES)
+		madvise(at, bytes, MADV_NOHUGEPAGE);
 	return 0;
+}
+
+/* Slice `s` of blocks [a, z): a mapping for each run. */
+static int map_runs(oc_span *sp, uint32_t s, size_t a, size_t z)
+{
+	const struct shape *sh = &sp->shape;
+	struct spot here = block_spot(&sp->block[a]), next;
+	size_t from = a;
+	int r = 0;
+
+	for (size_t i = a; i < z && r == 0; i++, here = next) {
+		next = i + 1 < z ? block_spot(&sp->block[i + 1])
+				 : (struct spot){ 0 };
+		if (shape_joins(sh, &here, &next, s))
+			continue;
+		if (shape_pages(sh, &here, s))
+			r = map_run(sp, s, from, i + 1);
+		from = i + 1;
+	}
+	return r;
+}
+
+/* Makes pages present: as far as there are mappings without a gap at a time. */
+static void populate(oc_span *sp, uint32_t s, size_t a, size_t z)
+{
+	const struct shape *sh = &sp->shape;
+
+	while (a < z) {
+		uint64_t bytes = 0, got = sh->piece_bytes;
+		char *at = block_at(sp, s, a);
+
+		for (; a < z && got == sh->piece_bytes; a++) {
+			struct spot spot = block_spot(&sp->block[a]);
+
+			got = shape_pages(sh, &spot, s);
+			bytes += got;
+		}
+		if (bytes)
+			madvise(at, bytes, MADV_POPULATE_READ); /* a wish */
+	}
 }
 
 /* Slice `s` of blocks [a, z), all pinned. */
 static int map_row(oc_span *sp, uint32_t s, size_t a, size_t z)
 {
-	const struct shape *sh = &sp->shape;
-	uint64_t bytes = (z - a) * sh->piece_bytes;
+	uint64_t bytes = (z - a) * sp->shape.piece_bytes;
 	char *at = block_at(sp, s, a);
-	size_t from = a;
-	int r = 0;
+	int r = map_runs(sp, s, a, z);
 
-	for (size_t i = a; i < z && r == 0; i++) {
-		struct spot here = block_spot(&sp->block[i]);
-		struct spot next = { 0 };
-
-		if (!shape_pages(sh, &here, s)) {
-			from = i + 1;
-			continue;
-		}
-		if (i + 1 < z)
-			next = block_spot(&sp->block[i + 1]);
-		if (i + 1 < z && shape_joins(sh, &here, &next, s))
-			continue;
-		r = map_run(sp, s, from, i + 1);
-		from = i + 1;
-	}
 	space_not_in_child(at, bytes);
-	if (r == 0 && span_armed(sp))
-		r = uffd_register(sp->s->uffd, at, bytes);
-	if (r == 0 && span_armed(sp))
-		r = uffd_arm(sp->s->uffd, at, bytes);
-	return r;
+	if (r || !span_armed(sp))
+		return r;
+	populate(sp, s, a, z);
+	r = uffd_register(sp->s->uffd, at, bytes);
+	return r ? r : uffd_arm(sp->s->uffd, at, bytes);
 }
 
 static uint64_t runs_of(const oc_span *sp, size_t a, size_t z)
@@ -327,11 +348,14 @@ int blocks_map(oc_span *sp, size_t first, size_t n)
 	int r = 0;
 
 	while (r == 0 && next_group(sp, a, end, &a, &z)) {
-		if (!space_room(sp->s, 2 * runs_of(sp, a, z)) ||
-		    get_slabs(sp, a, z))
-			r = gather_group(sp, a, z);
+		if (space_room(sp->s, 2 * runs_of(sp, a, z)))
+			r = get_slabs(sp, a, z);
 		else
+			r = OC_BUSY;
+		if (r == 0)
 			r = map_group(sp, a, z);
+		else if (r == OC_BUSY || sp->s->how == OC_SPACE_FAULTS)
+			r = gather_group(sp, a, z);
 		a = z;
 	}
 	return r;

@@ -23,11 +23,15 @@ static void key_nobody_has(oc_space *s, struct oc_key *ret_key)
 	memcpy(ret_key->bytes, words, sizeof(words));
 }
 
-static int lend(oc_span *sp, uint64_t bytes, uint32_t tokens,
-		struct oc_grant *ret_grant)
+/* as: the key that it will be sealed as; NULL: unknown. */
+static int lend(oc_span *sp, const struct oc_key *as, uint64_t bytes,
+		uint32_t tokens, struct oc_grant *ret_grant)
 {
 	int r = OC_EXISTS;
 
+	if (as)
+		return oc_grant(sp->s->ns, as, sp->part, bytes, tokens,
+				sp->s->timeout_ns, ret_grant);
 	for (int i = 0; i < TRIES && r == OC_EXISTS; i++) {
 		struct oc_key key;
 
@@ -106,15 +110,15 @@ static void leave_shared(oc_space *s, struct oc_pin *pin)
 	s->n.pins--;
 }
 
-static int own_frame(oc_span *sp, size_t i)
+static int own_frame(oc_span *sp, size_t i, const struct oc_key *as)
 {
 	struct block *b = &sp->block[i];
 	struct oc_pin shared = b->pin;
 	struct oc_grant g;
-	int fd, r = lend(sp, shared.bytes, shared.tokens, &g);
+	int fd, r = lend(sp, as, shared.bytes, shared.tokens, &g);
 
 	if (r)
-		return r < 0 ? r : -EBUSY;
+		return r;
 	r = slab_get(sp->s, g.region, &fd);
 	if (r) {
 		oc_abandon(sp->s->ns, &g, OC_NOWAIT);
@@ -185,9 +189,23 @@ int block_own(oc_span *sp, size_t i)
 		return 0; /* nothing that others see */
 	if (b->flags & BLOCK_HALF)
 		return -EAGAIN;
-	r = own_frame(sp, i);
+	r = own_frame(sp, i, NULL);
 	if (r)
 		r = own_memory(sp, i);
+	if (r == 0)
+		sp->s->n.own_bytes += bytes;
+	return r;
+}
+
+int block_own_as(oc_span *sp, size_t i, const struct oc_key *as)
+{
+	struct block *b = &sp->block[i];
+	uint64_t bytes = b->pin.bytes;
+	int r;
+
+	if (b->state != OC_BLOCK_MAPPED || b->flags & BLOCK_HALF)
+		return -EBUSY;
+	r = own_frame(sp, i, as);
 	if (r == 0)
 		sp->s->n.own_bytes += bytes;
 	return r;

@@ -180,10 +180,16 @@ static inline char *block_at(const oc_span *sp, uint32_t slice, size_t i)
 {
 	return sp->base + shape_at(&sp->shape, slice, i);
 }
+/* Writes are told, and the space gives the writer a frame. */
 static inline bool span_armed(const oc_span *sp)
 {
 	return sp->s->how == OC_SPACE_FAULTS &&
-	       !(sp->flags & OC_SPAN_READ_ONLY);
+	       !(sp->flags & (OC_SPAN_READ_ONLY | OC_SPAN_PAGES));
+}
+/* Writes are made, by whoever makes the copy. */
+static inline bool span_writable(const oc_span *sp)
+{
+	return span_armed(sp) || sp->flags & OC_SPAN_PAGES;
 }
 static inline struct spot block_spot(const struct block *b)
 {
@@ -230,6 +236,9 @@ int span_clear(oc_span *sp);
 int space_make_absent(oc_space *s, char *at, uint64_t bytes);
 /* Takes what a block has of the node: pin, frame, descriptor. */
 void block_drop(oc_span *sp, size_t i);
+/* Have pages of a MAPPED block been copied by the kernel, because they were
+ * written without anybody being told? */
+bool block_written(const oc_span *sp, size_t i);
 /* Room for so many more mappings? */
 bool space_room(oc_space *s, uint64_t runs);
 uint64_t space_count_maps(const oc_space *s);
@@ -240,6 +249,9 @@ uint64_t span_count_maps(const oc_span *sp);
 /* Gives a block that is there a frame of its own with a copy, or memory of the
  * process when the node has none. 0, -errno. */
 int block_own(oc_span *sp, size_t i);
+/* The same with a frame that will be sealed as this key, or not at all. -EBUSY: it
+ * is not as the node has it; OC_EXISTS; as oc_grant(). */
+int block_own_as(oc_span *sp, size_t i, const struct oc_key *as);
 /* Puts the frame that a block has at its pieces. */
 int block_map_frame(oc_span *sp, size_t i);
 /* A touch of it is SIGBUS from now on. 0. */

@@ -6,6 +6,8 @@
 #include "space/space.h"
 
 #define HUGE_BYTES (2ull << 20)
+#define ALL_FLAGS \
+	(OC_SPAN_LAZY | OC_SPAN_READ_ONLY | OC_SPAN_VERIFY | OC_SPAN_PAGES)
 
 void span_free(oc_span *sp)
 {
@@ -86,8 +88,8 @@ static int options_check(oc_space *s, const struct oc_span_options *o)
 {
 	if (o->size < sizeof(size_t) || o->size > sizeof(*o) ||
 	    !ns_has(s->ns, o->part) || (unsigned)o->layout > OC_LAYOUT_SLICES ||
-	    (unsigned)o->lost > OC_LOST_CALL ||
-	    o->flags & ~(OC_SPAN_LAZY | OC_SPAN_READ_ONLY | OC_SPAN_VERIFY) ||
+	    (unsigned)o->lost > OC_LOST_CALL || o->flags & ~ALL_FLAGS ||
+	    (o->flags & OC_SPAN_PAGES && o->flags & OC_SPAN_READ_ONLY) ||
 	    (o->lost == OC_LOST_CALL && !o->recompute))
 		return client_fail(s->c, -EINVAL,
 				   "options of a span that cannot be");

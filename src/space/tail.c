@@ -10,9 +10,14 @@
 #include "client/session.h"
 #include "space/space.h"
 
+static bool same_key(const struct oc_key *a, const struct oc_key *b)
+{
+	return memcmp(a, b, sizeof(*a)) == 0;
+}
+
 /* A new block with the bytes of the frame that the space has. */
-static int seal_copy(oc_span *sp, struct block *b, const struct oc_key *key,
-		     uint64_t timeout_ns)
+static int seal_copy(oc_span *sp, const struct block *b,
+		     const struct oc_key *key, uint64_t timeout_ns)
 {
 	struct oc_grant g;
 	uint64_t sum;
@@ -25,32 +30,104 @@ static int seal_copy(oc_span *sp, struct block *b, const struct oc_key *key,
 	return oc_seal(sp->s->ns, &g, &sum, timeout_ns);
 }
 
+/* The frame itself: it was lent for that. Its writable addresses go first. */
+static int seal_frame(oc_span *sp, size_t i, uint64_t timeout_ns)
+{
+	struct block *b = &sp->block[i];
+	struct oc_grant g = b->grant;
+	int r = space_make_absent(sp->s, block_at(sp, 0, i),
+				  sp->shape.piece_bytes);
+
+	if (r)
+		return r;
+	r = oc_seal(sp->s->ns, &g, NULL, timeout_ns);
+	if (r == -ETIMEDOUT) {
+		b->flags |= BLOCK_HALF; /* still lent; it comes with a touch */
+		return r;
+	}
+	slab_put(sp->s, b->grant.region);
+	b->grant = (struct oc_grant){ 0 };
+	b->state = OC_BLOCK_ABSENT;
+	return r;
+}
+
+/* Whatever it is that the space has written, as a frame. */
+static int written_frame(oc_span *sp, size_t i)
+{
+	struct block *b = &sp->block[i];
+
+	if (b->state == OC_BLOCK_MAPPED && block_written(sp, i))
+		block_own(sp, i);
+	if (b->state != OC_BLOCK_OWN)
+		return client_fail(sp->s->c, -EINVAL,
+				   "block %zu is not a frame of this space's "
+				   "own",
+				   i);
+	if (b->held)
+		return client_fail(sp->s->c, -EBUSY, "block %zu is held", i);
+	return b->flags & BLOCK_HALF ? block_map_again(sp, i) : 0;
+}
+
+static int seal_block(oc_span *sp, size_t i, const struct oc_key *key,
+		      uint64_t timeout_ns)
+{
+	struct block *b = &sp->block[i];
+	int r = written_frame(sp, i), done = 0;
+
+	if (r)
+		return r;
+	if (sp->shape.slices == 1 && same_key(&b->grant.key, key)) {
+		r = seal_frame(sp, i, timeout_ns);
+	} else {
+		r = seal_copy(sp, b, key, timeout_ns);
+		if (r == 0 || r == OC_EXISTS)
+			done = blocks_let_go(sp, i, 1);
+	}
+	if ((r != 0 && r != OC_EXISTS) || done)
+		return done ? done : r;
+	sp->key[i] = *key;
+	if (blocks_pin(sp, i, 1) == 0)
+		blocks_map(sp, i, 1); /* else with a touch */
+	return r;
+}
+
 int oc_span_seal(oc_span *sp, size_t i, const struct oc_key *key,
 		 uint64_t timeout_ns)
 {
 	oc_space *s = sp->s;
-	struct block *b;
-	int r = space_usable(s), done;
+	int r = space_usable(s);
 
 	if (r)
 		return r;
 	space_lock(s);
-	b = i < sp->n ? &sp->block[i] : NULL;
-	if (!b || b->state != OC_BLOCK_OWN || b->flags & BLOCK_HALF)
-		r = client_fail(s->c, -EINVAL,
-				"block %zu is not a frame of "
-				"this space's own",
-				i);
-	else if (b->held)
-		r = client_fail(s->c, -EBUSY, "block %zu is held", i);
-	else
-		r = seal_copy(sp, b, key, timeout_ns);
-	if (r == 0 || r == OC_EXISTS) {
-		sp->key[i] = *key;
-		done = blocks_let_go(sp, i, 1);
-		if (done == 0 && blocks_pin(sp, i, 1) == 0)
-			blocks_map(sp, i, 1); /* else with a touch */
-		r = done ? done : r;
+	r = i < sp->n ? seal_block(sp, i, key, timeout_ns)
+		      : client_fail(s->c, -EINVAL, "no block %zu", i);
+	space_unlock(s);
+	return r;
+}
+
+int oc_span_write_as(oc_span *sp, size_t i, const struct oc_key *key,
+		     uint64_t timeout_ns)
+{
+	oc_space *s = sp->s;
+	int r = space_usable(s);
+
+	if (r)
+		return r;
+	space_lock(s);
+	if (i >= sp->n)
+		r = client_fail(s->c, -EINVAL, "no block %zu", i);
+	else if (sp->gathered || sp->flags & OC_SPAN_READ_ONLY)
+		r = client_fail(s->c, -EROFS, "a span that is not written");
+	if (r == 0) {
+		span_busy(sp);
+		r = blocks_bring(sp, i, 1, 0,
+				 client_deadline(s->c, timeout_ns));
+		if (r == 0 && block_written(sp, i))
+			r = -EBUSY;
+		if (r == 0)
+			r = block_own_as(sp, i, key);
+		span_idle(sp);
 	}
 	space_unlock(s);
 	return r;

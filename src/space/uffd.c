@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -150,6 +151,13 @@ int uffd_zero(int fd, void *at, uint64_t bytes)
 			return -errno;
 	}
 	return 0;
+}
+
+bool uffd_wait(int fd, int ms)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	return poll(&p, 1, ms) > 0;
 }
 
 #define READ_MOST 16

@@ -45,6 +45,10 @@ static void rig_start_words(struct rig *r, enum oc_space_how how,
 	CHECK_INT(oc_space_how(r->s), ==, how);
 }
 
+#define FEW_PINS                                               \
+	"dram: 64MiB\nclients:\n  pins: 64\n  overflow_pins: " \
+	"16\n"
+
 static void rig_start(struct rig *r, enum oc_space_how how)
 {
 	rig_start_words(r, how, NULL);
@@ -328,6 +332,77 @@ TEST(what_was_written_is_sealed)
 	rig_end(&r);
 }
 
+TEST(a_frame_is_lent_for_its_key)
+{
+	struct oc_key key = live_key(1000), there = live_key(2);
+	struct rig r;
+	oc_span *sp;
+
+	rig_start(&r, OC_SPACE_FAULTS);
+	live_write_some(r.ns, 0, 4, PART);
+	sp = map(r.s, 0, 4, OC_SPAN_LAZY);
+	CHECK_INT(oc_span_write_as(sp, 1, &there, 0), ==, OC_EXISTS);
+	CHECK_OK(oc_span_write_as(sp, 1, &key, 0));
+	right(sp, 1, 1);
+	CHECK_INT(oc_span_write_as(sp, 1, &key, 0), ==, -EBUSY);
+	payload_make(&key, at(sp, 1), PART);
+	CHECK_OK(oc_span_seal(sp, 1, &key, 0));
+	CHECK_OK(live_read(r.ns, 1000, PART));
+	CHECK_OK(live_read(r.ns, 1, PART));
+	right(sp, 1, 1000);
+	CHECK_INT(live_stat(r.c).granted, ==, 0);
+	CHECK_INT(report_of(r.s).own_bytes, ==, PART);
+	rig_end(&r);
+}
+
+static void kernel_copies(enum oc_space_how how)
+{
+	struct oc_key key = live_key(1000);
+	struct rig r;
+	oc_span *sp;
+
+	rig_start(&r, how);
+	live_write_some(r.ns, 0, 4, PART);
+	sp = map(r.s, 0, 4, OC_SPAN_PAGES);
+	at(sp, 1)[5000] ^= 1;
+	CHECK_OK(live_read(r.ns, 1, PART));
+	CHECK_INT(report_of(r.s).faults_write, ==, 0);
+	CHECK_INT(state_of(sp, 1), ==, OC_BLOCK_MAPPED);
+	CHECK_INT(oc_span_seal(sp, 2, &key, 0), ==, -EINVAL);
+	payload_make(&key, at(sp, 1), PART);
+	CHECK_OK(oc_span_seal(sp, 1, &key, 0));
+	CHECK_OK(live_read(r.ns, 1000, PART));
+	right(sp, 1, 1000);
+	rig_end(&r);
+}
+
+TEST(the_kernel_copies_pages)
+{
+	kernel_copies(OC_SPACE_FAULTS);
+	kernel_copies(OC_SPACE_EXPLICIT);
+}
+
+TEST(what_the_kernel_copied_is_not_let_go)
+{
+	struct rig r;
+	oc_span *sp;
+
+	rig_start_words(&r, OC_SPACE_FAULTS, FEW_PINS);
+	live_write_some(r.ns, 0, 500, PART);
+	sp = map(r.s, 0, 500, OC_SPAN_LAZY | OC_SPAN_PAGES);
+	for (size_t i = 0; i < 500; i += 5)
+		at(sp, i)[9] ^= 0x55;
+	for (size_t i = 0; i < 500; i++)
+		if (i % 5)
+			right(sp, i, i);
+	for (size_t i = 0; i < 500; i += 5) {
+		at(sp, i)[9] ^= 0x55;
+		right(sp, i, i);
+	}
+	CHECK_INT(info_of(sp).own, >, 0);
+	rig_end(&r);
+}
+
 TEST(explicit_writes_are_asked_for)
 {
 	struct rig r;
@@ -543,10 +618,6 @@ TEST(readers_never_see_a_block_leave)
 	CHECK_INT(report_of(r.s).returned, >, 0);
 	rig_end(&r);
 }
-
-#define FEW_PINS                                               \
-	"dram: 64MiB\nclients:\n  pins: 64\n  overflow_pins: " \
-	"16\n"
 
 TEST(a_space_larger_than_its_pins)
 {
