@@ -5,6 +5,7 @@
  * Order: the addresses first, then what they showed. A pin is given back when
  * nobody can read its frame through the space any more.
  */
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include "space/space.h"
@@ -26,9 +27,10 @@ void block_drop(oc_span *sp, size_t i)
 		sp->s->n.pins--;
 	}
 	/* a tail's frame is the session's */
-	if (b->grant.data && b->state != OC_BLOCK_TAIL)
-		oc_abandon(sp->s->ns, &b->grant, OC_NOWAIT);
-	b->grant = (struct oc_grant){ 0 };
+	if (b->grant && b->state != OC_BLOCK_TAIL)
+		oc_abandon(sp->s->ns, b->grant, OC_NOWAIT);
+	free(b->grant);
+	b->grant = NULL;
 	b->state = OC_BLOCK_ABSENT;
 	b->flags &= ~BLOCK_HALF;
 }

@@ -184,8 +184,9 @@ static int map_run(oc_span *sp, uint32_t s, size_t a, size_t z)
 	return 0;
 }
 
-/* Slice `s` of blocks [a, z): a mapping for each run. */
-static int map_runs(oc_span *sp, uint32_t s, size_t a, size_t z)
+/* Slice `s` of blocks [a, z): a mapping for each run. *ret_gaps: not all of the
+ * addresses are mapped then. */
+static int map_runs(oc_span *sp, uint32_t s, size_t a, size_t z, bool *ret_gaps)
 {
 	const struct shape *sh = &sp->shape;
 	struct spot here = block_spot(&sp->block[a]), next;
@@ -197,6 +198,7 @@ static int map_runs(oc_span *sp, uint32_t s, size_t a, size_t z)
 				 : (struct spot){ 0 };
 		if (shape_joins(sh, &here, &next, s))
 			continue;
+		*ret_gaps |= shape_pages(sh, &here, s) != sh->piece_bytes;
 		if (shape_pages(sh, &here, s))
 			r = map_run(sp, s, from, i + 1);
 		from = i + 1;
@@ -229,12 +231,16 @@ static int map_row(oc_span *sp, uint32_t s, size_t a, size_t z)
 {
 	uint64_t bytes = (z - a) * sp->shape.piece_bytes;
 	char *at = block_at(sp, s, a);
-	int r = map_runs(sp, s, a, z);
+	bool gaps = false;
+	int r = map_runs(sp, s, a, z, &gaps);
 
 	space_not_in_child(at, bytes);
 	if (r || !span_armed(sp))
 		return r;
-	populate(sp, s, a, z);
+	if (gaps)
+		populate(sp, s, a, z);
+	else
+		madvise(at, bytes, MADV_POPULATE_READ); /* a wish */
 	r = uffd_register(sp->s->uffd, at, bytes);
 	return r ? r : uffd_arm(sp->s->uffd, at, bytes);
 }
@@ -280,7 +286,7 @@ static void note_mapped(oc_span *sp, struct block *b)
 }
 
 /* Blocks [a, z), all ABSENT and pinned, their descriptors open. */
-static int map_group(oc_span *sp, size_t a, size_t z)
+static int map_group(oc_span *sp, size_t a, size_t z, uint64_t runs)
 {
 	int r;
 
@@ -293,7 +299,7 @@ static int map_group(oc_span *sp, size_t a, size_t z)
 			sp->block[i].flags |= BLOCK_HALF;
 		else
 			note_mapped(sp, &sp->block[i]);
-	sp->s->maps += 2 * runs_of(sp, a, z);
+	sp->s->maps += 2 * runs;
 	return r;
 }
 
@@ -348,12 +354,14 @@ int blocks_map(oc_span *sp, size_t first, size_t n)
 	int r = 0;
 
 	while (r == 0 && next_group(sp, a, end, &a, &z)) {
-		if (space_room(sp->s, 2 * runs_of(sp, a, z)))
+		uint64_t runs = runs_of(sp, a, z);
+
+		if (space_room(sp->s, 2 * runs))
 			r = get_slabs(sp, a, z);
 		else
 			r = OC_BUSY;
 		if (r == 0)
-			r = map_group(sp, a, z);
+			r = map_group(sp, a, z, runs);
 		else if (r == OC_BUSY || sp->s->how == OC_SPACE_FAULTS)
 			r = gather_group(sp, a, z);
 		a = z;
@@ -368,7 +376,7 @@ int block_map_again(oc_span *sp, size_t i)
 
 	if (b->state == OC_BLOCK_BUS)
 		r = block_bus(sp, i);
-	else if (b->grant.data)
+	else if (b->grant)
 		r = block_map_frame(sp, i);
 	else
 		r = map_rows(sp, i, i + 1);

@@ -114,31 +114,33 @@ static int own_frame(oc_span *sp, size_t i, const struct oc_key *as)
 {
 	struct block *b = &sp->block[i];
 	struct oc_pin shared = b->pin;
-	struct oc_grant g;
-	int fd, r = lend(sp, as, shared.bytes, shared.tokens, &g);
+	struct oc_grant *g = mem_alloc(sizeof(*g));
+	int fd, r = g ? lend(sp, as, shared.bytes, shared.tokens, g) : -ENOMEM;
 
 	if (r)
-		return r;
-	r = slab_get(sp->s, g.region, &fd);
-	if (r) {
-		oc_abandon(sp->s->ns, &g, OC_NOWAIT);
-		return r;
-	}
-	copy_out(sp, i, g.data);
+		goto free_grant;
+	r = slab_get(sp->s, g->region, &fd);
+	if (r)
+		goto abandon;
+	copy_out(sp, i, g->data);
 	b->grant = g;
 	r = block_map_frame(sp, i);
-	if (r && sp->shape.slices == 1) {
-		b->grant = (struct oc_grant){ 0 };
-		slab_put(sp->s, g.region);
-		oc_abandon(sp->s->ns, &g, OC_NOWAIT);
-		return r;
-	}
+	if (r && sp->shape.slices == 1)
+		goto put_slab;
 	if (r)
 		b->flags |= BLOCK_HALF; /* some slices show the copy already */
 	b->state = OC_BLOCK_OWN;
 	b->pin = (struct oc_pin){ 0 };
 	leave_shared(sp->s, &shared);
 	return 0;
+put_slab:
+	b->grant = NULL;
+	slab_put(sp->s, g->region);
+abandon:
+	oc_abandon(sp->s->ns, g, OC_NOWAIT);
+free_grant:
+	free(g);
+	return r;
 }
 
 /* Memory of the process, put there in one step. */

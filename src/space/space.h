@@ -88,7 +88,7 @@ enum block_flags {
 
 struct block {
 	struct oc_pin pin;     /* data NULL: none */
-	struct oc_grant grant; /* OWN; data NULL: none */
+	struct oc_grant *grant; /* OWN, TAIL; NULL: none */
 	uint32_t held;
 	uint8_t state;	 /* enum oc_block_state */
 	uint8_t flags;	 /* enum block_flags */
@@ -193,9 +193,9 @@ static inline bool span_writable(const oc_span *sp)
 }
 static inline struct spot block_spot(const struct block *b)
 {
-	if (b->grant.data)
-		return (struct spot){ b->grant.region, b->grant.offset,
-				      b->grant.bytes };
+	if (unlikely(b->grant != NULL))
+		return (struct spot){ b->grant->region, b->grant->offset,
+				      b->grant->bytes };
 	return (struct spot){ b->pin.data ? b->pin.region : 0, b->pin.offset,
 			      b->pin.bytes };
 }

@@ -6,6 +6,7 @@
  * A tail's frame is the session's own; the space shows it, and drops it when it
  * is sealed.
  */
+#include <stdlib.h>
 #include <sys/mman.h>
 #include "client/session.h"
 #include "space/space.h"
@@ -21,12 +22,12 @@ static int seal_copy(oc_span *sp, const struct block *b,
 {
 	struct oc_grant g;
 	uint64_t sum;
-	int r = oc_grant(sp->s->ns, key, sp->part, b->grant.bytes,
-			 b->grant.tokens, timeout_ns, &g);
+	int r = oc_grant(sp->s->ns, key, sp->part, b->grant->bytes,
+			 b->grant->tokens, timeout_ns, &g);
 
 	if (r)
 		return r;
-	sum = oc_fill(&g, b->grant.data, b->grant.bytes);
+	sum = oc_fill(&g, b->grant->data, b->grant->bytes);
 	return oc_seal(sp->s->ns, &g, &sum, timeout_ns);
 }
 
@@ -34,7 +35,7 @@ static int seal_copy(oc_span *sp, const struct block *b,
 static int seal_frame(oc_span *sp, size_t i, uint64_t timeout_ns)
 {
 	struct block *b = &sp->block[i];
-	struct oc_grant g = b->grant;
+	struct oc_grant g = *b->grant;
 	int r = space_make_absent(sp->s, block_at(sp, 0, i),
 				  sp->shape.piece_bytes);
 
@@ -45,8 +46,9 @@ static int seal_frame(oc_span *sp, size_t i, uint64_t timeout_ns)
 		b->flags |= BLOCK_HALF; /* still lent; it comes with a touch */
 		return r;
 	}
-	slab_put(sp->s, b->grant.region);
-	b->grant = (struct oc_grant){ 0 };
+	slab_put(sp->s, b->grant->region);
+	free(b->grant);
+	b->grant = NULL;
 	b->state = OC_BLOCK_ABSENT;
 	return r;
 }
@@ -76,7 +78,7 @@ static int seal_block(oc_span *sp, size_t i, const struct oc_key *key,
 
 	if (r)
 		return r;
-	if (sp->shape.slices == 1 && same_key(&b->grant.key, key)) {
+	if (sp->shape.slices == 1 && same_key(&b->grant->key, key)) {
 		r = seal_frame(sp, i, timeout_ns);
 	} else {
 		r = seal_copy(sp, b, key, timeout_ns);
@@ -153,10 +155,11 @@ static int tail_check(oc_span *sp)
 static int tail_show(oc_span *sp, const struct oc_grant *g)
 {
 	struct block *b = &sp->block[sp->n];
+	struct oc_grant *own;
 	int fd, r = 0;
 
-	if (b->state == OC_BLOCK_TAIL && b->grant.data == g->data &&
-	    b->grant.generation == g->generation)
+	if (b->state == OC_BLOCK_TAIL && b->grant->data == g->data &&
+	    b->grant->generation == g->generation)
 		return 0;
 	if (b->state == OC_BLOCK_TAIL) {
 		/* another frame than before: sealed or dropped elsewhere */
@@ -167,11 +170,15 @@ static int tail_show(oc_span *sp, const struct oc_grant *g)
 	} else {
 		r = blocks_let_go(sp, sp->n, 1);
 	}
+	own = r ? NULL : mem_alloc(sizeof(*own));
 	if (r == 0)
-		r = slab_get(sp->s, g->region, &fd);
-	if (r)
+		r = own ? slab_get(sp->s, g->region, &fd) : -ENOMEM;
+	if (r) {
+		free(own);
 		return r;
-	b->grant = *g;
+	}
+	*own = *g;
+	b->grant = own;
 	b->state = OC_BLOCK_TAIL;
 	r = block_map_frame(sp, sp->n);
 	if (r)

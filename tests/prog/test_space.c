@@ -903,3 +903,26 @@ TEST(a_report_says_what_it_cost)
 	free(json);
 	rig_end(&r);
 }
+
+/* ---- the example ---- */
+
+TEST(two_processes_attend_over_one_prompt)
+{
+	const char *program = getenv("ONECOPY_ATTEND");
+	int status;
+	struct rig r;
+	pid_t pid;
+
+	if (!program)
+		SKIP("ONECOPY_ATTEND does not name the example");
+	rig_start(&r, OC_SPACE_EXPLICIT);
+	pid = fork();
+	if (pid == 0) {
+		setenv("ONECOPY_SOCKET", r.n.socket, 1);
+		execl(program, program, (char *)NULL);
+		_exit(127);
+	}
+	CHECK_INT(waitpid(pid, &status, 0), ==, pid);
+	CHECK_INT(status, ==, 0);
+	rig_end(&r);
+}
