@@ -77,6 +77,7 @@ void bench_machine_print(const struct bench *b);
 	X(local)     \
 	X(memory)    \
 	X(session)   \
+	X(space)     \
 	X(restart)   \
 	X(device)    \
 	X(nvme)      \

@@ -266,6 +266,11 @@ static inline bool client_behind(const oc_client *c)
 			atomic_load_explicit(&c->seen_index,
 					     memory_order_relaxed));
 }
+/* A descriptor of a slab's payload, for a mapping of one's own; the caller
+ * closes it. A frame in the slab is pinned or lent, so that it stays. Writable
+ * for this client's own slabs. 0, -ESTALE, -errno. */
+int region_descriptor(oc_client *c, uint32_t slab, uint64_t deadline,
+		      int *ret_fd);
 /* Makes the first view; takes the descriptor on success. */
 int region_first_view(oc_client *c, int fd, uint64_t bytes, uint64_t epoch);
 void region_close_all(oc_client *c);

@@ -229,6 +229,45 @@ int region_need(oc_client *c, uint32_t slab, uint64_t deadline)
 	return r;
 }
 
+static int descriptor_locked(oc_client *c, uint32_t slab, uint64_t deadline,
+			     int *ret_fd)
+{
+	struct answer a = { .n_fds = 0 };
+	union msg m;
+	int r;
+
+	msg_init(&m, MSG_REGION, 0);
+	m.region.region = slab;
+	m.region.generation = slab_word_gen(record_word(c, slab));
+	r = talk_ask(c, &m, deadline, &a);
+	if (r == 0 && (a.n_fds != 2 || a.msg.region.region != slab ||
+		       a.msg.region.bytes != c->info[slab].bytes))
+		r = client_fail(c, -EPROTO,
+				"a malformed answer about region %u", slab);
+	if (r == 0)
+		*ret_fd = fd_take(&a.fds[0]);
+	answer_fini(&a);
+	return r == -ENOENT ? -ESTALE : r;
+}
+
+int region_descriptor(oc_client *c, uint32_t slab, uint64_t deadline,
+		      int *ret_fd)
+{
+	int r;
+
+	if (slab == 0 || slab >= LAYOUT_SLABS_MAX)
+		return -ESTALE;
+	r = take_slow(c, deadline);
+	if (r)
+		return r;
+	/* What is not mapped here has no frame that anybody could have pinned. */
+	r = c->info[slab].word && c->info[slab].word == record_word(c, slab)
+		    ? descriptor_locked(c, slab, deadline, ret_fd)
+		    : -ESTALE;
+	lock_drop(&c->slow);
+	return r;
+}
+
 /* ---- following the node ---- */
 
 /* Drops what changed. The epoch is read before the records: a record that

@@ -1,0 +1,670 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What spaces cost beside plain system calls on the same frames, in turns.
+ *
+ * Two nodes: one with 8,192 blocks of 4 KiB, where calls are what counts, and
+ * one with blocks of 2 MiB, where bytes are. A block is a page at the least, so
+ * with larger blocks less of each figure is calls.
+ */
+#include "bench_space.h"
+
+#include <errno.h>
+#include <onecopy/session.h>
+#include <onecopy/space.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/clock.h"
+#include "base/rng.h"
+#include "bench.h"
+#include "client/client.h"
+#include "space/uffd.h"
+
+#define SMALL_BLOCKS 8192u /* 128k tokens of 16 */
+#define SMALL_BYTES  4096u
+#define RUNS	     256u
+#define LARGE_BYTES  (2ull << 20)
+#define LARGE_BLOCKS 32u
+#define TURNS	     16u /* of alternating writers, a run */
+#define FAULTS	     2000u
+#define LAZY_BLOCKS  2048u
+
+struct space_bench {
+	struct bench_pool *pool;
+	struct oc_key *key;	   /* in the order in which they are mapped */
+	struct plain_place *place; /* where they lie */
+	size_t n;
+	double value[BENCH_RUNS_MAX], other[BENCH_RUNS_MAX];
+};
+
+static double us_since(uint64_t start)
+{
+	return (double)(clock_ns() - start) / 1000;
+}
+
+/* ---- where blocks lie ---- */
+
+static int find_places(struct space_bench *s)
+{
+	int fd_of[64], r = 0;
+	uint32_t n_fds = 0, region[64];
+
+	for (size_t i = 0; i < s->n && r == 0; i++) {
+		struct oc_where where;
+		uint32_t k = 0;
+
+		r = oc_where(s->pool->ns, &s->key[i], (struct oc_part){ 0, 0 },
+			     &where);
+		while (r == 0 && k < n_fds && region[k] != where.region)
+			k++;
+		if (r == 0 && k == ARRAY_LEN(region))
+			r = -E2BIG;
+		if (r == 0 && k == n_fds) {
+			region[n_fds] = where.region;
+			r = region_descriptor(s->pool->client, where.region,
+					      client_deadline(s->pool->client,
+							      0),
+					      &fd_of[n_fds++]);
+		}
+		if (r == 0)
+			s->place[i] =
+				(struct plain_place){ fd_of[k], where.offset };
+	}
+	return r > 0 ? -ESTALE : r;
+}
+
+static void close_places(struct space_bench *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		for (size_t k = i + 1; k < s->n; k++)
+			if (s->place[k].fd == s->place[i].fd)
+				s->place[k].fd = -1;
+	for (size_t i = 0; i < s->n; i++)
+		fd_close(s->place[i].fd);
+}
+
+/* Runs of `each` blocks that follow each other, in another order than they
+ * were sealed in. */
+static void shuffle(struct space_bench *s, size_t each)
+{
+	struct oc_key *from = s->pool->key;
+	size_t runs = s->n / each;
+	uint32_t *order = calloc(runs, sizeof(*order));
+	struct rng rng = { each };
+
+	for (size_t i = 0; order && i < runs; i++)
+		order[i] = (uint32_t)i;
+	for (size_t i = runs; order && i > 1; i--) {
+		size_t k = rng_below(&rng, i);
+		uint32_t t = order[i - 1];
+
+		order[i - 1] = order[k];
+		order[k] = t;
+	}
+	for (size_t i = 0; order && i < s->n; i++)
+		s->key[i] = from[order[i / each] * each + i % each];
+	free(order);
+}
+
+static int begin(struct space_bench *s, uint64_t bytes, size_t n)
+{
+	int r = bench_pool_open(MAX(3 * n * bytes, 64ull << 20), bytes,
+				&s->pool);
+
+	if (r)
+		return r;
+	s->n = n;
+	s->key = calloc(n, sizeof(*s->key));
+	s->place = calloc(n, sizeof(*s->place));
+	if (!s->key || !s->place)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		s->place[i].fd = -1;
+	r = bench_pool_fill(s->pool, n);
+	if (r == 0)
+		memcpy(s->key, s->pool->key, n * sizeof(*s->key));
+	return r;
+}
+
+static void end(struct space_bench *s)
+{
+	if (s->place)
+		close_places(s);
+	free(s->key);
+	free(s->place);
+	bench_pool_close(s->pool);
+	s->pool = NULL;
+	s->key = NULL;
+	s->place = NULL;
+}
+
+/* ---- a space for one measurement ---- */
+
+struct one {
+	oc_space *space;
+	oc_span *span;
+	char *base;
+	uint64_t stride;
+};
+
+static int one_open(struct space_bench *s, unsigned flags, struct one *ret,
+		    double *ret_us)
+{
+	struct oc_span_options o = OC_SPAN_INIT;
+	struct oc_span_info info;
+	uint64_t start;
+	int r = oc_space_create(s->pool->ns, NULL, &ret->space);
+
+	if (r)
+		return r;
+	o.flags = flags;
+	start = clock_ns();
+	r = oc_span_map(ret->space, s->key, s->n, &o, &ret->span);
+	*ret_us = us_since(start);
+	if (r == 0)
+		r = oc_span_info(ret->span, &info);
+	if (r == 0 && !(flags & OC_SPAN_LAZY) && info.mapped != s->n)
+		r = -ESTALE;
+	if (r) {
+		oc_space_destroy(ret->space);
+		return r;
+	}
+	ret->base = info.base;
+	ret->stride = info.block_stride;
+	return 0;
+}
+
+/* ---- mapping ---- */
+
+static uint64_t mmaps_of(const struct one *o)
+{
+	struct oc_space_report report = { .size = sizeof(report) };
+
+	return oc_space_report(o->space, &report) ? UINT64_MAX : report.mmaps;
+}
+
+static int map_runs(struct bench *b, struct space_bench *s)
+{
+	static const struct bench_figure f = {
+		.name = "map_256_runs_ms",
+		.unit = "ms",
+		.sense = BENCH_AT_MOST,
+		.wanted = 2,
+		.reference = 2,
+		.against = "a limit: 2 ms for 8,192 blocks of 4 KiB in 256 "
+			   "runs, pinned, present, write protection armed",
+	};
+	struct one o;
+	int r = 0;
+
+	shuffle(s, SMALL_BLOCKS / RUNS);
+	for (uint32_t i = 0; i < b->runs && r == 0; i++) {
+		r = one_open(s, 0, &o, &s->value[i]);
+		if (r)
+			return r;
+		s->value[i] /= 1000;
+		/* two of them may lie side by side */
+		if (mmaps_of(&o) > RUNS)
+			r = -E2BIG;
+		oc_space_destroy(o.space);
+	}
+	if (r == 0)
+		bench_report(b, &f, s->value, b->runs);
+	return r;
+}
+
+static int map_scattered(struct bench *b, struct space_bench *s)
+{
+	struct bench_figure f = {
+		.name = "map_scattered",
+		.unit = "x",
+		.sense = BENCH_AT_MOST,
+		.wanted = 1.3,
+		.reference = 1,
+		.against = "8,192 bare mmap() of the same blocks",
+		.note = "read-only: without write protection",
+	};
+	struct one o;
+	int r;
+
+	shuffle(s, 1);
+	r = find_places(s);
+	for (int armed = 0; armed < 2 && r == 0; armed++) {
+		for (uint32_t i = 0; i < b->runs && r == 0; i++) {
+			double bare = plain_map(s->place, s->n, SMALL_BYTES);
+
+			r = bare < 0
+				    ? (int)bare
+				    : one_open(s, armed ? 0 : OC_SPAN_READ_ONLY,
+					       &o, &s->value[i]);
+			if (r)
+				return r;
+			s->other[i] = s->value[i] / 1000;
+			s->value[i] /= bare;
+			oc_space_destroy(o.space);
+		}
+		if (r == 0 && !armed)
+			bench_report(b, &f, s->value, b->runs);
+		else if (r == 0)
+			bench_inform(b, "map_scattered_armed", "x", s->value,
+				     b->runs);
+		if (r == 0)
+			bench_inform(b,
+				     armed ? "map_scattered_armed_ms"
+					   : "map_scattered_ms",
+				     "ms", s->other, b->runs);
+	}
+	return r;
+}
+
+static int fork_once(struct space_bench *s, oc_session *parent, double *ret_ms)
+{
+	struct oc_span_options o = OC_SPAN_INIT;
+	oc_session *child = NULL;
+	oc_space *space;
+	oc_span *span;
+	uint64_t start = clock_ns();
+	int r = oc_space_create(s->pool->ns, NULL, &space);
+
+	if (r)
+		return r;
+	r = oc_session_fork(parent, NULL, 0, &child);
+	if (r == 0)
+		r = oc_span_map_session(space, child, &o, 0, &span);
+	*ret_ms = us_since(start) / 1000;
+	oc_session_close(child, 0);
+	oc_space_destroy(space);
+	return r;
+}
+
+static int forks(struct bench *b, struct space_bench *s)
+{
+	static const struct bench_figure f = {
+		.name = "fork_ms", .unit = "ms", .sense = BENCH_AT_MOST,
+		.wanted = 2, .reference = 2,
+		.against = "a limit: 2 ms for a session of 8,192 blocks in 256 "
+			   "runs, forked, in a new space",
+	}, moved = {
+		.name = "fork_moved_bytes", .unit = "bytes",
+		.sense = BENCH_AT_MOST, .wanted = 0,
+		.against = "payload bytes that these forks wrote",
+	};
+	struct oc_stat before, after;
+	oc_session *parent;
+	int r;
+
+	shuffle(s, SMALL_BLOCKS / RUNS);
+	r = oc_session_open(s->pool->ns, NULL, 0, &parent);
+	if (r)
+		return r;
+	r = oc_session_append(parent, s->key, s->n, 0);
+	if (r == 0)
+		r = oc_stat(s->pool->client, &before);
+	for (uint32_t i = 0; i < b->runs && r == 0; i++)
+		r = fork_once(s, parent, &s->value[i]);
+	if (r == 0)
+		r = oc_stat(s->pool->client, &after);
+	oc_session_close(parent, 0);
+	if (r)
+		return r;
+	bench_report(b, &f, s->value, b->runs);
+	s->value[0] = (double)(after.sealed_bytes - before.sealed_bytes);
+	bench_report(b, &moved, s->value, 1);
+	return 0;
+}
+
+/* ---- touching ---- */
+
+static int touch_resident(struct bench *b, struct space_bench *s)
+{
+	struct bench_figure f = {
+		.name = "touch_resident",
+		.unit = "x",
+		.sense = BENCH_AT_MOST,
+		.wanted = 1.1,
+		.reference = 1,
+		.against = "first touch of a plain mapping of the same "
+			   "descriptor, page by page",
+	};
+	static const struct {
+		const char *name;
+		unsigned flags;
+	} way[] = {
+		{ "touch_resident", 0 },
+		{ "touch_resident_pages", OC_SPAN_PAGES },
+		{ "touch_resident_read_only", OC_SPAN_READ_ONLY },
+	};
+	int r = 0;
+
+	for (size_t w = 0; w < ARRAY_LEN(way); w++) {
+		for (uint32_t i = 0; i < b->runs && r == 0; i++) {
+			uint64_t start;
+			double plain, us;
+			struct one o;
+
+			r = one_open(s, way[w].flags, &o, &us);
+			if (r)
+				return r;
+			start = clock_ns();
+			plain_pages(o.base, s->n * LARGE_BYTES);
+			us = us_since(start);
+			plain = plain_touch(s->place, s->n, LARGE_BYTES);
+			oc_space_destroy(o.space);
+			if (plain < 0)
+				return (int)plain;
+			s->value[i] = us / plain;
+		}
+		f.name = way[w].name;
+		bench_report(b, &f, s->value, b->runs);
+	}
+	return r;
+}
+
+static int touch_lazy(struct bench *b, struct space_bench *s)
+{
+	struct bench_figure f = {
+		.name = "touch_lazy_us",
+		.unit = "us",
+		.sense = BENCH_AT_MOST,
+		.against = "a touch of a plain mapping and 1.5 times an empty "
+			   "fault hand-off",
+	};
+	double handoff[BENCH_RUNS_MAX], plain = 0;
+	int r = 0;
+
+	shuffle(s, 1);
+	for (uint32_t i = 0; i < b->runs && r == 0; i++) {
+		uint64_t start, sum = 0;
+		struct one o;
+		double us;
+
+		handoff[i] = plain_fault(FAULTS);
+		plain = plain_touch(s->place, LAZY_BLOCKS, SMALL_BYTES) /
+			LAZY_BLOCKS;
+		r = handoff[i] < 0 ? (int)handoff[i]
+				   : one_open(s, OC_SPAN_LAZY, &o, &us);
+		if (r)
+			return r;
+		r = oc_span_advise(o.span, 0, 0, OC_ADVISE_RANDOM, 0);
+		start = clock_ns();
+		for (size_t k = 0; k < LAZY_BLOCKS; k++)
+			sum += plain_pages(o.base + (k * 2 + 1) * o.stride, 1);
+		s->value[i] = us_since(start) / LAZY_BLOCKS;
+		oc_space_destroy(o.space);
+		if (!sum)
+			r = -EIO;
+	}
+	if (r)
+		return r;
+	f.reference = plain + 1.5 * bench_median(handoff, b->runs);
+	f.wanted = f.reference;
+	bench_report(b, &f, s->value, b->runs);
+	bench_inform(b, "fault_handoff_us", "us", handoff, b->runs);
+	return 0;
+}
+
+static int read_after(struct bench *b, struct space_bench *s)
+{
+	static const struct bench_figure f = {
+		.name = "read_after",
+		.unit = "x",
+		.sense = BENCH_AT_LEAST,
+		.wanted = 0.98,
+		.reference = 1,
+		.against = "reading plain memory of the process",
+	};
+	uint64_t bytes = s->n * LARGE_BYTES;
+	char *plain = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	struct one o;
+	double us;
+	int r;
+
+	if (plain == MAP_FAILED)
+		return -errno;
+	r = one_open(s, 0, &o, &us);
+	if (r)
+		goto out;
+	memcpy(plain, o.base, bytes);
+	for (uint32_t i = 0; i < b->runs && r == 0; i++) {
+		double best[2] = { 1e18, 1e18 };
+
+		for (int k = 0; k < 6; k++) {
+			uint64_t start = clock_ns();
+			uint64_t sum = plain_sum(k % 2 ? plain : o.base, bytes);
+
+			best[k % 2] = MIN(best[k % 2], us_since(start));
+			r = sum ? r : -EIO;
+		}
+		s->value[i] = best[1] / best[0];
+	}
+	oc_space_destroy(o.space);
+	if (r == 0)
+		bench_report(b, &f, s->value, b->runs);
+out:
+	munmap(plain, bytes);
+	return r;
+}
+
+/* ---- writing ---- */
+
+static int cow(struct bench *b, struct space_bench *s)
+{
+	static const struct bench_figure f = {
+		.name = "cow_2m",
+		.unit = "x",
+		.sense = BENCH_AT_MOST,
+		.wanted = 1.3,
+		.reference = 1,
+		.against = "memcpy() into a populated mapping and one fault "
+			   "hand-off, of 2 MiB",
+	};
+	int r = 0;
+
+	for (uint32_t i = 0; i < b->runs && r == 0; i++) {
+		double fault = plain_fault(FAULTS), plain[8], us[8];
+		struct one o;
+		double open_us;
+
+		r = fault < 0 ? (int)fault : one_open(s, 0, &o, &open_us);
+		if (r)
+			return r;
+		for (int k = 0; k < 8; k++) {
+			char *at = o.base + k * LARGE_BYTES;
+			uint64_t start;
+
+			plain[k] = plain_copy(at, LARGE_BYTES);
+			start = clock_ns();
+			atomic_store_explicit((_Atomic(char) *)at, 1,
+					      memory_order_relaxed);
+			us[k] = us_since(start);
+		}
+		oc_space_destroy(o.space);
+		s->other[i] = bench_median(us, 8);
+		s->value[i] = s->other[i] / (bench_median(plain, 8) + fault);
+	}
+	if (r)
+		return r;
+	bench_report(b, &f, s->value, b->runs);
+	bench_inform(b, "cow_2m_us", "us", s->other, b->runs);
+	return 0;
+}
+
+/* A key that no block has yet. */
+static struct oc_key turn_key(struct space_bench *s)
+{
+	struct oc_key key = { { 0x77 } };
+	uint64_t n = s->pool->next++;
+
+	memcpy(key.bytes + 8, &n, sizeof(n));
+	return key;
+}
+
+/* Takes what the other wrote last, changes it, and gives it on. */
+static int turn_space(struct space_bench *s, oc_space *space,
+		      struct oc_key *key)
+{
+	struct oc_key next = turn_key(s);
+	struct oc_span_info info;
+	oc_span *span;
+	struct oc_span_options o = OC_SPAN_INIT;
+	int r;
+
+	o.flags = OC_SPAN_LAZY;
+	r = oc_span_map(space, key, 1, &o, &span);
+	if (r)
+		return r;
+	r = oc_span_info(span, &info);
+	if (r == 0)
+		r = oc_span_write_as(span, 0, &next, 0);
+	if (r == 0) {
+		atomic_fetch_add_explicit((_Atomic(char) *)info.base, 1,
+					  memory_order_relaxed);
+		r = oc_span_seal(span, 0, &next, 0);
+	}
+	oc_span_unmap(span);
+	oc_remove(s->pool->ns, key, 0);
+	*key = next;
+	return r;
+}
+
+static int turn_copy(struct space_bench *s, char *mine, struct oc_key *key)
+{
+	struct oc_key next = turn_key(s);
+	uint64_t bytes;
+	int r = oc_get(s->pool->ns, key, (struct oc_part){ 0, 0 }, mine,
+		       LARGE_BYTES, &bytes);
+
+	if (r)
+		return r;
+	mine[0]++;
+	r = oc_put(s->pool->ns, &next, (struct oc_part){ 0, 0 }, mine, bytes,
+		   0);
+	oc_remove(s->pool->ns, key, 0);
+	*key = next;
+	return r;
+}
+
+static int alternate_once(struct space_bench *s, oc_space *space[2],
+			  char *mine[2], double *ret_ratio)
+{
+	struct oc_key key[2] = { turn_key(s), turn_key(s) };
+	double us[2];
+	int r = 0;
+
+	for (int way = 0; way < 2 && r == 0; way++) {
+		uint64_t start;
+
+		r = oc_put(s->pool->ns, &key[way], (struct oc_part){ 0, 0 },
+			   mine[0], LARGE_BYTES, 0);
+		start = clock_ns();
+		for (uint32_t i = 0; i < TURNS && r == 0; i++)
+			r = way ? turn_space(s, space[i % 2], &key[way])
+				: turn_copy(s, mine[i % 2], &key[way]);
+		us[way] = us_since(start);
+	}
+	*ret_ratio = us[1] / us[0];
+	return r;
+}
+
+static int alternating(struct bench *b, struct space_bench *s)
+{
+	static const struct bench_figure f = {
+		.name = "alternating_writers",
+		.unit = "x",
+		.sense = BENCH_AT_MOST,
+		.wanted = 1.2,
+		.reference = 1,
+		.against = "oc_get(), a change and oc_put() in turns, 2 MiB",
+	};
+	oc_space *space[2] = { NULL, NULL };
+	char *mine[2] = { calloc(1, LARGE_BYTES), calloc(1, LARGE_BYTES) };
+	int r = mine[0] && mine[1] ? 0 : -ENOMEM;
+
+	for (int k = 0; k < 2 && r == 0; k++)
+		r = oc_space_create(s->pool->ns, NULL, &space[k]);
+	for (uint32_t i = 0; i < b->runs && r == 0; i++)
+		r = alternate_once(s, space, mine, &s->value[i]);
+	if (r == 0)
+		bench_report(b, &f, s->value, b->runs);
+	for (int k = 0; k < 2; k++) {
+		oc_space_destroy(space[k]);
+		free(mine[k]);
+	}
+	return r;
+}
+
+/* ---- all ---- */
+
+static int refused(struct bench *b)
+{
+	static const char *const names[] = {
+		"map_256_runs_ms",
+		"touch_lazy_us",
+		"cow_2m",
+		"alternating_writers",
+	};
+	int fd, r = uffd_open(&fd);
+
+	if (r == 0) {
+		fd_close(fd);
+		return 0;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		bench_unmeasured(b, names[i], "userfaultfd is refused here");
+	return 1;
+}
+
+static int small_blocks(struct bench *b, struct space_bench *s)
+{
+	int r = begin(s, SMALL_BYTES, SMALL_BLOCKS);
+
+	if (r == 0)
+		r = map_runs(b, s);
+	if (r == 0)
+		r = forks(b, s);
+	if (r == 0)
+		r = bench_late(b) ? -ETIME : map_scattered(b, s);
+	if (r == 0)
+		r = touch_lazy(b, s);
+	return r;
+}
+
+static int large_blocks(struct bench *b, struct space_bench *s)
+{
+	int r = begin(s, LARGE_BYTES, LARGE_BLOCKS);
+
+	if (r == 0)
+		r = find_places(s);
+	if (r == 0)
+		r = touch_resident(b, s);
+	if (r == 0)
+		r = read_after(b, s);
+	if (r == 0)
+		r = bench_late(b) ? -ETIME : cow(b, s);
+	if (r == 0)
+		r = alternating(b, s);
+	return r;
+}
+
+int bench_space(struct bench *b)
+{
+	struct space_bench *s = calloc(1, sizeof(*s));
+	int r = s ? 0 : -ENOMEM;
+
+	if (r == 0 && refused(b)) {
+		free(s);
+		return 0;
+	}
+	for (int large = 0; large < 2 && r == 0; large++) {
+		r = large ? large_blocks(b, s) : small_blocks(b, s);
+		if (r && r != -ETIME && s->pool)
+			fprintf(stderr, "onecopy: bench: space: %s\n",
+				oc_client_error(s->pool->client));
+		end(s);
+	}
+	free(s);
+	return r;
+}

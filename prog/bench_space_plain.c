@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bench_space.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "space/uffd.h"
+
+static double us_since(uint64_t start)
+{
+	return (double)(clock_ns() - start) / 1000;
+}
+
+static char *map_all(const struct plain_place *place, size_t n, uint64_t bytes)
+{
+	char *base = mmap(NULL, n * bytes, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (base == MAP_FAILED)
+		return NULL;
+	for (size_t i = 0; i < n; i++)
+		if (mmap(base + i * bytes, bytes, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, place[i].fd,
+			 (off_t)place[i].offset) == MAP_FAILED)
+			return NULL;
+	return base;
+}
+
+double plain_map(const struct plain_place *place, size_t n, uint64_t bytes)
+{
+	uint64_t start = clock_ns();
+	char *base = map_all(place, n, bytes);
+	double us = us_since(start);
+
+	if (!base)
+		return -errno;
+	munmap(base, n * bytes);
+	return us;
+}
+
+uint64_t plain_pages(const void *from, uint64_t bytes)
+{
+	const _Atomic(uint64_t) *word = from;
+	uint64_t sum = 0;
+
+	for (uint64_t at = 0; at < bytes; at += PAGE_BYTES)
+		sum += atomic_load_explicit(&word[at / sizeof(*word)],
+					    memory_order_relaxed);
+	return sum;
+}
+
+uint64_t plain_sum(const void *from, uint64_t bytes)
+{
+	const uint64_t *word = from;
+	uint64_t sum[8] = { 0 };
+
+	for (uint64_t i = 0; i + 8 <= bytes / sizeof(*word); i += 8)
+		for (int k = 0; k < 8; k++)
+			sum[k] += word[i + k];
+	return sum[0] + sum[1] + sum[2] + sum[3] + sum[4] + sum[5] + sum[6] +
+	       sum[7];
+}
+
+double plain_touch(const struct plain_place *place, size_t n, uint64_t bytes)
+{
+	char *base = map_all(place, n, bytes);
+	uint64_t start = clock_ns();
+	double us;
+
+	if (!base)
+		return -errno;
+	plain_pages(base, n * bytes);
+	us = us_since(start);
+	munmap(base, n * bytes);
+	return us;
+}
+
+/* ---- a fault and nothing else ---- */
+
+struct touching {
+	char *base;
+	size_t n;
+	_Atomic(bool) done;
+};
+
+static void *touch_all(void *arg)
+{
+	struct touching *t = arg;
+
+	plain_pages(t->base, t->n * PAGE_BYTES);
+	/* Relaxed: read in a loop. */
+	atomic_store_explicit(&t->done, true, memory_order_relaxed);
+	return NULL;
+}
+
+static double serve(int fd, struct touching *t)
+{
+	struct uffd_fault fault;
+	uint64_t start = clock_ns();
+	pthread_t thread;
+	double us;
+
+	if (pthread_create(&thread, NULL, touch_all, t))
+		return -EAGAIN;
+	while (!atomic_load_explicit(&t->done, memory_order_relaxed)) {
+		uintptr_t page;
+
+		if (!uffd_wait(fd, 1) || !uffd_read(fd, &fault, 1))
+			continue;
+		page = fault.address & ~(PAGE_BYTES - 1);
+		uffd_zero(fd, (void *)page, PAGE_BYTES);
+		uffd_wake(fd, (void *)page, PAGE_BYTES);
+	}
+	us = us_since(start) / (double)t->n;
+	pthread_join(thread, NULL);
+	return us;
+}
+
+double plain_fault(size_t n)
+{
+	struct touching t = { .n = n };
+	int fd, r = uffd_open(&fd);
+	double us;
+
+	if (r)
+		return r;
+	t.base = space_map_anywhere(n * PAGE_BYTES, PROT_READ | PROT_WRITE);
+	if (!t.base)
+		us = -ENOMEM;
+	else
+		us = uffd_register(fd, t.base, n * PAGE_BYTES);
+	if (us >= 0)
+		us = serve(fd, &t);
+	if (t.base)
+		munmap(t.base, n * PAGE_BYTES);
+	fd_close(fd);
+	return us;
+}
+
+double plain_copy(const void *from, uint64_t bytes)
+{
+	uint64_t start = clock_ns();
+	void *to = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	double us;
+
+	if (to == MAP_FAILED)
+		return -errno;
+	memcpy(to, from, bytes);
+	us = us_since(start);
+	munmap(to, bytes);
+	return us;
+}

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Blocks that are asked for: at once by a fault where they are resident, else by
+ * the worker or by the caller of a prefetch, who may wait.
+ */
+#include "space/space.h"
+
+/* What a fault maps with the block that was touched. */
+#define AROUND_FIRST (64ull << 10)
+#define AROUND_MOST  (4ull << 20)
+#define BRING_CHUNK  64u /* blocks between two moments without the lock */
+#define ROOM_CHUNK   64u
+
+void span_idle(oc_span *sp)
+{
+	if (--sp->busy == 0)
+		pthread_cond_broadcast(&sp->s->done);
+}
+
+/* ---- a fault's ---- */
+
+static size_t blocks_in(const oc_span *sp, uint64_t bytes)
+{
+	uint64_t each = sp->shape.piece_bytes * sp->shape.slices;
+
+	return MAX((size_t)(bytes / each), (size_t)1);
+}
+
+/* How many blocks from i on, i with them. Who goes on where the last fault
+ * ended gets twice as much. */
+static size_t window(oc_span *sp, size_t i)
+{
+	size_t most = blocks_in(sp, AROUND_MOST);
+
+	if (sp->pattern == OC_ADVISE_RANDOM)
+		return 1;
+	if (sp->pattern == OC_ADVISE_READ_MOSTLY)
+		sp->window = 4 * most;
+	else if (i == sp->expect)
+		sp->window = MIN(MAX(2 * sp->window, (size_t)1), most);
+	else
+		sp->window = blocks_in(sp, AROUND_FIRST);
+	return MIN(sp->window, sp->n - i);
+}
+
+/* The blocks that follow i and share a mapping with it. */
+static size_t joined(const oc_span *sp, size_t i, size_t most)
+{
+	size_t n = 1;
+
+	while (n < most) {
+		struct spot a = block_spot(&sp->block[i + n - 1]);
+		struct spot b = block_spot(&sp->block[i + n]);
+
+		if (sp->block[i + n].state != OC_BLOCK_ABSENT ||
+		    !shape_joins(&sp->shape, &a, &b, 0))
+			break;
+		n++;
+	}
+	return n;
+}
+
+int block_map_quickly(oc_span *sp, size_t i)
+{
+	bool goes_on = i == sp->expect;
+	size_t n = window(sp, i), k = n;
+	int r = blocks_pin(sp, i, n);
+
+	if (r && n > 1)
+		r = blocks_pin(sp, i, k = 1);
+	if (r || !sp->block[i].pin.data) {
+		blocks_unpin(sp, i, n);
+		return OC_BUSY;
+	}
+	/* What is only guessed costs one mapping at most. */
+	if (!goes_on && sp->pattern != OC_ADVISE_READ_MOSTLY)
+		k = joined(sp, i, k);
+	r = blocks_map(sp, i, k);
+	blocks_unpin(sp, i, n);
+	for (size_t a = i + 1; a < i + k && r == 0; a++)
+		sp->s->n.mapped_around += sp->block[a].state == OC_BLOCK_MAPPED;
+	sp->expect = i + k;
+	return r ? OC_BUSY : 0;
+}
+
+/* ---- who may wait ---- */
+
+/* Pins, with room made for them. */
+static int pin_some(oc_span *sp, size_t first, size_t n)
+{
+	int r = blocks_pin(sp, first, n);
+
+	while (r == -EDQUOT && space_make_room(sp->s, ROOM_CHUNK))
+		r = blocks_pin(sp, first, n);
+	return r;
+}
+
+static int mend(oc_span *sp, size_t i)
+{
+	struct block *b = &sp->block[i];
+
+	if (!(b->flags & BLOCK_HALF))
+		return 0;
+	if (b->state == OC_BLOCK_MAPPED)
+		return blocks_let_go(sp, i, 1);
+	return b->state == OC_BLOCK_OWN ? block_map_again(sp, i) : 0;
+}
+
+static int bring_one(oc_span *sp, size_t i, unsigned flags)
+{
+	struct block *b = &sp->block[i];
+	int r = mend(sp, i);
+
+	if (r == 0 && b->state == OC_BLOCK_ABSENT)
+		r = pin_some(sp, i, 1);
+	if (r == 0 && b->state == OC_BLOCK_ABSENT && b->pin.data)
+		r = blocks_map(sp, i, 1);
+	/* Room for mappings is short: others' are given up for this one. */
+	if (r == -ENOMEM && space_make_room(sp->s, ROOM_CHUNK) &&
+	    mend(sp, i) == 0 && pin_some(sp, i, 1) == 0)
+		r = blocks_map(sp, i, 1);
+	if (r == 0 && b->state == OC_BLOCK_ABSENT) {
+		r = sp->s->how == OC_SPACE_EXPLICIT && b->pin.data
+			    ? -ENOSPC
+			    : block_lose(sp, i);
+		sp->s->n.faults_lost += r == OC_MISS && b->flags & BLOCK_WANTED;
+	}
+	if (r == 0 && flags & OC_PREFETCH_WRITE)
+		r = block_own(sp, i);
+	if (b->state == OC_BLOCK_BUS || b->state == OC_BLOCK_ZERO)
+		r = r ? r : OC_MISS;
+	return r;
+}
+
+static int bring_chunk(oc_span *sp, size_t first, size_t n, unsigned flags)
+{
+	bool lost = false;
+	int r = pin_some(sp, first, n);
+
+	if (r == 0)
+		blocks_map(sp, first, n); /* what failed is tried one by one */
+	r = 0;
+	for (size_t i = first; i < first + n && r >= 0; i++) {
+		r = bring_one(sp, i, flags);
+		lost |= r == OC_MISS;
+	}
+	return r < 0 ? r : lost ? OC_MISS : 0;
+}
+
+int blocks_bring(oc_span *sp, size_t first, size_t n, unsigned flags,
+		 uint64_t deadline)
+{
+	bool lost = false;
+	int r = 0;
+
+	for (size_t at = first; at < first + n && r >= 0; at += BRING_CHUNK) {
+		r = bring_chunk(sp, at,
+				MIN(first + n - at, (size_t)BRING_CHUNK),
+				flags);
+		lost |= r == OC_MISS;
+		if (r >= 0 && at + BRING_CHUNK < first + n) {
+			if (clock_ns() >= deadline)
+				return -ETIMEDOUT;
+			space_unlock(sp->s);
+			space_lock(sp->s);
+		}
+	}
+	return r < 0 ? r : lost ? OC_MISS : 0;
+}
+
+/* ---- the worker ---- */
+
+int space_hand(oc_span *sp, size_t first, size_t n, unsigned flags)
+{
+	oc_space *s = sp->s;
+
+	if (s->jobs_tail - s->jobs_head >= JOBS)
+		return -EAGAIN;
+	s->job[s->jobs_tail++ % JOBS] = (struct job){ sp, first, n, flags };
+	pthread_cond_signal(&s->work);
+	return 0;
+}
+
+static void wake(oc_span *sp, size_t first, size_t n)
+{
+	if (sp->s->how != OC_SPACE_FAULTS)
+		return;
+	for (uint32_t s = 0; s < sp->shape.slices; s++)
+		uffd_wake(sp->s->uffd, block_at(sp, s, first),
+			  n * sp->shape.piece_bytes);
+}
+
+/* A thread waits for it, and gets something: what cannot be had in time is
+ * lost. */
+static void settle(oc_span *sp, size_t i)
+{
+	struct block *b = &sp->block[i];
+
+	if (b->state == OC_BLOCK_ABSENT && block_lose(sp, i) == OC_MISS)
+		sp->s->n.faults_lost++;
+	space_stalled(sp->s, b->wanted_ns);
+}
+
+static void work_on(oc_span *sp, const struct job *j)
+{
+	span_busy(sp);
+	blocks_bring(sp, j->first, j->n, j->flags, space_deadline(sp->s));
+	for (size_t i = j->first; i < j->first + j->n; i++) {
+		if (sp->block[i].flags & BLOCK_WANTED)
+			settle(sp, i);
+		else
+			sp->s->n.prefetched++;
+		sp->block[i].flags &= ~(BLOCK_WANTED | BLOCK_AHEAD);
+	}
+	wake(sp, j->first, j->n);
+	span_idle(sp);
+}
+
+void *worker_main(void *space)
+{
+	oc_space *s = space;
+
+	space_lock(s);
+	while (!atomic_load_explicit(&s->stop, memory_order_relaxed)) {
+		struct job j;
+
+		if (s->jobs_head == s->jobs_tail) {
+			must(pthread_cond_wait(&s->work, &s->lock) == 0);
+			continue;
+		}
+		j = s->job[s->jobs_head++ % JOBS];
+		if (j.span && !j.span->going)
+			work_on(j.span, &j);
+	}
+	space_unlock(s);
+	return NULL;
+}

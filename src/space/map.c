@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Putting blocks at their addresses.
+ *
+ * What may be written is mapped, its pages are made present (afterwards each
+ * would be a fault of its own: the kernel maps no neighbours of a page that is
+ * registered), then it is registered and armed. A write before that goes into a
+ * private page of the kernel's, and is found: space.h.
+ */
+#include <sys/mman.h>
+#include "space/space.h"
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
+
+#define PIN_CHUNK 128u
+
+int slab_get(oc_space *s, uint32_t region, int *ret_fd)
+{
+	struct slab_ref *ref = &s->slab[region];
+	int r;
+
+	if (!ref->uses) {
+		r = region_descriptor(s->c, region, space_deadline(s),
+				      &ref->fd);
+		if (r)
+			return r;
+	}
+	ref->uses++;
+	*ret_fd = ref->fd;
+	return 0;
+}
+
+void slab_put(oc_space *s, uint32_t region)
+{
+	struct slab_ref *ref = &s->slab[region];
+
+	must(ref->uses > 0);
+	if (--ref->uses == 0)
+		ref->fd = fd_close(ref->fd);
+}
+
+/* ---- pins ---- */
+
+static bool wants_pin(const struct block *b)
+{
+	return b->state == OC_BLOCK_ABSENT && !b->pin.data;
+}
+
+static int pin_chunk(oc_span *sp, size_t first, size_t n)
+{
+	unsigned flags = sp->flags & OC_SPAN_VERIFY ? OC_PIN_VERIFY : 0;
+	struct oc_pin pin[PIN_CHUNK];
+	size_t pinned;
+	int r = oc_pin_batch(sp->s->ns, sp->key + first, n, sp->part, flags,
+			     pin, &pinned);
+
+	if (r)
+		return r;
+	for (size_t i = 0; i < n; i++)
+		if (pin[i].data && pin[i].bytes <= sp->shape.part_bytes)
+			sp->block[first + i].pin = pin[i];
+		else if (pin[i].data)
+			oc_unpin(sp->s->ns, &pin[i]);
+	sp->s->n.pins += pinned;
+	return 0;
+}
+
+int blocks_pin(oc_span *sp, size_t first, size_t n)
+{
+	size_t end = first + n, stop;
+	int r = 0;
+
+	while (first < end && r == 0) {
+		if (!wants_pin(&sp->block[first])) {
+			first++;
+			continue;
+		}
+		for (stop = first + 1; stop < end && stop - first < PIN_CHUNK &&
+				       wants_pin(&sp->block[stop]);)
+			stop++;
+		r = pin_chunk(sp, first, stop - first);
+		first = stop;
+	}
+	return r;
+}
+
+void blocks_unpin(oc_span *sp, size_t first, size_t n)
+{
+	for (size_t i = first; i < first + n; i++) {
+		struct block *b = &sp->block[i];
+
+		if (b->state != OC_BLOCK_ABSENT || !b->pin.data)
+			continue;
+		oc_unpin(sp->s->ns, &b->pin);
+		sp->s->n.pins--;
+	}
+}
+
+/* ---- copies ---- */
+
+static int fill_piece(const oc_space *s, void *at, uint64_t bytes,
+		      const void *from, uint64_t n)
+{
+	uint64_t whole = n & ~(PAGE_BYTES - 1);
+	_Alignas(PAGE_BYTES) char page[PAGE_BYTES] = { 0 };
+	int r = 0;
+
+	if (s->how == OC_SPACE_EXPLICIT) {
+		r = space_map_at(at, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE,
+				 -1, 0);
+		if (r == 0 && n)
+			memcpy(at, from, n);
+		return r;
+	}
+	if (whole)
+		r = uffd_copy(s->uffd, at, from, whole);
+	if (r == 0 && n > whole) {
+		memcpy(page, (const char *)from + whole, n - whole);
+		r = uffd_copy(s->uffd, (char *)at + whole, page, PAGE_BYTES);
+	}
+	whole = ALIGN_UP(n, PAGE_BYTES);
+	if (r == 0 && bytes > whole)
+		r = uffd_zero(s->uffd, (char *)at + whole, bytes - whole);
+	return r;
+}
+
+int block_fill(oc_span *sp, size_t i, const void *data, uint64_t bytes)
+{
+	const struct shape *sh = &sp->shape;
+	int r = 0;
+
+	for (uint32_t s = 0; s < sh->slices && r == 0; s++) {
+		uint64_t from = s * sh->from_stride;
+		uint64_t n = bytes > from ? MIN(bytes - from, sh->piece_bytes)
+					  : 0;
+
+		r = fill_piece(sp->s, block_at(sp, s, i), sh->piece_bytes,
+			       data ? (const char *)data + from : NULL,
+			       data ? n : 0);
+		if (sp->s->how == OC_SPACE_EXPLICIT)
+			space_not_in_child(block_at(sp, s, i), sh->piece_bytes);
+	}
+	return r;
+}
+
+int block_gather(oc_span *sp, size_t i)
+{
+	struct block *b = &sp->block[i];
+	int r = block_fill(sp, i, b->pin.data, b->pin.bytes);
+
+	if (r)
+		return r;
+	sp->s->n.gathered_bytes += b->pin.bytes;
+	oc_unpin(sp->s->ns, &b->pin);
+	sp->s->n.pins--;
+	b->state = OC_BLOCK_COPIED;
+	return 0;
+}
+
+/* ---- mappings ---- */
+
+/* One mapping: slice `s` of blocks [a, z), which join. */
+static int map_run(oc_span *sp, uint32_t s, size_t a, size_t z)
+{
+	const struct shape *sh = &sp->shape;
+	struct spot first = block_spot(&sp->block[a]);
+	struct spot last = block_spot(&sp->block[z - 1]);
+	uint64_t bytes =
+		(z - 1 - a) * sh->piece_bytes + shape_pages(sh, &last, s);
+	char *at = block_at(sp, s, a);
+	int r = space_map_at(at, bytes,
+			     PROT_READ | (span_writable(sp) ? PROT_WRITE : 0),
+			     MAP_PRIVATE, sp->s->slab[first.region].fd,
+			     first.offset + s * sh->from_stride);
+
+	if (r)
+		return r;
+	sp->s->n.mmaps++;
+	/* Arming takes a page of 2 MiB apart, and leaves it unmapped. */
+	if (span_armed(sp) && bytes >= SEGMENT_HUGE_BYTES)
+		madvise(at, bytes, MADV_NOHUGEPAGE);
+	return 0;
+}
+
+/* Slice `s` of blocks [a, z): a mapping for each run. *ret_gaps: not all of the
+ * addresses are mapped then. */
+static int map_runs(oc_span *sp, uint32_t s, size_t a, size_t z, bool *ret_gaps)
+{
+	const struct shape *sh = &sp->shape;
+	struct spot here = block_spot(&sp->block[a]), next;
+	size_t from = a;
+	int r = 0;
+
+	for (size_t i = a; i < z && r == 0; i++, here = next) {
+		next = i + 1 < z ? block_spot(&sp->block[i + 1])
+				 : (struct spot){ 0 };
+		if (shape_joins(sh, &here, &next, s))
+			continue;
+		*ret_gaps |= shape_pages(sh, &here, s) != sh->piece_bytes;
+		if (shape_pages(sh, &here, s))
+			r = map_run(sp, s, from, i + 1);
+		from = i + 1;
+	}
+	return r;
+}
+
+/* Makes pages present: as far as there are mappings without a gap at a time. */
+static void populate(oc_span *sp, uint32_t s, size_t a, size_t z)
+{
+	const struct shape *sh = &sp->shape;
+
+	while (a < z) {
+		uint64_t bytes = 0, got = sh->piece_bytes;
+		char *at = block_at(sp, s, a);
+
+		for (; a < z && got == sh->piece_bytes; a++) {
+			struct spot spot = block_spot(&sp->block[a]);
+
+			got = shape_pages(sh, &spot, s);
+			bytes += got;
+		}
+		if (bytes)
+			madvise(at, bytes, MADV_POPULATE_READ); /* a wish */
+	}
+}
+
+/* Slice `s` of blocks [a, z), all pinned. */
+static int map_row(oc_span *sp, uint32_t s, size_t a, size_t z)
+{
+	uint64_t bytes = (z - a) * sp->shape.piece_bytes;
+	char *at = block_at(sp, s, a);
+	bool gaps = false;
+	int r = map_runs(sp, s, a, z, &gaps);
+
+	space_not_in_child(at, bytes);
+	if (r || !span_armed(sp))
+		return r;
+	if (gaps)
+		populate(sp, s, a, z);
+	else
+		madvise(at, bytes, MADV_POPULATE_READ); /* a wish */
+	r = uffd_register(sp->s->uffd, at, bytes);
+	return r ? r : uffd_arm(sp->s->uffd, at, bytes);
+}
+
+static uint64_t runs_of(const oc_span *sp, size_t a, size_t z)
+{
+	uint64_t runs = 0;
+
+	for (uint32_t s = 0; s < sp->shape.slices; s++) {
+		struct spot before = { 0 };
+
+		for (size_t i = a; i < z; i++) {
+			struct spot here = block_spot(&sp->block[i]);
+
+			runs += !shape_joins(&sp->shape, &before, &here, s);
+			before = here;
+		}
+	}
+	return runs;
+}
+
+static int map_rows(oc_span *sp, size_t a, size_t z)
+{
+	int r = 0;
+
+	for (uint32_t s = 0; s < sp->shape.slices && r == 0; s++)
+		r = map_row(sp, s, a, z);
+	return r;
+}
+
+static void note_mapped(oc_span *sp, struct block *b)
+{
+	struct oc_space_report *n = &sp->s->n;
+
+	n->mapped_blocks++;
+	if (!(b->flags & BLOCK_WAS))
+		return;
+	n->returned++;
+	if (clock_ns() - b->let_go_ns < NS_PER_S)
+		b->bounces = (uint8_t)MIN(b->bounces + 1, UINT8_MAX);
+	else
+		b->bounces /= 2;
+}
+
+/* Blocks [a, z), all ABSENT and pinned, their descriptors open. */
+static int map_group(oc_span *sp, size_t a, size_t z, uint64_t runs)
+{
+	int r;
+
+	/* Before the first of them can be touched. */
+	for (size_t i = a; i < z; i++)
+		sp->block[i].state = OC_BLOCK_MAPPED;
+	r = map_rows(sp, a, z);
+	for (size_t i = a; i < z; i++)
+		if (r)
+			sp->block[i].flags |= BLOCK_HALF;
+		else
+			note_mapped(sp, &sp->block[i]);
+	sp->s->maps += 2 * runs;
+	return r;
+}
+
+static int gather_group(oc_span *sp, size_t a, size_t z)
+{
+	int r = 0;
+
+	/* Each copy would be a mapping of its own. */
+	if (sp->s->how == OC_SPACE_EXPLICIT) {
+		blocks_unpin(sp, a, z - a);
+		return 0;
+	}
+	for (size_t i = a; i < z && r == 0; i++)
+		r = block_gather(sp, i);
+	return r;
+}
+
+/* The next blocks in [first, end) that can be mapped: [*ret_a, *ret_z). */
+static bool next_group(const oc_span *sp, size_t first, size_t end,
+		       size_t *ret_a, size_t *ret_z)
+{
+	size_t a = first, z;
+
+	while (a < end && !(sp->block[a].state == OC_BLOCK_ABSENT &&
+			    sp->block[a].pin.data))
+		a++;
+	for (z = a; z < end && sp->block[z].state == OC_BLOCK_ABSENT &&
+		    sp->block[z].pin.data;)
+		z++;
+	*ret_a = a;
+	*ret_z = z;
+	return a < z;
+}
+
+static int get_slabs(oc_span *sp, size_t a, size_t z)
+{
+	int fd, r;
+
+	for (size_t i = a; i < z; i++) {
+		r = slab_get(sp->s, sp->block[i].pin.region, &fd);
+		while (r && i-- > a)
+			slab_put(sp->s, sp->block[i].pin.region);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+int blocks_map(oc_span *sp, size_t first, size_t n)
+{
+	size_t a = first, z, end = first + n;
+	int r = 0;
+
+	while (r == 0 && next_group(sp, a, end, &a, &z)) {
+		uint64_t runs = runs_of(sp, a, z);
+
+		if (space_room(sp->s, 2 * runs))
+			r = get_slabs(sp, a, z);
+		else
+			r = OC_BUSY;
+		if (r == 0)
+			r = map_group(sp, a, z, runs);
+		else if (r == OC_BUSY || sp->s->how == OC_SPACE_FAULTS)
+			r = gather_group(sp, a, z);
+		a = z;
+	}
+	return r;
+}
+
+int block_map_again(oc_span *sp, size_t i)
+{
+	struct block *b = &sp->block[i];
+	int r;
+
+	if (b->state == OC_BLOCK_BUS)
+		r = block_bus(sp, i);
+	else if (b->grant)
+		r = block_map_frame(sp, i);
+	else
+		r = map_rows(sp, i, i + 1);
+
+	if (r == 0 && b->state != OC_BLOCK_BUS)
+		b->flags &= ~BLOCK_HALF;
+	return r;
+}

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A space: addresses of one client's namespace, and what is behind them.
+ *
+ *	reserve (one mapping)
+ *	|---- span ----|-------------- span --------------|---- free ----|
+ *	  piece (slice 0, block 0) (0, 1) ... (slice 1, block 0) ...
+ *
+ * A *piece* is what one slice of one block takes: whole pages. Block after
+ * block is a span of one slice. With faults the reserve is anonymous memory
+ * registered for them, so that the first touch of a page is told; explicit, it
+ * is PROT_NONE.
+ *
+ * A block is ABSENT until it is mapped: pinned, and its frame's pages put at its
+ * pieces by mmap(MAP_FIXED) of the slab's descriptor, MAP_PRIVATE. What may be
+ * written is armed (write protection of userfaultfd): the write is told, and
+ * served by a frame of this client with a copy. Who lost a race with the arming
+ * has written into a private page of the kernel's: so a copy is always made
+ * from the addresses, not from the frame, and a block is looked at for such
+ * pages before it is let go (space_written()).
+ *
+ * A block is let go by moving fresh registered memory over it (mremap), which is
+ * one step for those who touch there: mapping it and registering it afterwards
+ * was seen to give readers zeros in between. The mremap waits until the fault
+ * thread has read its event, so the fault thread never waits for the lock: it
+ * tries, and is told when the lock is free (space_unlock()).
+ *
+ * Threads. `lock` guards all; the fault thread serves touches, the worker what
+ * may take long. The library never reads or writes addresses of the space while
+ * it holds the lock, but for blocks that are there.
+ *
+ * Order of locks: a space's before the client's.
+ *
+ * What dies with whom: everything with the process. Pins and lent frames are
+ * the client's, which the server takes back.
+ */
+#ifndef ONECOPY_SPACE_SPACE_H
+#define ONECOPY_SPACE_SPACE_H
+
+#include <onecopy/space.h>
+#include <pthread.h>
+#include "base/log.h"
+#include "client/client.h"
+#include "space/uffd.h"
+
+/* Where the pieces of blocks lie, in the span and in a frame. Pure: shape.c */
+struct shape {
+	uint64_t part_bytes;
+	uint32_t slices;      /* pieces of a block */
+	uint64_t piece_bytes; /* whole pages when mapped */
+	uint64_t from_stride; /* from slice to slice in a frame */
+	size_t capacity;
+	uint64_t bytes;	    /* of the span, whole pages */
+	const char *gather; /* why it cannot be mapped; NULL: it can */
+};
+
+/* A payload in its slab, as a pin tells it. */
+struct spot {
+	uint32_t region; /* 0: none */
+	uint64_t offset, bytes;
+};
+
+/* 0, or -EINVAL, -ENOSPC (numbers that cannot be). */
+int shape_of(const struct ns_spec *spec, unsigned group, enum oc_layout layout,
+	     size_t capacity, struct shape *ret_shape);
+/* Offset of a piece in its span. */
+static inline uint64_t shape_at(const struct shape *sh, uint32_t slice,
+				size_t block)
+{
+	return ((uint64_t)slice * sh->capacity + block) * sh->piece_bytes;
+}
+/* The pages of a slice that a spot has: less than a piece where the part is
+ * shorter, 0 where it has none. */
+uint64_t shape_pages(const struct shape *sh, const struct spot *spot,
+		     uint32_t slice);
+/* Can b's piece share a mapping with a's, which stands before it? */
+bool shape_joins(const struct shape *sh, const struct spot *a,
+		 const struct spot *b, uint32_t slice);
+/* Of n blocks: how many mappings they take. */
+uint64_t shape_runs(const struct shape *sh, const struct spot *spots, size_t n);
+
+enum block_flags {
+	BLOCK_WANTED = 1, /* a fault waits for the worker */
+	BLOCK_AHEAD = 2,  /* asked for ahead, not there yet */
+	BLOCK_WAS = 4,	  /* was mapped before */
+	BLOCK_HALF = 8,	  /* a failure left some of its pieces unmapped */
+};
+
+struct block {
+	struct oc_pin pin;     /* data NULL: none */
+	struct oc_grant *grant; /* OWN, TAIL; NULL: none */
+	uint32_t held;
+	uint8_t state;	 /* enum oc_block_state */
+	uint8_t flags;	 /* enum block_flags */
+	uint8_t bounces; /* times let go and touched again, decaying */
+	uint64_t let_go_ns;
+	uint64_t wanted_ns; /* WANTED: since */
+};
+
+struct oc_span {
+	oc_space *s;
+	struct oc_span *next;
+	struct oc_part part;
+	enum oc_lost lost;
+	unsigned flags;
+	oc_recompute_fn recompute;
+	void *ctx;
+	struct shape shape;
+	char *base;
+	bool gathered;
+	size_t n; /* blocks, the tail not counted */
+	struct oc_key *key;
+	struct block *block; /* capacity */
+	uint32_t busy; /* somebody has it in hand, perhaps without the lock */
+	bool going;    /* is being unmapped: the worker leaves it */
+	size_t hand;   /* where letting go looks next */
+	/* what the next fault is expected to be, and how much it maps */
+	size_t expect, window;
+	enum oc_advice pattern; /* NORMAL, READ_MOSTLY, RANDOM */
+	int rank;		/* when room is wanted: -1 first, 0, 1 last */
+};
+
+/* A slab whose descriptor is open because blocks of it are mapped. */
+struct slab_ref {
+	int fd;
+	uint32_t uses;
+};
+
+struct job {
+	oc_span *span;
+	size_t first, n;
+	unsigned flags;
+};
+#define JOBS 256u
+
+struct oc_space {
+	oc_ns *ns;
+	oc_client *c;
+	enum oc_space_how how;
+	const char *why;
+	uint64_t timeout_ns;
+	char *base;
+	uint64_t bytes;
+	int uffd, kick, hole; /* hole: an empty file, whose pages are SIGBUS */
+	int pagemap;
+	pthread_t faults, worker;
+	bool has_faults, has_worker;
+
+	pthread_mutex_t lock;
+	pthread_cond_t work, done; /* for the worker; for who waits on it */
+	/* The fault thread wants the lock. Pairs: space_unlock(). */
+	_Atomic(bool) wanted;
+	_Atomic(bool) stop;
+	oc_span *span;	       /* by address */
+	struct slab_ref *slab; /* LAYOUT_SLABS_MAX */
+	struct job job[JOBS];
+	uint32_t jobs_head, jobs_tail;
+	uint64_t maps; /* at most so many mappings; space_room() counts anew */
+	bool stray;    /* addresses outside of spans have been touched */
+	uint64_t lent; /* keys that nobody has, so far */
+	struct oc_space_report n;
+};
+
+static inline void space_lock(oc_space *s)
+{
+	must(pthread_mutex_lock(&s->lock) == 0);
+}
+void space_unlock(oc_space *s);
+static inline uint64_t space_deadline(const oc_space *s)
+{
+	return client_deadline(s->c, s->timeout_ns);
+}
+/* -ECHILD in a child of fork(), with its text. */
+static inline int space_usable(const oc_space *s)
+{
+	return client_is_child(s->c) ? client_child(s->c) : 0;
+}
+
+static inline char *block_at(const oc_span *sp, uint32_t slice, size_t i)
+{
+	return sp->base + shape_at(&sp->shape, slice, i);
+}
+/* Writes are told, and the space gives the writer a frame. */
+static inline bool span_armed(const oc_span *sp)
+{
+	return sp->s->how == OC_SPACE_FAULTS &&
+	       !(sp->flags & (OC_SPAN_READ_ONLY | OC_SPAN_PAGES));
+}
+/* Writes are made, by whoever makes the copy. */
+static inline bool span_writable(const oc_span *sp)
+{
+	return span_armed(sp) || sp->flags & OC_SPAN_PAGES;
+}
+static inline struct spot block_spot(const struct block *b)
+{
+	if (unlikely(b->grant != NULL))
+		return (struct spot){ b->grant->region, b->grant->offset,
+				      b->grant->bytes };
+	return (struct spot){ b->pin.data ? b->pin.region : 0, b->pin.offset,
+			      b->pin.bytes };
+}
+
+/* ---- all below: the lock is held ---- */
+
+/* ---- map.c */
+
+/* A descriptor of a region, open until slab_put(). */
+int slab_get(oc_space *s, uint32_t region, int *ret_fd);
+void slab_put(oc_space *s, uint32_t region);
+/* Pins those of blocks [first, first + n) that are ABSENT and not pinned, as far
+ * as they are resident. 0; -EDQUOT: pins have run out; -errno. */
+int blocks_pin(oc_span *sp, size_t first, size_t n);
+/* Gives back the pins of those that are still ABSENT. */
+void blocks_unpin(oc_span *sp, size_t first, size_t n);
+/* Maps those of blocks [first, first + n) that are ABSENT and pinned; gathers
+ * them when there is no room for mappings. -errno: some may be HALF. */
+int blocks_map(oc_span *sp, size_t first, size_t n);
+/* Maps the pieces of a block that is HALF once more. */
+int block_map_again(oc_span *sp, size_t i);
+/* Fills an ABSENT, pinned block with a copy, and gives the pin back. */
+int block_gather(oc_span *sp, size_t i);
+/* Fills an ABSENT block with memory of the process; the caller says what the
+ * state is then. data NULL: zeros. */
+int block_fill(oc_span *sp, size_t i, const void *data, uint64_t bytes);
+
+/* ---- leave.c: not from the fault thread, which mremap() waits for */
+
+/* Makes blocks ABSENT, whatever they are but TAIL. -errno: some may be HALF. */
+int blocks_let_go(oc_span *sp, size_t first, size_t n);
+/* Lets go of up to n blocks that nobody holds and that are as the node has
+ * them; how many. Nothing in an explicit space, where a touch would be the end. */
+size_t space_make_room(oc_space *s, size_t n);
+/* The whole span becomes as it was before it was mapped. */
+int span_clear(oc_span *sp);
+/* Addresses without pages, as they were reserved. */
+int space_make_absent(oc_space *s, char *at, uint64_t bytes);
+/* Takes what a block has of the node: pin, frame, descriptor. */
+void block_drop(oc_span *sp, size_t i);
+/* Have pages of a MAPPED block been copied by the kernel, because they were
+ * written without anybody being told? */
+bool block_written(const oc_span *sp, size_t i);
+/* Room for so many more mappings? */
+bool space_room(oc_space *s, uint64_t runs);
+uint64_t space_count_maps(const oc_space *s);
+uint64_t span_count_maps(const oc_span *sp);
+
+/* ---- own.c */
+
+/* Gives a block that is there a frame of its own with a copy, or memory of the
+ * process when the node has none. 0, -errno. */
+int block_own(oc_span *sp, size_t i);
+/* The same with a frame that will be sealed as this key, or not at all. -EBUSY: it
+ * is not as the node has it; OC_EXISTS; as oc_grant(). */
+int block_own_as(oc_span *sp, size_t i, const struct oc_key *as);
+/* Puts the frame that a block has at its pieces. */
+int block_map_frame(oc_span *sp, size_t i);
+/* A touch of it is SIGBUS from now on. 0. */
+int block_bus(oc_span *sp, size_t i);
+/* What a block gets that is gone, and which the caller has marked busy. The
+ * callback runs without the lock. 0: it was computed; OC_MISS: lost; -errno:
+ * nothing has changed. */
+int block_lose(oc_span *sp, size_t i);
+
+/* ---- bring.c */
+
+/* An ABSENT block and what is likely to follow. OC_BUSY: it has to be brought
+ * up, or room has to be made: the worker's. 0, -errno. Any thread. */
+int block_map_quickly(oc_span *sp, size_t i);
+/* Blocks [first, first + n) are there afterwards, or lost. Drops the lock now
+ * and then; the caller has marked the span busy. 0; OC_MISS: some are lost;
+ * -errno. Not the fault thread. flags: OC_PREFETCH_WRITE. */
+int blocks_bring(oc_span *sp, size_t first, size_t n, unsigned flags,
+		 uint64_t deadline);
+/* Hands blocks to the worker. -EAGAIN. */
+int space_hand(oc_span *sp, size_t first, size_t n, unsigned flags);
+void *worker_main(void *space);
+static inline void span_busy(oc_span *sp)
+{
+	sp->busy++;
+}
+void span_idle(oc_span *sp);
+
+/* ---- fault.c */
+
+void *fault_main(void *space);
+/* A fault that was taken at `since` has been served. */
+void space_stalled(oc_space *s, uint64_t since);
+/* The span that has this address; NULL: none. */
+oc_span *space_find(const oc_space *s, uintptr_t address);
+/* The block of an address in a span. */
+size_t span_block_of(const oc_span *sp, uintptr_t address);
+
+/* ---- span.c */
+
+void span_free(oc_span *sp);
+
+#endif

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a space writes becomes a block: a first write's frame, and a session's
+ * tail.
+ *
+ * A tail's frame is the session's own; the space shows it, and drops it when it
+ * is sealed.
+ */
+#include <stdlib.h>
+#include <sys/mman.h>
+#include "client/session.h"
+#include "space/space.h"
+
+static bool same_key(const struct oc_key *a, const struct oc_key *b)
+{
+	return memcmp(a, b, sizeof(*a)) == 0;
+}
+
+/* A new block with the bytes of the frame that the space has. */
+static int seal_copy(oc_span *sp, const struct block *b,
+		     const struct oc_key *key, uint64_t timeout_ns)
+{
+	struct oc_grant g;
+	uint64_t sum;
+	int r = oc_grant(sp->s->ns, key, sp->part, b->grant->bytes,
+			 b->grant->tokens, timeout_ns, &g);
+
+	if (r)
+		return r;
+	sum = oc_fill(&g, b->grant->data, b->grant->bytes);
+	return oc_seal(sp->s->ns, &g, &sum, timeout_ns);
+}
+
+/* The frame itself: it was lent for that. Its writable addresses go first. */
+static int seal_frame(oc_span *sp, size_t i, uint64_t timeout_ns)
+{
+	struct block *b = &sp->block[i];
+	struct oc_grant g = *b->grant;
+	int r = space_make_absent(sp->s, block_at(sp, 0, i),
+				  sp->shape.piece_bytes);
+
+	if (r)
+		return r;
+	r = oc_seal(sp->s->ns, &g, NULL, timeout_ns);
+	if (r == -ETIMEDOUT) {
+		b->flags |= BLOCK_HALF; /* still lent; it comes with a touch */
+		return r;
+	}
+	slab_put(sp->s, b->grant->region);
+	free(b->grant);
+	b->grant = NULL;
+	b->state = OC_BLOCK_ABSENT;
+	return r;
+}
+
+/* Whatever it is that the space has written, as a frame. */
+static int written_frame(oc_span *sp, size_t i)
+{
+	struct block *b = &sp->block[i];
+
+	if (b->state == OC_BLOCK_MAPPED && block_written(sp, i))
+		block_own(sp, i);
+	if (b->state != OC_BLOCK_OWN)
+		return client_fail(sp->s->c, -EINVAL,
+				   "block %zu is not a frame of this space's "
+				   "own",
+				   i);
+	if (b->held)
+		return client_fail(sp->s->c, -EBUSY, "block %zu is held", i);
+	return b->flags & BLOCK_HALF ? block_map_again(sp, i) : 0;
+}
+
+static int seal_block(oc_span *sp, size_t i, const struct oc_key *key,
+		      uint64_t timeout_ns)
+{
+	struct block *b = &sp->block[i];
+	int r = written_frame(sp, i), done = 0;
+
+	if (r)
+		return r;
+	if (sp->shape.slices == 1 && same_key(&b->grant->key, key)) {
+		r = seal_frame(sp, i, timeout_ns);
+	} else {
+		r = seal_copy(sp, b, key, timeout_ns);
+		if (r == 0 || r == OC_EXISTS)
+			done = blocks_let_go(sp, i, 1);
+	}
+	if ((r != 0 && r != OC_EXISTS) || done)
+		return done ? done : r;
+	sp->key[i] = *key;
+	if (blocks_pin(sp, i, 1) == 0)
+		blocks_map(sp, i, 1); /* else with a touch */
+	return r;
+}
+
+int oc_span_seal(oc_span *sp, size_t i, const struct oc_key *key,
+		 uint64_t timeout_ns)
+{
+	oc_space *s = sp->s;
+	int r = space_usable(s);
+
+	if (r)
+		return r;
+	space_lock(s);
+	r = i < sp->n ? seal_block(sp, i, key, timeout_ns)
+		      : client_fail(s->c, -EINVAL, "no block %zu", i);
+	space_unlock(s);
+	return r;
+}
+
+int oc_span_write_as(oc_span *sp, size_t i, const struct oc_key *key,
+		     uint64_t timeout_ns)
+{
+	oc_space *s = sp->s;
+	int r = space_usable(s);
+
+	if (r)
+		return r;
+	space_lock(s);
+	if (i >= sp->n)
+		r = client_fail(s->c, -EINVAL, "no block %zu", i);
+	else if (sp->gathered || sp->flags & OC_SPAN_READ_ONLY)
+		r = client_fail(s->c, -EROFS, "a span that is not written");
+	if (r == 0) {
+		span_busy(sp);
+		r = blocks_bring(sp, i, 1, 0,
+				 client_deadline(s->c, timeout_ns));
+		if (r == 0 && block_written(sp, i))
+			r = -EBUSY;
+		if (r == 0)
+			r = block_own_as(sp, i, key);
+		span_idle(sp);
+	}
+	space_unlock(s);
+	return r;
+}
+
+/* ---- the session's tail ---- */
+
+static int tail_check(oc_span *sp)
+{
+	oc_client *c = sp->s->c;
+
+	if (sp->gathered || sp->shape.slices > 1 ||
+	    sp->flags & OC_SPAN_READ_ONLY)
+		return client_fail(c, -EINVAL,
+				   "a tail is shown block after block, "
+				   "writable");
+	if (sp->n == sp->shape.capacity)
+		return client_fail(c, -ENOSPC, "no room for a tail");
+	return 0;
+}
+
+/* The lock is held. */
+static int tail_show(oc_span *sp, const struct oc_grant *g)
+{
+	struct block *b = &sp->block[sp->n];
+	struct oc_grant *own;
+	int fd, r = 0;
+
+	if (b->state == OC_BLOCK_TAIL && b->grant->data == g->data &&
+	    b->grant->generation == g->generation)
+		return 0;
+	if (b->state == OC_BLOCK_TAIL) {
+		/* another frame than before: sealed or dropped elsewhere */
+		r = space_make_absent(sp->s, block_at(sp, 0, sp->n),
+				      sp->shape.piece_bytes);
+		if (r == 0)
+			block_drop(sp, sp->n);
+	} else {
+		r = blocks_let_go(sp, sp->n, 1);
+	}
+	own = r ? NULL : mem_alloc(sizeof(*own));
+	if (r == 0)
+		r = own ? slab_get(sp->s, g->region, &fd) : -ENOMEM;
+	if (r) {
+		free(own);
+		return r;
+	}
+	*own = *g;
+	b->grant = own;
+	b->state = OC_BLOCK_TAIL;
+	r = block_map_frame(sp, sp->n);
+	if (r)
+		block_drop(sp, sp->n);
+	else
+		sp->s->maps += 2;
+	return r;
+}
+
+static struct tail_part *part_of(oc_session *session, struct oc_part part)
+{
+	return &session->part[(uint32_t)part.group * session->ns->spec.ranks +
+			      part.rank];
+}
+
+int oc_span_tail(oc_span *sp, oc_session *session, uint64_t timeout_ns,
+		 struct oc_tail *ret_tail)
+{
+	struct oc_tail tail = { 0 };
+	int r = space_usable(sp->s);
+
+	if (r)
+		return r;
+	space_lock(sp->s);
+	r = tail_check(sp);
+	space_unlock(sp->s);
+	if (r == 0)
+		r = oc_session_tail(session, sp->part, 0, timeout_ns, &tail);
+	if (r)
+		return r;
+	space_lock(sp->s);
+	r = tail_check(sp);
+	if (r == 0)
+		r = tail_show(sp, &part_of(session, sp->part)->grant);
+	if (r == 0)
+		tail.data = block_at(sp, 0, sp->n);
+	space_unlock(sp->s);
+	if (r == 0)
+		*ret_tail = tail;
+	return r;
+}
+
+int oc_span_tail_seal(oc_span *sp, oc_session *session,
+		      const struct oc_key *key, uint64_t timeout_ns)
+{
+	oc_space *s = sp->s;
+	int r = space_usable(s);
+
+	if (r)
+		return r;
+	/* The frame becomes everybody's: this space's writable mapping of it goes
+	 * first, and comes back when the seal has not been made. */
+	space_lock(s);
+	if (sp->n == sp->shape.capacity ||
+	    sp->block[sp->n].state != OC_BLOCK_TAIL)
+		r = client_fail(s->c, -EINVAL, "no tail is mapped");
+	if (r == 0)
+		r = space_make_absent(s, block_at(sp, 0, sp->n),
+				      sp->shape.piece_bytes);
+	if (r == 0)
+		block_drop(sp, sp->n);
+	if (r == 0)
+		r = oc_session_tail_seal(session, key, NULL, timeout_ns);
+	if (r == 0) {
+		sp->key[sp->n++] = *key;
+		if (blocks_pin(sp, sp->n - 1, 1) == 0)
+			blocks_map(sp, sp->n - 1, 1); /* else with a touch */
+	} else if (part_of(session, sp->part)->grant.data) {
+		tail_show(sp, &part_of(session, sp->part)->grant);
+	}
+	space_unlock(s);
+	return r;
+}
