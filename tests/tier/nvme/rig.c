@@ -52,14 +52,8 @@ static void on_gone(void *ctx, const struct tier_id *id, bool wrong)
 		g->on_gone(g, id, wrong);
 }
 
-void rig_init(struct rig *g, uint64_t size, uint64_t segment)
+static void rig_begin(struct rig *g, uint64_t size, uint64_t segment)
 {
-	const char *at = getenv("TMPDIR");
-
-	memset(g, 0, sizeof(*g));
-	snprintf(g->dir, sizeof(g->dir), "%s/onecopy-nvme-XXXXXX",
-		 at && strlen(at) < 32 ? at : "/tmp");
-	CHECK(mkdtemp(g->dir));
 	g->now = NS_PER_S;
 	g->table = (struct nvme_io_table){ .open = table_open,
 					   .now = table_now,
@@ -74,6 +68,28 @@ void rig_init(struct rig *g, uint64_t size, uint64_t segment)
 		.gone = on_gone,
 		.ctx = g,
 	};
+}
+
+static void init(struct rig *g, const char *at)
+{
+	const char *given = getenv("TMPDIR");
+
+	memset(g, 0, sizeof(*g));
+	snprintf(g->dir, sizeof(g->dir), "%s/onecopy-nvme-XXXXXX",
+		 given && strlen(given) < 32 ? given : at);
+	CHECK(mkdtemp(g->dir));
+}
+
+void rig_init(struct rig *g, uint64_t size, uint64_t segment)
+{
+	init(g, access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
+	rig_begin(g, size, segment);
+}
+
+void rig_init_on_disk(struct rig *g, uint64_t size, uint64_t segment)
+{
+	init(g, "/tmp");
+	rig_begin(g, size, segment);
 }
 
 const char *rig_file(struct rig *g)
@@ -100,9 +116,12 @@ int rig_open_try(struct rig *g)
 void rig_turn(struct rig *g)
 {
 	struct pollfd p = { .fd = tier_nvme.fd(g->t), .events = POLLIN };
+	const struct nvme *t = nvme_of(g->t);
 	struct tier_stat s = rig_stat(g);
+	bool busy = s.flying || s.queued || s.state == TIER_COMING ||
+		    t->recovering || t->trial_step;
 
-	poll(&p, 1, s.flying || s.queued || s.state == TIER_COMING ? 10 : 0);
+	poll(&p, 1, busy ? 10 : 0);
 	tier_nvme.ready(g->t, g->now);
 	g->now += NS_PER_MS;
 	tier_nvme.tick(g->t, g->now);

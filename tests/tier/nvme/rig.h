@@ -42,8 +42,10 @@ struct rig_move {
 	int result;
 };
 
-/* size, segment: 0 for 4 MiB in segments of 256 KiB. */
+/* size, segment: 0 for 4 MiB in segments of 256 KiB. In memory, unless
+ * TMPDIR says otherwise or a disk is asked for. */
 void rig_init(struct rig *g, uint64_t size, uint64_t segment);
+void rig_init_on_disk(struct rig *g, uint64_t size, uint64_t segment);
 void rig_fini(struct rig *g); /* closes, removes the file */
 int rig_open_try(struct rig *g);
 void rig_open(struct rig *g); /* and until it is up */

@@ -4,7 +4,7 @@
  * whole file finds, all bytes are right, what was told to be done is there, and what
  * was told to be removed is not.
  *
- * ONECOPY_NVME_KILLS: rounds (40).
+ * ONECOPY_NVME_KILLS: rounds (30).
  */
 #include <sched.h>
 #include <sys/file.h>
@@ -248,14 +248,14 @@ static void judge(struct rig *g, struct shared *s)
 
 TEST(kill)
 {
-	unsigned rounds = test_env("ONECOPY_NVME_KILLS", 40);
+	unsigned rounds = test_env("ONECOPY_NVME_KILLS", 30);
 	struct shared *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE,
 				MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct rng r = { 2026 };
 	struct rig g;
 
 	CHECK(s != MAP_FAILED);
-	rig_init(&g, 4u << 20, 256u << 10);
+	rig_init_on_disk(&g, 4u << 20, 256u << 10);
 	for (unsigned i = 0; i < rounds; i++) {
 		round_of(&g, s, &r);
 		judge(&g, s);

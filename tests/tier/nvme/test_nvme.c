@@ -6,7 +6,7 @@ static void both(void (*test)(struct rig *g))
 	for (int io = TIER_IO_URING; io <= TIER_IO_THREADS; io++) {
 		struct rig g;
 
-		rig_init(&g, 0, 0);
+		rig_init_on_disk(&g, 0, 0);
 		g.options.io = io;
 		test(&g);
 		rig_fini(&g);
