@@ -172,6 +172,12 @@ static void ask(struct finding *f, struct nvme_io *io, uint64_t at, void *data,
 	f->t->count.device_read_bytes += bytes;
 }
 
+static void ask_again(struct finding *f, struct nvme_io *io)
+{
+	ask(f, io, io->offset, io->data, io->bytes);
+	nvme_io_wait(&f->t->engine, io, 1);
+}
+
 /* Pages [from, +n) of the segment. One that cannot be read is none. */
 static void read_pages(struct finding *f, uint32_t from, uint32_t n)
 {
@@ -343,6 +349,9 @@ static int read_headers(struct finding *f, struct found *all, uint32_t *ret_n)
 			    f->pages + i * 2 * LOG_UNIT, 2 * LOG_UNIT);
 		nvme_io_wait(&t->engine, f->io, n);
 		f->n = 0;
+		for (uint32_t i = 0; i < n; i++)
+			if (f->io[i].result < 0) /* perhaps only once */
+				ask_again(f, &f->io[i]);
 		for (uint32_t i = 0; i < n; i++)
 			judge(f, at + i, f->pages + i * 2 * LOG_UNIT,
 			      f->io[i].result);
