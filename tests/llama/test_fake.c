@@ -5,6 +5,8 @@
  * while it writes. No llama.cpp is needed.
  */
 #include <poll.h>
+#include <stdlib.h>
+#include <unistd.h>
 #include "adapters/llama/internal.h"
 #include "base/fault.h"
 #include "client/client.h"
@@ -99,6 +101,96 @@ TEST(every_length_by_every_way)
 			oc_llama_close(l);
 		}
 	end(&n, c);
+}
+
+/* ---- blocks on the node's drive */
+
+static char drive[64], nvme[80];
+
+/* What was shared, on the drive of a node that was started again; slow: times. */
+static oc_client *begin_below(struct live *n, const char *slow)
+{
+	oc_client *c;
+
+	for (int i = 0; i < TOKENS; i++)
+		tokens[i] = i * 3 + 1;
+	snprintf(drive, sizeof(drive), "/var/tmp/onecopy-fake-XXXXXX");
+	CHECK(mkdtemp(drive) != NULL);
+	snprintf(nvme, sizeof(nvme), "%s:64M", drive);
+	live_start(n, "--dram", "64M", "--nvme", nvme, "--save-on-exit");
+	c = live_connect(n);
+	share(c, 96);
+	oc_client_close(c);
+	live_stop(n);
+	if (slow)
+		setenv("ONECOPY_TEST_SLOW_NVME", slow, 1);
+	live_start(n, "--dram", "64M", "--nvme", nvme);
+	return live_connect(n);
+}
+
+static bool comes(oc_llama *l, size_t n)
+{
+	struct oc_llama_stat st;
+	size_t past;
+
+	CHECK_OK(oc_llama_import(l, 0, tokens, n, &past));
+	CHECK_OK(oc_llama_stat(l, &st));
+	return st.below_blocks != 0;
+}
+
+static void end_below(struct live *n, oc_client *c)
+{
+	char file[96];
+
+	end(n, c);
+	snprintf(file, sizeof(file), "%s/onecopy.log", drive);
+	CHECK_OK(remove(file));
+	CHECK_OK(rmdir(drive));
+}
+
+TEST(blocks_come_from_the_drive)
+{
+	struct live n;
+	oc_client *c = begin_below(&n, NULL);
+	struct engine e = fake_engine_reset();
+	struct oc_llama_stat st;
+	oc_llama *l = OPEN(c, &e, 0);
+
+	/* until the node knows what it has */
+	LIVE_WAIT(&n, comes(l, 100));
+	CHECK(fake_engine_holds(0, tokens, 96));
+	CHECK_OK(oc_llama_stat(l, &st));
+	CHECK_INT(st.below_blocks, ==, 6);
+	CHECK_INT(st.fetched_blocks, ==, 6);
+	CHECK_INT(st.tokens_reused, ==, 96);
+	CHECK(st.fetch_ns > 0);
+	oc_llama_close(l);
+	end_below(&n, c);
+}
+
+/* A drive of a tenth of a second, and a token computed in a microsecond. */
+TEST(what_is_computed_sooner_is_not_waited_for)
+{
+	struct live n;
+	oc_client *c = begin_below(&n, "1000");
+	struct engine e = fake_engine_reset();
+	struct oc_llama_stat st;
+	oc_llama *l = OPEN(c, &e, 0);
+
+	oc_llama_computed(l, 1000, 1000000);
+	LIVE_WAIT(&n, comes(l, 100));
+	CHECK(fake_engine_holds(0, tokens, 0));
+	CHECK_OK(oc_llama_stat(l, &st));
+	CHECK_INT(st.below_blocks, ==, 6);
+	CHECK_INT(st.fetched_blocks, ==, 0);
+	/* one computed in a second is */
+	for (int i = 0; i < 40; i++)
+		oc_llama_computed(l, 100, 100 * NS_PER_S);
+	CHECK_INT(imported(l, 100), ==, 96);
+	CHECK_OK(oc_llama_stat(l, &st));
+	CHECK_INT(st.fetched_blocks, ==, 6);
+	oc_llama_close(l);
+	end_below(&n, c);
 }
 
 /* A sequence that already holds a beginning gets what is behind it. */
