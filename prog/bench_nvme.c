@@ -584,6 +584,8 @@ int bench_nvme(struct bench *b)
 		if (r == 0)
 			r = nvme_small(n);
 		if (r == 0)
+			r = nvme_bench_node(n);
+		if (r == 0)
 			r = nvme_recover(n);
 		folder_end(n);
 	}

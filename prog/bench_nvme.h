@@ -17,6 +17,8 @@ struct nvme_bench {
 int nvme_bench_fresh(struct nvme_bench *n, char ret_tier[4096]);
 /* Bytes of the files in a folder that are in the page cache. */
 uint64_t nvme_bench_cached(const char *dir);
+/* Fetches through a node (bench_nvme_node.c). */
+int nvme_bench_node(struct nvme_bench *n);
 /* Bytes that this process, or pid, had the kernel fetch from drives: read_bytes of
  * /proc/PID/io. 0: unknown. */
 uint64_t nvme_bench_fetched(int pid);

@@ -27,11 +27,11 @@ uint64_t bench_memory_free(void)
 	return kib * 1024;
 }
 
-static int pool_connect(struct bench_pool *p)
+static int pool_connect(struct bench_pool *p, const char *socket)
 {
 	struct oc_client_options client = {
 		.size = sizeof(client),
-		.socket = node_socket(p->node),
+		.socket = socket,
 		.name = "bench",
 		.timeout_ns = POOL_TIMEOUT_NS,
 	};
@@ -59,26 +59,43 @@ static int pool_connect(struct bench_pool *p)
 	return r;
 }
 
+static struct bench_pool *pool_new(uint64_t block_bytes)
+{
+	struct bench_pool *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	p->block_bytes = block_bytes;
+	p->scratch =
+		aligned_alloc(PAGE_BYTES, ALIGN_UP(block_bytes, PAGE_BYTES));
+	if (p->scratch)
+		return p;
+	free(p);
+	return NULL;
+}
+
 int bench_pool_open(uint64_t dram, uint64_t block_bytes,
 		    struct bench_pool **ret_pool)
 {
-	struct node_options options = { .dram = dram };
-	struct bench_pool *p = calloc(1, sizeof(*p));
+	return bench_pool_open_over(dram, block_bytes, NULL, ret_pool);
+}
+
+int bench_pool_open_over(uint64_t dram, uint64_t block_bytes, const char *drive,
+			 struct bench_pool **ret_pool)
+{
+	struct node_options options = { .dram = dram, .nvme = drive };
+	struct bench_pool *p = pool_new(block_bytes);
 	char error[NODE_ERROR] = "";
 	int r = -ENOMEM;
 
 	if (!p)
 		return r;
-	p->block_bytes = block_bytes;
-	p->scratch =
-		aligned_alloc(PAGE_BYTES, ALIGN_UP(block_bytes, PAGE_BYTES));
-	if (p->scratch)
-		r = node_start(&options, &p->node, error);
+	r = node_start(&options, &p->node, error);
 	if (r) {
 		fprintf(stderr, "onecopy: bench: no node: %s\n", error);
 		goto fail;
 	}
-	r = pool_connect(p);
+	r = pool_connect(p, node_socket(p->node));
 	if (r)
 		goto fail;
 	*ret_pool = p;
@@ -86,6 +103,20 @@ int bench_pool_open(uint64_t dram, uint64_t block_bytes,
 fail:
 	bench_pool_close(p);
 	return r;
+}
+
+int bench_pool_join(const char *socket, uint64_t block_bytes,
+		    struct bench_pool **ret_pool)
+{
+	struct bench_pool *p = pool_new(block_bytes);
+	int r = p ? pool_connect(p, socket) : -ENOMEM;
+
+	if (r) {
+		bench_pool_close(p);
+		return r;
+	}
+	*ret_pool = p;
+	return 0;
 }
 
 void bench_pool_close(struct bench_pool *p)

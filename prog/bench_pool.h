@@ -29,6 +29,12 @@ struct bench_pool {
 /* 0 or -errno; says on stderr what is wrong. */
 int bench_pool_open(uint64_t dram, uint64_t block_bytes,
 		    struct bench_pool **ret_pool);
+/* With a drive of its own, PATH:SIZE; NULL: none. */
+int bench_pool_open_over(uint64_t dram, uint64_t block_bytes, const char *drive,
+			 struct bench_pool **ret_pool);
+/* One more client of a node that runs already. */
+int bench_pool_join(const char *socket, uint64_t block_bytes,
+		    struct bench_pool **ret_pool);
 /* Takes NULL. Ends the node. */
 void bench_pool_close(struct bench_pool *p);
 

@@ -17,6 +17,8 @@
 /* The vendor says of a question that failed: ask again. So often. */
 #define BATCH_QUESTIONS 8u
 
+static const char wrong_bytes[] = "cuFile gave wrong bytes";
+
 const char *gpu_cufile_refuses(const struct gpu *g, const struct gpu_job *job)
 {
 	uint64_t whole = ALIGN_UP(job->place.bytes, CUFILE_ALIGN);
@@ -44,17 +46,36 @@ static int handle_open(struct gpu *g, int fd, void **ret_handle)
 	return CUFILE(&g->cufile, handle_register, ret_handle, &descr);
 }
 
-/* A job of GPU_BEST that cuFile cannot do goes the other way; wrong bytes are
- * wrong, and what did not end may still be written. */
+/* A job of GPU_BEST that cuFile cannot do goes the other way, also when the bytes
+ * are wrong: whether the disk or the library is, only another way can tell. What
+ * did not end may still be written. */
 static void job_give_up(struct gpu *g, struct gpu_job *job, int r)
 {
-	if (job->path != GPU_BEST || r == -EBADMSG || r == -ETIMEDOUT) {
+	if (job->path != GPU_BEST || r == -ETIMEDOUT) {
 		gpu_job_fail(g, job, r);
 		return;
 	}
-	text_copy(g->gave_up, sizeof(g->gave_up), g->cufile.said);
 	job->took = GPU_FALLBACK;
-	job->why = g->gave_up;
+	job->why = r == -EBADMSG ? wrong_bytes : g->gave_up;
+	if (r != -EBADMSG)
+		text_copy(g->gave_up, sizeof(g->gave_up), g->cufile.said);
+}
+
+/* The disk had the right bytes all the time. */
+static void job_doubt(struct gpu *g, const struct gpu_job *job)
+{
+	if (job->why != wrong_bytes || job->result != JOB_VERIFIED ||
+	    g->deceived)
+		return;
+	g->deceived = true;
+	text_copy(g->why, sizeof(g->why), wrong_bytes);
+	log_warn("%s, and the disk had the right ones", g->why);
+}
+
+void gpu_cufile_judge(struct gpu *g, const struct gpu_job *jobs, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		job_doubt(g, &jobs[i]);
 }
 
 static struct gpu_file *file_find(struct gpu *g, int fd)
@@ -212,7 +233,7 @@ static void job_verify(struct gpu *g, struct gpu_job *job)
 	if (r == 0 && hash_stream_value(g->hash) != job->place.block.checksum)
 		r = -EBADMSG;
 	if (r)
-		gpu_job_fail(g, job, r);
+		job_give_up(g, job, r);
 	else
 		job->result = JOB_VERIFIED;
 }
@@ -253,6 +274,10 @@ static bool batch_ready(struct gpu *g)
 
 	if (g->batch)
 		return true;
+	/* Through the host, 1.15 gave wrong bytes for batches into registered
+	 * memory (an H200, 2026-11). */
+	if (c->mode == CUFILE_COMPAT)
+		return false;
 	if (!c->batch_create || !c->batch_submit || !c->batch_status ||
 	    !c->batch_cancel || !c->batch_destroy)
 		return false;

@@ -359,6 +359,7 @@ int gpu_read(struct gpu *g, struct gpu_job *jobs, uint32_t n)
 		return r;
 	gpu_cufile(g, jobs, n);
 	gpu_fallback(g, jobs, n);
+	gpu_cufile_judge(g, jobs, n);
 	r = CUDA(&g->cuda, stream_wait, g->stream);
 	for (uint32_t i = 0; i < n; i++) {
 		int e = job_end(g, &jobs[i], r);

@@ -23,6 +23,9 @@
  *
  *	gpu_open -> (file_add, region_add) -> read ... -> gpu_close
  *
+ * Bytes that cuFile brought and that do not verify are read again by the fallback
+ * (GPU_BEST): when those are right, it was the library, which is not used again.
+ *
  * A job with result 0 holds bytes that were verified. With any other result the
  * memory at `to` holds zeros or undefined bytes, never a block. Exception: after
  * -ETIMEDOUT the device may still write there until gpu_close() has returned.

@@ -90,6 +90,8 @@ void gpu_job_fail(struct gpu *g, struct gpu_job *job, int r);
 void gpu_fallback(struct gpu *g, struct gpu_job *jobs, uint32_t n);
 /* Jobs of cuFile, in either mode. */
 void gpu_cufile(struct gpu *g, struct gpu_job *jobs, uint32_t n);
+/* After the fallback: was it cuFile that was wrong? */
+void gpu_cufile_judge(struct gpu *g, const struct gpu_job *jobs, uint32_t n);
 /* Why cuFile cannot take this job; NULL: it can. */
 const char *gpu_cufile_refuses(const struct gpu *g, const struct gpu_job *job);
 

@@ -183,7 +183,8 @@ static void wrong_bytes(struct gpu_options o, enum gpu_path took)
 	gpu_rig_jobs(&r, GPU_BEST, jobs);
 	CHECK_INT(gpu_read(r.gpu, jobs, RIG_PARTS), ==, -EBADMSG);
 	for (uint32_t i = 0; i < RIG_PARTS; i++) {
-		CHECK_INT(jobs[i].took, ==, took);
+		/* what cuFile brings and is wrong is read again */
+		CHECK_INT(jobs[i].took, ==, i % 2 ? took : GPU_FALLBACK);
 		CHECK_INT(jobs[i].result, ==, i % 2 ? 0 : -EBADMSG);
 		if (i % 2)
 			gpu_rig_check(&r, i);
@@ -408,10 +409,36 @@ TEST(fake_direct_read_that_fails_goes_the_other_way)
 	CHECK_INT(job[5].took, ==, GPU_FALLBACK);
 	CHECK(strstr(job[5].why, "5030") != NULL);
 	gpu_rig_check(&r, 5);
-	/* wrong bytes are wrong on any way: no second try */
+	gpu_rig_end(&r);
+}
+
+TEST(fake_direct_library_that_gives_wrong_bytes)
+{
+	struct gpu_options o = { 0 };
+	struct gpu_job job[RIG_PARTS];
+	struct gpu_about about;
+	struct gpu_stat stat;
+	struct rig r;
+
+	gpu_rig_fakes(&r, false);
+	r.cufile->nvidia_fs = true;
+	gpu_rig_parts(&r, "/tmp", MOST);
+	CHECK_OK(gpu_rig_open(&r, o, NULL));
+	gpu_rig_memory(&r, true);
+	CHECK_OK(gpu_file_add(r.gpu, r.fd));
+	gpu_rig_jobs(&r, GPU_BEST, job);
 	r.cufile->flip_at = 9;
-	CHECK_INT(gpu_read(r.gpu, &job[5], 1), ==, -EBADMSG);
-	CHECK_INT(job[5].took, ==, GPU_DIRECT);
+	CHECK_OK(gpu_read(r.gpu, &job[5], 1));
+	CHECK_INT(job[5].took, ==, GPU_FALLBACK);
+	CHECK_STR(job[5].why, "cuFile gave wrong bytes");
+	gpu_rig_check(&r, 5);
+	gpu_about(r.gpu, &about);
+	CHECK(!about.direct);
+	CHECK_STR(about.why, "cuFile gave wrong bytes");
+	gpu_stat(r.gpu, &stat);
+	CHECK_INT(stat.bad, ==, 0); /* the place on disk is good */
+	CHECK_OK(gpu_read(r.gpu, job, RIG_PARTS));
+	all_well(&r, job, GPU_FALLBACK);
 	gpu_rig_end(&r);
 }
 

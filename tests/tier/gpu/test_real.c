@@ -144,6 +144,24 @@ TEST(real_compat)
 	real_end(&r);
 }
 
+TEST(real_compat_registered)
+{
+	struct gpu_about about;
+	struct rig r;
+
+	real_open(&r, true);
+	gpu_about(r.gpu, &about);
+	if (!about.cufile || !strstr(about.why, "opened to go through")) {
+		gpu_rig_file_end(&r);
+		SKIP("cuFile cannot be opened that way: %s", about.why);
+	}
+	real_file(&r);
+	CHECK_OK(gpu_region_add(r.gpu, r.to, r.file_bytes));
+	real_run(&r, GPU_COMPAT);
+	gpu_region_drop(r.gpu, r.to);
+	real_end(&r);
+}
+
 TEST(real_wrong_bytes_are_wiped)
 {
 	uint8_t *page, *back;
