@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a routing decision costs of a processor's time: 64 engines, a prompt of 8,192 blocks, resident
- * prefixes given. Each decision has other numbers, so that nothing is learned
- * by heart by the processor; the inputs are made beforehand.
+ * What a routing decision costs of a processor's time: 64 engines, a prompt of
+ * 8,192 blocks, resident prefixes given. Each decision has other numbers, so
+ * that nothing is learned by heart by the processor; the inputs are made
+ * beforehand.
  */
 #include <errno.h>
 
@@ -52,6 +53,7 @@ static void route_make(struct rng *g, struct route_engine *e)
 		.held = route_draw(g, 30000),
 		.freed = 1000,
 		.arrivals = route_draw(g, 2),
+		.returns = route_draw(g, 2),
 		.decode_s = route_draw(g, 10),
 		.copy_s = 0.001,
 		.running = (uint32_t)rng_below(g, 64),

@@ -59,8 +59,6 @@ struct route_engine {
 	bool coming_moves; /* a transfer brings it; else a sibling before it in
 			      the same queue computes it: nothing to wait for
 			      but that queue */
-	/* lower tiers: seconds a block, and until the tier is free */
-	double load_s[ROUTE_TIERS], load_wait_s[ROUTE_TIERS];
 	/* its link: bytes a second each way, flows now, bytes that went out of
 	 * late (decaying), latency */
 	double link, latency_s;
@@ -68,8 +66,9 @@ struct route_engine {
 	double served;
 	/* queue: seconds until a prompt that is sent now is begun */
 	double wait_s;
-	/* requests a second that were sent there of late */
-	double arrivals;
+	/* requests a second of late: that were sent there, that came back to
+	 * blocks which were there */
+	double arrivals, returns;
 	/* device memory: blocks of it (0: no limit), of these held or waited
 	 * for by requests in flight, how much of these come free in a second,
 	 * and how long a request decodes, holding its own */
@@ -81,6 +80,8 @@ struct route_engine {
 	double copy_s;
 	/* 0..1: how much of what it says to hold it turned out to hold */
 	double trust;
+	/* lower tiers: seconds a block, and until the tier is free */
+	double load_s[ROUTE_TIERS], load_wait_s[ROUTE_TIERS];
 	/* counters as routers in use have them */
 	uint32_t in_flight;    /* requests sent and not known to be over */
 	uint32_t waiting;      /* of those, without a first token */
@@ -109,7 +110,8 @@ struct route_price {
 	double moved_s;	 /* until the last block that is moved is there; 0 */
 	double ready_s;	 /* until all blocks that it does not compute are */
 	uint32_t use_blocks, load_blocks, pull_blocks; /* as drawn above */
-	uint32_t pull_from; /* ROUTE_NONE: no other engine */
+	uint32_t pull_from;   /* ROUTE_NONE: no other engine */
+	uint32_t here_blocks; /* resident there in any tier, not coming */
 };
 
 /* The answers to the three questions, and the reasons. */

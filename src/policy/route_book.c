@@ -24,6 +24,15 @@ static double decode_s(const struct route_book *b)
 	return (DECODE_S + b->decode_s) / (1 + b->decodes);
 }
 
+static void recent_fade(struct route_book *b, uint64_t serial)
+{
+	double left = exp(-(double)(serial - b->recent_at) / RECENT);
+
+	b->recent *= left;
+	b->back *= left;
+	b->recent_at = serial;
+}
+
 void route_book_sent(struct route_book *b, struct route_ticket *t, double now,
 		     const struct route_request *r,
 		     const struct route_price *price, double held)
@@ -48,8 +57,10 @@ void route_book_sent(struct route_book *b, struct route_ticket *t, double now,
 	b->owed_s += t->work_s;
 	b->sent_s += t->work_s;
 	t->behind_s = b->sent_s;
-	b->recent = route_book_share(b, r->serial) + 1 / RECENT;
-	b->recent_at = r->serial;
+	recent_fade(b, r->serial);
+	b->recent += 1 / RECENT;
+	if (r->blocks)
+		b->back += (double)price->here_blocks / r->blocks / RECENT;
 	b->waiting++;
 	t->freed = held / (price->moved_s + price->work_s + decode_s(b));
 	b->held += held;
@@ -257,9 +268,14 @@ void route_book_fill(const struct route_book *b, double now,
 	e->decode_blocks = b->decode_blocks;
 }
 
-double route_book_share(const struct route_book *b, uint64_t serial)
+double route_book_share(const struct route_book *b, uint64_t serial,
+			double *ret_back)
 {
-	return b->recent * exp(-(double)(serial - b->recent_at) / RECENT);
+	struct route_book now = *b;
+
+	recent_fade(&now, serial);
+	*ret_back = now.back;
+	return now.recent;
 }
 
 #define POOL_S 1.0 /* of prefill seen, that count as much as the others */

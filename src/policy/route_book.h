@@ -57,8 +57,10 @@ struct route_book {
 	double decode_s, decodes;     /* decaying sum, and of how many */
 	double saved_s, stored, lost; /* decaying sums */
 	double served, served_at;     /* bytes sent to others, decaying */
-	double recent;	    /* share of the requests that were sent there, */
-	uint64_t recent_at; /* as of that one */
+	/* shares of the requests: that were sent there, that came back to
+	 * blocks which were there; as of that one */
+	double recent, back;
+	uint64_t recent_at;
 };
 
 void route_book_init(struct route_book *b);
@@ -117,8 +119,9 @@ double route_book_serving(const struct route_book *b, double now);
 void route_book_fill(const struct route_book *b, double now,
 		     struct route_engine *e);
 /* Share of the fleet's requests of late, as of the request `serial`, that was
- * sent there. */
-double route_book_share(const struct route_book *b, uint64_t serial);
+ * sent there; and that came back to blocks which were there. */
+double route_book_share(const struct route_book *b, uint64_t serial,
+			double *ret_back);
 /* After that, for all engines together: one of which little was seen at work is
  * taken to be like the others, or those of which too much is believed would be
  * chosen just for that. */

@@ -104,14 +104,15 @@ static double inverse(struct inverse *last, double v)
 	return last->is;
 }
 
-/* A fleet's engines are more than a near cache holds besides. */
+/* A fleet's engines are more than a near cache holds besides. What only some of
+ * them are asked for is last. */
 #define AHEAD 4u
 
 static void fetch(const struct route_engine *e)
 {
 	const char *at = (const char *)e;
 
-	for (size_t i = 0; i < sizeof(*e); i += 64)
+	for (size_t i = 0; i < offsetof(struct route_engine, load_s); i += 64)
 		__builtin_prefetch(at + i);
 }
 
@@ -239,7 +240,7 @@ static double late_s(const struct route_case *c, const struct route_engine *e,
 
 	if (own * e->link > bytes)
 		own = bytes / e->link;
-	own *= positive(e->arrivals);
+	own *= positive(e->returns);
 
 	return work * s->usual * (s->crowd + MAX(own, c->astray * half)) +
 	       s->squeeze * hold * hold + s->copies_s;
@@ -293,6 +294,7 @@ static void consider(const struct route_case *c, uint32_t engine,
 		.load_blocks = m->load,
 		.pull_blocks = MAX(m->pull, m->load),
 		.pull_from = m->from,
+		.here_blocks = run_of(c, e, ROUTE_NVME),
 	};
 }
 

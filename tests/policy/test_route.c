@@ -407,7 +407,7 @@ TEST(a_move_must_pay)
 	idle(e, 2);
 	holds(&e[0], 99);
 	e[0].wait_s = 0.2; /* a transfer takes 0.3 s */
-	e[0].arrivals = 200;
+	e[0].returns = 200;
 	route_onecopy.decide(&f, &r, &c, NULL);
 	CHECK_INT(c.engine, ==, 0);
 	e[0].wait_s = 0.5;
@@ -473,13 +473,14 @@ TEST(what_it_takes_from_others)
 	struct route_choice c;
 
 	idle(e, 2);
-	e[0].arrivals = 5;
+	e[0].returns = 5;
 	for (r.draw = 0; r.draw < 4; r.draw++) {
 		route_onecopy.decide(&f, &r, &c, NULL);
 		CHECK_INT(c.engine, ==, 1);
 	}
-	e[1].arrivals = 5;
+	e[1].returns = 5;
 	for (uint32_t i = 0; i < 2; i++) {
+		e[i].arrivals = 5;
 		e[i].memory = 2000;
 		e[i].held = i ? 1000 : 1700;
 		e[i].decode_s = 10;

@@ -179,18 +179,22 @@ TEST(shares_of_the_traffic_add_up)
 	struct route_request r = prompt;
 	struct route_ticket t = { 0 };
 	struct route_book b[2];
+	double back;
 
 	for (uint32_t i = 0; i < 2; i++)
 		route_book_init(&b[i]);
+	p.here_blocks = r.blocks / 2; /* half of each is there */
 	for (r.serial = 1; r.serial < 4000; r.serial++) {
 		struct route_book *to = &b[r.serial % 4 == 0];
 
 		route_book_sent(to, &t, 0, &r, &p, 1);
 		route_book_over(to, &t, 1);
 	}
-	CHECK(fabs(route_book_share(&b[0], r.serial) - 0.75) < 0.01);
-	CHECK(fabs(route_book_share(&b[1], r.serial) - 0.25) < 0.01);
-	CHECK(route_book_share(&b[0], r.serial + 2000) < 0.001);
+	CHECK(fabs(route_book_share(&b[0], r.serial, &back) - 0.75) < 0.01);
+	CHECK(fabs(back - 0.375) < 0.01);
+	CHECK(fabs(route_book_share(&b[1], r.serial, &back) - 0.25) < 0.01);
+	CHECK(route_book_share(&b[0], r.serial + 2000, &back) < 0.001);
+	CHECK(back < 0.001);
 }
 
 TEST(slowness_is_learned)
