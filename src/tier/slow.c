@@ -156,7 +156,9 @@ static void slow_cancel(struct tier *t, struct tier_move *outer)
 		return;
 	}
 	m->due_ns = 0;
-	if (!m->ended)
+	if (m->ended) /* on the drive that it stands for it has not */
+		m->result = -ECANCELED;
+	else
 		s->inner->ops->cancel(s->inner, &m->tm);
 	arm(s);
 }

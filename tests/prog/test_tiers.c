@@ -129,7 +129,7 @@ TEST(fetched_ahead_it_is_there_in_time)
 	rig_end(&r);
 }
 
-/* A read takes half a second and more: nobody waits longer than he said. */
+/* A read takes ten seconds and more: nobody waits longer than he said. */
 TEST(a_deadline_holds)
 {
 	struct oc_match_options o = OC_MATCH_INIT;
@@ -138,7 +138,7 @@ TEST(a_deadline_holds)
 	uint64_t begin;
 	struct rig r;
 
-	rig_begin(&r, "5000");
+	rig_begin(&r, "100000");
 	begin = clock_ns();
 	CHECK_INT(oc_pin_fetch(r.ns, &r.keys[1], P0, 0, 20 * NS_PER_MS, pins),
 		  ==, -ETIMEDOUT);
