@@ -172,6 +172,8 @@ void conn_close(struct conn *c)
 	if (c->state == CONN_TURN)
 		turn_leave(c);
 	c->queued = false;
+	d->n_shaking -= c->shaking;
+	c->shaking = false;
 	c->state = CONN_ENDED;
 	busy_remove(c);
 	if (c->awaits) {
@@ -499,6 +501,8 @@ int conn_open(struct resp_door *d, int fd)
 	c->born_ns = d->now_ns;
 	d->conn[c->index] = c;
 	d->n_conns++;
+	c->shaking = d->options.tls != NULL;
+	d->n_shaking += c->shaking;
 	auth_begin(c);
 	resp_count(c, DOOR_C_connections, 1);
 	resp_count(c, DOOR_C_connections_now, 1);
