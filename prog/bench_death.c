@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a client's death costs the others: a process with 10,000 pins is killed.
- * Measured until the node does not know it any more; then its blocks are
+ * Measured until the node does not know it any more; at the end its blocks are
  * removed, and none of their frames may be held. Meanwhile other processes read
  * and write, and their rate in the second that begins with the kill is compared
  * with that of the seconds around it.
+ *
+ * A run is several deaths, one after the other, with a second before each and one
+ * after it, and medians of the three kinds of second are compared: single
+ * seconds differ by more than what is looked for. There are as many others as
+ * leave the server a processor: where they share one, their rate is what the
+ * scheduler makes of it.
  */
 #include <errno.h>
 #include <signal.h>
@@ -23,12 +29,12 @@
 #include "bench.h"
 #include "payload.h"
 
-#define PINNED	10000u
-#define BLOCKS	(PINNED + 4096u) /* the others' own come last */
-#define BYTES	4096ull
-#define OTHERS	2u
-#define WINDOW	NS_PER_S
-#define WINDOWS 3u /* before the death, and after it */
+#define PINNED 10000u
+#define BLOCKS (PINNED + 4096u) /* the others' own come last */
+#define BYTES  4096ull
+#define OTHERS 2u
+#define WINDOW NS_PER_S
+#define DEATHS 5u /* of a run */
 
 struct shared {
 	_Atomic uint32_t ready, end;
@@ -39,6 +45,12 @@ struct death {
 	struct bench_pool *pool;
 	struct shared *shared;
 	pid_t victim, other[OTHERS];
+	unsigned others;
+};
+
+/* Of each kind a second for each death. */
+struct seconds {
+	double before[DEATHS], death[DEATHS], after[DEATHS];
 };
 
 static void nap(uint64_t ns)
@@ -165,7 +177,7 @@ static uint64_t ops_now(const struct death *d)
 {
 	uint64_t n = 0;
 
-	for (unsigned i = 0; i < OTHERS; i++)
+	for (unsigned i = 0; i < d->others; i++)
 		n += atomic_load_explicit(&d->shared->ops[i],
 					  memory_order_relaxed);
 	return n;
@@ -199,62 +211,91 @@ static int remove_pinned(struct death *d)
 		if (r)
 			return r < 0 ? r : -EIO;
 	}
-	return leaving(p->client) <= OTHERS ? 0 : -EIO;
+	return leaving(p->client) <= d->others ? 0 : -EIO;
 }
 
-static double usual_rate(const struct death *d)
+static int victim_start(struct death *d)
 {
-	double rate[WINDOWS];
+	uint32_t ready = atomic_load(&d->shared->ready);
 
-	for (unsigned i = 0; i < WINDOWS; i++)
-		rate[i] = rate_of_window(d, clock_ns(), ops_now(d));
-	return bench_median(rate, WINDOWS);
+	d->victim = child_start(d, -1);
+	wait_ready(d, ready + 1);
+	if (atomic_load(&d->shared->ready) != ready + 1)
+		return -ECHILD;
+	return clients(d->pool->client) == d->others + 2 ? 0 : -EIO;
 }
 
-/* Afterwards the others are faster: whoever removes looks at fewer pins. The
- * second of the death is compared with the better of both. */
-static int kill_victim(struct death *d, double *ret_ms, double *ret_kept)
+/* Until the node has forgotten it. */
+static int kill_victim(struct death *d, double *ret_ms)
 {
-	double before = usual_rate(d), meanwhile, later;
-	uint64_t start, ops;
+	uint64_t start = clock_ns();
 
-	start = clock_ns();
-	ops = ops_now(d);
-	kill(d->victim, SIGKILL);
-	while (clients(d->pool->client) != OTHERS + 1) {
+	child_end(&d->victim);
+	while (clients(d->pool->client) != d->others + 1) {
 		if (clock_ns() - start > 20 * NS_PER_S)
 			return -ETIMEDOUT;
 		nap(NS_PER_MS / 10);
 	}
 	*ret_ms = (double)(clock_ns() - start) / NS_PER_MS;
-	meanwhile = rate_of_window(d, start, ops);
-	later = usual_rate(d);
-	*ret_kept = 100 * meanwhile / MAX(before, later);
-	return remove_pinned(d);
+	return 0;
 }
 
+static double second(const struct death *d)
+{
+	return rate_of_window(d, clock_ns(), ops_now(d));
+}
+
+static int one_death(struct death *d, unsigned i, struct seconds *s,
+		     double *longest)
+{
+	double ms = 0;
+	uint64_t start, ops;
+	int r = victim_start(d);
+
+	if (r)
+		return r;
+	s->before[i] = second(d);
+	start = clock_ns();
+	ops = ops_now(d);
+	r = kill_victim(d, &ms);
+	if (r)
+		return r;
+	s->death[i] = rate_of_window(d, start, ops);
+	s->after[i] = second(d);
+	*longest = MAX(*longest, ms);
+	return 0;
+}
+
+/* Afterwards the others are faster: whoever removes looks at fewer pins. The
+ * seconds of the deaths are compared with the better of both. */
 static int death_once(struct death *d, double *ret_ms, double *ret_kept)
 {
+	struct seconds s;
+	double longest = 0;
 	int r = bench_pool_open(512ull << 20, BYTES, &d->pool);
 
 	if (r == 0)
 		r = bench_pool_fill(d->pool, BLOCKS);
+	for (unsigned i = 0; i < d->others && r == 0; i++)
+		d->other[i] = child_start(d, (int)i);
+	wait_ready(d, d->others);
+	for (unsigned i = 0; i < DEATHS && r == 0; i++)
+		r = one_death(d, i, &s, &longest);
 	if (r < 0)
 		return r;
-	d->victim = child_start(d, -1);
-	for (unsigned i = 0; i < OTHERS; i++)
-		d->other[i] = child_start(d, (int)i);
-	wait_ready(d, 1 + OTHERS);
-	if (atomic_load(&d->shared->ready) != 1 + OTHERS)
-		return -ECHILD;
-	if (clients(d->pool->client) != OTHERS + 2)
-		return -EIO;
-	return kill_victim(d, ret_ms, ret_kept);
+	*ret_ms = longest;
+	*ret_kept = 100 * bench_median(s.death, DEATHS) /
+		    MAX(bench_median(s.before, DEATHS),
+			bench_median(s.after, DEATHS));
+	return remove_pinned(d);
 }
 
 static int death_run(double *ret_ms, double *ret_kept)
 {
-	struct death d = { 0 };
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	struct death d = {
+		.others = (unsigned)MIN(MAX(cores - 1, 1l), (long)OTHERS),
+	};
 	int r;
 
 	d.shared = mmap(NULL, sizeof(*d.shared), PROT_READ | PROT_WRITE,
@@ -263,7 +304,7 @@ static int death_run(double *ret_ms, double *ret_kept)
 		return -ENOMEM;
 	r = death_once(&d, ret_ms, ret_kept);
 	child_end(&d.victim);
-	for (unsigned i = 0; i < OTHERS; i++)
+	for (unsigned i = 0; i < d.others; i++)
 		child_end(&d.other[i]);
 	bench_pool_close(d.pool);
 	munmap(d.shared, sizeof(*d.shared));
@@ -276,11 +317,12 @@ int bench_death(struct bench *b)
 		.name = "client_death_ms", .unit = "ms", .sense = BENCH_AT_MOST,
 		.wanted = 1000, .reference = 1000,
 		.against = "a limit: 1 s from SIGKILL until nothing is left "
-			   "of 10,000 pins",
+			   "of 10,000 pins; the longest of five deaths",
 	}, others = {
 		.name = "client_death_rate", .unit = "%",
 		.sense = BENCH_AT_LEAST, .wanted = 90, .reference = 100,
-		.against = "the others' rate before, or after if that is more",
+		.against = "the others' rate in the seconds before, or after if "
+			   "that is more; medians of five deaths",
 	};
 	double ms[BENCH_RUNS_MAX], kept[BENCH_RUNS_MAX];
 	int r = 0;

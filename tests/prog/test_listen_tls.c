@@ -158,3 +158,35 @@ TEST(a_server_waits_for_better_ones)
 	identity_end(&renewed);
 	run_clean();
 }
+
+/* More than may shake hands at a time, and none of them does: they are ended
+ * soon, and who waits behind them gets in. */
+TEST(many_who_do_not_shake_hands)
+{
+	struct identity id;
+	struct live n;
+	int fds[300];
+
+	identity_make(&id, "node", NULL);
+	put(certificate, "cert.pem", id.certificate_pem);
+	put(key, "key.pem", id.key_pem);
+	live_start_how(&n,
+		       (struct live_how){ LIVE_RESP | LIVE_HTTP,
+					  text_of_config() },
+		       (const char *const[]){ "--dram", "4M", NULL });
+	for (unsigned i = 0; i < ARRAY_LEN(fds); i++)
+		fds[i] = reach(n.port[LISTEN_RESP]);
+	check_works(&n, &id);
+	/* the first ones are gone by now */
+	for (unsigned i = 0; i < 100; i++) {
+		struct pollfd p = { .fd = fds[i], .events = POLLIN };
+
+		CHECK_INT(poll(&p, 1, 0), ==, 1);
+	}
+	for (unsigned i = 0; i < ARRAY_LEN(fds); i++)
+		close(fds[i]);
+	check_works(&n, &id);
+	live_stop(&n);
+	identity_end(&id);
+	run_clean();
+}

@@ -173,6 +173,8 @@ void conn_close(struct conn *c)
 		turn_leave(c);
 	c->queued = false;
 	move_leave(&c->wait);
+	d->n_shaking -= c->shaking;
+	c->shaking = false;
 	c->state = CONN_ENDED;
 	busy_remove(c);
 	if (c->awaits) {
@@ -503,6 +505,8 @@ int conn_open(struct resp_door *d, int fd)
 	c->born_ns = d->now_ns;
 	d->conn[c->index] = c;
 	d->n_conns++;
+	c->shaking = d->options.tls != NULL;
+	d->n_shaking += c->shaking;
 	auth_begin(c);
 	resp_count(c, DOOR_C_connections, 1);
 	resp_count(c, DOOR_C_connections_now, 1);

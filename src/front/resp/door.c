@@ -23,6 +23,9 @@
 /* Who stands still gets no longer than this while others wait for room, or when
  * memory for what is half done runs short. */
 #define STALL_CROWDED_NS (1 * NS_PER_S)
+/* How long a handshake may take, while there are few and while others wait. */
+#define SHAKE_NS	 (10 * NS_PER_S)
+#define SHAKE_CROWDED_NS (1 * NS_PER_S)
 
 void resp_log(struct resp_door *d, const char *fmt, ...)
 {
@@ -63,10 +66,17 @@ static void on_listen(void *ctx, int fd, unsigned events)
 
 	(void)events;
 	for (unsigned i = 0; i < ACCEPT_TURN; i++) {
-		int sock = fault_point(FAULT_IO)
-				   ? -1
-				   : accept4(fd, NULL, NULL,
-					     SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int sock;
+
+		if (d->n_shaking >= RESP_SHAKING_MAX) {
+			loop_remove(d->options.loop, fd);
+			d->accepting = false;
+			return;
+		}
+		sock = fault_point(FAULT_IO)
+			       ? -1
+			       : accept4(fd, NULL, NULL,
+					 SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (sock < 0 && (errno == EMFILE || errno == ENFILE ||
 				 errno == ENOBUFS || errno == ENOMEM)) {
@@ -85,9 +95,30 @@ static void on_listen(void *ctx, int fd, unsigned events)
 	}
 }
 
+/* Handshakes that are over or take too long. */
+static void end_shaking(struct resp_door *d)
+{
+	uint64_t limit = d->n_shaking >= RESP_SHAKING_MAX ? SHAKE_CROWDED_NS
+							  : SHAKE_NS;
+
+	for (uint32_t i = 0; d->n_shaking && i < d->conn_end; i++) {
+		struct conn *c = d->conn[i];
+
+		if (!c || !c->shaking)
+			continue;
+		if (stream_shaken(c->stream)) {
+			c->shaking = false;
+			d->n_shaking--;
+		} else if (d->now_ns - c->born_ns > limit) {
+			resp_count(c, DOOR_C_stalled, 1);
+			conn_close(c);
+		}
+	}
+}
+
 static void accept_again(struct resp_door *d)
 {
-	if (!d->accepting)
+	if (!d->accepting && d->n_shaking < RESP_SHAKING_MAX)
 		d->accepting = loop_add(d->options.loop, d->options.listen_fd,
 					LOOP_IN, on_listen, d) == 0;
 }
@@ -253,6 +284,7 @@ void resp_tick(struct resp_door *d, uint64_t now_ns)
 	/* what the store answered in this turn was served at a later time */
 	d->now_ns = MAX(d->now_ns, now_ns);
 	free_dead(d);
+	end_shaking(d);
 	accept_again(d);
 	end_stalled(d);
 	if (d->n_queued)

@@ -43,6 +43,9 @@
 #define RESP_NOBODY_ALL (16ull << 20)
 /* How long a SET waits for room. */
 #define RESP_ROOM_NS (5 * NS_PER_S)
+/* TLS handshakes under way: each costs the one thread a signature, and a peer
+ * that begins one need not be anybody. Others wait in the listening socket. */
+#define RESP_SHAKING_MAX 128u
 
 /* The Redis whose answers are meant: clients compare versions. */
 #define RESP_AS_REDIS "7.0.15"
@@ -193,6 +196,7 @@ struct conn {
 	bool value_due;	 /* the parser stands before a long value */
 	bool broken;	 /* a reply cannot be given: to be closed */
 	bool stranger;	 /* its user may not use the tenant */
+	bool shaking;	 /* its TLS handshake is under way */
 	bool queued;	 /* its value waits for others' to be complete */
 	uint32_t resume; /* where a command goes on that does so later */
 	uint64_t began_ns; /* of such a command; 0: none */
@@ -234,6 +238,7 @@ struct resp_door {
 	struct resp_tenant tenant[STORE_POOLS_MAX];
 	struct conn **conn; /* by index; NULL: unused */
 	uint32_t n_conns, conn_end, conn_hint;
+	uint32_t n_shaking; /* those that were over since the last tick too */
 	struct conn *busy_first, *busy_last;
 	struct conn *dead; /* by busy_next: freed in the next tick */
 	uint32_t n_queued, n_walking;

@@ -195,3 +195,8 @@ int stream_fd(const struct stream *s)
 {
 	return s->fd;
 }
+
+bool stream_shaken(const struct stream *s)
+{
+	return !s->tls || tls_shaken(s->tls);
+}

@@ -11,6 +11,7 @@
 #ifndef ONECOPY_FRONT_RESP_STREAM_H
 #define ONECOPY_FRONT_RESP_STREAM_H
 
+#include <stdbool.h>
 #include <sys/uio.h>
 #include "loop/loop.h"
 
@@ -46,6 +47,8 @@ ssize_t stream_receive_now(struct stream *s, void *into, size_t len);
 ssize_t stream_send_now(struct stream *s, const void *data, size_t len,
 			unsigned flags);
 int stream_fd(const struct stream *s);
+/* Is the handshake over? Plain: always. */
+bool stream_shaken(const struct stream *s);
 
 /* PEM files' content. client_ca NULL: clients need no certificate. -EINVAL:
  * *ret_why (static, or OpenSSL's for this thread) says what is wrong. */

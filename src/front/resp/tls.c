@@ -447,6 +447,11 @@ static void say_end(struct tls *t)
 	shutdown(t->fd, SHUT_RDWR);
 }
 
+bool tls_shaken(const struct tls *t)
+{
+	return SSL_is_init_finished(t->ssl);
+}
+
 void tls_close(struct tls *t, void (*gone)(void *ctx), void *ctx)
 {
 	t->closing = true;

@@ -12,6 +12,7 @@ struct tls;
 
 int tls_open(struct loop *l, int fd, struct stream_tls *context,
 	     struct tls **ret_tls);
+bool tls_shaken(const struct tls *t);
 /* No callback comes any more but `gone`, perhaps before this returns. */
 void tls_close(struct tls *t, void (*gone)(void *ctx), void *ctx);
 /* into NULL: what there is, len bytes at most (stream_receive_any). */
