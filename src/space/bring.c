@@ -3,6 +3,7 @@
  * Blocks that are asked for: at once by a fault where they are resident, else by
  * the worker or by the caller of a prefetch, who may wait.
  */
+#include "client/reach.h"
 #include "space/space.h"
 
 /* What a fault maps with the block that was touched. */
@@ -80,6 +81,8 @@ int block_map_quickly(oc_span *sp, size_t i)
 	for (size_t a = i + 1; a < i + k && r == 0; a++)
 		sp->s->n.mapped_around += sp->block[a].state == OC_BLOCK_MAPPED;
 	sp->expect = i + k;
+	if (r == 0)
+		span_read_on(sp, i + k);
 	return r ? OC_BUSY : 0;
 }
 
@@ -132,11 +135,14 @@ static int bring_one(oc_span *sp, size_t i, unsigned flags)
 	return r;
 }
 
-static int bring_chunk(oc_span *sp, size_t first, size_t n, unsigned flags)
+static int bring_chunk(oc_span *sp, size_t first, size_t n, unsigned flags,
+		       uint64_t deadline)
 {
 	bool lost = false;
 	int r = pin_some(sp, first, n);
 
+	if (r == 0)
+		r = blocks_fetch(sp, first, n, true, deadline);
 	if (r == 0)
 		blocks_map(sp, first, n); /* what failed is tried one by one */
 	r = 0;
@@ -156,7 +162,7 @@ int blocks_bring(oc_span *sp, size_t first, size_t n, unsigned flags,
 	for (size_t at = first; at < first + n && r >= 0; at += BRING_CHUNK) {
 		r = bring_chunk(sp, at,
 				MIN(first + n - at, (size_t)BRING_CHUNK),
-				flags);
+				flags, deadline);
 		lost |= r == OC_MISS;
 		if (r >= 0 && at + BRING_CHUNK < first + n) {
 			if (clock_ns() >= deadline)
@@ -181,7 +187,7 @@ int space_hand(oc_span *sp, size_t first, size_t n, unsigned flags)
 	return 0;
 }
 
-static void wake(oc_span *sp, size_t first, size_t n)
+void blocks_wake(oc_span *sp, size_t first, size_t n)
 {
 	if (sp->s->how != OC_SPACE_FAULTS)
 		return;
@@ -201,6 +207,24 @@ static void settle(oc_span *sp, size_t i)
 	space_stalled(sp->s, b->wanted_ns);
 }
 
+/* A block that had to come from below, as the next one will. */
+static void note_below(oc_span *sp, const struct job *j)
+{
+	const struct block *b = &sp->block[j->first];
+
+	if (j->n != 1 || b->state != OC_BLOCK_MAPPED || !reach_exists(sp->s->c))
+		return;
+	sp->below = true;
+	span_read_on(sp, j->first + 1);
+}
+
+static void work_ahead(oc_span *sp, const struct job *j)
+{
+	span_busy(sp);
+	blocks_fetch(sp, j->first, j->n, false, space_deadline(sp->s));
+	span_idle(sp);
+}
+
 static void work_on(oc_span *sp, const struct job *j)
 {
 	span_busy(sp);
@@ -210,9 +234,10 @@ static void work_on(oc_span *sp, const struct job *j)
 			settle(sp, i);
 		else
 			sp->s->n.prefetched++;
-		sp->block[i].flags &= ~(BLOCK_WANTED | BLOCK_AHEAD);
+		sp->block[i].flags &= (uint8_t) ~(BLOCK_WANTED | BLOCK_AHEAD);
 	}
-	wake(sp, j->first, j->n);
+	note_below(sp, j);
+	blocks_wake(sp, j->first, j->n);
 	span_idle(sp);
 }
 
@@ -229,7 +254,11 @@ void *worker_main(void *space)
 			continue;
 		}
 		j = s->job[s->jobs_head++ % JOBS];
-		if (j.span && !j.span->going)
+		if (!j.span || j.span->going)
+			continue;
+		if (j.flags & JOB_AHEAD)
+			work_ahead(j.span, &j);
+		else
 			work_on(j.span, &j);
 	}
 	space_unlock(s);

@@ -32,7 +32,7 @@ void block_drop(oc_span *sp, size_t i)
 	free(b->grant);
 	b->grant = NULL;
 	b->state = OC_BLOCK_ABSENT;
-	b->flags &= ~BLOCK_HALF;
+	b->flags &= (uint8_t) ~(BLOCK_HALF | BLOCK_KEPT);
 }
 
 int space_make_absent(oc_space *s, char *at, uint64_t bytes)
@@ -173,6 +173,17 @@ static bool may_go(oc_span *sp, size_t i, bool bouncing)
 	return false;
 }
 
+/* What was brought ahead and nobody has touched. */
+static bool leave_kept(oc_span *sp, size_t i)
+{
+	if (!(sp->block[i].flags & BLOCK_KEPT) || sp->block[i].held ||
+	    sp->block[i].state != OC_BLOCK_ABSENT)
+		return false;
+	block_drop(sp, i);
+	sp->s->n.let_go++;
+	return true;
+}
+
 static size_t span_make_room(oc_span *sp, size_t n, bool bouncing)
 {
 	size_t gone = 0, looked = 0;
@@ -184,6 +195,8 @@ static size_t span_make_room(oc_span *sp, size_t n, bool bouncing)
 			z++;
 		if (z > a && let_go_group(sp, a, z) == 0)
 			gone += z - a;
+		else if (z == a && bouncing)
+			gone += leave_kept(sp, a);
 		looked += MAX(z - a, (size_t)1);
 		sp->hand = MAX(z, a + 1);
 	}

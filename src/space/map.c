@@ -91,7 +91,8 @@ void blocks_unpin(oc_span *sp, size_t first, size_t n)
 	for (size_t i = first; i < first + n; i++) {
 		struct block *b = &sp->block[i];
 
-		if (b->state != OC_BLOCK_ABSENT || !b->pin.data)
+		if (b->state != OC_BLOCK_ABSENT || !b->pin.data ||
+		    b->flags & BLOCK_KEPT)
 			continue;
 		oc_unpin(sp->s->ns, &b->pin);
 		sp->s->n.pins--;
@@ -155,6 +156,7 @@ int block_gather(oc_span *sp, size_t i)
 	sp->s->n.gathered_bytes += b->pin.bytes;
 	oc_unpin(sp->s->ns, &b->pin);
 	sp->s->n.pins--;
+	b->flags &= (uint8_t)~BLOCK_KEPT;
 	b->state = OC_BLOCK_COPIED;
 	return 0;
 }
@@ -291,8 +293,11 @@ static int map_group(oc_span *sp, size_t a, size_t z, uint64_t runs)
 	int r;
 
 	/* Before the first of them can be touched. */
-	for (size_t i = a; i < z; i++)
+	for (size_t i = a; i < z; i++) {
 		sp->block[i].state = OC_BLOCK_MAPPED;
+		sp->s->n.ahead_used += (sp->block[i].flags & BLOCK_KEPT) != 0;
+		sp->block[i].flags &= (uint8_t)~BLOCK_KEPT;
+	}
 	r = map_rows(sp, a, z);
 	for (size_t i = a; i < z; i++)
 		if (r)

@@ -83,11 +83,12 @@ enum block_flags {
 	BLOCK_WANTED = 1, /* a fault waits for the worker */
 	BLOCK_AHEAD = 2,  /* asked for ahead, not there yet */
 	BLOCK_WAS = 4,	  /* was mapped before */
-	BLOCK_HALF = 8,	  /* a failure left some of its pieces unmapped */
+	BLOCK_KEPT = 16, /* brought ahead: pinned, ABSENT until it is touched */
+	BLOCK_HALF = 8,	 /* a failure left some of its pieces unmapped */
 };
 
 struct block {
-	struct oc_pin pin;     /* data NULL: none */
+	struct oc_pin pin;	/* data NULL: none */
 	struct oc_grant *grant; /* OWN, TAIL; NULL: none */
 	uint32_t held;
 	uint8_t state;	 /* enum oc_block_state */
@@ -116,6 +117,10 @@ struct oc_span {
 	size_t hand;   /* where letting go looks next */
 	/* what the next fault is expected to be, and how much it maps */
 	size_t expect, window;
+	/* of what comes from below: brought or asked for up to ahead_end, for
+	 * a reader who was at ahead_from then; so much the last time */
+	bool below;
+	size_t ahead_from, ahead_end, ahead_n;
 	enum oc_advice pattern; /* NORMAL, READ_MOSTLY, RANDOM */
 	int rank;		/* when room is wanted: -1 first, 0, 1 last */
 };
@@ -132,6 +137,8 @@ struct job {
 	unsigned flags;
 };
 #define JOBS 256u
+/* A job's flag beside enum oc_prefetch_flags: bring up and pin, do not map. */
+#define JOB_AHEAD 0x100u
 
 struct oc_space {
 	oc_ns *ns;
@@ -274,6 +281,18 @@ int blocks_bring(oc_span *sp, size_t first, size_t n, unsigned flags,
 /* Hands blocks to the worker. -EAGAIN. */
 int space_hand(oc_span *sp, size_t first, size_t n, unsigned flags);
 void *worker_main(void *space);
+/* Who waits for these blocks looks again. */
+void blocks_wake(oc_span *sp, size_t first, size_t n);
+
+/* ---- fetch.c */
+
+/* Brings up those of the blocks that are ABSENT, not pinned, and on a tier below;
+ * pins them, maps them when `map`, and those that somebody waits for. Drops the
+ * lock; the caller has marked the span busy. 0 whatever came; -errno. */
+int blocks_fetch(oc_span *sp, size_t first, size_t n, bool map,
+		 uint64_t deadline);
+/* A reader goes on at `next`: more is handed to the worker. */
+void span_read_on(oc_span *sp, size_t next);
 static inline void span_busy(oc_span *sp)
 {
 	sp->busy++;

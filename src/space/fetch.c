@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Blocks from tiers below, and what is likely to be wanted next.
+ *
+ * A row of blocks is asked for at once and comes in order; each is pinned when
+ * it has come, and mapped at once where somebody waits. The lock is not held
+ * while the row is waited for.
+ *
+ * What is brought ahead is pinned and not mapped (BLOCK_KEPT): its first touch is
+ * a fault that costs microseconds, and tells that the reader is there, so that
+ * more is brought. Whoever reads on gets twice as much ahead each time.
+ *
+ * A space lets go before it brings up, as far as it would hold more than half of
+ * what the node has: the node could not make room where everything is pinned.
+ */
+#include <stdlib.h>
+#include "client/reach.h"
+#include "space/space.h"
+
+#define AHEAD_FIRST (1ull << 20)
+#define AHEAD_MOST  (32ull << 20)
+/* How long the node may look for room before the space makes some. */
+#define TRY_NS (200 * NS_PER_MS)
+
+struct row {
+	oc_span *sp;
+	size_t first;
+	bool map; /* and not only those that somebody waits for */
+	size_t came;
+};
+
+/* ---- room ---- */
+
+/* Bytes that a space with blocks from below holds at most. */
+static uint64_t share_of(const oc_space *s)
+{
+	return shared_load64(&s->c->meta->header.limit_bytes) / 2;
+}
+
+static void keep_within(oc_span *sp, size_t n)
+{
+	oc_space *s = sp->s;
+	uint64_t most = share_of(s) / MAX(sp->shape.part_bytes, 1ull);
+
+	if (s->n.pins + n > most)
+		space_make_room(s, (size_t)(s->n.pins + n - most));
+}
+
+/* ---- a row ---- */
+
+static void came(oc_span *sp, size_t i, bool map)
+{
+	struct block *b = &sp->block[i];
+	bool wanted = b->flags & BLOCK_WANTED;
+
+	if (b->state != OC_BLOCK_ABSENT || blocks_pin(sp, i, 1) || !b->pin.data)
+		return;
+	sp->s->n.moved_bytes += b->pin.bytes;
+	if (!wanted && !map) {
+		b->flags |= BLOCK_KEPT;
+		sp->s->n.ahead++;
+		return;
+	}
+	if (blocks_map(sp, i, 1) == 0 && wanted)
+		blocks_wake(sp, i, 1);
+}
+
+static void arrived(void *ctx, const struct reach_job *job, int result)
+{
+	struct row *row = ctx;
+	oc_span *sp = row->sp;
+
+	if (result)
+		return;
+	space_lock(sp->s);
+	if (!sp->going)
+		came(sp, row->first + job->block, row->map);
+	row->came++;
+	space_unlock(sp->s);
+}
+
+/* Those of the blocks that are not here. */
+static size_t jobs_of(const oc_span *sp, size_t first, size_t n,
+		      struct reach_job *jobs)
+{
+	size_t found = 0;
+
+	for (size_t i = first; i < first + n; i++)
+		if (sp->block[i].state == OC_BLOCK_ABSENT &&
+		    !sp->block[i].pin.data)
+			jobs[found++] =
+				(struct reach_job){ i - first,
+						    1u << sp->part.group };
+	return found;
+}
+
+/* One try. How many came, or -errno. */
+static int fetch_row(oc_span *sp, struct row *row, struct reach_job *jobs,
+		     size_t n, size_t n_jobs, uint64_t deadline)
+{
+	oc_space *s = sp->s;
+	struct reach r;
+	int e = reach_init(&r, s->ns, sp->key + row->first, n, sp->part.rank,
+			   deadline);
+
+	if (e)
+		return e;
+	row->came = 0;
+	space_unlock(s);
+	reach_fetch(&r, jobs, n_jobs, arrived, row);
+	space_lock(s);
+	reach_fini(&r);
+	return 0;
+}
+
+/* Is the first of them still below, so that only room was missing? The lock is
+ * not held meanwhile. */
+static bool still_below(oc_span *sp, size_t i, uint64_t deadline)
+{
+	oc_space *s = sp->s;
+	struct oc_key key = sp->key[i];
+	struct ring_place place = { 0 };
+	int r;
+
+	space_unlock(s);
+	r = reach_one(s->ns, &key, ns_part(s->ns, sp->part), deadline, &place);
+	space_lock(s);
+	return r == 0 && place.bytes != 0;
+}
+
+int blocks_fetch(oc_span *sp, size_t first, size_t n, bool map,
+		 uint64_t deadline)
+{
+	struct row row = { .sp = sp, .first = first, .map = map };
+	struct reach_job *jobs;
+	size_t n_jobs;
+	int r = 0;
+
+	if (!n || !reach_exists(sp->s->c))
+		return 0;
+	jobs = mem_array(n, sizeof(*jobs));
+	if (!jobs)
+		return -ENOMEM;
+	while (r == 0 && !sp->going && clock_ns() < deadline) {
+		n_jobs = jobs_of(sp, first, n, jobs);
+		if (!n_jobs)
+			break;
+		keep_within(sp, n_jobs);
+		r = fetch_row(sp, &row, jobs, n, n_jobs,
+			      MIN(deadline, clock_ns() + TRY_NS));
+		if (r || row.came == n_jobs)
+			break;
+		/* Gone, or the node had no room. */
+		n_jobs = jobs_of(sp, first, n, jobs);
+		if (!n_jobs ||
+		    (!row.came &&
+		     !still_below(sp, first + jobs[0].block, deadline)))
+			break;
+		if (!row.came && !map)
+			break; /* ahead of time is not worth a fight */
+		space_make_room(sp->s, n_jobs);
+	}
+	free(jobs);
+	return r;
+}
+
+/* ---- what comes next ---- */
+
+static size_t blocks_in(const oc_span *sp, uint64_t bytes)
+{
+	return MAX((size_t)(bytes / MAX(sp->shape.part_bytes, 1ull)),
+		   (size_t)1);
+}
+
+void span_read_on(oc_span *sp, size_t next)
+{
+	/* what is ahead must not push out what is being read */
+	size_t most = blocks_in(sp, MIN(AHEAD_MOST, share_of(sp->s) / 4));
+	size_t from;
+
+	if (!sp->below || sp->pattern == OC_ADVISE_RANDOM || next >= sp->n)
+		return;
+	/* Elsewhere: nothing is known of what follows there. */
+	if (next < sp->ahead_from || next > sp->ahead_end + 1) {
+		sp->ahead_from = next;
+		sp->ahead_end = next;
+		sp->ahead_n = 0;
+		return;
+	}
+	if (sp->ahead_n &&
+	    sp->ahead_end - MIN(next, sp->ahead_end) > sp->ahead_n / 2)
+		return;
+	from = MAX(next, sp->ahead_end);
+	if (from >= sp->n)
+		return;
+	sp->ahead_n = sp->ahead_n ? MIN(2 * sp->ahead_n, most)
+				  : MIN(blocks_in(sp, AHEAD_FIRST), most);
+	if (space_hand(sp, from, MIN(sp->ahead_n, sp->n - from), JOB_AHEAD))
+		return;
+	sp->ahead_from = next;
+	sp->ahead_end = from + MIN(sp->ahead_n, sp->n - from);
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Spaces over a node with a drive: more blocks than memory holds. */
+#include <onecopy/space.h>
+#include <signal.h>
+#include "prog/payload.h"
+#include "tests/prog/live.h"
+
+#define PART   (64 * KIB)
+#define BLOCKS 384u /* three times what memory holds */
+
+struct rig {
+	struct live n;
+	char place[64];
+	oc_client *c;
+	oc_ns *ns;
+	oc_space *s;
+	oc_span *sp;
+	char *base;
+};
+
+/* Who writes goes away, and its frames with it: they are others' to have. */
+static void rig_write(struct rig *r)
+{
+	oc_client *c = live_connect(&r->n);
+	oc_ns *ns = live_ns(c, PART);
+
+	for (uint64_t i = 0; i < BLOCKS; i++)
+		live_write_some(ns, i, 1, PART);
+	/* the node writes down what it must evict; the rest is still in memory */
+	LIVE_WAIT(&r->n, live_counter(c, "demoted") > BLOCKS / 2);
+	oc_ns_close(ns);
+	oc_client_close(c);
+}
+
+static void rig_start(struct rig *r, enum oc_lost lost)
+{
+	struct oc_space_options so = { .size = sizeof(so),
+				       .how = OC_SPACE_FAULTS };
+	struct oc_span_options o = OC_SPAN_INIT;
+	static struct oc_key keys[BLOCKS];
+	struct oc_span_info info;
+	char nvme[96];
+	int e;
+
+	snprintf(r->place, sizeof(r->place), "/tmp/onecopy-space-XXXXXX");
+	CHECK(mkdtemp(r->place) != NULL);
+	snprintf(nvme, sizeof(nvme), "%s:64M", r->place);
+	live_start(&r->n, "--dram=8M", "--slab=512K", "--nvme", nvme);
+	LIVE_WAIT(&r->n, live_said(&r->n, "the nvme tier is up"));
+	rig_write(r);
+	r->c = live_connect(&r->n);
+	r->ns = live_ns(r->c, PART);
+	e = oc_space_create(r->ns, &so, &r->s);
+	if (e)
+		SKIP("userfaultfd is refused: %s", strerror(-e));
+	for (uint64_t i = 0; i < BLOCKS; i++)
+		keys[i] = live_key(i);
+	o.flags = OC_SPAN_LAZY;
+	o.lost = lost;
+	CHECK_OK(oc_span_map(r->s, keys, BLOCKS, &o, &r->sp));
+	CHECK_OK(oc_span_info(r->sp, &info));
+	r->base = info.base;
+}
+
+static void rig_end(struct rig *r)
+{
+	char file[96];
+
+	oc_space_destroy(r->s);
+	live_check(r->c);
+	oc_ns_close(r->ns);
+	oc_client_close(r->c);
+	live_stop(&r->n);
+	snprintf(file, sizeof(file), "%s/onecopy.log", r->place);
+	unlink(file);
+	CHECK_INT(rmdir(r->place), ==, 0);
+}
+
+/* 0 right, 1 lost (zeros, and flagged). */
+static unsigned look(struct rig *r, uint64_t i)
+{
+	struct oc_key key = live_key(i);
+	struct oc_span_block b;
+
+	if (!live_wrong(&key, r->base + i * PART, PART))
+		return 0;
+	CHECK_OK(oc_span_block(r->sp, i, &b));
+	if (b.state != OC_BLOCK_ZERO)
+		FAIL("block %llu is wrong", (unsigned long long)i);
+	return 1;
+}
+
+static struct oc_space_report report_of(struct rig *r)
+{
+	struct oc_space_report report = { .size = sizeof(report) };
+
+	CHECK_OK(oc_space_report(r->s, &report));
+	return report;
+}
+
+TEST(a_session_of_three_times_memory_is_read_through)
+{
+	struct oc_space_report report;
+	unsigned lost = 0;
+	struct rig r;
+
+	rig_start(&r, OC_LOST_ZERO);
+	for (uint64_t i = 0; i < BLOCKS; i++)
+		lost += look(&r, i);
+	/* what the drive was not in time for when it was written is gone */
+	CHECK_INT(lost, <=, live_counter(r.c, "demote_missed"));
+	report = report_of(&r);
+	CHECK_INT(report.moved_bytes, >=, BLOCKS / 3 * PART);
+	CHECK_INT(report.ahead, >, 0);
+	CHECK_INT(report.ahead_used * 10, >=, report.ahead * 9);
+	CHECK_INT(report.let_go, >, 0);
+	NOTE("%u lost; %llu faults, %llu brought, %llu ahead", lost,
+	     (unsigned long long)report.faults,
+	     (unsigned long long)report.faults_bring,
+	     (unsigned long long)report.ahead);
+	/* and from the end: each comes back at its address */
+	for (uint64_t i = BLOCKS; i-- > 0;)
+		look(&r, i);
+	rig_end(&r);
+}
+
+TEST(random_touches_bring_one_block_each)
+{
+	struct oc_space_report report;
+	struct rig r;
+
+	rig_start(&r, OC_LOST_ZERO);
+	CHECK_OK(oc_span_advise(r.sp, 0, 0, OC_ADVISE_RANDOM, 0));
+	for (uint64_t i = 0; i < BLOCKS / 2; i++)
+		look(&r, i * 157 % BLOCKS);
+	report = report_of(&r);
+	CHECK_INT(report.ahead, ==, 0);
+	CHECK_INT(report.faults_bring, <=, BLOCKS / 2);
+	CHECK_INT(report.faults_bring, >, 0);
+	rig_end(&r);
+}
+
+TEST(prefetches_and_holds_bring_up)
+{
+	struct rig r;
+
+	rig_start(&r, OC_LOST_ZERO);
+	CHECK_INT(oc_span_hold(r.sp, 0, 32, 0, 0), >=, 0);
+	CHECK_INT(oc_span_prefetch(r.sp, 100, 32, OC_PREFETCH_WAIT, 0), >=, 0);
+	for (uint64_t i = 100; i < 132; i++)
+		look(&r, i);
+	for (uint64_t i = 0; i < 32; i++)
+		look(&r, i);
+	CHECK_INT(report_of(&r).faults, ==, 0);
+	rig_end(&r);
+}
+
+TEST(the_server_dies_while_a_touch_waits)
+{
+	struct rig r;
+	pid_t server;
+
+	rig_start(&r, OC_LOST_ZERO);
+	server = live_server(r.c);
+	look(&r, 0);
+	CHECK_OK(kill(server, SIGKILL));
+	/* these wait for its successor, which finds the drive's blocks again */
+	for (uint64_t i = 1; i < BLOCKS; i++)
+		look(&r, i);
+	CHECK(live_server(r.c) != server);
+	rig_end(&r);
+}
