@@ -196,6 +196,7 @@ struct oc_session_info {
 	uint64_t born_ms, used_ms, paused_ms;
 	uint64_t expected_return_ms; /* from now; 0: unknown or overdue */
 	uint64_t lease_ms;	     /* left */
+	uint32_t resident_on_nvme; /* of its blocks, in memory as well or not */
 };
 /* OC_MISS: it has ended. */
 int oc_session_info(oc_session *s, uint64_t timeout_ns,

@@ -451,6 +451,7 @@ int oc_session_info(oc_session *s, uint64_t timeout_ns,
 		.paused_ms = said.paused_ms,
 		.expected_return_ms = said.expected_ms,
 		.lease_ms = said.lease_ms,
+		.resident_on_nvme = said.below,
 	};
 	memcpy(ret_info->name, said.name, sizeof(ret_info->name));
 	ret_info->name[OC_SESSION_NAME - 1] = '\0';

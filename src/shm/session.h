@@ -111,8 +111,10 @@ struct session_said {
 	uint64_t gap_ms, last_gap_ms, expected_ms, lease_ms;
 	uint64_t tail_key[4], prefix_hash[4];
 	char name[LAYOUT_NAME];
+	uint32_t below; /* of its keys, on the tier below; UINT32_MAX as resident */
+	uint32_t zero;
 };
-_Static_assert(sizeof(struct session_said) == 256, "no padding");
+_Static_assert(sizeof(struct session_said) == 264, "no padding");
 _Static_assert(RING_NAME == LAYOUT_NAME, "a name is a name");
 
 /* A place in the tree: after `count` keys of `node` (from 1; node 0: the

@@ -14,6 +14,7 @@
 #include <onecopy/session.h>
 #include "base/clock.h"
 #include "store/internal.h"
+#include "store/move.h"
 
 static const struct store_sessions defaults = STORE_SESSIONS_DEFAULT;
 
@@ -510,28 +511,43 @@ static bool all_there(const struct pool *p, const uint64_t key[4],
 	return true;
 }
 
-/* UINT32_MAX: too many to look at. */
-static uint32_t resident_keys(const struct pool *p,
-			      const struct session_record *r, uint32_t keys)
+static bool all_below(const struct store *s, const struct pool *p,
+		      const uint64_t key[4], const struct parts *parts)
+{
+	struct tier_found found;
+
+	for (uint32_t i = 0; i < parts->n; i++)
+		if (!move_find(s, p, key, parts->part[i], &found))
+			return false;
+	return true;
+}
+
+/* Keys that are in memory, and on the tier below; neither where it would take too
+ * many looks. */
+static void resident_keys(const struct store *s, const struct pool *p,
+			  const struct session_record *r,
+			  struct session_said *said)
 {
 	const struct history *h = &p->sessions->history;
 	struct parts parts;
 	uint64_t key[64][4];
-	uint32_t n = 0;
+	uint32_t keys = said->keys;
 
 	parts_of(p, (uint32_t)shared_load64(&r->ns), true, &parts);
 	if ((uint64_t)keys * parts.n > SESSION_RESIDENT_MOST)
-		return UINT32_MAX;
+		return;
+	said->resident = said->below = 0;
 	if (!parts.n)
-		return 0;
+		return;
 	for (uint32_t at = 0; at < keys; at += ARRAY_LEN(key)) {
 		uint32_t some = MIN(keys - at, (uint32_t)ARRAY_LEN(key));
 
 		history_read(h, shared_load64(&r->head), at, some, key);
-		for (uint32_t i = 0; i < some; i++)
-			n += all_there(p, key[i], &parts);
+		for (uint32_t i = 0; i < some; i++) {
+			said->resident += all_there(p, key[i], &parts);
+			said->below += all_below(s, p, key[i], &parts);
+		}
 	}
-	return n;
 }
 
 static uint64_t since(uint64_t now, uint64_t then)
@@ -588,6 +604,7 @@ void store_session_say(struct store *s, struct pool *p,
 		.turns = session_word_turns(word),
 		.shared_keys = UINT32_MAX,
 		.resident = UINT32_MAX,
+		.below = UINT32_MAX,
 		.evict_to = evict_to(s, r),
 	};
 	shared_load_bytes(said->name, sizeof(said->name), r->name);
@@ -602,5 +619,5 @@ void store_session_say(struct store *s, struct pool *p,
 	if (deep)
 		said->shared_keys = shared_keys(p, r);
 	if (deep)
-		said->resident = resident_keys(p, r, keys);
+		resident_keys(s, p, r, said);
 }

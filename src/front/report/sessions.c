@@ -32,19 +32,27 @@ static void json_or_null(json_t *o, const char *name, uint64_t v, uint64_t none)
 		json_num(o, name, v);
 }
 
+static void add_place(json_t *list, const char *name, uint32_t blocks)
+{
+	json_t *tier;
+
+	if (!blocks)
+		return;
+	tier = json_object();
+	json_object_set_new(tier, "tier", json_string(name));
+	json_num(tier, "blocks", blocks);
+	json_array_append_new(list, tier);
+}
+
 static json_t *resident_on(const struct session_said *s)
 {
-	json_t *list, *tier;
+	json_t *list;
 
 	if (s->resident == UINT32_MAX)
 		return json_null();
 	list = json_array();
-	if (!s->resident)
-		return list;
-	tier = json_object();
-	json_object_set_new(tier, "tier", json_string("dram"));
-	json_num(tier, "blocks", s->resident);
-	json_array_append_new(list, tier);
+	add_place(list, "dram", s->resident);
+	add_place(list, "nvme", s->below);
 	return list;
 }
 

@@ -10,17 +10,22 @@
 #include "coherence/pin.h"
 #include "front/report/json.h"
 #include "front/report/report.h"
+#include "store/move.h"
 #include <onecopy/onecopy.h>
 
 #define WHERE_MAX 64 /* parts of one answer */
 
 struct where_part {
-	const struct pool_slab *slab;
+	const struct pool_slab *slab; /* NULL: on the tier below alone */
 	uint32_t frame;
 	uint64_t gen, word, pins;
+	uint64_t part;
+	bool below;
+	struct tier_found found;
 };
 
 struct where {
+	const struct store *store;
 	struct pool *pool;
 	struct where_part part[WHERE_MAX];
 	unsigned n;
@@ -60,6 +65,14 @@ static void count_pins(void *ctx, struct store_client *c)
 	count_slots(w, s.overflow, s.n_overflow);
 }
 
+static void add_below(struct where *w, uint64_t part,
+		      const struct tier_found *found)
+{
+	w->part[w->n++] = (struct where_part){ .part = part,
+					       .below = true,
+					       .found = *found };
+}
+
 static void add_part(struct where *w, const struct pool_slab *slab,
 		     uint32_t frame)
 {
@@ -83,17 +96,26 @@ static void find_parts(struct where *w, uint32_t ns, const uint64_t key[4])
 	for (unsigned i = 0; i < ranks * (unsigned)shape; i++) {
 		uint64_t part = frame_part(ns, (uint16_t)(i / ranks),
 					   (uint16_t)(i % ranks));
+		struct tier_found found;
 		uint32_t frame;
 		const struct pool_slab *slab =
 			pool_find(w->pool, key, part, &frame);
+		bool below = move_find(w->store, w->pool, key, part, &found);
 
-		if (slab && w->n < WHERE_MAX)
+		if (w->n == WHERE_MAX)
+			return;
+		if (slab) {
 			add_part(w, slab, frame);
+			w->part[w->n - 1].below = below;
+		} else if (below) {
+			add_below(w, part, &found);
+		}
 	}
 }
 
 /* What the part itself says. */
-static void part_identity(json_t *o, const struct where *w, uint64_t part)
+static void part_identity(json_t *o, const struct where *w, uint64_t part,
+			  const char *tier)
 {
 	uint32_t ns = frame_part_ns(part);
 
@@ -101,7 +123,7 @@ static void part_identity(json_t *o, const struct where *w, uint64_t part)
 	json_shared(o, "ns_label", w->pool->m->ns[ns - 1].label);
 	json_num(o, "group", frame_part_group(part));
 	json_num(o, "rank", frame_part_rank(part));
-	json_object_set_new(o, "tier", json_string("dram"));
+	json_object_set_new(o, "tier", json_string(tier));
 }
 
 static void part_price(json_t *o, const struct where *w, uint64_t bytes)
@@ -123,11 +145,11 @@ static json_t *part_json(const struct where *w, const struct where_part *p,
 	uint64_t sealed_ms = shared_load64(&d->sealed_ms);
 	json_t *o = json_object();
 
-	part_identity(o, w, shared_load64(&d->part));
+	part_identity(o, w, shared_load64(&d->part), "dram");
 	json_num(o, "owner", shared_load64(&d->owner));
 	json_num(o, "slab_owner", p->slab->owner);
 	part_price(o, w, bytes);
-	json_num(o, "replicas", 1);
+	json_num(o, "replicas", 1 + p->below);
 	json_num(o, "region", p->slab->id);
 	json_num(o, "offset", p->frame * p->slab->frame_bytes);
 	json_num(o, "bytes", bytes);
@@ -142,10 +164,26 @@ static json_t *part_json(const struct where *w, const struct where_part *p,
 	return o;
 }
 
+static json_t *below_json(const struct where *w, const struct where_part *p)
+{
+	uint64_t extent = p->found.block.extent;
+	json_t *o = json_object();
+
+	part_identity(o, w, p->part, "nvme");
+	json_num(o, "expected_ns", p->found.expected_ns);
+	json_num(o, "replicas", 1);
+	json_num(o, "bytes", frame_extent_bytes(extent));
+	json_num(o, "tokens", frame_extent_tokens(extent));
+	json_num(o, "pins", 0);
+	return o;
+}
+
 json_t *report_where(const struct report *r, struct pool *pool, const char *hex,
 		     uint64_t now_ns, int *ret_error)
 {
-	struct where w = { .pool = pool, .slots_left = REPORT_SLOTS_MAX };
+	struct where w = { .store = r->store,
+			   .pool = pool,
+			   .slots_left = REPORT_SLOTS_MAX };
 	uint8_t bytes[32];
 	uint64_t key[4];
 	json_t *list;
@@ -164,7 +202,9 @@ json_t *report_where(const struct report *r, struct pool *pool, const char *hex,
 		store_each_client(r->store, pool, count_pins, &w);
 	list = json_array();
 	for (unsigned i = 0; i < w.n; i++)
-		json_array_append_new(list, part_json(&w, &w.part[i],
-						      now_ns / NS_PER_MS));
+		json_array_append_new(
+			list, w.part[i].slab ? part_json(&w, &w.part[i],
+							 now_ns / NS_PER_MS)
+					     : below_json(&w, &w.part[i]));
 	return list;
 }

@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "front/report/json.h"
 #include "front/report/why.h"
+#include "store/move.h"
 
 #define PROBES_MAX (1u << 17) /* in the index */
 #define FRAMES_MAX (1u << 19) /* of slabs with frames that are lent */
@@ -73,7 +74,12 @@ static void probe_part(struct why *w, struct why_ns *n, const uint64_t key[4],
 				   (uint16_t)(i % n->ranks));
 	uint32_t frame;
 	const struct pool_slab *s = pool_find(w->pool, key, part, &frame);
+	struct tier_found found;
 
+	if (!s && move_find(w->report->store, w->pool, key, part, &found)) {
+		n->below |= 1ull << i;
+		n->expected_ns = MAX(n->expected_ns, found.expected_ns);
+	}
 	if (!s)
 		return;
 	n->have |= 1ull << i;
@@ -96,7 +102,7 @@ static void look_in_ns(struct why *w, struct why_key *k, uint32_t id)
 	w->probes_left -= parts;
 	for (unsigned i = 0; i < parts; i++)
 		probe_part(w, &n, k->key, i);
-	if (n.have || id == w->ns)
+	if (n.have || n.below || id == w->ns)
 		k->ns[k->n_ns++] = n;
 }
 
@@ -225,10 +231,27 @@ static const struct why_ns *pick(const struct why *w, const struct why_key *k,
 	return NULL;
 }
 
+/* Whole, with what is below. */
+static const struct why_ns *pick_below(const struct why *w,
+				       const struct why_key *k)
+{
+	for (unsigned i = 0; i < k->n_ns; i++) {
+		const struct why_ns *n = &k->ns[i];
+
+		if (n->below && (n->have | n->below) == why_all(n) &&
+		    (!w->ns || n->id == w->ns))
+			return n;
+	}
+	return NULL;
+}
+
 static void judge(const struct why *w, struct why_key *k)
 {
 	k->state = WHY_RESIDENT;
 	if ((k->about = pick(w, k, true, true)))
+		return;
+	k->state = WHY_BELOW;
+	if ((k->about = pick_below(w, k)))
 		return;
 	k->state = WHY_INCOMPLETE;
 	if ((k->about = pick(w, k, true, false)))
@@ -302,7 +325,9 @@ static json_t *ns_json(const struct why *w, const struct why_ns *n)
 	json_num(o, "ns", n->id);
 	json_shared(o, "ns_label", w->pool->m->ns[n->id - 1].label);
 	json_object_set_new(o, "resident", parts_json(n, n->have));
-	json_object_set_new(o, "missing", parts_json(n, why_all(n) & ~n->have));
+	json_object_set_new(o, "below", parts_json(n, n->below));
+	json_object_set_new(o, "missing",
+			    parts_json(n, why_all(n) & ~(n->have | n->below)));
 	if (w->ns && n->id != w->ns)
 		add_text(o, "difference",
 			 why_difference(w->pool, w->ns, n->id));
@@ -336,7 +361,7 @@ static json_t *note_json(const struct why *w, const struct past_note *n)
 		add_text(o, "pressure", why_pressure_name(n->pressure));
 		json_num(o, "idle_uses", n->idle);
 	}
-	if (n->event < PAST_ABANDONED) {
+	if (n->event < PAST_LEFT_BELOW) {
 		json_num(o, "life_ms", n->life_ms);
 		json_num(o, "frame_bytes", n->frame_bytes);
 	}

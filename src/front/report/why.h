@@ -13,6 +13,7 @@
 
 enum why_state {
 	WHY_RESIDENT,
+	WHY_BELOW, /* not all of it in memory, but on the tier below */
 	WHY_INCOMPLETE,
 	WHY_WRITTEN, /* being */
 	WHY_WAITING, /* somebody waits for room for it */
@@ -26,7 +27,8 @@ enum why_state {
 struct why_ns {
 	uint32_t id;
 	unsigned groups, ranks;
-	uint64_t have;
+	uint64_t have, below;	   /* below: of the others, on the tier below */
+	uint64_t expected_ns;	   /* to have the slowest of these */
 	uint64_t owner, sealed_ms; /* of a part that is there */
 };
 

@@ -7,10 +7,16 @@
 #include "front/report/why.h"
 
 static const char *const event_names[PAST_EVENTS] = {
-	[PAST_EVICTED] = "evicted",	 [PAST_REMOVED] = "removed",
-	[PAST_WRONG] = "wrong_bytes",	 [PAST_REPLACED] = "replaced",
-	[PAST_ABANDONED] = "given_back", [PAST_ORPHANED] = "writer_died",
+	[PAST_EVICTED] = "evicted",
+	[PAST_REMOVED] = "removed",
+	[PAST_WRONG] = "wrong_bytes",
+	[PAST_REPLACED] = "replaced",
+	[PAST_ABANDONED] = "given_back",
+	[PAST_ORPHANED] = "writer_died",
 	[PAST_REFUSED] = "refused",
+	[PAST_LEFT_BELOW] = "left_nvme",
+	[PAST_WRONG_BELOW] = "wrong_on_nvme",
+	[PAST_LOST_BELOW] = "lost_on_nvme",
 };
 static const char *const pressure_names[PRESSURE_KINDS] = {
 	[PRESSURE_ARENA] = "arena",
@@ -43,6 +49,7 @@ const char *why_state_name(const struct why_key *k)
 {
 	static const char *const names[] = {
 		[WHY_RESIDENT] = "resident",
+		[WHY_BELOW] = "on_nvme",
 		[WHY_INCOMPLETE] = "incomplete",
 		[WHY_WRITTEN] = "being_written",
 		[WHY_WAITING] = "waiting_for_room",
@@ -160,6 +167,25 @@ static void say_resident(struct say *s, const struct why *w,
 	say_client(s, w, n->owner);
 }
 
+static void say_below(struct say *s, const struct why *w,
+		      const struct why_key *k)
+{
+	const struct why_ns *n = k->about;
+	char time[32];
+
+	say(s, "on nvme, ");
+	say_ns(s, w, n->id);
+	if (n->have) {
+		say(s, ": in memory is ");
+		say_parts(s, n, n->have);
+	}
+	say(s, "; brought up in about %s", text_time(n->expected_ns, time));
+	if (!k->n_notes || k->note[0].event != PAST_EVICTED)
+		return;
+	say(s, "; it left memory ");
+	say_ago(s, w, k->note[0].at_ms);
+}
+
 static void say_writer(struct say *s, const struct why *w,
 		       const struct why_writer *r)
 {
@@ -172,7 +198,8 @@ static void say_writer(struct say *s, const struct why *w,
 static void say_incomplete(struct say *s, const struct why *w,
 			   const struct why_key *k)
 {
-	uint64_t missing = why_all(k->about) & ~k->about->have;
+	uint64_t missing = why_all(k->about) &
+			   ~(k->about->have | k->about->below);
 
 	say(s, "incomplete in ");
 	say_ns(s, w, k->about->id);
@@ -270,6 +297,16 @@ static void say_event(struct say *s, const struct why *w,
 	case PAST_REPLACED:
 		say(s, "replaced by a newer value ");
 		break;
+	case PAST_LEFT_BELOW:
+		say(s, "it had left memory for nvme, which made room ");
+		break;
+	case PAST_WRONG_BELOW:
+		say(s,
+		    "its bytes on nvme were not what had been written, seen ");
+		break;
+	case PAST_LOST_BELOW:
+		say(s, "the drive did not give it back ");
+		break;
 	case PAST_ABANDONED:
 		say(s, "never sealed: its writer gave the frame back ");
 		break;
@@ -321,6 +358,9 @@ void why_sentence(const struct why *w, const struct why_key *k,
 	switch (k->state) {
 	case WHY_RESIDENT:
 		say_resident(&s, w, k->about);
+		break;
+	case WHY_BELOW:
+		say_below(&s, w, k);
 		break;
 	case WHY_INCOMPLETE:
 		say_incomplete(&s, w, k);

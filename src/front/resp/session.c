@@ -282,15 +282,22 @@ static void put_number(struct out *o, const char *name, uint64_t n,
 		out_int(o, (int64_t)n);
 }
 
+static bool some(uint32_t blocks)
+{
+	return blocks && blocks != UINT32_MAX;
+}
+
 static void put_record(struct call *k, const struct session_said *s)
 {
 	struct out *o = k->out;
 	char hex[65];
 
 	out_text(o, "resident_on");
-	out_map(o, s->resident && s->resident != UINT32_MAX);
-	if (s->resident && s->resident != UINT32_MAX)
+	out_map(o, (uint32_t)some(s->resident) + some(s->below));
+	if (some(s->resident))
 		put_number(o, "dram", s->resident, UINT32_MAX);
+	if (some(s->below))
+		put_number(o, "nvme", s->below, UINT32_MAX);
 	put_number(o, "hot_since",
 		   s->hot_ms == UINT64_MAX ? UINT64_MAX
 					   : now_realtime_ms() - s->hot_ms,
