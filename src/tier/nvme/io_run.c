@@ -205,7 +205,8 @@ static void learn(struct nvme_engine *e, const struct nvme_io *io,
 	struct tier_price *p = io->op == NVME_READ ? &e->read : &e->write;
 	uint64_t moving;
 
-	if (io->bytes >= 256u << 10 || p->bytes_per_s == 0)
+	/* of a few bytes the time is mostly the latency */
+	if (io->among >= 256u << 10 || p->bytes_per_s == 0)
 		blend(&p->bytes_per_s,
 		      (uint64_t)((double)io->among * 1e9 / (double)took));
 	if (!io->alone)
