@@ -161,8 +161,8 @@ int blocks_bring(oc_span *sp, size_t first, size_t n, unsigned flags,
 
 	for (size_t at = first; at < first + n && r >= 0; at += BRING_CHUNK) {
 		r = bring_chunk(sp, at,
-				MIN(first + n - at, (size_t)BRING_CHUNK),
-				flags, deadline);
+				MIN(first + n - at, (size_t)BRING_CHUNK), flags,
+				deadline);
 		lost |= r == OC_MISS;
 		if (r >= 0 && at + BRING_CHUNK < first + n) {
 			if (clock_ns() >= deadline)

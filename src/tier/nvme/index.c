@@ -94,6 +94,34 @@ void nvme_index_fini(struct nvme_index *x)
 	memset(x, 0, sizeof(*x));
 }
 
+void nvme_index_expect(struct nvme_index *x, uint64_t n)
+{
+	must(x->hashed == 0 && x->split == 0);
+	n = MIN(n, (uint64_t)x->most);
+	while (x->level < 30 && 2ull << x->level <= n) {
+		uint32_t chunks = 2u << (x->level - NVME_CHUNK_SHIFT);
+
+		while (x->bucket_chunks < chunks)
+			if (more_buckets(x))
+				return;
+		x->level++;
+	}
+}
+
+void nvme_index_fetch_bucket(const struct nvme_index *x,
+			     const struct tier_id *id)
+{
+	__builtin_prefetch(bucket(x, bucket_of(x, hash_of(x, id))), 1);
+}
+
+void nvme_index_fetch_node(const struct nvme_index *x, const struct tier_id *id)
+{
+	uint32_t n = *bucket(x, bucket_of(x, hash_of(x, id)));
+
+	if (n != NODE_NONE)
+		__builtin_prefetch(nvme_node(x, n));
+}
+
 static uint32_t match(const struct nvme_index *x, const struct tier_id *id,
 		      uint32_t n)
 {

@@ -92,6 +92,14 @@ static inline struct tier_id nvme_node_id(const struct nvme_node *d)
 uint32_t nvme_index_find(const struct nvme_index *x, const struct tier_id *id);
 uint32_t nvme_index_next(const struct nvme_index *x, const struct tier_id *id,
 			 uint32_t after);
+/* For many in a row, so that their cache misses overlap: the id's bucket first, a
+ * few ids later its node. Changes nothing. */
+void nvme_index_fetch_bucket(const struct nvme_index *x,
+			     const struct tier_id *id);
+void nvme_index_fetch_node(const struct nvme_index *x,
+			   const struct tier_id *id);
+/* An empty one: buckets for n nodes at once, as far as there is memory. */
+void nvme_index_expect(struct nvme_index *x, uint64_t n);
 /* A new node in the hash with this id, all else zero. -ENOMEM, -ENOSPC. */
 int nvme_index_add(struct nvme_index *x, const struct tier_id *id,
 		   uint32_t *ret_node);

@@ -19,6 +19,9 @@
 #define BATCH	    16u /* segments read at once */
 #define CHUNK_PAGES 64u /* commit pages read at once */
 #define UNKNOWN	    UINT32_MAX
+/* Of an entry, before it is looked up. */
+#define BUCKET_AHEAD (16 * (uint32_t)sizeof(struct log_entry))
+#define NODE_AHEAD   (8 * (uint32_t)sizeof(struct log_entry))
 
 struct finding {
 	struct nvme *t;
@@ -133,6 +136,27 @@ static int add_tomb(struct finding *f, uint32_t space, const struct log_tomb *b)
 	return 0;
 }
 
+/* Some records ahead; if what lies there begins no entry, nothing is lost. */
+static void
+fetch(const struct finding *f, const void *data, uint32_t bytes, uint32_t at,
+      void (*what)(const struct nvme_index *x, const struct tier_id *id))
+{
+	struct log_entry e;
+	struct tier_id id;
+	uint32_t space;
+
+	if (at + sizeof(e) > bytes)
+		return;
+	memcpy(&e, (const uint8_t *)data + at, sizeof(e));
+	space = e.tag >> 8;
+	if ((e.tag & 0xff) != LOG_ENTRY || space >= LOG_SPACES_MAX)
+		return;
+	memcpy(id.key, e.key, sizeof(id.key));
+	id.part = e.part;
+	id.space = f->space[space];
+	what(&f->t->index, &id);
+}
+
 /* 0; -EBADMSG: from here on it makes no sense; -ENOMEM. */
 static int add_records(struct finding *f, const void *data, uint32_t bytes)
 {
@@ -142,6 +166,9 @@ static int add_records(struct finding *f, const void *data, uint32_t bytes)
 
 	while ((r = log_record_next(&f->t->g, data, bytes, &at, &rec)) > 0) {
 		f->records++;
+		fetch(f, data, bytes, at + BUCKET_AHEAD,
+		      nvme_index_fetch_bucket);
+		fetch(f, data, bytes, at + NODE_AHEAD, nvme_index_fetch_node);
 		space = f->space[rec.space];
 		if (rec.kind == LOG_SPACE)
 			r = nvme_spaces_number(&f->t->spaces,
@@ -382,12 +409,16 @@ static int read_all(struct finding *f)
 {
 	CLEANUP(mem_free_at)
 	struct found *all = mem_array(f->t->there, sizeof(*all));
+	uint64_t entries = 0;
 	uint32_t n, at, some;
 	int r;
 
 	if (!all)
 		return -ENOMEM;
 	r = read_headers(f, all, &n);
+	for (at = 0; at < n; at++)
+		entries += all[at].bytes / sizeof(struct log_entry);
+	nvme_index_expect(&f->t->index, entries);
 	for (at = 0; at < n && r == 0; at += some) {
 		some = MIN(n - at, BATCH);
 		memcpy(f->batch, all + at, some * sizeof(*all));
