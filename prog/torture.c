@@ -96,8 +96,8 @@ static json_t *result_json(const struct torture_options *o,
 {
 	return json_pack(
 		"{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:{s:I,s:I,s:I,s:I,s:I},"
-		"s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:I,s:I,s:I,s:f,s:"
-		"b}",
+		"s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:I,s:I,s:I,s:"
+		"f,s:b}",
 		"ops", INT(r->ops), "client_kills", INT(r->client_kills),
 		"server_kills", INT(r->server_kills), "wrong_bytes",
 		INT(r->wrong_bytes), "illegal_histories", INT(illegal(r)),
@@ -112,11 +112,12 @@ static json_t *result_json(const struct torture_options *o,
 		INT(r->device_kills), "quarantines", INT(r->quarantines),
 		"quarantined", INT(r->quarantined), "forks", INT(r->forks),
 		"leaked_sessions", INT(r->leaked_sessions), "evicted",
-		INT(r->evicted), "refused", INT(r->errors), "records",
-		INT(r->records), "rounds", INT(r->rounds), "device_reads",
-		r->device, "clients", INT(o->clients), "threads",
-		INT(o->threads), "seed", INT(o->seed), "seconds",
-		(double)r->elapsed_ns / NS_PER_S, "right", torture_is_right(r));
+		INT(r->evicted), "resp_ops", INT(r->resp_ops), "refused",
+		INT(r->errors), "records", INT(r->records), "rounds",
+		INT(r->rounds), "device_reads", r->device, "clients",
+		INT(o->clients), "threads", INT(o->threads), "seed",
+		INT(o->seed), "seconds", (double)r->elapsed_ns / NS_PER_S,
+		"right", torture_is_right(r));
 }
 
 static void line(const char *name, uint64_t value, const char *text)
@@ -131,6 +132,7 @@ static void result_print(const struct torture_options *o,
 	       o->clients, o->threads, (double)r->elapsed_ns / NS_PER_S,
 	       o->seed);
 	line("ops", r->ops, "");
+	line("resp_ops", r->resp_ops, "of these, at the RESP door");
 	line("client_kills", r->client_kills, "");
 	line("server_kills", r->server_kills, "");
 	line("device_kills", r->device_kills,

@@ -44,7 +44,7 @@ struct torture_options {
 };
 
 struct torture_result {
-	uint64_t ops, client_kills, device_kills, server_kills;
+	uint64_t resp_ops, ops, client_kills, device_kills, server_kills;
 	uint64_t wrong_bytes, illegal[TRIAL_WRONGS], generations, sessions;
 	uint64_t forks, leaked_sessions;
 	uint64_t leaked_frames, leaked_pins, problems, failures;
@@ -64,6 +64,7 @@ struct torture_log {
 	_Atomic uint32_t device;  /* reads of a device under way */
 	_Atomic uint64_t ops, wrong_bytes, generations, stall_ns, errors;
 	_Atomic uint64_t sessions; /* that are not what they must be */
+	_Atomic uint64_t resp_ops; /* of ops */
 	struct trial_record record[TORTURE_LOG];
 };
 
@@ -83,6 +84,7 @@ struct torture_shared {
 struct torture_actor_options {
 	const struct torture_options *options;
 	const char *socket, *file;
+	uint16_t resp; /* port of the RESP door */
 	struct torture_shared *shared;
 	uint32_t place;
 	bool calm_writer; /* may seal in the calm pool */
@@ -92,7 +94,10 @@ struct torture_actor_options {
 _Noreturn void torture_actor(const struct torture_actor_options *options);
 
 /* ---- blocks: bytes follow from key and version (torture_block.c) */
-#define TORTURE_DEVICE_KEY(key_) ((key_) % 8 == 7)
+#define TORTURE_DEVICE_KEY(key_) ((key_) < TORTURE_NAMES && (key_) % 8 == 7)
+/* From here on they are names at the RESP door. */
+#define TORTURE_NAMES	    65536u
+#define TORTURE_NAMED_BYTES 150000u /* most */
 /* Bytes of a block of this key. */
 uint64_t torture_block_bytes(uint32_t key);
 int torture_key(uint32_t key, bool calm, struct oc_key *ret_key);

@@ -23,6 +23,7 @@
 #include "base/compiler.h"
 #include "base/rng.h"
 #include "torture.h"
+#include "torture_resp.h"
 #include "torture_session.h"
 #ifdef ONECOPY_TSAN
 #include <sanitizer/tsan_interface.h>
@@ -35,6 +36,7 @@
 #define GRANT_NS   (150 * NS_PER_MS) /* how long a grant may wait for room */
 #define GENS	   4096u
 #define REGIONS	   4096u
+#define NAMES	   64u /* at the RESP door, of each pool */
 #define MATCH_KEYS 8u
 #define SLOW_MS	   200u /* the slow device takes up to this */
 
@@ -72,6 +74,8 @@ struct actor {
 	struct held held[HELD];
 	struct torture_device *device;
 	struct torture_sessions sessions;
+	struct torture_resp resp[2]; /* to each pool */
+	uint8_t value[TORTURE_NAMED_BYTES];
 	uint64_t version; /* the last one; never used twice */
 	struct gen gen[2][GENS];
 	pthread_t thread;
@@ -576,6 +580,101 @@ static void op_session(struct actor *a)
 	t->errors = 0;
 }
 
+/* ---- the RESP door ------------------------------------------------------------------------ */
+
+/* What came of a command that changes something. */
+static void end_named(struct actor *a, struct trial_record *r, int e)
+{
+	end(a, r,
+	    e == 0  ? TRIAL_DONE
+	    : e > 0 ? TRIAL_REFUSED
+		    : TRIAL_UNKNOWN,
+	    0);
+}
+
+static void set_named(struct actor *a, struct pool_of *p, uint32_t key,
+		      const char *name)
+{
+	uint64_t version = next_version(a), bytes = torture_block_bytes(key);
+	struct trial_record *r;
+
+	torture_block_fill(key, version, a->value);
+	if (a->o->options->plant_bytes && chance(a, 50) == 0)
+		a->value[20] ^= 1;
+	r = begin(a, TRIAL_REPLACE, key, version, p->calm);
+	end_named(a, r,
+		  torture_resp_set(&a->resp[p->calm], name, a->value, bytes));
+}
+
+static void get_named(struct actor *a, struct pool_of *p, uint32_t key,
+		      const char *name)
+{
+	struct trial_record *r = begin(a, TRIAL_READ, key, 0, p->calm);
+	uint64_t version = 0;
+	size_t bytes = 0;
+	int e = torture_resp_get(&a->resp[p->calm], name, a->value,
+				 sizeof(a->value), &bytes);
+
+	if (e == 0)
+		wrong_bytes(a,
+			    torture_block_wrong(key, a->value, bytes, &version),
+			    "at the RESP door", key, version);
+	if (e == 0 || e == OC_MISS)
+		end(a, r, e ? TRIAL_MISSED : TRIAL_DONE, version);
+	else
+		end_without(a, r);
+	if (e == -EMSGSIZE)
+		wrong_bytes(a, 1, "a longer value", key, 0);
+}
+
+static void look_named(struct actor *a, struct pool_of *p, uint32_t key,
+		       const char *name)
+{
+	struct trial_record *r = begin(a, TRIAL_LOOK, key, 0, p->calm);
+	int e = torture_resp_exists(&a->resp[p->calm], name);
+
+	if (e == 0 || e == OC_MISS)
+		end(a, r, e ? TRIAL_MISSED : TRIAL_DONE, 0);
+	else
+		end_without(a, r);
+}
+
+static void remove_named(struct actor *a, struct pool_of *p, uint32_t key,
+			 const char *name)
+{
+	struct trial_record *r = begin(a, TRIAL_REMOVE, key, 0, p->calm);
+	int e = torture_resp_del(&a->resp[p->calm], name);
+
+	end(a, r, e ? TRIAL_UNKNOWN : TRIAL_DONE, 0);
+}
+
+/* A server that dies takes the connection with it; the next command makes
+ * another. */
+static void op_named(struct actor *a)
+{
+	struct pool_of *p = some_pool(a);
+	uint32_t key = TORTURE_NAMES + chance(a, NAMES);
+	char name[32];
+
+	snprintf(name, sizeof(name), "torture-%u", key);
+	switch (chance(a, 8)) {
+	case 0:
+	case 1:
+	case 2:
+		set_named(a, p, key, name);
+		break;
+	case 3:
+		remove_named(a, p, key, name);
+		break;
+	case 4:
+		look_named(a, p, key, name);
+		break;
+	default:
+		get_named(a, p, key, name);
+	}
+	atomic_fetch_add_explicit(&a->log->resp_ops, 1, memory_order_relaxed);
+}
+
 static const struct operation {
 	void (*run)(struct actor *a);
 	uint32_t weight;
@@ -583,6 +682,7 @@ static const struct operation {
 	{ op_put, 30 },	   { op_get, 30 },    { op_hold, 12 },
 	{ op_let_go, 12 }, { op_match, 6 },   { op_exists, 4 },
 	{ op_remove, 5 },  { op_abandon, 3 }, { op_session, 8 },
+	{ op_named, 12 },
 };
 /* A place that has mostly devices write. */
 static const struct operation device_operations[] = { { op_device, 8 },
@@ -716,6 +816,12 @@ static struct actor *thread_create(const struct torture_actor_options *o,
 	a->sessions = (struct torture_sessions){ .ns = pools[0].ns,
 						 .rng = &a->rng,
 						 .keys = KEYS };
+	for (unsigned i = 0; i < 2; i++)
+		a->resp[i] = (struct torture_resp){
+			.port = o->resp,
+			.user = i ? "calm" : "default",
+			.fd = -1,
+		};
 	if (o->file && torture_device_open(o->file, &a->device) < 0)
 		a->device = NULL;
 	return a;

@@ -14,7 +14,12 @@
 uint64_t torture_block_bytes(uint32_t key)
 {
 	static const uint64_t sizes[] = { 4096, 4096, 8192, 16384 };
+	/* in the record, as long as may be there, and with a part of their own */
+	static const uint64_t named[] = { 64, 4000, 16384, 40000,
+					  TORTURE_NAMED_BYTES };
 
+	if (key >= TORTURE_NAMES)
+		return named[key % ARRAY_LEN(named)];
 	if (TORTURE_DEVICE_KEY(key))
 		return TORTURE_HEAD + TORTURE_SLICE;
 	return sizes[key / 8 % ARRAY_LEN(sizes)];

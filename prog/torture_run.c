@@ -35,13 +35,18 @@
 #define CALM_WRITERS 12u
 
 /* The calm pool has room for all that is ever written there at a time. */
-static const char node_config[] = "dram: 384MiB\n"
+static const char node_config[] = "dram: 424MiB\n"
 				  "slab: 2MiB\n"
 				  "tenants:\n"
 				  "  - name: default\n"
 				  "    dram: 128MiB\n"
 				  "  - name: calm\n"
-				  "    dram: 240MiB\n";
+				  "    dram: 280MiB\n"
+				  "resp:\n"
+				  "  users:\n"
+				  "    - {name: default, password: torture}\n"
+				  "    - {name: calm, password: torture, "
+				  "tenant: calm}\n";
 static const char *const tenants[POOLS] = { "default", "calm" };
 
 struct run {
@@ -99,6 +104,7 @@ static int actor_start(struct run *t, uint32_t i)
 	struct torture_actor_options a = {
 		.options = t->o,
 		.socket = node_socket(t->node),
+		.resp = node_port(t->node, LISTEN_RESP),
 		.file = t->file[0] ? t->file : NULL,
 		.shared = t->shared,
 		.place = i,
@@ -130,6 +136,7 @@ static void close_record(struct torture_log *l)
 	if (atomic_load_explicit(&l->open, memory_order_acquire) &&
 	    n < TORTURE_LOG &&
 	    (l->record[n].op == TRIAL_SEAL ||
+	     l->record[n].op == TRIAL_REPLACE ||
 	     l->record[n].op == TRIAL_REMOVE)) {
 		l->record[n].result = TRIAL_UNKNOWN;
 		l->record[n].end_ns = UINT64_MAX;
@@ -554,6 +561,7 @@ static void finish(struct run *t)
 		struct torture_log *l = log_of(t, i);
 
 		r->ops += atomic_load(&l->ops);
+		r->resp_ops += atomic_load(&l->resp_ops);
 		r->wrong_bytes += atomic_load(&l->wrong_bytes);
 		r->generations += atomic_load(&l->generations);
 		r->sessions += atomic_load(&l->sessions);
@@ -698,7 +706,8 @@ static void run_fini(struct run *t)
 int torture_run(const struct torture_options *options,
 		struct torture_result *ret_result)
 {
-	struct node_options node = { .config = node_config };
+	struct node_options node = { .config = node_config,
+				     .doors = 1u << LISTEN_RESP };
 	struct run t = {
 		.o = options,
 		.result = ret_result,

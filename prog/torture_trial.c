@@ -15,7 +15,7 @@ struct filling {
 	uint64_t version;
 	uint64_t begin, end; /* of its seal */
 	uint64_t there_from, there_to;
-	bool acked, refused, seen;
+	bool acked, refused, seen, kept;
 };
 
 struct trial {
@@ -195,9 +195,10 @@ static int gather(struct trial *h, const struct trial_record *r, size_t n)
 	h->n_fillings = 0;
 	h->n_removals = 0;
 	for (size_t i = 0; i < n; i++) {
-		if (r[i].op == TRIAL_SEAL)
+		if (r[i].op == TRIAL_SEAL || r[i].op == TRIAL_REPLACE)
 			take_seal(h, &r[i]);
-		else if (r[i].op == TRIAL_REMOVE)
+		if (r[i].op == TRIAL_REMOVE ||
+		    (r[i].op == TRIAL_REPLACE && r[i].result != TRIAL_REFUSED))
 			h->removal[h->n_removals++] = &r[i];
 	}
 	take_removals(h);
@@ -237,7 +238,14 @@ static bool removal_between(const struct trial *h, const struct filling *f,
 {
 	size_t i = removals_after(h, t);
 
-	return i > 0 && h->ends_before[i - 1] > f->begin;
+	if (f->seal->op != TRIAL_REPLACE)
+		return i > 0 && h->ends_before[i - 1] > f->begin;
+	/* what it replaced is not itself */
+	while (i-- > 0)
+		if (h->removal[i] != f->seal &&
+		    h->removal[i]->end_ns > f->begin)
+			return true;
+	return false;
 }
 
 /* ---- judgement --------------------------------------------------------------------- */
@@ -348,23 +356,36 @@ static uint64_t last_begin(const struct trial *h)
 
 /* Keeps the seals that may still be seen, and removals that may explain why
  * they are not. Moves them to `to`; returns how many. */
+static bool is_kept(const struct trial *h, const struct trial_record *removal)
+{
+	const struct filling *f =
+		removal->op == TRIAL_REPLACE ? find(h, removal->version) : NULL;
+
+	return f && f->kept;
+}
+
 static size_t keep(struct trial *h, struct trial_record *to)
 {
 	uint64_t last = last_begin(h), first = UINT64_MAX;
 	size_t n = 0;
 
 	for (size_t i = 0; i < h->n_fillings; i++) {
-		const struct filling *f = &h->filling[i];
+		struct filling *f = &h->filling[i];
 
 		if (f->refused || f->end < last ||
 		    removed_by(h, f) != UINT64_MAX)
 			continue;
 		first = MIN(first, f->begin);
+		f->kept = true;
 		to[n++] = *f->seal;
 	}
-	for (size_t i = 0; i < h->n_removals; i++)
-		if (n && h->removal[i]->end_ns > first)
-			to[n++] = *h->removal[i];
+	for (size_t i = 0; i < h->n_removals; i++) {
+		if (!n || h->removal[i]->end_ns <= first ||
+		    is_kept(h, h->removal[i]))
+			continue;
+		to[n] = *h->removal[i];
+		to[n++].op = TRIAL_REMOVE; /* what it sealed is gone */
+	}
 	return n;
 }
 

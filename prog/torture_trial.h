@@ -20,6 +20,9 @@
  *               acknowledged, and a look that began afterwards misses it,
  *               though no removal can have been in between
  *
+ * A seal that replaces (SET at the RESP door) is a seal, and a removal of all that
+ * was there.
+ *
  * Without eviction ("calm" keys) a miss must be explained; elsewhere it never
  * is wrong: a block may be evicted, and a look may fall into the moment in
  * which it is marked (coherence/pin.h). Pure; one thread.
@@ -37,6 +40,7 @@ enum trial_op {
 	TRIAL_LOOK,	/* DONE: something is there, of no known version;
 			     MISSED. A grant is one too */
 	TRIAL_REMOVE,	/* DONE or UNKNOWN */
+	TRIAL_REPLACE,	/* as SEAL */
 };
 
 enum trial_result {

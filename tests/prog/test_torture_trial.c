@@ -241,6 +241,57 @@ TEST(an_unknown_seal)
 	over(&f);
 }
 
+#define SET(f, from, to, v) add(f, TRIAL_REPLACE, TRIAL_DONE, from, to, v, 1)
+
+TEST(a_value_that_is_replaced)
+{
+	struct forged f;
+
+	begin(&f);
+	SET(&f, 1, 2, 1);
+	READ(&f, 3, 6, 1);
+	SET(&f, 5, 8, 2);
+	READ(&f, 6, 7, 1); /* while it was replaced */
+	READ(&f, 9, 10, 2);
+	add(&f, TRIAL_REPLACE, TRIAL_REFUSED, 11, 12, 3, 1);
+	READ(&f, 13, 14, 2);
+	expect_fine(&f, 15);
+	CHECK_INT(trial_kept(f.h), ==, 1);
+	MISS(&f, 16, 17); /* its own seal explains nothing */
+	expect(&f, 18, TRIAL_LOST, 1);
+	over(&f);
+}
+
+TEST(a_value_that_had_been_replaced)
+{
+	struct forged f;
+
+	begin(&f);
+	SET(&f, 1, 2, 1);
+	SET(&f, 3, 4, 2);
+	READ(&f, 5, 6, 1);
+	expect(&f, 7, TRIAL_REMOVED, 1);
+	over(&f);
+}
+
+/* Somebody died over it: either is there, and then it stays so. */
+TEST(an_unknown_replacement)
+{
+	struct forged f;
+
+	begin(&f);
+	SET(&f, 1, 2, 1);
+	add(&f, TRIAL_REPLACE, TRIAL_UNKNOWN, 3, UINT64_MAX, 2, 1);
+	READ(&f, 5, 6, 1);
+	READ(&f, 7, 8, 2);
+	expect_fine(&f, 10);
+	READ(&f, 11, 12, 2);
+	expect_fine(&f, 20);
+	READ(&f, 21, 22, 1); /* forgotten: it was replaced */
+	expect(&f, 30, TRIAL_ORIGIN, 1);
+	over(&f);
+}
+
 /* What one server does, one thing after the other, seen by clients whose calls
  * begin some time before and end some time after: never wrong. */
 TEST(random_right_histories_are_fine)
@@ -262,6 +313,12 @@ TEST(random_right_histories_are_fine)
 				there = 0; /* evicted */
 			switch (rng_below(&rng, 4)) {
 			case 0:
+				if (round % 2) { /* names at the RESP door */
+					add(&f, TRIAL_REPLACE, TRIAL_DONE, from,
+					    to, next, calm);
+					there = next++;
+					break;
+				}
 				add(&f, TRIAL_SEAL,
 				    there ? TRIAL_REFUSED : TRIAL_DONE, from,
 				    to, next, calm);
