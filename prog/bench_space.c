@@ -666,5 +666,5 @@ int bench_space(struct bench *b)
 		end(s);
 	}
 	free(s);
-	return r;
+	return r ? r : space_from_drive(b);
 }

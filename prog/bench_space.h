@@ -7,6 +7,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct bench;
+/* Its figures of blocks on a drive. 0 or -errno. */
+int space_from_drive(struct bench *b);
+
 /* Where blocks lie in a descriptor, in the order in which they are mapped. */
 struct plain_place {
 	int fd;
