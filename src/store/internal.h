@@ -247,6 +247,8 @@ void move_granted(struct store *s, const struct ring_call *call,
 		  const struct ring_answer *answer);
 /* May this victim (POLICY_NONE: whatever it takes) leave for that grant? */
 bool move_may_evict(const struct store_client *c, uint64_t seq, uint32_t item);
+/* May a move that nobody waits for take a slab? */
+bool move_may_take(const struct store_client *c);
 /* What leaving of a sealed frame's block means. */
 enum victim {
 	VICTIM_FREE,   /* it is below, or is not worth it */

@@ -10,7 +10,8 @@
  * as he waits. Ahead of need a move takes what is free, slabs while the limits
  * allow, and of the server's own blocks those that are worth less: not used
  * since the move was wished for, and, where the policy knows it, not likelier to
- * be used in the next moment than the session that it is for.
+ * be used in the next moment than the session that it is for. While the server
+ * has less than an eighth of the tenant's memory it takes the coldest slab.
  */
 #include <errno.h>
 #include <onecopy/onecopy.h>
@@ -20,7 +21,7 @@
 
 /* How long a move waits for room when nobody has said. */
 #define ROOM_NS	      NS_PER_S
-#define ROOM_AHEAD_NS (100 * NS_PER_MS)
+#define ROOM_AHEAD_NS NS_PER_S
 
 static uint64_t bytes_of(const struct move *m)
 {
@@ -206,6 +207,18 @@ bool move_may_evict(const struct store_client *c, uint64_t seq, uint32_t item)
 		return false;
 	return !p->policy_ops->rate ||
 	       p->policy_ops->rate(p->policy, item) <= m->rate;
+}
+
+/* Part of the tenant's memory that is the server's before what is ahead of need
+ * takes no slab more. */
+#define AHEAD_PART 8u
+
+bool move_may_take(const struct store_client *c)
+{
+	const struct pool *p = c->pool;
+	uint64_t all = MIN(p->quota, c->store->budget.limit);
+
+	return pool_owned_bytes(p, CLIENT_SERVER) < all / AHEAD_PART;
 }
 
 /* ---- the end -------------------------------------------------------------------- */

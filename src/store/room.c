@@ -512,6 +512,18 @@ static bool reclaim(struct store_client *c, uint32_t arena, bool awaits)
 	return c->may_wait && s->now_ns >= p->vain_ns;
 }
 
+/* For what nobody waits for: the coldest slab, while the server has few. */
+static int make_room_ahead(struct store_client *c, uint32_t arena)
+{
+	if (!move_may_take(c) || awaits_slab(c, arena))
+		return 1;
+	c->share_left = share_left(c);
+	note_cause(c, PRESSURE_NONE,
+		   limit_of(c, c->share_left,
+			    c->pool->arena[arena].frame_bytes));
+	return take_slab(c, arena, UINT64_MAX) == 0 ? 0 : 1;
+}
+
 /* The limits are reached: somebody must leave. */
 static int make_room(struct store_client *c, uint32_t arena, uint32_t want)
 {
@@ -521,7 +533,7 @@ static int make_room(struct store_client *c, uint32_t arena, uint32_t want)
 	int r = -ENOSPC;
 
 	if (c->moves && !move_may_evict(c, c->moves, first_victim(p, arena)))
-		return 1;
+		return make_room_ahead(c, arena);
 
 	c->share_left = share_left(c);
 	note_cause(c, PRESSURE_NONE,

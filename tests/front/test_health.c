@@ -138,6 +138,31 @@ TEST(doors_and_the_loop)
 	CHECK_INT(h.n_notes, ==, 1);
 }
 
+/* A drive that is not up is for a person; what it did wrong is a note. */
+TEST(the_tier_below)
+{
+	struct health_facts f = fine;
+	struct health h;
+
+	f.below_why = "";
+	CHECK_INT(judge(f).n_degraded, ==, 0);
+	f.below_state = "down";
+	f.below_why = "the device is gone";
+	f.below_bad = 3;
+	f.below_errors = 4;
+	h = judge(f);
+	CHECK(h.ready); /* the node goes on */
+	CHECK_INT(h.n_degraded, ==, 1);
+	CHECK(says(&h, "The nvme tier is down: the device is gone."));
+	CHECK_INT(h.n_notes, ==, 2);
+	CHECK(strstr(h.note[0], "3 parts on nvme were wrong"));
+	CHECK(strstr(h.note[1], "failed 4 times"));
+	f.below_state = "coming";
+	f.below_why = "";
+	h = judge(f);
+	CHECK(says(&h, "The nvme tier is coming."));
+}
+
 /* More reasons than there is room for, and texts too long for it. */
 TEST(texts_are_bounded)
 {
