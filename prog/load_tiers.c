@@ -148,7 +148,8 @@ static void pin(struct load_tiers_state *t, const struct found *f, size_t i)
 {
 	struct oc_part part = { 0, 0 };
 
-	if (oc_pin(t->ns, &f->keys[i], part, 0, &f->pins[i]))
+	if (oc_pin_fetch(t->ns, &f->keys[i], part, 0, t->options->tiers.wait_ns,
+			 &f->pins[i]))
 		f->pins[i].data = NULL;
 }
 

@@ -66,6 +66,21 @@ struct coming {
 	int error;
 };
 
+static int pin_come(const struct coming *k, const struct oc_key *key,
+		    unsigned group, unsigned rank, struct oc_pin *pin)
+{
+	struct matching *m = k->m;
+	uint64_t part = matching_part(m, group, rank);
+	int r = pin_one(m->ns->c, key, part, k->flags, pin);
+
+	if (r != OC_MISS)
+		return r;
+	return reach_pin(m->ns, key,
+			 (struct oc_part){ frame_part_group(part),
+					   frame_part_rank(part) },
+			 k->flags, m->reach->deadline, pin);
+}
+
 static void came(void *ctx, const struct reach_job *job, int result)
 {
 	struct coming *k = ctx;
@@ -79,16 +94,14 @@ static void came(void *ctx, const struct reach_job *job, int result)
 		if (pin->data || pin->slot != SLOT_WANTED)
 			continue;
 		if (r == 0 && k->error == 0)
-			r = pin_one(m->ns->c, &m->keys[job->block],
-				    matching_part(m, group, rank), k->flags,
-				    pin);
+			r = pin_come(k, &m->keys[job->block], group, rank, pin);
 		if (r == 0 && k->error == 0)
 			continue;
 		pin->slot = SLOT_FAILED;
 		k->failed++;
 		/* what the pin itself met; a node that does not answer is a
 		 * miss, as is what came too late */
-		if (r < 0 && result == 0)
+		if (r < 0 && r != -ETIMEDOUT && result == 0)
 			k->error = r;
 	}
 }

@@ -4,6 +4,8 @@
 
 #define WINDOW ((size_t)RING_BLOB_KEYS)
 #define ROW    256 /* blocks that are waited for at once */
+/* A block that came up may be gone again before it is pinned. */
+#define PIN_TRIES 8
 
 /* Of a window of keys the part that was looked at. */
 struct reach_window {
@@ -184,6 +186,34 @@ struct ring_call reach_call(const oc_ns *ns, const struct oc_key *key,
 
 	key_words(key, q.key);
 	return q;
+}
+
+static int fetch_part(oc_ns *ns, const struct oc_key *key, struct oc_part part,
+		      uint64_t deadline)
+{
+	struct ring_call q = reach_call(ns, key, part.rank, 1u << part.group);
+	uint64_t now = clock_ns();
+	struct ring_answer a;
+	int r;
+
+	if (now >= deadline)
+		return -ETIMEDOUT;
+	r = call_round(ns->c, &q, deadline - now, &a);
+	return r ? r : write_result(ns->c, RING_FETCH, a.result);
+}
+
+int reach_pin(oc_ns *ns, const struct oc_key *key, struct oc_part part,
+	      unsigned flags, uint64_t deadline, struct oc_pin *ret_pin)
+{
+	int r = OC_MISS;
+
+	for (int i = 0; i < PIN_TRIES && r == OC_MISS; i++) {
+		r = fetch_part(ns, key, part, deadline);
+		if (r)
+			return r;
+		r = pin_one(ns->c, key, ns_part(ns, part), flags, ret_pin);
+	}
+	return r;
 }
 
 /* Requests under way, in a ring of their own. */

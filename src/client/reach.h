@@ -55,6 +55,12 @@ void reach_fetch(struct reach *r, const struct reach_job *jobs, size_t n,
 		 reach_done done, void *ctx);
 /* Begins to; 0 or the first error. */
 int reach_ahead(struct reach *r, const struct reach_job *jobs, size_t n);
+/* Pins a part that was brought up, or is to be: it is asked for, and again when it
+ * is gone by then. A part that eviction has in hand and then spares, because
+ * somebody has it pinned, reads as a miss meanwhile; the server answers when that
+ * is over. 0, OC_MISS, OC_BAD, -ETIMEDOUT, -errno. */
+int reach_pin(oc_ns *ns, const struct oc_key *key, struct oc_part part,
+	      unsigned flags, uint64_t deadline, struct oc_pin *ret_pin);
 /* The request for one block. */
 struct ring_call reach_call(const oc_ns *ns, const struct oc_key *key,
 			    uint16_t rank, unsigned groups);

@@ -6,9 +6,6 @@
 #include "client/matching.h"
 #include "policy/plan.h"
 
-/* A block that came up may be gone again before it is pinned. */
-#define PIN_TRIES 4
-
 /* ---- oc_fetch ------------------------------------------------------------- */
 
 /* What using the first `reach` blocks needs and is not resident. */
@@ -106,33 +103,19 @@ int oc_fetch(oc_ns *ns, const struct oc_key *keys, size_t n,
 
 /* ---- one part -------------------------------------------------------------- */
 
-static int fetch_part(oc_ns *ns, const struct oc_key *key, struct oc_part part,
-		      uint64_t deadline)
-{
-	struct ring_call q = reach_call(ns, key, part.rank, 1u << part.group);
-	uint64_t now = clock_ns();
-	struct ring_answer a;
-	int r;
-
-	if (now >= deadline)
-		return -ETIMEDOUT;
-	r = call_round(ns->c, &q, deadline - now, &a);
-	return r ? r : write_result(ns->c, RING_FETCH, a.result);
-}
-
 int oc_pin_fetch(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 		 unsigned flags, uint64_t timeout_ns, struct oc_pin *ret_pin)
 {
-	uint64_t deadline = client_deadline(ns->c, timeout_ns);
+	oc_client *c = ns->c;
 	int r = oc_pin(ns, key, part, flags, ret_pin);
 
-	if (r != OC_MISS || !reach_exists(ns->c))
+	if (r != OC_MISS || !reach_exists(c))
 		return r;
-	for (int i = 0; i < PIN_TRIES && r == OC_MISS; i++) {
-		r = fetch_part(ns, key, part, deadline);
-		if (r)
-			return r;
-		r = oc_pin(ns, key, part, flags, ret_pin);
+	r = reach_pin(ns, key, part, flags, client_deadline(c, timeout_ns),
+		      ret_pin);
+	if (r == 0) {
+		client_add(c, CLIENT_PINS, 1);
+		client_add(c, CLIENT_READ_BYTES, ret_pin->bytes);
 	}
 	return r;
 }

@@ -246,8 +246,10 @@ static void begin(struct fetch *r, const struct meant *m)
 		uint32_t frame;
 		int e;
 
-		if (pool_find(c->pool, r->call.key, id, &frame))
+		if (pool_find(c->pool, r->call.key, id, &frame)) {
+			linger_add(c->store, c->pool, r->call.key, id);
 			continue;
+		}
 		part->fetch = r;
 		part->part = id;
 		part->waiter.done = told;
@@ -412,6 +414,9 @@ static enum store_result wait_call(struct store_client *c,
 	if (r) /* no library of ours uses a slot again before its answer */
 		drop(r);
 	e = fetchable(c, m, call->key);
+	/* what came up ahead is to be there when its client comes for it, too */
+	for (uint32_t i = 0; e == OC_EXISTS && i < m->n; i++)
+		linger_add(c->store, c->pool, call->key, meant_part(m, i));
 	answer_set(a, e == OC_EXISTS ? 0 : e ? e : -ETIMEDOUT);
 	if (e || !call->timeout_ns)
 		return STORE_ANSWERED;

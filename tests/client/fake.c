@@ -498,6 +498,10 @@ static bool do_fetch(struct fake *f, const struct ring_call *q,
 			a->result = OC_MISS;
 			return true;
 		}
+		if (b->fate == BELOW_LATE) {
+			b->fate = BELOW_COMES;
+			return true;
+		}
 		f->fetched++;
 		fake_seal(f, FAKE_OTHER, FAKE_FRAMES - f->fetched, 5, &b->key,
 			  part);

@@ -33,7 +33,8 @@ struct fake_slab {
 struct fake_below {
 	struct oc_key key;
 	uint64_t part;
-	enum { BELOW_COMES, BELOW_GONE, BELOW_STUCK } fate; /* when fetched */
+	/* when fetched; LATE: said to be there, and not seen at first */
+	enum { BELOW_COMES, BELOW_GONE, BELOW_STUCK, BELOW_LATE } fate;
 };
 
 struct fake {

@@ -267,6 +267,30 @@ TEST(fake_match_pin_does_without_what_is_gone)
 	rig_end(&r);
 }
 
+/* What is said to be there and reads as a miss is asked for once more. */
+TEST(fake_what_came_up_is_pinned)
+{
+	struct rig r = rig_make(1, 3);
+	struct oc_match_options o = OC_MATCH_INIT;
+	struct oc_pin pins[BLOCKS];
+	size_t usable;
+
+	pthread_mutex_lock(&r.f->lock);
+	fake_below(r.f, 3, r.part, BELOW_LATE);
+	fake_below(r.f, 4, r.part, BELOW_COMES);
+	fake_below(r.f, 5, r.part, BELOW_LATE);
+	pthread_mutex_unlock(&r.f->lock);
+	o.fetch_ns = 5 * NS_PER_S;
+	CHECK_OK(oc_match_pin(r.ns, r.keys, 5, &o, pins, &usable));
+	CHECK_INT(usable, ==, 5);
+	for (size_t i = 5; i < BLOCKS; i++)
+		pins[i] = (struct oc_pin){ .data = NULL };
+	check_pins(&r, pins, 5);
+	CHECK_OK(oc_pin_fetch(r.ns, &r.keys[5], P0, 0, 0, pins));
+	oc_unpin(r.ns, pins);
+	rig_end(&r);
+}
+
 TEST(fake_a_deadline_ends_the_wait)
 {
 	struct rig r = rig_make(3, 5);
