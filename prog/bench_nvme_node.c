@@ -183,23 +183,24 @@ static int phase_run(struct node_bench *b, struct phase *ret_phase)
 	return 0;
 }
 
-static int node_runs(struct node_bench *b, struct phase *idle,
-		     struct phase *loaded)
+/* Not before memory is what it will be, and blocks go down at full speed: each
+ * phase has one before it that does not count. */
+static int node_run(struct node_bench *b, struct phase *ret_idle,
+		    struct phase *ret_loaded)
 {
-	int r = 0;
+	int r = phase_run(b, ret_idle);
 
-	for (uint32_t i = 0; r == 0 && i < b->n->b->runs; i++) {
+	if (r == 0) {
 		node_settles(b);
-		r = phase_run(b, &idle[i]);
-		if (r == 0)
-			r = writer_begin(b);
-		/* not before blocks go down at full speed: a phase for it */
-		if (r == 0)
-			r = phase_run(b, &loaded[i]);
-		if (r == 0)
-			r = phase_run(b, &loaded[i]);
-		writer_end(b);
+		r = phase_run(b, ret_idle);
 	}
+	if (r == 0)
+		r = writer_begin(b);
+	if (r == 0)
+		r = phase_run(b, ret_loaded);
+	if (r == 0)
+		r = phase_run(b, ret_loaded);
+	writer_end(b);
 	return r;
 }
 
@@ -277,32 +278,44 @@ static int node_fill(struct node_bench *b)
 	return r ? r : node_server_pid(p->client, &b->server);
 }
 
-int nvme_bench_node(struct nvme_bench *n)
+/* A node for each run: what the other client left would be in the way. */
+static int node_once(struct node_bench *b, struct phase *ret_idle,
+		     struct phase *ret_loaded)
 {
-	struct phase idle[BENCH_RUNS_MAX], loaded[BENCH_RUNS_MAX];
-	struct node_bench *b = mem_alloc(sizeof(*b));
 	char drive[4200];
-	int r = b ? nvme_bench_fresh(n, b->dir) : -ENOMEM;
+	int r = nvme_bench_fresh(b->n, b->dir);
 
-	if (r == 0) {
-		b->n = n;
-		b->rng = (struct rng){ 9 };
-		/* room for what the other client writes besides */
-		snprintf(drive, sizeof(drive), "%s:%llu", b->dir,
-			 (unsigned long long)(3 * n->bytes));
-		r = bench_pool_open_over(n->bytes / DRAM_PART, BLOCK_BYTES,
+	/* room for what the other client writes besides */
+	snprintf(drive, sizeof(drive), "%s:%llu", b->dir,
+		 (unsigned long long)(3 * b->n->bytes));
+	if (r == 0)
+		r = bench_pool_open_over(b->n->bytes / DRAM_PART, BLOCK_BYTES,
 					 drive, &b->pool);
-	}
 	if (r == 0)
 		r = node_fill(b);
 	if (r == 0)
 		r = node_reaches(b);
 	if (r == 0)
-		r = node_runs(b, idle, loaded);
+		r = node_run(b, ret_idle, ret_loaded);
+	bench_pool_close(b->pool);
+	b->pool = NULL;
+	return r;
+}
+
+int nvme_bench_node(struct nvme_bench *n)
+{
+	struct phase idle[BENCH_RUNS_MAX], loaded[BENCH_RUNS_MAX];
+	struct node_bench *b = mem_alloc(sizeof(*b));
+	int r = b ? 0 : -ENOMEM;
+
+	if (r)
+		return r;
+	b->n = n;
+	b->rng = (struct rng){ 9 };
+	for (uint32_t i = 0; r == 0 && i < n->b->runs; i++)
+		r = node_once(b, &idle[i], &loaded[i]);
 	if (r == 0)
 		node_report(b, idle, loaded);
-	if (b)
-		bench_pool_close(b->pool);
 	free(b);
 	return r;
 }
