@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/rng.h"
+#include "bench_fio.h"
 #include "bench_nvme.h"
 
 #define BLOCK_BYTES (2ull << 20)
@@ -278,6 +279,26 @@ static int node_fill(struct node_bench *b)
 	return r ? r : node_server_pid(p->client, &b->server);
 }
 
+/* The drive by itself: one read of a block at a time, by fio. */
+static int drive_p99(struct node_bench *b, double *ret_us)
+{
+	struct fio_job job = { .dir = b->n->dir,
+			       .rw = "write",
+			       .block = BLOCK_BYTES,
+			       .bytes = FETCHES * BLOCK_BYTES,
+			       .depth = 1,
+			       .fresh = true };
+	struct fio_result f = { 0 };
+	int r = fio_run(&job, &f);
+
+	job.rw = "randread";
+	job.fresh = false;
+	if (r == 0)
+		r = fio_run(&job, &f);
+	*ret_us = f.p99_us;
+	return r;
+}
+
 /* A node for each run: what the other client left would be in the way. */
 static int node_once(struct node_bench *b, struct phase *ret_idle,
 		     struct phase *ret_loaded)
@@ -306,16 +327,22 @@ int nvme_bench_node(struct nvme_bench *n)
 {
 	struct phase idle[BENCH_RUNS_MAX], loaded[BENCH_RUNS_MAX];
 	struct node_bench *b = mem_alloc(sizeof(*b));
+	double drive[BENCH_RUNS_MAX];
 	int r = b ? 0 : -ENOMEM;
 
 	if (r)
 		return r;
 	b->n = n;
 	b->rng = (struct rng){ 9 };
-	for (uint32_t i = 0; r == 0 && i < n->b->runs; i++)
+	for (uint32_t i = 0; r == 0 && i < n->b->runs; i++) {
 		r = node_once(b, &idle[i], &loaded[i]);
+		if (r == 0 && n->fio)
+			r = drive_p99(b, &drive[i]);
+	}
 	if (r == 0)
 		node_report(b, idle, loaded);
+	if (r == 0 && n->fio)
+		bench_inform(n->b, "fetch_p99_fio", "us", drive, n->b->runs);
 	free(b);
 	return r;
 }
