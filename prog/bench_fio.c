@@ -134,6 +134,10 @@ static int job_figures(const json_t *all, const char *rw,
 
 	if (r.bytes_per_s <= 0 || number(job, "error") != 0)
 		return -EIO;
+	r.p99_us = number(json_object_get(json_object_get(io, "clat_ns"),
+					  "percentile"),
+			  "99.000000") /
+		   1e3;
 	r.cpu_per_gb = cpu / 100 * seconds * 1e9 / number(io, "io_bytes");
 	*ret_result = r;
 	return 0;

@@ -17,6 +17,7 @@ struct fio_job {
 
 struct fio_result {
 	double bytes_per_s, ops_per_s, cpu_per_gb;
+	double p99_us; /* from submission to completion */
 };
 
 /* "fio-3.33" in 64 bytes. -ENOENT: it is not installed. */

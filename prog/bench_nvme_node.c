@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/rng.h"
+#include "bench_fio.h"
 #include "bench_nvme.h"
 
 #define BLOCK_BYTES (2ull << 20)
@@ -183,23 +184,24 @@ static int phase_run(struct node_bench *b, struct phase *ret_phase)
 	return 0;
 }
 
-static int node_runs(struct node_bench *b, struct phase *idle,
-		     struct phase *loaded)
+/* Not before memory is what it will be, and blocks go down at full speed: each
+ * phase has one before it that does not count. */
+static int node_run(struct node_bench *b, struct phase *ret_idle,
+		    struct phase *ret_loaded)
 {
-	int r = 0;
+	int r = phase_run(b, ret_idle);
 
-	for (uint32_t i = 0; r == 0 && i < b->n->b->runs; i++) {
+	if (r == 0) {
 		node_settles(b);
-		r = phase_run(b, &idle[i]);
-		if (r == 0)
-			r = writer_begin(b);
-		/* not before blocks go down at full speed: a phase for it */
-		if (r == 0)
-			r = phase_run(b, &loaded[i]);
-		if (r == 0)
-			r = phase_run(b, &loaded[i]);
-		writer_end(b);
+		r = phase_run(b, ret_idle);
 	}
+	if (r == 0)
+		r = writer_begin(b);
+	if (r == 0)
+		r = phase_run(b, ret_loaded);
+	if (r == 0)
+		r = phase_run(b, ret_loaded);
+	writer_end(b);
 	return r;
 }
 
@@ -277,32 +279,70 @@ static int node_fill(struct node_bench *b)
 	return r ? r : node_server_pid(p->client, &b->server);
 }
 
-int nvme_bench_node(struct nvme_bench *n)
+/* The drive by itself: one read of a block at a time, by fio. */
+static int drive_p99(struct node_bench *b, double *ret_us)
 {
-	struct phase idle[BENCH_RUNS_MAX], loaded[BENCH_RUNS_MAX];
-	struct node_bench *b = mem_alloc(sizeof(*b));
-	char drive[4200];
-	int r = b ? nvme_bench_fresh(n, b->dir) : -ENOMEM;
+	struct fio_job job = { .dir = b->n->dir,
+			       .rw = "write",
+			       .block = BLOCK_BYTES,
+			       .bytes = FETCHES * BLOCK_BYTES,
+			       .depth = 1,
+			       .fresh = true };
+	struct fio_result f = { 0 };
+	int r = fio_run(&job, &f);
 
-	if (r == 0) {
-		b->n = n;
-		b->rng = (struct rng){ 9 };
-		/* room for what the other client writes besides */
-		snprintf(drive, sizeof(drive), "%s:%llu", b->dir,
-			 (unsigned long long)(3 * n->bytes));
-		r = bench_pool_open_over(n->bytes / DRAM_PART, BLOCK_BYTES,
+	job.rw = "randread";
+	job.fresh = false;
+	if (r == 0)
+		r = fio_run(&job, &f);
+	*ret_us = f.p99_us;
+	return r;
+}
+
+/* A node for each run: what the other client left would be in the way. */
+static int node_once(struct node_bench *b, struct phase *ret_idle,
+		     struct phase *ret_loaded)
+{
+	char drive[4200];
+	int r = nvme_bench_fresh(b->n, b->dir);
+
+	/* room for what the other client writes besides */
+	snprintf(drive, sizeof(drive), "%s:%llu", b->dir,
+		 (unsigned long long)(3 * b->n->bytes));
+	if (r == 0)
+		r = bench_pool_open_over(b->n->bytes / DRAM_PART, BLOCK_BYTES,
 					 drive, &b->pool);
-	}
 	if (r == 0)
 		r = node_fill(b);
 	if (r == 0)
 		r = node_reaches(b);
 	if (r == 0)
-		r = node_runs(b, idle, loaded);
+		r = node_run(b, ret_idle, ret_loaded);
+	bench_pool_close(b->pool);
+	b->pool = NULL;
+	return r;
+}
+
+int nvme_bench_node(struct nvme_bench *n)
+{
+	struct phase idle[BENCH_RUNS_MAX], loaded[BENCH_RUNS_MAX];
+	struct node_bench *b = mem_alloc(sizeof(*b));
+	double drive[BENCH_RUNS_MAX];
+	int r = b ? 0 : -ENOMEM;
+
+	if (r)
+		return r;
+	b->n = n;
+	b->rng = (struct rng){ 9 };
+	for (uint32_t i = 0; r == 0 && i < n->b->runs; i++) {
+		r = node_once(b, &idle[i], &loaded[i]);
+		if (r == 0 && n->fio)
+			r = drive_p99(b, &drive[i]);
+	}
 	if (r == 0)
 		node_report(b, idle, loaded);
-	if (b)
-		bench_pool_close(b->pool);
+	if (r == 0 && n->fio)
+		bench_inform(n->b, "fetch_p99_fio", "us", drive, n->b->runs);
 	free(b);
 	return r;
 }

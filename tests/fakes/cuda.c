@@ -15,7 +15,7 @@
 #define MOST   256
 #define LAUNCH 719 /* an error that has no other meaning here */
 
-enum op_kind { OP_IN, OP_OUT, OP_FILL, OP_EVENT };
+enum op_kind { OP_IN, OP_OUT, OP_FILL, OP_EVENT, OP_ARRIVE };
 
 struct op {
 	enum op_kind kind;
@@ -57,6 +57,7 @@ static struct {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct fake_cuda control = { .devices = 1 };
 static struct cuda_context_ primary;
+static struct cuda_stream_ own = { .live = true }; /* cuFile's copies */
 static pid_t started;
 static uint64_t op_number;
 static __thread cuda_context stack[8];
@@ -67,6 +68,7 @@ FAKE_EXPORT void *fake_cuda_behind(uint64_t at, size_t bytes);
 FAKE_EXPORT bool fake_cuda_allocation(uint64_t at, uint64_t *ret_base,
 				      uint64_t *ret_bytes);
 FAKE_EXPORT bool fake_cuda_current(void);
+FAKE_EXPORT bool fake_cuda_arrive(uint64_t at, const void *data, size_t bytes);
 
 static void problem(const char *what)
 {
@@ -120,6 +122,8 @@ static struct range *range_of(uint64_t at, size_t bytes)
 	}
 	return NULL;
 }
+
+static void op_run(cuda_stream stream);
 
 static bool is_pinned(const void *at, size_t bytes)
 {
@@ -287,6 +291,40 @@ cuda_result fake_context_release(cuda_device device)
 		primary.retained--;
 	control.retained = (unsigned)primary.retained;
 	return CUDA_SUCCESS;
+}
+
+/* What cuFile copied by itself arrives here, or where a stream is destroyed. */
+static int context_sync(void)
+{
+	int r = entered(true);
+
+	while (own.first)
+		op_run(&own);
+	return r;
+}
+
+cuda_result fake_context_wait(void)
+{
+	LOCKED(context_sync());
+}
+
+bool fake_cuda_arrive(uint64_t at, const void *data, size_t bytes)
+{
+	struct op *op = calloc(1, sizeof(*op) + bytes);
+	bool ok;
+
+	if (!op)
+		return false;
+	pthread_mutex_lock(&lock);
+	*op = (struct op){ .kind = OP_ARRIVE, .device = at, .bytes = bytes };
+	memcpy(op + 1, data, bytes);
+	if (!own.first)
+		own.last = &own.first;
+	*own.last = op;
+	own.last = &op->next;
+	ok = range_of(at, bytes) != NULL;
+	pthread_mutex_unlock(&lock);
+	return ok;
 }
 
 cuda_result fake_context_push(cuda_context context)
@@ -525,6 +563,8 @@ static void op_run(cuda_stream stream)
 			op->event->reached = op->number;
 	} else if (!behind) {
 		problem("device memory was freed under a copy");
+	} else if (op->kind == OP_ARRIVE) {
+		memcpy(behind, op + 1, op->bytes);
 	} else if (op->kind == OP_FILL) {
 		memset(behind, op->byte, op->bytes);
 	} else if (!is_pinned(op->host, op->bytes)) {

@@ -20,6 +20,7 @@
 void *fake_cuda_behind(uint64_t at, size_t bytes);
 bool fake_cuda_allocation(uint64_t at, uint64_t *ret_base, uint64_t *ret_bytes);
 bool fake_cuda_current(void);
+bool fake_cuda_arrive(uint64_t at, const void *data, size_t bytes);
 FAKE_EXPORT struct fake_cufile *fake_cufile_control(void);
 
 struct file {
@@ -347,9 +348,10 @@ static int read_judge(uint64_t base, size_t size, off_t at, off_t offset)
 
 static ssize_t read_bytes(struct file *f, uint64_t to, size_t size, off_t at)
 {
-	uint8_t *behind = fake_cuda_behind(to, size);
-	ssize_t n;
+	uint8_t *behind = fake_cuda_behind(to, size), *bounce;
 	int err = failing();
+	bool to_host;
+	ssize_t n;
 
 	if (!f || !behind)
 		return -CUFILE_HANDLE_NOT_REGISTERED;
@@ -360,19 +362,23 @@ static ssize_t read_bytes(struct file *f, uint64_t to, size_t size, off_t at)
 		return -1;
 	}
 	/* The file may be open with O_DIRECT, and this memory is aligned. */
-	n = pread(f->fd - 1, behind, size, at);
+	to_host = !direct() || control.lies;
+	bounce = to_host ? aligned_alloc(CUFILE_ALIGN, size) : behind;
+	n = pread(f->fd - 1, bounce, size, at);
 	if (n > 0 && control.short_by) {
 		n -= (ssize_t)MIN(control.short_by, (uint64_t)n);
 		control.short_by = 0;
 	}
 	if (n > 0 && control.flip_at) {
-		behind[(control.flip_at - 1) % (size_t)n] ^= 1;
+		bounce[(control.flip_at - 1) % (size_t)n] ^= 1;
 		control.flip_at = 0;
 	}
-	if (direct() && !control.lies)
-		control.direct_reads++;
-	else
-		control.posix_reads++;
+	if (to_host && n > 0 && !fake_cuda_arrive(to, bounce, (size_t)n))
+		n = -CUFILE_POINTER_RANGE;
+	if (to_host)
+		free(bounce);
+	control.direct_reads += !to_host;
+	control.posix_reads += to_host;
 	return n;
 }
 

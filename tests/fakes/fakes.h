@@ -8,6 +8,8 @@
  * the vendor documents it and, where a correct caller could never do it, written
  * down in `problem`.
  *
+ * What cuFile reads through the host arrives when the context is waited for.
+ *
  * Device memory has addresses that fault when they are touched. Copies are done
  * when somebody waits for them, not when they are asked for, so that a buffer
  * which is used again too early shows wrong bytes.

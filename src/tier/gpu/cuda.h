@@ -78,6 +78,7 @@ enum {
 	  (cuda_device device))                                               \
 	X(context_push, "cuCtxPushCurrent_v2", (cuda_context context))        \
 	X(context_pop, "cuCtxPopCurrent_v2", (cuda_context * ret))            \
+	X(context_wait, "cuCtxSynchronize", (void))                           \
 	X(mem_alloc, "cuMemAlloc_v2", (cuda_address * ret, size_t bytes))     \
 	X(mem_free, "cuMemFree_v2", (cuda_address at))                        \
 	X(mem_range, "cuMemGetAddressRange_v2",                               \

@@ -226,10 +226,25 @@ static int job_hash(struct gpu *g, const struct gpu_job *job)
 	return r;
 }
 
+/* What cuFile has answered to may still be on its way: in compatibility mode it
+ * copies from plain memory, and such a copy returns when it was staged. Work of
+ * other streams, as ours, is not ordered after it (seen on an H200: pieces of what
+ * had been there before). */
+static int job_arrives(struct gpu *g)
+{
+	uint64_t start = clock_ns();
+	int r = CUDA(&g->cuda, context_wait);
+
+	g->stat.copy_ns += clock_ns() - start;
+	return r;
+}
+
 static void job_verify(struct gpu *g, struct gpu_job *job)
 {
-	int r = job_hash(g, job);
+	int r = job_arrives(g);
 
+	if (r == 0)
+		r = job_hash(g, job);
 	if (r == 0 && hash_stream_value(g->hash) != job->place.block.checksum)
 		r = -EBADMSG;
 	if (r)
@@ -274,10 +289,6 @@ static bool batch_ready(struct gpu *g)
 
 	if (g->batch)
 		return true;
-	/* Through the host, 1.15 gave wrong bytes for batches into registered
-	 * memory (an H200, 2026-11). */
-	if (c->mode == CUFILE_COMPAT)
-		return false;
 	if (!c->batch_create || !c->batch_submit || !c->batch_status ||
 	    !c->batch_cancel || !c->batch_destroy)
 		return false;
