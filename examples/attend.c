@@ -12,6 +12,10 @@
  *	cc attend.c -lonecopy -lm -o attend
  *	onecopy serve & ./attend
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <fcntl.h>
 #include <math.h>
 #include <onecopy/session.h>
 #include <onecopy/space.h>
@@ -150,7 +154,7 @@ struct result {
 /* PSS of what lies at these addresses, in bytes. */
 static uint64_t pss_of(const char *base, uint64_t bytes)
 {
-	FILE *f = fopen("/proc/self/smaps", "r");
+	FILE *f = fopen("/proc/self/smaps", "re");
 	unsigned long long from, to, kib;
 	uint64_t sum = 0;
 	int inside = 0;
@@ -251,7 +255,7 @@ int main(void)
 
 	in_child(write_prompt);
 	for (int i = 0; i < 2; i++) {
-		if (pipe(to[i]) || pipe(from[i]))
+		if (pipe2(to[i], O_CLOEXEC) || pipe2(from[i], O_CLOEXEC))
 			return 1;
 		if (fork() == 0) {
 			read_prompt(i, from[i][1], to[i][0]);

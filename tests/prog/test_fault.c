@@ -3,6 +3,7 @@
  * Every allocation, map and I/O of the library fails once in each public call,
  * against a real node. After each failure the client can be used or closed.
  */
+#include <onecopy/space.h>
 #include "base/fault.h"
 #include "prog/payload.h"
 #include "tests/prog/live.h"
@@ -192,6 +193,33 @@ static int scene_dispatch(struct stage *s)
 	return oc_client_dispatch(s->c);
 }
 
+/* Made, a block mapped and asked to be written, ended. */
+static int scene_space(struct stage *s)
+{
+	struct oc_space_options o = { .size = sizeof(o),
+				      .how = OC_SPACE_EXPLICIT,
+				      .bytes = 1 << 20 };
+	struct oc_key key = fault_key(1);
+	struct oc_span_info info;
+	oc_space *space;
+	oc_span *sp;
+	int r = oc_space_create(s->ns, &o, &space);
+
+	if (r)
+		return r;
+	r = oc_span_map(space, &key, 1, NULL, &sp);
+	if (r == 0)
+		r = oc_span_prefetch(sp, 0, 1,
+				     OC_PREFETCH_WAIT | OC_PREFETCH_WRITE, 0);
+	if (r == 0) {
+		CHECK_OK(oc_span_info(sp, &info));
+		CHECK_INT(payload_wrong(&key, info.base, BYTES), ==, 0);
+		CHECK_INT(info.own + info.copied, ==, 1);
+	}
+	oc_space_destroy(space);
+	return r;
+}
+
 static int scene_chain(struct stage *s)
 {
 	struct oc_chain_options o = { .size = sizeof(o), .block_tokens = 4 };
@@ -255,6 +283,7 @@ TEST(every_call_with_every_point_failing)
 		{ "inspect", scene_inspect },
 		{ "dispatch", scene_dispatch },
 		{ "chain", scene_chain },
+		{ "space", scene_space },
 	};
 	struct stage s = { .at = 1000 };
 	oc_client *watch;

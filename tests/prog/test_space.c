@@ -2,10 +2,14 @@
 /* Address spaces over a real node. */
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <onecopy/space.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdatomic.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include "prog/payload.h"
 #include "tests/prog/live.h"
 
@@ -422,6 +426,54 @@ TEST(explicit_writes_are_asked_for)
 	CHECK_OK(oc_span_hold(sp, 0, 0, 0, 0));
 	right(sp, 1, 1);
 	oc_span_release(sp, 0, 0);
+	rig_end(&r);
+}
+
+/* ---- where the kernel refuses ---- */
+
+#define REFUSE (SECCOMP_RET_ERRNO | EPERM)
+#define LOAD(field_)                       \
+	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, \
+		 offsetof(struct seccomp_data, field_))
+#define IS(value_, then_, else_) \
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value_, then_, else_)
+
+/* No userfaultfd, by the call or by the device. */
+static void refuse_faults(void)
+{
+	struct sock_filter code[] = {
+		LOAD(nr),
+		IS(SYS_userfaultfd, 3, 0),
+		IS(SYS_ioctl, 0, 3),
+		LOAD(args[1]),
+		IS(0xaa00, 0, 1), /* USERFAULTFD_IOC_NEW */
+		BPF_STMT(BPF_RET | BPF_K, REFUSE),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { ARRAY_LEN(code), code };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+		SKIP("no seccomp filter: %s", strerror(errno));
+}
+
+TEST(refused_faults_make_it_explicit)
+{
+	struct oc_space_options o = { .size = sizeof(o),
+				      .how = OC_SPACE_FAULTS };
+	oc_space *s;
+	struct rig r;
+
+	rig_start(&r, OC_SPACE_EXPLICIT);
+	CHECK_STR(oc_space_why(r.s), "");
+	live_write_some(r.ns, 0, 4, PART);
+	refuse_faults();
+	CHECK_INT(oc_space_create(r.ns, &o, &s), ==, -EPERM);
+	CHECK_OK(oc_space_create(r.ns, NULL, &s));
+	CHECK_INT(oc_space_how(s), ==, OC_SPACE_EXPLICIT);
+	CHECK(strstr(oc_space_why(s), "refused"));
+	right(map(s, 0, 4, 0), 3, 3);
+	oc_space_destroy(s);
 	rig_end(&r);
 }
 
