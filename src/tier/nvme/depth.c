@@ -29,7 +29,7 @@ static void judge(struct nvme_depth *d, uint64_t now_ns)
 	uint64_t rate = (uint64_t)((double)d->bytes * 1e9 / (double)ns);
 	uint64_t mean = d->took_ns / d->moves, before = d->rate;
 
-	if (before == 0) {
+	if (before == 0 || mean < d->long_ns / 4) {
 		d->rate = rate;
 		change(d, mean > d->long_ns);
 	} else if (rate > before + before / 16) {

@@ -98,7 +98,7 @@ void nvme_index_expect(struct nvme_index *x, uint64_t n)
 {
 	must(x->hashed == 0 && x->split == 0);
 	n = MIN(n, (uint64_t)x->most);
-	while (x->level < 30 && 2ull << x->level <= n) {
+	while (x->level < 30 && 1ull << x->level < n) {
 		uint32_t chunks = 2u << (x->level - NVME_CHUNK_SHIFT);
 
 		while (x->bucket_chunks < chunks)

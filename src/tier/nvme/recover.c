@@ -33,10 +33,12 @@ struct finding {
 	struct found {
 		uint32_t segment, unit, bytes; /* the summary; 0: none */
 		uint64_t checksum;
-		uint8_t *summary;
+		uint8_t *summary; /* in f->buffer */
 		int result;
 	} batch[BATCH];
 	uint32_t n;
+	uint8_t *buffer[BATCH]; /* kept for the next batch */
+	uint64_t room[BATCH];
 	/* the segment that is read now */
 	uint32_t segment, records;
 };
@@ -299,6 +301,17 @@ static int read_segment(struct finding *f, const struct found *b)
 	return 0;
 }
 
+static uint8_t *buffer(struct finding *f, uint32_t i, uint64_t bytes)
+{
+	bytes = nvme_units_bytes(bytes);
+	if (f->room[i] < bytes) {
+		free(f->buffer[i]);
+		f->buffer[i] = nvme_pages(bytes);
+		f->room[i] = f->buffer[i] ? bytes : 0;
+	}
+	return f->buffer[i];
+}
+
 /* Summaries of the batch at once, then each segment. */
 static int read_batch(struct finding *f)
 {
@@ -308,7 +321,7 @@ static int read_batch(struct finding *f)
 	for (uint32_t i = 0; i < f->n; i++) {
 		struct found *b = &f->batch[i];
 
-		b->summary = b->bytes ? nvme_pages(b->bytes) : NULL;
+		b->summary = b->bytes ? buffer(f, i, b->bytes) : NULL;
 		if (b->summary)
 			ask(f, &f->io[n++],
 			    log_at(&f->t->g, b->segment, b->unit), b->summary,
@@ -321,8 +334,6 @@ static int read_batch(struct finding *f)
 			f->batch[i].result = f->io[n++].result;
 	for (uint32_t i = 0; i < f->n && r == 0; i++)
 		r = read_segment(f, &f->batch[i]);
-	for (uint32_t i = 0; i < f->n; i++)
-		free(f->batch[i].summary);
 	f->n = 0;
 	return r;
 }
@@ -479,6 +490,8 @@ static int recover(struct nvme *t)
 		r = f->pages && f->space ? make_tables(t) : -ENOMEM;
 		if (r == 0)
 			r = read_all(f);
+		for (uint32_t i = 0; i < BATCH; i++)
+			free(f->buffer[i]);
 		free(f->pages);
 		free(f->space);
 		free(f);
