@@ -95,21 +95,22 @@ static void close_head(struct nvme *t)
 	t->head = NULL;
 }
 
-int nvme_head_place(struct nvme *t, uint64_t bytes, struct nvme_head **ret_head,
-		    uint32_t *ret_unit)
+int nvme_head_place(struct nvme *t, uint64_t bytes, bool carry,
+		    struct nvme_head **ret_head, uint32_t *ret_unit)
 {
 	uint32_t units = log_units_of(bytes), unit;
 	int r;
 
 	if (!nvme_part_fits(t, bytes))
 		return -E2BIG;
-	/* The last free one is for tombstones alone: a segment with some could
-	 * else not be made free. */
-	if (t->frees == 0)
+	/* The last free one, and when it is open the rest of it, are for what the
+	 * victim holds: a segment could else not be made free. Room for its
+	 * tombstones is kept in reserve(), they wait since it was chosen. */
+	if (t->frees == 0 && !carry)
 		return -ENOSPC;
 	unit = t->head ? room_for(t->head, units) : 0;
 	if (unit == 0) {
-		if (t->frees < 2)
+		if (t->frees < (carry ? 1u : 2u))
 			return -ENOSPC;
 		close_head(t);
 		r = open_head(t);

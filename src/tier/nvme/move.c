@@ -256,7 +256,7 @@ int nvme_move_write(struct tier *tier, struct tier_move *m)
 	d->extent = m->block.extent;
 	d->depth = m->block.depth;
 	d->gen = t->gen++;
-	r = nvme_head_place(t, bytes, &h, &unit);
+	r = nvme_head_place(t, bytes, false, &h, &unit);
 	if (r < 0) {
 		nvme_part_forget(t, n);
 		return r;

@@ -225,8 +225,8 @@ uint64_t nvme_segment_used_bytes(const struct nvme *t);
 /* ---- head.c: places for parts, commit pages, summaries */
 
 /* A place for a part of so many bytes. -ENOSPC, -E2BIG, -ENOMEM. */
-int nvme_head_place(struct nvme *t, uint64_t bytes, struct nvme_head **ret_head,
-		    uint32_t *ret_unit);
+int nvme_head_place(struct nvme *t, uint64_t bytes, bool carry,
+		    struct nvme_head **ret_head, uint32_t *ret_unit);
 bool nvme_part_fits(const struct nvme *t, uint64_t bytes);
 /* The payload is there, or not. */
 void nvme_head_written(struct nvme_write *w, int result);

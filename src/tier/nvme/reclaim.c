@@ -151,7 +151,8 @@ static void carry_read(struct nvme_io *io)
 		return;
 	}
 	d->readers++; /* until it is written */
-	if (io->result < 0 || nvme_head_place(t, io->payload, &h, &unit) < 0) {
+	if (io->result < 0 ||
+	    nvme_head_place(t, io->payload, true, &h, &unit) < 0) {
 		over(t, c);
 		return;
 	}
