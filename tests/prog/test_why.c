@@ -328,6 +328,8 @@ TEST(names_of_redis)
 	respc_say(c, "DEL one\r\n");
 	respc_expect(c, ":1\r\n");
 	r = RUN("why", "--node", n.socket, "--redis", "model@1kv_bytes");
+	if (r.status)
+		fprintf(stderr, "%s%s\n", r.out, r.err);
 	CHECK_INT(r.status, ==, 0);
 	CHECK(strstr(r.out, "model@1kv_bytes: "));
 	run_free(&r);
