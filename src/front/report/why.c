@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "front/report/json.h"
 #include "front/report/why.h"
+#include "front/resp/resp.h"
 #include "store/move.h"
 
 #define PROBES_MAX (1u << 17) /* in the index */
@@ -102,6 +103,10 @@ static void look_in_ns(struct why *w, struct why_key *k, uint32_t id)
 	w->probes_left -= parts;
 	for (unsigned i = 0; i < parts; i++)
 		probe_part(w, &n, k->key, i);
+	/* all parts; of a name at the RESP door, some */
+	n.need = resp_block_needs(k->key, n.have | n.below);
+	if (!n.need)
+		n.need = parts >= 64 ? UINT64_MAX : (1ull << parts) - 1;
 	if (n.have || n.below || id == w->ns)
 		k->ns[k->n_ns++] = n;
 }
@@ -202,7 +207,7 @@ static void look_at_waiting(struct why *w)
 
 static bool is_whole(const struct why_ns *n)
 {
-	return n->have == why_all(n);
+	return (n->have & why_all(n)) == why_all(n);
 }
 
 /* Nothing else is known: was it ever there? */
@@ -238,7 +243,7 @@ static const struct why_ns *pick_below(const struct why *w,
 	for (unsigned i = 0; i < k->n_ns; i++) {
 		const struct why_ns *n = &k->ns[i];
 
-		if (n->below && (n->have | n->below) == why_all(n) &&
+		if (n->below && !(why_all(n) & ~(n->have | n->below)) &&
 		    (!w->ns || n->id == w->ns))
 			return n;
 	}

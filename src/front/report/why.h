@@ -28,6 +28,7 @@ struct why_ns {
 	uint32_t id;
 	unsigned groups, ranks;
 	uint64_t have, below;	   /* below: of the others, on the tier below */
+	uint64_t need;		   /* what it must have to be whole */
 	uint64_t expected_ns;	   /* to have the slowest of these */
 	uint64_t owner, sealed_ms; /* of a part that is there */
 };
@@ -65,9 +66,7 @@ struct why {
 
 static inline uint64_t why_all(const struct why_ns *n)
 {
-	unsigned parts = n->groups * n->ranks;
-
-	return parts >= 64 ? UINT64_MAX : (1ull << parts) - 1;
+	return n->need;
 }
 
 /* why_text.c */

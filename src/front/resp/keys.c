@@ -53,6 +53,16 @@ void resp_block_key(const char *name, uint32_t len, uint8_t ret_key[32])
 	memcpy(ret_key, place.key, 32);
 }
 
+uint64_t resp_block_needs(const uint64_t key[4], uint64_t there)
+{
+	uint64_t need = 0;
+
+	for (unsigned g = GROUP_PLAIN; g <= GROUP_METADATA; g += 2)
+		if (there >> g & 3) /* the record, or what it says more */
+			need |= 1ull << g;
+	return key[3] == KEY_WORD ? need : 0;
+}
+
 uint64_t now_realtime_ms(void)
 {
 	struct timespec ts;

@@ -66,6 +66,11 @@ struct resp_options {
  * Pure. */
 void resp_block_key(const char *name, uint32_t len, uint8_t ret_key[32]);
 
+/* Of a block's parts (bit i: group i) in the door's namespace, those that it needs
+ * when these are there: a record for each name that it has. 0: no block of a
+ * name. Pure. */
+uint64_t resp_block_needs(const uint64_t key[4], uint64_t there);
+
 int resp_create(const struct resp_options *options,
 		struct resp_door **ret_door);
 void resp_destroy(struct resp_door *d);
