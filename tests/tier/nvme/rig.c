@@ -20,10 +20,12 @@ static struct nvme_fate table_fate(void *ctx, enum nvme_op op, uint64_t offset,
 				   uint64_t bytes)
 {
 	struct rig *g = ctx;
+	struct nvme_fate (*fate)(struct rig *, enum nvme_op, uint64_t,
+				 uint64_t) = g->fate;
 	struct nvme_fate f = { 0 };
 
-	if (g->fate)
-		f = g->fate(g, op, offset, bytes);
+	if (fate)
+		f = fate(g, op, offset, bytes);
 	if (f.result || f.hold || f.bytes)
 		return f;
 	if (op == NVME_READ)

@@ -21,8 +21,8 @@ struct rig {
 	struct nvme_io_table table;
 	_Atomic uint64_t now;
 	/* what the device does: looked at for each operation */
-	struct nvme_fate (*fate)(struct rig *g, enum nvme_op op,
-				 uint64_t offset, uint64_t bytes);
+	struct nvme_fate (*_Atomic fate)(struct rig *g, enum nvme_op op,
+					 uint64_t offset, uint64_t bytes);
 	_Atomic bool held;
 	_Atomic int fail_reads, fail_writes; /* these errors, from now on */
 	_Atomic uint32_t fail_next;	     /* so many operations fail */
@@ -31,7 +31,7 @@ struct rig {
 	uint32_t space;
 	uint32_t gone, gone_wrong;
 	void (*on_gone)(struct rig *g, const struct tier_id *id, bool wrong);
-	void *user;
+	void *_Atomic user;
 };
 
 /* One part that is read or written. */
