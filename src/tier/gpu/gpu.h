@@ -131,9 +131,8 @@ void gpu_stat(const struct gpu *g, struct gpu_stat *ret_stat);
  * dropped, and its file keeps its path (cuFile opens some a second time). Others are registered for each call. -ENOSPC; 0 without cuFile too. */
 int gpu_file_add(struct gpu *g, int fd);
 void gpu_file_drop(struct gpu *g, int fd);
-/* Device memory that jobs name: registered, the disk writes into it at once;
- * else cuFile goes through memory of its own on the device. base and bytes:
- * multiples of 4096. */
+/* Device memory that jobs name: cuFile is used for jobs into registered memory
+ * alone. base and bytes: multiples of 4096. */
 int gpu_region_add(struct gpu *g, cuda_address base, uint64_t bytes);
 void gpu_region_drop(struct gpu *g, cuda_address base);
 

@@ -270,7 +270,7 @@ TEST(fake_fallback_disk_that_does_not_answer)
 
 /* ---- direct ------------------------------------------------------------------------- */
 
-static void direct(bool p2p, bool region, uint32_t each)
+static void direct(bool p2p, uint32_t each)
 {
 	struct gpu_options o = { 0 };
 	struct gpu_job jobs[RIG_PARTS];
@@ -287,7 +287,7 @@ static void direct(bool p2p, bool region, uint32_t each)
 	CHECK(about.direct && about.counts && !about.why[0]);
 	CHECK_INT(about.nvidia_fs, ==, !p2p);
 	CHECK_INT(about.cufile_version, ==, 1150);
-	gpu_rig_memory(&r, region);
+	gpu_rig_memory(&r, true);
 	CHECK_OK(gpu_file_add(r.gpu, r.fd));
 	gpu_rig_jobs(&r, GPU_BEST, jobs);
 	for (uint32_t i = 0; i < RIG_PARTS; i += each)
@@ -298,29 +298,50 @@ static void direct(bool p2p, bool region, uint32_t each)
 	CHECK_INT(stat.back_bytes, ==, stat.direct_bytes);
 	CHECK_INT(r.cufile->posix_reads, ==, 0);
 	CHECK_INT(r.cufile->direct_reads, ==, RIG_PARTS);
-	CHECK_INT(r.cufile->unregistered_reads, ==, region ? 0 : RIG_PARTS);
+	CHECK_INT(r.cufile->unregistered_reads, ==, 0);
 	CHECK_INT(r.cufile->batches, ==, each > 1 ? 2 : 0);
 	gpu_rig_end(&r);
 }
 
 TEST(fake_direct_nvidia_fs)
 {
-	direct(false, true, 1);
+	direct(false, 1);
 }
 
 TEST(fake_direct_batches)
 {
-	direct(false, true, RIG_PARTS);
+	direct(false, RIG_PARTS);
 }
 
 TEST(fake_direct_p2pdma)
 {
-	direct(true, true, RIG_PARTS);
+	direct(true, RIG_PARTS);
 }
 
-TEST(fake_direct_without_regions)
+TEST(fake_direct_memory_that_is_not_registered)
 {
-	direct(false, false, 1);
+	struct gpu_options o = { 0 };
+	struct gpu_job jobs[RIG_PARTS];
+	struct rig r;
+
+	gpu_rig_fakes(&r, false);
+	r.cufile->nvidia_fs = true;
+	gpu_rig_parts(&r, "/tmp", MOST);
+	CHECK_OK(gpu_rig_open(&r, o, NULL));
+	gpu_rig_memory(&r, false);
+	/* all but the last part's room */
+	CHECK_OK(gpu_region_add(r.gpu, r.to, r.file_bytes - PAGE_BYTES));
+	gpu_rig_jobs(&r, GPU_BEST, jobs);
+	CHECK_OK(gpu_read(r.gpu, jobs, RIG_PARTS));
+	for (uint32_t i = 0; i < RIG_PARTS; i++)
+		CHECK_INT(jobs[i].took, ==,
+			  i < RIG_PARTS - 1 ? GPU_DIRECT : GPU_FALLBACK);
+	CHECK_STR(jobs[RIG_PARTS - 1].why, "the memory is not registered");
+	gpu_region_drop(r.gpu, r.to);
+	CHECK_OK(gpu_read(r.gpu, jobs, RIG_PARTS));
+	all_well(&r, jobs, GPU_FALLBACK);
+	CHECK_INT(r.cufile->unregistered_reads, ==, 0);
+	gpu_rig_end(&r);
 }
 
 TEST(fake_direct_batch_refused)
