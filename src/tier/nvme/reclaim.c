@@ -14,16 +14,21 @@
 /* Parts looked at in one call, so that the store's thread is not held up. */
 #define STEPS 256u
 
+/* What is wanted and cannot all be carried over is no reason to spare a segment: it
+ * would stay until all that is younger has gone. */
+#define CARRY_PART 4u
+
 /* Age for each byte that would have to be written again; the rest of what can be
  * read counts too, for it is lost. */
 static double score(const struct nvme *t, const struct nvme_segment *s)
 {
-	double size = (double)t->g.segment_bytes;
-	double used = (double)MIN(s->used_bytes, t->g.segment_bytes);
-	double live = (double)MIN(s->live_bytes, t->g.segment_bytes);
+	uint64_t most = t->g.segment_bytes;
+	double size = (double)most;
+	double carry = (double)MIN(s->used_bytes, most / CARRY_PART);
+	double live = (double)MIN(s->live_bytes, most);
 
-	return (double)(t->seq - s->seq) * (size - used + 1) /
-	       (size + used + live);
+	return (double)(t->seq - s->seq) * (size - carry + 1) /
+	       (size + carry + live);
 }
 
 static uint32_t choose(const struct nvme *t)
