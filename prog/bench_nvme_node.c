@@ -41,6 +41,7 @@ struct node_bench {
 	char dir[4096];
 	pid_t server, writer;
 	struct rng rng;
+	uint32_t fetches; /* of a phase */
 	double each[FETCHES];
 };
 
@@ -158,8 +159,8 @@ static int phase_run(struct node_bench *b, struct phase *ret_phase)
 	int r = 0;
 
 	start = clock_ns();
-	while (n < FETCHES && r >= 0) {
-		if (tries++ > 100 * FETCHES || bench_late(b->n->b)) {
+	while (n < b->fetches && r >= 0) {
+		if (tries++ > 100 * b->fetches || bench_late(b->n->b)) {
 			fprintf(stderr, "onecopy: bench: too few of the "
 					"blocks are on the drive\n");
 			return -ETIME;
@@ -174,13 +175,13 @@ static int phase_run(struct node_bench *b, struct phase *ret_phase)
 	}
 	wrote = moved(b->server, "write_bytes") - wrote;
 	ret_phase->behind = (double)wrote * 1e9 / (double)(clock_ns() - start);
-	bytes = FETCHES * BLOCK_BYTES;
+	bytes = b->fetches * BLOCK_BYTES;
 	grown = nvme_bench_cached(b->dir);
 	ret_phase->moves = (double)(moved(b->server, "read_bytes") - read +
 				    (grown > cached ? grown - cached : 0)) /
 			   (double)bytes;
-	ret_phase->p50_us = bench_median(b->each, FETCHES); /* sorts */
-	ret_phase->p99_us = b->each[FETCHES * 99 / 100];
+	ret_phase->p50_us = bench_median(b->each, b->fetches); /* sorts */
+	ret_phase->p99_us = b->each[b->fetches * 99 / 100];
 	return 0;
 }
 
@@ -285,7 +286,7 @@ static int drive_p99(struct node_bench *b, double *ret_us)
 	struct fio_job job = { .dir = b->n->dir,
 			       .rw = "write",
 			       .block = BLOCK_BYTES,
-			       .bytes = FETCHES * BLOCK_BYTES,
+			       .bytes = b->fetches * BLOCK_BYTES,
 			       .depth = 1,
 			       .fresh = true };
 	struct fio_result f = { 0 };
@@ -334,6 +335,7 @@ int nvme_bench_node(struct nvme_bench *n)
 		return r;
 	b->n = n;
 	b->rng = (struct rng){ 9 };
+	b->fetches = (uint32_t)MIN(FETCHES, n->bytes / BLOCK_BYTES);
 	for (uint32_t i = 0; r == 0 && i < n->b->runs; i++) {
 		r = node_once(b, &idle[i], &loaded[i]);
 		if (r == 0 && n->fio)
