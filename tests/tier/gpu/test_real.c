@@ -4,6 +4,7 @@
  * none. Parts are read from a file in $ONECOPY_GPU_DIR (/var/tmp) by each path
  * that is to be had, and compared after they were copied back.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -56,14 +57,32 @@ static void real_file(struct rig *r)
 	SKIP("cuFile does not take a file of %s: %s", real_dir(), said);
 }
 
-/* All parts, from the device and from the file. */
+/* Bytes that did not verify are nowhere to be seen. */
+static void real_wiped(struct rig *r, const struct gpu_job *job, uint8_t *back,
+		       uint64_t bytes)
+{
+	CHECK_OK(gpu_copy_out(r->gpu, back, job->to, bytes));
+	for (uint64_t i = 0; i < bytes; i++)
+		CHECK(!back[i]);
+}
+
+/* All parts, from the device and from the file. cuFile's own way through the host
+ * is known to give wrong bytes now and then (docs/design/gpu.md): found by their
+ * checksum, and wiped. */
 static void real_compare(struct rig *r, const struct gpu_job *jobs,
 			 uint8_t *back, uint8_t *want)
 {
+	uint32_t wrong = 0;
+
 	for (uint32_t i = 0; i < RIG_PARTS; i++) {
 		const struct tier_place *p = &r->part[i];
 		uint64_t whole = ALIGN_UP(p->bytes, PAGE_BYTES);
 
+		if (jobs[i].result == -EBADMSG && jobs[i].took == GPU_COMPAT) {
+			real_wiped(r, &jobs[i], back, p->bytes);
+			wrong++;
+			continue;
+		}
 		if (jobs[i].result)
 			FAIL("part %u, %s: %s (%s)", i,
 			     gpu_path_name(jobs[i].took),
@@ -73,6 +92,9 @@ static void real_compare(struct rig *r, const struct gpu_job *jobs,
 			  whole);
 		CHECK_MEM(back, want, p->bytes);
 	}
+	if (wrong)
+		NOTE("%u of %u parts did not verify, and were wiped", wrong,
+		     RIG_PARTS);
 }
 
 static void real_run(struct rig *r, enum gpu_path path)
