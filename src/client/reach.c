@@ -307,9 +307,9 @@ int reach_ahead(struct reach *r, const struct reach_job *jobs, size_t n)
 		q.arg = row;
 		q.arg2 |= RING_FETCH_AHEAD;
 		e = look_round(r, &q, jobs[i].block, NULL, &did);
-		if (e)
+		if (e < 0)
 			return e;
-		i += did;
+		i += e ? row : did; /* a part that has left meanwhile: go on */
 	}
 	return 0;
 }

@@ -70,18 +70,6 @@ static int serve_there(oc_span *sp, size_t i, uintptr_t page)
 	return uffd_zero(sp->s->uffd, (void *)page, PAGE_BYTES);
 }
 
-static int serve_write(oc_span *sp, size_t i)
-{
-	oc_space *s = sp->s;
-
-	if (sp->block[i].state != OC_BLOCK_MAPPED) {
-		s->n.faults_again++;
-		return 0;
-	}
-	s->n.faults_write++;
-	return block_own(sp, i);
-}
-
 /* To the worker: OC_BUSY, who will wake it. */
 static int hand_over(oc_span *sp, size_t i)
 {
@@ -97,6 +85,20 @@ static int hand_over(oc_span *sp, size_t i)
 		sp->s->n.faults_bring++;
 	}
 	return r == 0 ? OC_BUSY : 0; /* it faults again */
+}
+
+static int serve_write(oc_span *sp, size_t i)
+{
+	oc_space *s = sp->s;
+
+	if (sp->block[i].flags & BLOCK_HALF)
+		return block_map_again(sp, i) ? hand_over(sp, i) : 0;
+	if (sp->block[i].state != OC_BLOCK_MAPPED) {
+		s->n.faults_again++;
+		return 0;
+	}
+	s->n.faults_write++;
+	return block_own(sp, i);
 }
 
 static int serve_missing(oc_span *sp, size_t i, uintptr_t page)

@@ -344,16 +344,13 @@ int oc_span_map_session(oc_space *s, oc_session *session,
 
 /* ---- growing ---- */
 
-int oc_span_append(oc_span *sp, const struct oc_key *keys, size_t n)
+/* The space is locked. */
+static int append(oc_span *sp, const struct oc_key *keys, size_t n)
 {
 	oc_space *s = sp->s;
-	size_t first;
-	int r = space_usable(s);
+	size_t first = sp->n;
+	int r = 0;
 
-	if (r)
-		return r;
-	space_lock(s);
-	first = sp->n;
 	if (n > sp->shape.capacity - first)
 		r = client_fail(s->c, -ENOSPC, "the span has room for %zu",
 				sp->shape.capacity);
@@ -374,7 +371,18 @@ int oc_span_append(oc_span *sp, const struct oc_key *keys, size_t n)
 		if (!sp->gathered && !(sp->flags & OC_SPAN_LAZY))
 			blocks_map(sp, first, n); /* the rest: with a touch */
 	}
-	space_unlock(s);
+	return r;
+}
+
+int oc_span_append(oc_span *sp, const struct oc_key *keys, size_t n)
+{
+	int r = space_usable(sp->s);
+
+	if (r)
+		return r;
+	space_lock(sp->s);
+	r = append(sp, keys, n);
+	space_unlock(sp->s);
 	return r;
 }
 
@@ -395,9 +403,9 @@ int oc_span_refresh(oc_span *sp, oc_session *session, uint64_t timeout_ns)
 	have = sp->n;
 	if (n < have || memcmp(keys, sp->key, have * sizeof(*keys)) != 0)
 		r = OC_STALE;
-	space_unlock(sp->s);
 	if (r == 0)
-		r = oc_span_append(sp, keys + have, n - have);
+		r = append(sp, keys + have, n - have);
+	space_unlock(sp->s);
 	free(keys);
 	return r;
 }

@@ -195,6 +195,7 @@ static void ahead_call(struct store_client *c, const struct ring_call *call,
 {
 	const uint64_t(*keys)[4];
 	uint64_t begun = 0;
+	bool stop = false;
 	size_t n;
 	int r = 0;
 
@@ -202,14 +203,13 @@ static void ahead_call(struct store_client *c, const struct ring_call *call,
 	keys = keys_of(c, call, m, &n);
 	if (!keys)
 		return;
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n && !stop; i++) {
 		r = ahead(c, m, keys[i], &begun);
-		if (r < 0 || (r == OC_MISS && m->full))
-			break;
+		stop = r < 0 || (r == OC_MISS && m->full);
 	}
 	/* where it has come to its end, there is nothing to ask on for */
 	answer_set(a, call->arg == 1 && r == OC_MISS ? OC_MISS : 0);
-	a->loc = r ? call->arg : n;
+	a->loc = stop ? call->arg : n;
 	a->gen = begun;
 }
 
