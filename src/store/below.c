@@ -186,6 +186,22 @@ static bool drop(struct mover *mv, const struct pool *p, const uint64_t key[4],
 	return true;
 }
 
+bool below_holds(struct mover *mv, const struct pool *p,
+		 const struct frame_desc *d)
+{
+	uint64_t key[4], part = shared_load64(&d->part);
+	struct tier_found found;
+
+	shared_load_words(key, d->key, 4);
+	if (!below_find(mv, p, key, part, &found))
+		return false;
+	if (found.block.checksum == shared_load64(&d->checksum) &&
+	    found.block.extent == shared_load64(&d->extent))
+		return true;
+	drop(mv, p, key, part);
+	return false;
+}
+
 bool move_forget(struct store *s, const struct pool *p, const uint64_t key[4],
 		 uint64_t part)
 {

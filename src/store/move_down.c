@@ -337,12 +337,11 @@ static void block_of(struct mover *mv, const struct pool *p,
 	for (unsigned i = 0; i < ranks * groups && i < LAYOUT_RANKS_MAX; i++) {
 		uint64_t part = frame_part(ns, (uint16_t)(i / ranks),
 					   (uint16_t)(i % ranks));
-		struct tier_found found;
 		struct move *m;
 		uint32_t f;
 		struct pool_slab *s = pool_find(p, key, part, &f);
 
-		if (!s || below_find(mv, p, key, part, &found))
+		if (!s || below_holds(mv, p, &s->desc[f]))
 			continue;
 		m = move_of(mv, p->number, key, part);
 		ret->first += m && m->down;
@@ -407,7 +406,6 @@ void move_leaves(struct store *s, struct pool *p, const struct pool_slab *slab,
 	struct mover *mv = s->mover;
 	const struct frame_desc *d = &slab->desc[frame];
 	uint64_t key[4], part = shared_load64(&d->part);
-	struct tier_found found;
 	struct tier_id id;
 
 	if (!mv)
@@ -418,7 +416,7 @@ void move_leaves(struct store *s, struct pool *p, const struct pool_slab *slab,
 		b->clean -= b->clean != 0;
 	}
 	shared_load_words(key, d->key, 4);
-	if (!below_find(mv, p, key, part, &found)) {
+	if (!below_holds(mv, p, d)) {
 		pool_count(p, POOL_C_demote_missed,
 			   !is_declined(mv, p, slab, frame));
 		return;

@@ -182,6 +182,10 @@ bool below_id(struct mover *mv, const struct pool *p, const uint64_t key[4],
 	      uint64_t part, struct tier_id *ret_id);
 bool below_find(struct mover *mv, const struct pool *p, const uint64_t key[4],
 		uint64_t part, struct tier_found *ret_found);
+/* What a sealed frame holds is below as well. Under its name may lie what is of
+ * the past (a node was killed before a removal was kept): that is removed. */
+bool below_holds(struct mover *mv, const struct pool *p,
+		 const struct frame_desc *d);
 /* One more there, or (n -1) one less. */
 void below_count(struct mover *mv, uint32_t space, uint64_t extent, int n);
 void below_recount(struct mover *mv);

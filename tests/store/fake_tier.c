@@ -36,15 +36,21 @@ static void forget(struct fake_part *p)
 	*p = (struct fake_part){ 0 };
 }
 
-static bool is_right(const struct tier_id *id, const struct tier_block *b,
-		     const uint8_t *data)
+static uint64_t sum(const struct tier_id *id, const struct tier_block *b,
+		    const uint8_t *data)
 {
 	uint8_t key[32];
 
 	memcpy(key, id->key, sizeof(key));
 	return hash_payload(data, bytes_of(b),
 			    hash_part_seed(key, (uint16_t)(id->part >> 16),
-					   (uint16_t)id->part)) == b->checksum;
+					   (uint16_t)id->part));
+}
+
+static bool is_right(const struct tier_id *id, const struct tier_block *b,
+		     const uint8_t *data)
+{
+	return sum(id, b, data) == b->checksum;
 }
 
 static int fake_space(struct tier *t, const struct tier_space *space,
@@ -360,6 +366,16 @@ void fake_tier_spoil(struct fake_tier *f, const uint64_t key[4], uint32_t part)
 
 	CHECK(p != NULL);
 	p->data[bytes_of(&p->block) / 2] ^= 4;
+}
+
+void fake_tier_replace(struct fake_tier *f, const uint64_t key[4],
+		       uint32_t part)
+{
+	struct fake_part *p = named(f, key, part);
+
+	CHECK(p != NULL);
+	p->data[0] ^= 1;
+	p->block.checksum = sum(&p->id, &p->block, p->data);
 }
 
 void fake_tier_drop(struct fake_tier *f, const uint64_t key[4], uint32_t part)

@@ -65,6 +65,9 @@ bool fake_tier_has(const struct fake_tier *f, const uint64_t key[4],
 		   uint32_t part);
 /* A bit of what is kept there turns. */
 void fake_tier_spoil(struct fake_tier *f, const uint64_t key[4], uint32_t part);
+/* What is kept there is another one, right for its own checksum. */
+void fake_tier_replace(struct fake_tier *f, const uint64_t key[4],
+		       uint32_t part);
 /* The tier makes room: it goes without being asked. */
 void fake_tier_drop(struct fake_tier *f, const uint64_t key[4], uint32_t part);
 uint64_t fake_tier_bytes(const struct fake_tier *f);

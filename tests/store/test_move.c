@@ -391,6 +391,49 @@ TEST(nor_a_write)
 	deep_end(&d);
 }
 
+/* A node that was killed finds a value's older bytes below and the new ones in
+ * memory: those below are no replica. */
+TEST(other_bytes_below_are_no_replica)
+{
+	struct deep d;
+	uint64_t key[4];
+
+	deep_begin(&d, 4);
+	deep_lower(&d, 1);
+	CHECK_INT(deep_fetch(&d, 1), ==, 0);
+	deep_rest(&d);
+	key_of(1, key);
+	fake_tier_replace(d.f, key, 0);
+	deep_restart(&d, false);
+	CHECK(world_has(d.w, 1, PART));
+	deep_put(&d, 5000, 200);
+	CHECK(!world_has(d.w, 1, PART));
+	CHECK_INT(deep_fetch(&d, 1), ==, 0);
+	CHECK(world_has(d.w, 1, PART)); /* with the right bytes */
+	CHECK_INT(pool_counter(d.w->p, POOL_C_below_parts), ==,
+		  fake_tier_parts(d.f));
+	deep_end(&d);
+}
+
+/* Where nothing can be written the new ones are lost, and the old ones gone. */
+TEST(nor_are_they_found_when_the_new_ones_leave)
+{
+	struct deep d;
+	uint64_t key[4];
+
+	deep_begin(&d, 4);
+	deep_lower(&d, 1);
+	CHECK_INT(deep_fetch(&d, 1), ==, 0);
+	deep_rest(&d);
+	key_of(1, key);
+	fake_tier_replace(d.f, key, 0);
+	d.f->state = TIER_READONLY;
+	deep_put(&d, 5000, 200);
+	CHECK(!world_has(d.w, 1, PART));
+	CHECK_INT(deep_fetch(&d, 1), ==, OC_MISS);
+	deep_end(&d);
+}
+
 /* ---- death ------------------------------------------------------------------- */
 
 /* The dead server's device writes on: nobody else has that frame until the tier
