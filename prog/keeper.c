@@ -5,7 +5,8 @@
  * Life: lock and socket; a server is started; descriptors are handed over,
  * then held or dropped as the server says; a server that dies is replaced at
  * once. It ends on SIGTERM or SIGINT (the server is told and given five
- * seconds), or when a server cannot even start.
+ * seconds, and the time for a save where one is asked for; a second signal ends
+ * the save), or when a server cannot even start.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -423,13 +424,14 @@ static void reap(struct keeper *k)
 static void stop(struct keeper *k)
 {
 	struct keep_msg m = { .op = KEEP_STOP };
+	uint64_t end = clock_ns() + STOP_NS;
 
 	if (k->stopping)
-		return;
+		end = MIN(end, k->stop_at_ns);
+	else if (k->config->nvme.save)
+		end += k->config->nvme.save_ns;
 	k->stopping = true;
-	k->stop_at_ns = clock_ns() + STOP_NS;
-	if (k->config->nvme.save)
-		k->stop_at_ns += k->config->nvme.save_ns;
+	k->stop_at_ns = end;
 	if (k->control >= 0)
 		segment_send(k->control, &m, sizeof(m), NULL, 0);
 }

@@ -46,6 +46,7 @@ struct server {
 	struct hold_set given;
 	struct hold_ops hold;
 	bool stop, orphaned; /* orphaned: the keeper has died */
+	unsigned stops;	     /* how often it was told to */
 	bool first;	     /* of the node's servers */
 	uint64_t tier_ns;    /* when prices are measured next */
 };
@@ -102,8 +103,10 @@ static void on_control(void *ctx, int fd, unsigned events)
 	(void)events;
 	while ((r = keep_recv(fd, &m, &got)) == 0) {
 		fd_close(got);
-		if (m.op == KEEP_STOP)
-			v->stop = true;
+		if (m.op != KEEP_STOP)
+			continue;
+		v->stop = true;
+		v->stops++;
 	}
 	if (r == -EAGAIN)
 		return;
@@ -356,12 +359,16 @@ static bool lock_comes(int fd)
 	return true;
 }
 
-static void say_alive(void *ctx)
+/* False: told to stop once more. */
+static bool say_alive(void *ctx)
 {
 	const struct keep_msg alive = { .op = KEEP_ALIVE };
-	const struct server *v = ctx;
+	struct server *v = ctx;
 
 	segment_send(v->control, &alive, sizeof(alive), NULL, 0);
+	if (!v->orphaned)
+		on_control(v, v->control, LOOP_IN);
+	return v->stops < 2;
 }
 
 /* The keeper is gone: what it would have cleaned away. */

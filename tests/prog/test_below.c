@@ -288,6 +288,56 @@ TEST(a_clean_stop_keeps_everything)
 	place_end();
 }
 
+/* Ends a node; its log says so much. */
+static void end_with(struct live *n, const char *says)
+{
+	CHECK_INT(kill(n->keeper, SIGTERM), ==, 0);
+	CHECK_INT(live_ended(n), ==, 0);
+	if (!live_said(n, says))
+		FAIL("the log does not say \"%s\"", says);
+	live_remove(n);
+}
+
+/* A save of which the drive may take a part alone. */
+TEST(what_is_not_saved_is_said)
+{
+	struct respc *c;
+	char yaml[256];
+	struct live n;
+
+	place_begin();
+	snprintf(yaml, sizeof(yaml),
+		 "dram: 8M\nslab: 512K\nnvme:\n  path: %s\n  size: 64M\n"
+		 "  save_on_exit: yes\ntenants:\n  - name: default\n"
+		 "    nvme: 1M\n",
+		 place);
+	RESPC_NODE(&n, yaml, NULL);
+	LIVE_WAIT(&n, live_said(&n, "the nvme tier is up"));
+	c = respc_open(respc_port(&n));
+	for (uint64_t i = 0; i < 64; i++)
+		respc_set(c, name_of(i), i, BYTES);
+	respc_close(c);
+	end_with(&n, "were in memory alone and are lost: the drive did not "
+		     "take them");
+	place_end();
+}
+
+TEST(what_is_saved_is_said)
+{
+	struct respc *c;
+	struct live n;
+
+	place_begin();
+	node(&n, true);
+	c = respc_open(respc_port(&n));
+	for (uint64_t i = 1; i < 5; i++)
+		respc_set(c, name_of(i), i, size_of(i));
+	respc_close(c);
+	/* a value is two parts */
+	end_with(&n, "saved 8 of 8 parts that were in memory alone");
+	place_end();
+}
+
 TEST(after_a_power_cut_it_is_right_or_a_miss)
 {
 	uint64_t there;
