@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <onecopy/onecopy.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include "base/clock.h"
 #include "base/log.h"
@@ -29,18 +31,20 @@ static void gone(void *ctx, const struct tier_id *id, bool wrong)
 	store_below_gone(b->store, id, wrong);
 }
 
-static const char *why_not(int error)
+static const char *reason(int error, bool device)
 {
 	switch (-error) {
 	case EBUSY:
-		return "another node uses it; stop that one or name another "
-		       "place";
+		return device ? "it is mounted, or another node or program "
+				"uses it; end that or name another place"
+			      : "another node uses it; stop that one or name "
+				"another place";
 	case EPROTONOSUPPORT:
 		return "another version of onecopy wrote it in another format; "
 		       "name another place";
 	case EPROTO:
 		return "something else lies there and is left alone; name "
-		       "another place";
+		       "another place, or, if it was a log of onecopy's,";
 	case EINVAL:
 		return "it cannot have that size";
 	case ENOSPC:
@@ -50,6 +54,29 @@ static const char *why_not(int error)
 	default:
 		return strerror(-error);
 	}
+}
+
+static bool is_a(const char *path, mode_t sort)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && (st.st_mode & S_IFMT) == sort;
+}
+
+/* In b->why. */
+static const char *why_not(struct below *b, int error)
+{
+	const char *path = b->config->nvme.path;
+	bool device = is_a(path, S_IFBLK);
+	const char *what = reason(error, device);
+
+	if (error != -EPROTO)
+		text_copy(b->why, sizeof(b->why), what);
+	else
+		snprintf(b->why, sizeof(b->why), "%s %s %s%s", what,
+			 device ? "clear the first MiB of" : "delete", path,
+			 is_a(path, S_IFDIR) ? "/onecopy.log" : "");
+	return b->why;
 }
 
 /* A test: `onecopy replay --slow-nvme`. */
@@ -121,7 +148,7 @@ static void failed(struct below *b, int error)
 		return;
 	b->told = true;
 	log_error("nvme %s:%s: %s", b->config->nvme.path,
-		  text_size(b->config->nvme.size, size), why_not(error));
+		  text_size(b->config->nvme.size, size), why_not(b, error));
 }
 
 /* A node that was killed has its place until the kernel has taken back what its
@@ -169,7 +196,7 @@ void below_turn(struct below *b, uint64_t now_ns)
 	if (now_ns < b->again_ns)
 		return;
 	r = begin(b, false);
-	b->report->below_missing = r < 0 ? why_not(r) : NULL;
+	b->report->below_missing = r < 0 ? why_not(b, r) : NULL;
 	if (r == 0)
 		return;
 	b->again_ns = now_ns + AGAIN_NS;

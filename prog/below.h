@@ -23,6 +23,7 @@ struct below {
 	struct tier *tier; /* NULL: none, or not yet */
 	uint64_t again_ns; /* when it is tried again */
 	bool told;	   /* the log has why it is not there */
+	char why[CONFIG_FILE + 192];
 };
 
 /* Before anything is served. -errno; the log has it in full. */

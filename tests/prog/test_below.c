@@ -384,7 +384,7 @@ static void refused(const char *where, const char *says)
 
 TEST(a_place_that_cannot_be_is_refused_before_anything)
 {
-	char file[96], at[112], text[64] = "";
+	char file[96], at[112], text[96] = "";
 	struct live n;
 	FILE *f;
 
@@ -401,6 +401,10 @@ TEST(a_place_that_cannot_be_is_refused_before_anything)
 	f = fopen(file, "re");
 	CHECK(f && fgets(text, sizeof(text), f) && fclose(f) == 0);
 	CHECK_STR(text, "what somebody needs");
-	unlink(file);
+	/* a log whose front is damaged */
+	snprintf(at, sizeof(at), "%s/onecopy.log", place);
+	CHECK_INT(rename(file, at), ==, 0);
+	snprintf(text, sizeof(text), "log of onecopy's, delete %s", place);
+	refused(nvme, text);
 	place_end();
 }
