@@ -452,6 +452,7 @@ int server_run(const struct node_config *config, int control)
 			    .resp_listen = -1,
 			    .http_listen = -1 };
 	uint64_t start = clock_ns();
+	bool refused; /* --nvme, which has been said */
 	int r;
 
 	v.hold = (struct hold_ops){ server_hold, server_drop, &v };
@@ -462,8 +463,10 @@ int server_run(const struct node_config *config, int control)
 	/* what nobody took belongs to nothing that is published; a server that
 	 * could not take over leaves everything to the next */
 	hold_set_fini(&v.given, r == 0 ? &v.hold : NULL);
+	refused = r < 0 && v.below.told && v.first;
 	if (r < 0) {
-		log_error("the server cannot start: %s", strerror(-r));
+		if (!refused)
+			log_error("the server cannot start: %s", strerror(-r));
 	} else {
 		say_ready(&v, start);
 		r = serve(&v);
@@ -482,7 +485,7 @@ int server_run(const struct node_config *config, int control)
 	fd_close(v.listen);
 	fd_close(v.resp_listen);
 	fd_close(v.http_listen);
-	if (r < 0 && v.below.told && v.first)
+	if (refused)
 		return PROG_REFUSED;
 	return r == 0 ? PROG_OK : PROG_SYSTEM;
 }
