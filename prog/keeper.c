@@ -387,6 +387,21 @@ static void plan_restart(struct keeper *k, uint64_t now)
 	}
 }
 
+/* While the node stops: what was to be saved may be lost. Else nothing is. */
+static void on_last_end(struct keeper *k, int status)
+{
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return;
+	if (WIFSIGNALED(status))
+		log_warn("the server was ended by signal %d while it stopped",
+			 WTERMSIG(status));
+	else
+		log_warn("the server ended with status %d while it stopped",
+			 WEXITSTATUS(status));
+	if (k->status == 0 && k->config->nvme.save)
+		k->status = PROG_SYSTEM;
+}
+
 static void on_server_end(struct keeper *k, int status)
 {
 	uint64_t now = clock_ns();
@@ -395,8 +410,10 @@ static void on_server_end(struct keeper *k, int status)
 	read_control(k); /* what it still said counts */
 	k->control = fd_close(k->control);
 	k->server = 0;
-	if (k->stopping)
+	if (k->stopping) {
+		on_last_end(k, status);
 		return;
+	}
 	if (!k->ready && !k->has_run && code > 0) {
 		k->stopping = true; /* the first start: it said why */
 		k->status = code;

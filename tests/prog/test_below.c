@@ -6,6 +6,7 @@
 #include <onecopy/session.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include "prog/exit.h"
 #include "tests/prog/respc.h"
 #include "tests/prog/run.h"
 
@@ -335,6 +336,27 @@ TEST(what_is_saved_is_said)
 	respc_close(c);
 	/* a value is two parts */
 	end_with(&n, "saved 8 of 8 parts that were in memory alone");
+	place_end();
+}
+
+/* A server that dies instead of saving: that is no clean stop. */
+TEST(a_save_that_dies_is_told)
+{
+	struct live n;
+	oc_client *o;
+	pid_t server;
+
+	place_begin();
+	node(&n, true);
+	o = live_connect(&n);
+	server = live_server(o);
+	CHECK_INT(kill(server, SIGSTOP), ==, 0);
+	CHECK_INT(kill(n.keeper, SIGTERM), ==, 0);
+	CHECK_INT(kill(server, SIGKILL), ==, 0);
+	CHECK_INT(live_ended(&n), ==, PROG_SYSTEM);
+	CHECK(live_said(&n, "ended by signal 9 while it stopped"));
+	oc_client_close(o);
+	live_remove(&n);
 	place_end();
 }
 
