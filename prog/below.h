@@ -23,6 +23,7 @@ struct below {
 	struct tier *tier; /* NULL: none, or not yet */
 	uint64_t again_ns; /* when it is tried again */
 	bool told;	   /* the log has why it is not there */
+	char why[CONFIG_FILE + 192];
 };
 
 /* Before anything is served. -errno; the log has it in full. */
@@ -32,8 +33,9 @@ int below_begin(struct below *b, const struct node_config *config,
 /* In each turn, once the node serves. */
 void below_turn(struct below *b, uint64_t now_ns);
 /* A clean stop: DRAM's content is saved where that is asked for, the tier ended.
- * Bounded. alive: told now and then that it goes on. */
-void below_end(struct below *b, void (*alive)(void *ctx), void *ctx);
+ * Bounded; what could not be saved is said. alive: told now and then that it goes
+ * on; false: it shall not. */
+void below_end(struct below *b, bool (*alive)(void *ctx), void *ctx);
 /* As it is. Before the store is destroyed. */
 void below_close(struct below *b);
 

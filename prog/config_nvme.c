@@ -34,6 +34,29 @@ static int wrong_sort(const struct config_nvme *n, char error[CONFIG_ERROR])
 	return -EINVAL;
 }
 
+#define SEGMENTS_LEAST 8u /* of a log */
+
+static int check_segment(const struct config_nvme *n, char error[CONFIG_ERROR])
+{
+	uint64_t segment = n->segment_bytes;
+
+	if (segment & (segment - 1)) {
+		snprintf(error, CONFIG_ERROR,
+			 "nvme.segment: %llu bytes are no power of two: give "
+			 "one from 1M to 1G, or auto",
+			 (unsigned long long)segment);
+		return -EINVAL;
+	}
+	if (segment > n->size / SEGMENTS_LEAST) {
+		snprintf(error, CONFIG_ERROR,
+			 "nvme.segment: %u segments of %llu bytes do not fit "
+			 "into nvme.size: give a smaller one, or auto",
+			 SEGMENTS_LEAST, (unsigned long long)segment);
+		return -EINVAL;
+	}
+	return 0;
+}
+
 int config_nvme_check(const struct node_config *config,
 		      char error[CONFIG_ERROR])
 {
@@ -56,6 +79,8 @@ int config_nvme_check(const struct node_config *config,
 			 n->path);
 		return -EINVAL;
 	}
+	if (check_segment(n, error) < 0)
+		return -EINVAL;
 	if (stat(n->path, &st) < 0) {
 		snprintf(error, CONFIG_ERROR, "nvme: %.120s: %s%s", n->path,
 			 strerror(errno),

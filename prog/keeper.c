@@ -5,7 +5,8 @@
  * Life: lock and socket; a server is started; descriptors are handed over,
  * then held or dropped as the server says; a server that dies is replaced at
  * once. It ends on SIGTERM or SIGINT (the server is told and given five
- * seconds), or when a server cannot even start.
+ * seconds, and the time for a save where one is asked for; a second signal ends
+ * the save), or when a server cannot even start.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -386,6 +387,21 @@ static void plan_restart(struct keeper *k, uint64_t now)
 	}
 }
 
+/* While the node stops: what was to be saved may be lost. Else nothing is. */
+static void on_last_end(struct keeper *k, int status)
+{
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return;
+	if (WIFSIGNALED(status))
+		log_warn("the server was ended by signal %d while it stopped",
+			 WTERMSIG(status));
+	else
+		log_warn("the server ended with status %d while it stopped",
+			 WEXITSTATUS(status));
+	if (k->status == 0 && k->config->nvme.save)
+		k->status = PROG_SYSTEM;
+}
+
 static void on_server_end(struct keeper *k, int status)
 {
 	uint64_t now = clock_ns();
@@ -394,8 +410,10 @@ static void on_server_end(struct keeper *k, int status)
 	read_control(k); /* what it still said counts */
 	k->control = fd_close(k->control);
 	k->server = 0;
-	if (k->stopping)
+	if (k->stopping) {
+		on_last_end(k, status);
 		return;
+	}
 	if (!k->ready && !k->has_run && code > 0) {
 		k->stopping = true; /* the first start: it said why */
 		k->status = code;
@@ -423,13 +441,14 @@ static void reap(struct keeper *k)
 static void stop(struct keeper *k)
 {
 	struct keep_msg m = { .op = KEEP_STOP };
+	uint64_t end = clock_ns() + STOP_NS;
 
 	if (k->stopping)
-		return;
+		end = MIN(end, k->stop_at_ns);
+	else if (k->config->nvme.save)
+		end += k->config->nvme.save_ns;
 	k->stopping = true;
-	k->stop_at_ns = clock_ns() + STOP_NS;
-	if (k->config->nvme.save)
-		k->stop_at_ns += k->config->nvme.save_ns;
+	k->stop_at_ns = end;
 	if (k->control >= 0)
 		segment_send(k->control, &m, sizeof(m), NULL, 0);
 }

@@ -266,6 +266,12 @@ static int replay_drive(struct replay *p, const struct deck *d,
 	for (int t = 0; t < LOAD_TIMES; t++)
 		hist_init(&report->result.time[t]);
 	p->doing = "replay";
+	if (p->restart_at >= d->requests && p->restart_at)
+		fprintf(stderr,
+			"onecopy replay: --restart-at %llu: no restart, there "
+			"are %llu requests\n",
+			(unsigned long long)p->restart_at,
+			(unsigned long long)d->requests);
 	if (!p->restart_at || p->restart_at >= d->requests)
 		return replay_part(p, &options, report, &report->part[0]);
 	options.end = p->restart_at;

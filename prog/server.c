@@ -46,6 +46,7 @@ struct server {
 	struct hold_set given;
 	struct hold_ops hold;
 	bool stop, orphaned; /* orphaned: the keeper has died */
+	unsigned stops;	     /* how often it was told to */
 	bool first;	     /* of the node's servers */
 	uint64_t tier_ns;    /* when prices are measured next */
 };
@@ -102,8 +103,10 @@ static void on_control(void *ctx, int fd, unsigned events)
 	(void)events;
 	while ((r = keep_recv(fd, &m, &got)) == 0) {
 		fd_close(got);
-		if (m.op == KEEP_STOP)
-			v->stop = true;
+		if (m.op != KEEP_STOP)
+			continue;
+		v->stop = true;
+		v->stops++;
 	}
 	if (r == -EAGAIN)
 		return;
@@ -356,12 +359,16 @@ static bool lock_comes(int fd)
 	return true;
 }
 
-static void say_alive(void *ctx)
+/* False: told to stop once more. */
+static bool say_alive(void *ctx)
 {
 	const struct keep_msg alive = { .op = KEEP_ALIVE };
-	const struct server *v = ctx;
+	struct server *v = ctx;
 
 	segment_send(v->control, &alive, sizeof(alive), NULL, 0);
+	if (!v->orphaned)
+		on_control(v, v->control, LOOP_IN);
+	return v->stops < 2;
 }
 
 /* The keeper is gone: what it would have cleaned away. */
@@ -445,6 +452,7 @@ int server_run(const struct node_config *config, int control)
 			    .resp_listen = -1,
 			    .http_listen = -1 };
 	uint64_t start = clock_ns();
+	bool refused; /* --nvme, which has been said */
 	int r;
 
 	v.hold = (struct hold_ops){ server_hold, server_drop, &v };
@@ -455,8 +463,10 @@ int server_run(const struct node_config *config, int control)
 	/* what nobody took belongs to nothing that is published; a server that
 	 * could not take over leaves everything to the next */
 	hold_set_fini(&v.given, r == 0 ? &v.hold : NULL);
+	refused = r < 0 && v.below.told && v.first;
 	if (r < 0) {
-		log_error("the server cannot start: %s", strerror(-r));
+		if (!refused)
+			log_error("the server cannot start: %s", strerror(-r));
 	} else {
 		say_ready(&v, start);
 		r = serve(&v);
@@ -475,7 +485,7 @@ int server_run(const struct node_config *config, int control)
 	fd_close(v.listen);
 	fd_close(v.resp_listen);
 	fd_close(v.http_listen);
-	if (r < 0 && v.below.told && v.first)
+	if (refused)
 		return PROG_REFUSED;
 	return r == 0 ? PROG_OK : PROG_SYSTEM;
 }

@@ -6,6 +6,7 @@
 #include <onecopy/session.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include "prog/exit.h"
 #include "tests/prog/respc.h"
 #include "tests/prog/run.h"
 
@@ -288,6 +289,77 @@ TEST(a_clean_stop_keeps_everything)
 	place_end();
 }
 
+/* Ends a node; its log says so much. */
+static void end_with(struct live *n, const char *says)
+{
+	CHECK_INT(kill(n->keeper, SIGTERM), ==, 0);
+	CHECK_INT(live_ended(n), ==, 0);
+	if (!live_said(n, says))
+		FAIL("the log does not say \"%s\"", says);
+	live_remove(n);
+}
+
+/* A save of which the drive may take a part alone. */
+TEST(what_is_not_saved_is_said)
+{
+	struct respc *c;
+	char yaml[256];
+	struct live n;
+
+	place_begin();
+	snprintf(yaml, sizeof(yaml),
+		 "dram: 8M\nslab: 512K\nnvme:\n  path: %s\n  size: 64M\n"
+		 "  save_on_exit: yes\ntenants:\n  - name: default\n"
+		 "    nvme: 1M\n",
+		 place);
+	RESPC_NODE(&n, yaml, NULL);
+	LIVE_WAIT(&n, live_said(&n, "the nvme tier is up"));
+	c = respc_open(respc_port(&n));
+	for (uint64_t i = 0; i < 64; i++)
+		respc_set(c, name_of(i), i, BYTES);
+	respc_close(c);
+	end_with(&n, "were in memory alone and are lost: the drive did not "
+		     "take them");
+	place_end();
+}
+
+TEST(what_is_saved_is_said)
+{
+	struct respc *c;
+	struct live n;
+
+	place_begin();
+	node(&n, true);
+	c = respc_open(respc_port(&n));
+	for (uint64_t i = 1; i < 5; i++)
+		respc_set(c, name_of(i), i, size_of(i));
+	respc_close(c);
+	/* a value is two parts */
+	end_with(&n, "saved 8 of 8 parts that were in memory alone");
+	place_end();
+}
+
+/* A server that dies instead of saving: that is no clean stop. */
+TEST(a_save_that_dies_is_told)
+{
+	struct live n;
+	oc_client *o;
+	pid_t server;
+
+	place_begin();
+	node(&n, true);
+	o = live_connect(&n);
+	server = live_server(o);
+	CHECK_INT(kill(server, SIGSTOP), ==, 0);
+	CHECK_INT(kill(n.keeper, SIGTERM), ==, 0);
+	CHECK_INT(kill(server, SIGKILL), ==, 0);
+	CHECK_INT(live_ended(&n), ==, PROG_SYSTEM);
+	CHECK(live_said(&n, "ended by signal 9 while it stopped"));
+	oc_client_close(o);
+	live_remove(&n);
+	place_end();
+}
+
 TEST(after_a_power_cut_it_is_right_or_a_miss)
 {
 	uint64_t there;
@@ -334,7 +406,7 @@ static void refused(const char *where, const char *says)
 
 TEST(a_place_that_cannot_be_is_refused_before_anything)
 {
-	char file[96], at[112], text[64] = "";
+	char file[96], at[112], text[96] = "";
 	struct live n;
 	FILE *f;
 
@@ -351,6 +423,10 @@ TEST(a_place_that_cannot_be_is_refused_before_anything)
 	f = fopen(file, "re");
 	CHECK(f && fgets(text, sizeof(text), f) && fclose(f) == 0);
 	CHECK_STR(text, "what somebody needs");
-	unlink(file);
+	/* a log whose front is damaged */
+	snprintf(at, sizeof(at), "%s/onecopy.log", place);
+	CHECK_INT(rename(file, at), ==, 0);
+	snprintf(text, sizeof(text), "log of onecopy's, delete %s", place);
+	refused(nvme, text);
 	place_end();
 }

@@ -574,6 +574,7 @@ TEST(the_tier_below)
 		{ "nvme: {save_on_exit: maybe}", "expected yes or no" },
 		{ "nvme: {save_time: 2h}", "expected a time like 60s" },
 		{ "nvme: {backend: fast}", "expected auto, uring or threads" },
+		{ "nvme: {segment: 2G}", "a power of two from 1M to 1G" },
 		{ "tenants:\n  - name: a\n    nvme: 0%\n",
 		  "tenants[0].nvme: '0%': expected a size" },
 	};
@@ -605,6 +606,13 @@ TEST(the_tier_below)
 	CHECK_OK(parse("nvme: {path: /tmp}", &c, error));
 	CHECK_INT(config_nvme_check(&c, error), ==, -EINVAL);
 	CHECK(strstr(error, "has no size"));
+	CHECK_OK(parse("nvme: {path: /tmp, size: 1G, segment: 3M}", &c, error));
+	CHECK_INT(config_nvme_check(&c, error), ==, -EINVAL);
+	CHECK(strstr(error, "no power of two"));
+	CHECK_OK(parse("nvme: {path: /tmp, size: 1G, segment: 256M}", &c,
+		       error));
+	CHECK_INT(config_nvme_check(&c, error), ==, -EINVAL);
+	CHECK(strstr(error, "do not fit into nvme.size"));
 	CHECK_OK(parse("nvme: {path: /nowhere/at/all, size: 1G}", &c, error));
 	CHECK_INT(config_nvme_check(&c, error), ==, -EINVAL);
 	CHECK(strstr(error, "make a directory for it"));

@@ -256,6 +256,21 @@ TEST(a_policy_is_kept_to)
 	json_decref(root);
 }
 
+TEST(a_restart_beyond_the_end_is_said)
+{
+	const char *trace = run_trace(4, 2, 2, 2);
+	struct run r;
+
+	drive_make();
+	r = RUN("replay", "--json", "--dram", "64M", "--block-bytes", "16K",
+		"--nvme", nvme, "--restart-at", "4", trace);
+	CHECK_INT(r.status, ==, 0);
+	CHECK(strstr(r.err, "no restart, there are 4 requests"));
+	run_free(&r);
+	run_clean();
+	drive_end();
+}
+
 TEST(words_about_a_drive_that_cannot_be)
 {
 	const char *const bad[][4] = {
