@@ -47,6 +47,16 @@ struct session_lapse {
 	uint64_t again_ms; /* when a pass over all begins again */
 };
 
+/* Of a pool: removals that the tier has not heard of (store/owed.c). */
+struct owed_part {
+	uint64_t key[4], part;
+};
+struct owed {
+	struct owed_part *part;
+	uint32_t n, cap;
+	uint64_t all[LAYOUT_NS_MAX / 64]; /* namespaces */
+};
+
 struct session_record;
 
 struct store {
@@ -85,6 +95,7 @@ struct store {
 		size_t parked;		    /* not begun yet */
 		bool room;		    /* one has ended since */
 	} fetch;
+	struct owed owed[STORE_POOLS_MAX];
 	struct linger *linger; /* store/linger.c; NULL: nothing ever did */
 };
 
@@ -194,6 +205,15 @@ bool fetch_waits(const struct store *s);
 bool fetch_cancel(struct store_client *c, uint32_t slot, uint64_t seq);
 void fetch_forget_client(struct store_client *c);
 void fetch_fini(struct store *s);
+
+/* store/owed.c */
+/* A part, or all of a namespace, is removed, and the tier cannot hear of it. */
+void owed_add(struct store *s, const struct pool *p, const uint64_t key[4],
+	      uint64_t part);
+void owed_add_all(struct store *s, const struct pool *p, uint32_t ns);
+/* Now it can. */
+void owed_pay(struct store *s);
+void owed_fini(struct store *s);
 
 /* store/linger.c */
 /* A part that somebody waited for is resident. */

@@ -382,6 +382,10 @@ static void look(struct mover *mv)
 	mv->stat_ns = mv->s->now_ns;
 	if (mv->stat.state == TIER_COMING)
 		return;
+	if (!mv->hears && mv->stat.state != TIER_DOWN) {
+		mv->hears = true;
+		owed_pay(mv->s);
+	}
 	if (!mv->counted || (mv->inexact && mv->s->now_ns >= mv->count_ns)) {
 		mv->count_ns = mv->s->now_ns + COUNT_NS;
 		below_recount(mv);

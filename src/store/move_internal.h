@@ -89,6 +89,7 @@ struct mover {
 	struct tier_stat stat; /* of the last look */
 	uint64_t stat_ns, price_ns, count_ns;
 	bool stopped; /* nothing new begins */
+	bool hears;   /* has found what it has: removals reach it */
 	bool counted; /* what is below was counted, */
 	bool inexact; /* not all of it: again at times */
 	bool settled; /* a dead server's reads are over */
