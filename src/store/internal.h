@@ -263,7 +263,7 @@ void move_settle(struct store *s);
 uint64_t move_tick(struct store *s);
 /* Sequences of the server's own grants that are for moves; doors use others. */
 #define MOVE_SEQ (1ull << 63)
-void move_granted(struct store *s, const struct ring_call *call,
+void move_granted(const struct store_client *c, const struct ring_call *call,
 		  const struct ring_answer *answer);
 /* May this victim (POLICY_NONE: whatever it takes) leave for that grant? */
 bool move_may_evict(const struct store_client *c, uint64_t seq, uint32_t item);

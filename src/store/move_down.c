@@ -174,7 +174,9 @@ static int write_part(struct mover *mv, struct pool *p, struct pool_slab *slab,
 	m->state = MOVE_FLYING;
 	if (!mv->flying[TIER_BEHIND]++)
 		mv->wrote_ns = mv->s->now_ns;
+	mv->flying_of[TIER_BEHIND][m->pool]++;
 	mv->down_bytes += m->frame.bytes;
+	mv->down_of[m->pool] += m->frame.bytes;
 	if (m->arena < mv->n_behind[m->pool])
 		mv->behind[m->pool][m->arena].flying++;
 	return 0;
@@ -187,6 +189,7 @@ void down_finish(struct mover *mv, struct move *m)
 
 	local_unpin(mv->s->local[m->pool], m->pin);
 	mv->down_bytes -= m->frame.bytes;
+	mv->down_of[m->pool] -= m->frame.bytes;
 	if (m->arena < mv->n_behind[m->pool])
 		mv->behind[m->pool][m->arena].flying--;
 	mv->s->retry = true; /* somebody may have waited for just this */
