@@ -118,7 +118,9 @@ struct mover {
 	uint32_t *declined[STORE_POOLS_MAX]; /* by item: filling */
 	uint32_t n_declined[STORE_POOLS_MAX];
 	uint64_t recount_ns, again_ns, write_after_ns, since_ns;
-	uint64_t crowded_ns;	 /* it has had no room since; 0: it has */
+	/* of a tenant: it has had no room for it since; 0: it has; and it is
+	 * not asked again before */
+	uint64_t crowded_ns[STORE_POOLS_MAX], after_ns[STORE_POOLS_MAX];
 	uint64_t busy_ns;	 /* the drive has enough to do since; 0: not */
 	uint64_t verified_bytes; /* in this turn */
 	uint64_t wrote_ns; /* when a write ended well, or the first began */

@@ -124,7 +124,8 @@ static int fake_write(struct tier *t, struct tier_move *m)
 {
 	struct fake_tier *f = fake(t);
 
-	if (f->refuse_write)
+	if (f->refuse_write &&
+	    (!f->refuse_space || f->refuse_space == m->id.space + 1))
 		return f->refuse_write;
 	if (f->state == TIER_READONLY)
 		return -EROFS;

@@ -277,6 +277,57 @@ TEST(a_tenant_that_wants_much_ahead_keeps_nobody)
 	pair_end(&t);
 }
 
+/* What the drive will never take of one, or has no room for, stops no other. */
+TEST(what_is_refused_of_a_tenant_stops_no_other)
+{
+	static const int errors[] = { -E2BIG, -EINVAL, -ENOSPC };
+
+	for (size_t i = 0; i < ARRAY_LEN(errors); i++) {
+		struct pair t;
+
+		pair_begin(&t);
+		t.d.f->refuse_space = 1; /* the first tenant's */
+		t.d.f->refuse_write = errors[i];
+		for (unsigned round = 0; round < 10; round++) {
+			turn_to(&t, 0);
+			deep_put(&t.d, 1000 + 30 * round, 30);
+			turn_to(&t, 1);
+			deep_put(&t.d, 1000 + 30 * round, 30);
+		}
+		CHECK_INT(pool_counter(t.p[1], POOL_C_demote_missed), <, 20);
+		CHECK_INT(pool_counter(t.p[1], POOL_C_demoted), >, 300);
+		if (errors[i] != -ENOSPC)
+			CHECK_INT(pool_counter(t.p[0], POOL_C_demote_refused),
+				  >, 100);
+		pair_end(&t);
+	}
+}
+
+/* Nor does a save end there. */
+TEST(a_save_goes_on_behind_what_is_refused)
+{
+	struct pair t;
+
+	pair_begin(&t);
+	t.d.f->refuse_space = 1;
+	t.d.f->refuse_write = -E2BIG;
+	turn_to(&t, 1);
+	t.d.f->by_itself = true;
+	for (unsigned i = 0; i < 1000; i++)
+		if (!store_save(t.d.w->s, t.d.w->now += WORLD_SEC / 500))
+			break;
+	t.d.f->by_itself = false;
+	for (uint64_t n = 1; n <= 150; n++)
+		if (world_has(t.d.w, n, PART)) {
+			struct tier_found found;
+			uint64_t key[4];
+
+			key_of(n, key);
+			CHECK(move_find(t.d.w->s, t.p[1], key, PART, &found));
+		}
+	pair_end(&t);
+}
+
 TEST(a_tenants_share_of_the_tier_is_kept)
 {
 	struct deep d;
