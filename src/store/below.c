@@ -208,6 +208,8 @@ bool move_forget(struct store *s, const struct pool *p, const uint64_t key[4],
 	struct mover *mv = s->mover;
 	struct move *m;
 
+	if (!mv || !mv->hears)
+		owed_add(s, p, key, part);
 	if (!mv)
 		return false;
 	m = move_of(mv, p->number, key, part);
@@ -227,7 +229,7 @@ uint64_t move_forget_block(struct store *s, const struct pool *p,
 	uint64_t shape = rec ? shared_load64(&rec->ranks_groups) : 0, n = 0;
 	unsigned ranks = (unsigned)(shape >> 32), groups = (unsigned)shape;
 
-	for (unsigned i = 0; s->mover && i < ranks * groups; i++)
+	for (unsigned i = 0; i < ranks * groups; i++)
 		n += move_forget(s, p, key,
 				 frame_part(ns, (uint16_t)(i / ranks),
 					    (uint16_t)(i % ranks)));
@@ -273,6 +275,8 @@ void move_forget_all(struct store *s, const struct pool *p, uint32_t ns)
 	uint64_t key[4] = { 0 };
 	struct tier_id id;
 
+	if (!mv || !mv->hears)
+		owed_add_all(s, p, ns);
 	if (!mv || !below_id(mv, p, key, frame_part(ns, 0, 0), &id))
 		return;
 	forget_moves(mv, p, ns);

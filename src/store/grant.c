@@ -227,7 +227,7 @@ static void pending_answer(struct store *s, size_t i,
 
 	pending_drop(s, i);
 	if (p.client->local && p.call.seq & MOVE_SEQ)
-		move_granted(s, &p.call, answer);
+		move_granted(p.client, &p.call, answer);
 	else
 		s->options.answer(s->options.ctx, p.client, &p.call, answer);
 }

@@ -47,6 +47,16 @@ struct session_lapse {
 	uint64_t again_ms; /* when a pass over all begins again */
 };
 
+/* Of a pool: removals that the tier has not heard of (store/owed.c). */
+struct owed_part {
+	uint64_t key[4], part;
+};
+struct owed {
+	struct owed_part *part;
+	uint32_t n, cap;
+	uint64_t all[LAYOUT_NS_MAX / 64]; /* namespaces */
+};
+
 struct session_record;
 
 struct store {
@@ -85,6 +95,7 @@ struct store {
 		size_t parked;		    /* not begun yet */
 		bool room;		    /* one has ended since */
 	} fetch;
+	struct owed owed[STORE_POOLS_MAX];
 	struct linger *linger; /* store/linger.c; NULL: nothing ever did */
 };
 
@@ -195,6 +206,15 @@ bool fetch_cancel(struct store_client *c, uint32_t slot, uint64_t seq);
 void fetch_forget_client(struct store_client *c);
 void fetch_fini(struct store *s);
 
+/* store/owed.c */
+/* A part, or all of a namespace, is removed, and the tier cannot hear of it. */
+void owed_add(struct store *s, const struct pool *p, const uint64_t key[4],
+	      uint64_t part);
+void owed_add_all(struct store *s, const struct pool *p, uint32_t ns);
+/* Now it can. */
+void owed_pay(struct store *s);
+void owed_fini(struct store *s);
+
 /* store/linger.c */
 /* A part that somebody waited for is resident. */
 void linger_add(struct store *s, struct pool *p, const uint64_t key[4],
@@ -243,7 +263,7 @@ void move_settle(struct store *s);
 uint64_t move_tick(struct store *s);
 /* Sequences of the server's own grants that are for moves; doors use others. */
 #define MOVE_SEQ (1ull << 63)
-void move_granted(struct store *s, const struct ring_call *call,
+void move_granted(const struct store_client *c, const struct ring_call *call,
 		  const struct ring_answer *answer);
 /* May this victim (POLICY_NONE: whatever it takes) leave for that grant? */
 bool move_may_evict(const struct store_client *c, uint64_t seq, uint32_t item);

@@ -111,6 +111,7 @@ void move_flown(struct tier_move *tm, int result)
 	struct move *m = container_of(tm, struct move, tm);
 
 	m->mv->flying[tm->urgency]--;
+	m->mv->flying_of[tm->urgency][m->pool]--;
 	move_over(m->mv, m, result);
 }
 
@@ -276,7 +277,7 @@ int move_up_as(struct store *s, struct pool *p, const uint64_t key[4],
 	if (!below_find(mv, p, key, part, &found))
 		return OC_MISS;
 	if (wish->urgency != TIER_WAITED &&
-	    mv->queued[TIER_AHEAD] >= AHEAD_MOST)
+	    mv->queue[TIER_AHEAD][p->number].n >= AHEAD_MOST)
 		return -EAGAIN;
 	m = begin_up(mv, p, key, part, wish->urgency, wish->deadline_ns,
 		     &found);
@@ -382,6 +383,10 @@ static void look(struct mover *mv)
 	mv->stat_ns = mv->s->now_ns;
 	if (mv->stat.state == TIER_COMING)
 		return;
+	if (!mv->hears && mv->stat.state != TIER_DOWN) {
+		mv->hears = true;
+		owed_pay(mv->s);
+	}
 	if (!mv->counted || (mv->inexact && mv->s->now_ns >= mv->count_ns)) {
 		mv->count_ns = mv->s->now_ns + COUNT_NS;
 		below_recount(mv);

@@ -38,6 +38,15 @@ static struct ahead *wish_of(struct mover *mv, uint32_t pool, uint64_t session)
 	return NULL;
 }
 
+static uint32_t wishes_of(const struct mover *mv, uint32_t pool)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < mv->n_aheads; i++)
+		n += mv->ahead[i].pool == pool;
+	return n;
+}
+
 static void wish(struct mover *mv, struct pool *p,
 		 const struct session_record *r, uint32_t at, uint32_t end,
 		 uint64_t rate)
@@ -47,7 +56,7 @@ static void wish(struct mover *mv, struct pool *p,
 
 	if (at >= end)
 		return;
-	if (!a && mv->n_aheads == AHEADS)
+	if (!a && wishes_of(mv, p->number) == AHEADS_TENANT)
 		return;
 	if (!a)
 		a = &mv->ahead[mv->n_aheads++];
@@ -236,9 +245,9 @@ void ahead_pump(struct mover *mv)
 	if (mv->stopped)
 		return;
 	for (uint32_t i = 0; i < mv->n_aheads && looks;) {
-		if (mv->queued[TIER_AHEAD] >= AHEAD_MOST)
-			return;
-		if (step(mv, &mv->ahead[i], &looks))
+		if (mv->queue[TIER_AHEAD][mv->ahead[i].pool].n >= AHEAD_MOST)
+			i++;
+		else if (step(mv, &mv->ahead[i], &looks))
 			mv->ahead[i] = mv->ahead[--mv->n_aheads];
 		else
 			i++;

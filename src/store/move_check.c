@@ -101,9 +101,12 @@ void move_check(struct store *s, void (*problem)(void *ctx, const char *text),
 {
 	struct recount r = { .mv = s->mover, .problem = problem, .ctx = ctx };
 	const struct mover *mv = s->mover;
+	uint32_t roomless = 0;
 
 	if (!mv)
 		return;
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++)
+		roomless += mv->roomless[n].n;
 	for (uint32_t b = 0; b < MOVE_BUCKETS; b++)
 		for (const struct move *m = mv->bucket[b]; m; m = m->same)
 			count_move(&r, m);
@@ -111,7 +114,7 @@ void move_check(struct store *s, void (*problem)(void *ctx, const char *text),
 	    r.queued[TIER_WAITED]);
 	say(&r, "what is ahead", mv->queued[TIER_AHEAD], r.queued[TIER_AHEAD]);
 	say(&r, "the bytes that wait", mv->queued_bytes, r.queued_bytes);
-	say(&r, "those that wait for room", mv->roomless.n, r.roomless);
+	say(&r, "those that wait for room", roomless, r.roomless);
 	say(&r, "those that are over", mv->over.n, r.over);
 	say(&r, "the bytes on their way down", mv->down_bytes, r.down_bytes);
 	for (unsigned u = 0; u < TIER_URGENCIES; u++)

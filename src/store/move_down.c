@@ -136,7 +136,7 @@ static int fly(struct mover *mv, struct move *m, const struct frame_desc *d)
 	m->tm.room = ALIGN_UP(m->frame.bytes, PAGE_BYTES);
 	m->tm.urgency = TIER_BEHIND;
 	if (!below_id(mv, p, m->key, m->part, &m->tm.id))
-		return -ENOSPC;
+		return -EINVAL;
 	return mv->t->ops->write(mv->t, &m->tm);
 }
 
@@ -174,7 +174,9 @@ static int write_part(struct mover *mv, struct pool *p, struct pool_slab *slab,
 	m->state = MOVE_FLYING;
 	if (!mv->flying[TIER_BEHIND]++)
 		mv->wrote_ns = mv->s->now_ns;
+	mv->flying_of[TIER_BEHIND][m->pool]++;
 	mv->down_bytes += m->frame.bytes;
+	mv->down_of[m->pool] += m->frame.bytes;
 	if (m->arena < mv->n_behind[m->pool])
 		mv->behind[m->pool][m->arena].flying++;
 	return 0;
@@ -187,6 +189,7 @@ void down_finish(struct mover *mv, struct move *m)
 
 	local_unpin(mv->s->local[m->pool], m->pin);
 	mv->down_bytes -= m->frame.bytes;
+	mv->down_of[m->pool] -= m->frame.bytes;
 	if (m->arena < mv->n_behind[m->pool])
 		mv->behind[m->pool][m->arena].flying--;
 	mv->s->retry = true; /* somebody may have waited for just this */
@@ -195,6 +198,8 @@ void down_finish(struct mover *mv, struct move *m)
 		pool_count(p, POOL_C_demoted, 1);
 		pool_count(p, POOL_C_demoted_bytes, bytes);
 		below_count(mv, m->tm.id.space, m->tm.block.extent, 1);
+	} else if (m->result > 0) {
+		mv->inexact = true; /* removed; perhaps counted as such */
 	} else if (m->result != -ECANCELED) {
 		pool_count(p, POOL_C_demote_failed, 1);
 		mv->write_after_ns = mv->s->now_ns + REFUSED_NS;
@@ -457,21 +462,34 @@ static bool room_in_arena(const struct mover *mv, const struct pool *p,
 }
 
 /* There is no room just now, and soon there may be. */
-static bool is_passing(const struct mover *mv)
+static bool is_passing(const struct mover *mv, const struct pool *p)
 {
-	return mv->crowded_ns && mv->stat.state == TIER_UP && !mv->stopped &&
-	       mv->s->now_ns - mv->crowded_ns < PASSING_NS;
+	uint64_t since_ns = mv->crowded_ns[p->number];
+
+	return since_ns && mv->stat.state == TIER_UP && !mv->stopped &&
+	       mv->s->now_ns - since_ns < PASSING_NS;
 }
 
+/* It is the block's own fault, and stays so. */
+static bool is_unfit(int error)
+{
+	return error == -E2BIG || error == -EINVAL;
+}
+
+/* No room is a tenant's matter, all else the drive's. */
 static void refused(struct mover *mv, struct pool *p, int error)
 {
-	bool crowded = error == -ENOSPC;
+	uint32_t n = p->number;
 
-	if (crowded && !mv->crowded_ns)
-		mv->crowded_ns = mv->s->now_ns;
-	mv->write_after_ns =
-		mv->s->now_ns + (crowded ? CROWDED_NS : REFUSED_NS);
-	if (!crowded || !is_passing(mv))
+	if (error != -ENOSPC) {
+		mv->write_after_ns = mv->s->now_ns + REFUSED_NS;
+		pool_count(p, POOL_C_demote_failed, 1);
+		return;
+	}
+	if (!mv->crowded_ns[n])
+		mv->crowded_ns[n] = mv->s->now_ns;
+	mv->after_ns[n] = mv->s->now_ns + CROWDED_NS;
+	if (!is_passing(mv, p))
 		pool_count(p, POOL_C_demote_failed, 1);
 }
 
@@ -489,7 +507,8 @@ static enum down block_down(struct mover *mv, struct pool *p,
 		return DOWN_CLEAN;
 	if (b.first)
 		return DOWN_GOES;
-	if (full(mv) || mv->verified_bytes >= VERIFY_BYTES)
+	if (full(mv) || mv->verified_bytes >= VERIFY_BYTES ||
+	    mv->s->now_ns < mv->after_ns[p->number])
 		return DOWN_STOP;
 	if (over_share(p, b.bytes)) {
 		decline(mv, p, &b, POOL_C_demote_refused);
@@ -509,11 +528,15 @@ static enum down block_down(struct mover *mv, struct pool *p,
 		r = write_part(mv, p, b.slab[i], b.frame[i]);
 		if (r == -EDQUOT || r == -EAGAIN || r == -ENOMEM)
 			return DOWN_STOP;
+		if (is_unfit(r)) {
+			decline(mv, p, &b, POOL_C_demote_refused);
+			return DOWN_CLEAN;
+		}
 		if (r < 0) {
 			refused(mv, p, r);
 			return DOWN_STOP;
 		}
-		mv->crowded_ns = 0;
+		mv->crowded_ns[p->number] = 0;
 	}
 	return DOWN_GOES;
 }
@@ -694,7 +717,7 @@ bool move_press(struct store *s, struct pool *p, uint32_t arena, uint32_t want)
 	struct behind *b;
 
 	if (!mv || !may_write(mv) || !progresses(mv))
-		return mv && is_passing(mv);
+		return mv && is_passing(mv, p);
 	/* slabs may have come since they were counted */
 	if (arena >= mv->n_behind[p->number] ||
 	    !mv->behind[p->number][arena].flying)
@@ -705,7 +728,7 @@ bool move_press(struct store *s, struct pool *p, uint32_t arena, uint32_t want)
 	b = &mv->behind[p->number][arena];
 	walk(mv, p, arena, MAX(want, wanted(b)), &looks);
 	/* what flies for others makes way as well */
-	return b->flying != 0 || full(mv) || is_passing(mv);
+	return b->flying != 0 || full(mv) || is_passing(mv, p);
 }
 
 bool move_press_slab(struct store *s, struct pool *p, struct pool_slab *slab)
@@ -714,7 +737,7 @@ bool move_press_slab(struct store *s, struct pool *p, struct pool_slab *slab)
 	bool goes = false;
 
 	if (!mv || !may_write(mv) || !progresses(mv))
-		return mv && is_passing(mv);
+		return mv && is_passing(mv, p);
 	if (slab->arena >= mv->n_behind[p->number] ||
 	    !mv->behind[p->number][slab->arena].flying)
 		count_arenas(mv, p);

@@ -14,7 +14,9 @@
  * told that one of its moves has become urgent, so few that nobody waits for. */
 #define UP_WAITED 64u
 #define UP_AHEAD  8u
-/* Asked for ahead of need, and not yet begun. */
+/* Of them a tenant's, those that wait for room included. */
+#define UP_TENANT 48u
+/* Asked for ahead of need by a tenant, and not yet begun. */
 #define AHEAD_MOST 256u
 /* Down, with the tier at once. */
 #define DOWN_MOST  32u
@@ -81,7 +83,8 @@ struct ahead {
 	uint32_t at, end; /* keys */
 	uint64_t rate, stamp;
 };
-#define AHEADS 64u
+#define AHEADS	      (STORE_POOLS_MAX * AHEADS_TENANT)
+#define AHEADS_TENANT 64u
 
 struct mover {
 	struct store *s;
@@ -89,6 +92,7 @@ struct mover {
 	struct tier_stat stat; /* of the last look */
 	uint64_t stat_ns, price_ns, count_ns;
 	bool stopped; /* nothing new begins */
+	bool hears;   /* has found what it has: removals reach it */
 	bool counted; /* what is below was counted, */
 	bool inexact; /* not all of it: again at times */
 	bool settled; /* a dead server's reads are over */
@@ -102,9 +106,10 @@ struct mover {
 	uint32_t queued[TIER_BEHIND];
 	uint64_t queued_bytes;
 	uint32_t flying[TIER_URGENCIES];
-	uint64_t down_bytes;
+	uint32_t flying_of[TIER_URGENCIES][STORE_POOLS_MAX];
+	uint64_t down_bytes, down_of[STORE_POOLS_MAX];
 	struct move_list over;
-	struct move_list roomless; /* MOVE_ROOM */
+	struct move_list roomless[STORE_POOLS_MAX]; /* MOVE_ROOM */
 	uint64_t seq;
 
 	/* down */
@@ -113,7 +118,9 @@ struct mover {
 	uint32_t *declined[STORE_POOLS_MAX]; /* by item: filling */
 	uint32_t n_declined[STORE_POOLS_MAX];
 	uint64_t recount_ns, again_ns, write_after_ns, since_ns;
-	uint64_t crowded_ns;	 /* it has had no room since; 0: it has */
+	/* of a tenant: it has had no room for it since; 0: it has; and it is
+	 * not asked again before */
+	uint64_t crowded_ns[STORE_POOLS_MAX], after_ns[STORE_POOLS_MAX];
 	uint64_t busy_ns;	 /* the drive has enough to do since; 0: not */
 	uint64_t verified_bytes; /* in this turn */
 	uint64_t wrote_ns; /* when a write ended well, or the first began */

@@ -22,6 +22,8 @@
 /* How long a move waits for room when nobody has said. */
 #define ROOM_NS	      NS_PER_S
 #define ROOM_AHEAD_NS NS_PER_S
+/* And at most, whatever a client says. */
+#define ROOM_MOST_NS (5 * NS_PER_S)
 
 static uint64_t bytes_of(const struct move *m)
 {
@@ -73,6 +75,7 @@ static void begin_read(struct mover *mv, struct move *m)
 	if (r == 0) {
 		m->state = MOVE_FLYING;
 		mv->flying[m->tm.urgency]++;
+		mv->flying_of[m->tm.urgency][m->pool]++;
 		return;
 	}
 	give_back(mv, m);
@@ -97,17 +100,25 @@ static void room_granted(struct mover *mv, struct move *m,
 		move_over(mv, m, r);
 }
 
+static struct move *roomless_of(const struct mover *mv, uint32_t pool,
+				uint64_t seq)
+{
+	struct move *m = mv->roomless[pool].head;
+
+	while (m && m->seq != seq)
+		m = m->next;
+	return m;
+}
+
 /* The answer to a grant that waited. */
-void move_granted(struct store *s, const struct ring_call *call,
+void move_granted(const struct store_client *c, const struct ring_call *call,
 		  const struct ring_answer *answer)
 {
-	struct mover *mv = s->mover;
-	struct move *m = mv->roomless.head;
+	struct mover *mv = c->store->mover;
+	struct move *m = roomless_of(mv, c->pool->number, call->seq);
 
-	while (m && m->seq != call->seq)
-		m = m->next;
 	must(m != NULL);
-	move_list_take(&mv->roomless, m);
+	move_list_take(&mv->roomless[m->pool], m);
 	room_granted(mv, m, answer);
 }
 
@@ -119,7 +130,7 @@ static uint64_t room_ns(const struct mover *mv, const struct move *m)
 		return ROOM_AHEAD_NS;
 	if (!m->deadline_ns)
 		return ROOM_NS;
-	return m->deadline_ns - MIN(now, m->deadline_ns);
+	return MIN(m->deadline_ns - MIN(now, m->deadline_ns), ROOM_MOST_NS);
 }
 
 static void begin(struct mover *mv, struct move *m)
@@ -145,15 +156,26 @@ static void begin(struct mover *mv, struct move *m)
 	memcpy(call.key, m->key, sizeof(call.key));
 	m->seq = call.seq;
 	m->state = MOVE_ROOM;
-	move_list_add(&mv->roomless, m);
+	move_list_add(&mv->roomless[m->pool], m);
 	m->asked = m->urgency;
 	/* ahead of need one at a time: each victim is judged */
 	if (m->urgency == TIER_WAITED)
 		backlog = mv->queued[TIER_WAITED];
 	if (grant_call(c, &call, backlog, false, &answer) == STORE_LATER)
 		return;
-	move_list_take(&mv->roomless, m);
+	move_list_take(&mv->roomless[m->pool], m);
 	room_granted(mv, m, &answer);
+}
+
+/* A tenant that has no room, or has much under way, keeps no other from his. */
+static bool may_begin(const struct mover *mv, enum tier_urgency urgency,
+		      uint32_t n)
+{
+	uint32_t under_way = mv->flying_of[urgency][n] + mv->roomless[n].n;
+
+	if (urgency == TIER_WAITED)
+		return under_way < UP_TENANT;
+	return !mv->queue[TIER_WAITED][n].head && under_way < UP_AHEAD;
 }
 
 /* The next of an urgency: tenants in turn. */
@@ -163,7 +185,7 @@ static struct move *next_of(struct mover *mv, enum tier_urgency urgency)
 		uint32_t n = (mv->turn[urgency] + i) % STORE_POOLS_MAX;
 		struct move *m = mv->queue[urgency][n].head;
 
-		if (!m)
+		if (!m || !may_begin(mv, urgency, n))
 			continue;
 		mv->turn[urgency] = (n + 1) % STORE_POOLS_MAX;
 		return m;
@@ -180,12 +202,11 @@ void up_pump(struct mover *mv)
 		return;
 	mv->pumping = true;
 	mv->full = false;
-	while (!mv->full &&
-	       mv->flying[TIER_WAITED] + mv->roomless.n < UP_WAITED &&
+	while (!mv->full && mv->flying[TIER_WAITED] < UP_WAITED &&
 	       (m = next_of(mv, TIER_WAITED)))
 		begin(mv, m);
-	while (!mv->full && !mv->queued[TIER_WAITED] &&
-	       mv->flying[TIER_AHEAD] + mv->roomless.n < UP_AHEAD &&
+	while (!mv->full && mv->flying[TIER_WAITED] < UP_WAITED &&
+	       mv->flying[TIER_AHEAD] < UP_AHEAD &&
 	       (m = next_of(mv, TIER_AHEAD)))
 		begin(mv, m);
 	mv->pumping = false;
@@ -195,10 +216,8 @@ void up_pump(struct mover *mv)
 bool move_may_evict(const struct store_client *c, uint64_t seq, uint32_t item)
 {
 	const struct pool *p = c->pool;
-	const struct move *m = c->store->mover->roomless.head;
+	const struct move *m = roomless_of(c->store->mover, p->number, seq);
 
-	while (m && m->seq != seq)
-		m = m->next;
 	if (!m || m->urgency == TIER_WAITED)
 		return true;
 	if (item == POLICY_NONE)

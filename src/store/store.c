@@ -67,6 +67,7 @@ void store_destroy(struct store *s)
 	}
 	maker_destroy(s->maker);
 	scrub_fini(s);
+	owed_fini(s);
 	free(s->pending);
 	free(s->linger);
 	free(s->batch.entry);

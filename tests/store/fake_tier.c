@@ -124,7 +124,8 @@ static int fake_write(struct tier *t, struct tier_move *m)
 {
 	struct fake_tier *f = fake(t);
 
-	if (f->refuse_write)
+	if (f->refuse_write &&
+	    (!f->refuse_space || f->refuse_space == m->id.space + 1))
 		return f->refuse_write;
 	if (f->state == TIER_READONLY)
 		return -EROFS;
@@ -156,7 +157,8 @@ static int fake_remove(struct tier *t, const struct tier_id *id)
 	struct fake_tier *f = fake(t);
 	struct fake_part *p = find(f, id);
 
-	if (!p)
+	/* it has not found it yet, and keeps no word */
+	if (!p || f->state == TIER_COMING)
 		return OC_MISS;
 	f->removes++;
 	forget(p);
@@ -296,7 +298,7 @@ static void fake_each(const struct tier *t,
 	const struct fake_tier *f = fake(t);
 
 	for (unsigned i = 0; i < FAKE_PARTS; i++)
-		if (f->part[i].used)
+		if (f->part[i].used && f->state != TIER_COMING)
 			fn(ctx, &f->part[i].id, &f->part[i].block);
 }
 

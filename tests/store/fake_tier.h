@@ -43,8 +43,9 @@ struct fake_tier {
 	const char *why;
 	uint64_t limit; /* payload bytes; more: -ENOSPC */
 	unsigned most;	/* moves at once; more: -EAGAIN. 0: FAKE_MOVES */
-	int fail_read, fail_write;   /* results of those that end next; 0 */
-	int refuse_write;	     /* result of write(); 0 */
+	int fail_read, fail_write; /* results of those that end next; 0 */
+	int refuse_write;	   /* result of write(); 0 */
+	uint32_t refuse_space;	   /* ... of this space's alone, + 1; 0: all */
 	struct tier_options options; /* gone */
 	/* what was seen */
 	uint64_t reads, writes, read_bytes, write_bytes, removes, uses, cancels;

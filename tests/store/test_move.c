@@ -434,6 +434,73 @@ TEST(nor_are_they_found_when_the_new_ones_leave)
 	deep_end(&d);
 }
 
+/* A server that has not opened its tier yet answers removals all the same. */
+static void die(struct deep *d)
+{
+	world_die(d->w);
+	fake_tier_reopen(d->f, true);
+	CHECK_OK(world_attach(d->w));
+	world_adopt(d->w);
+}
+
+TEST(a_removal_is_kept_until_the_tier_can_hear_of_it)
+{
+	struct deep d;
+
+	deep_begin(&d, 4);
+	for (uint64_t n = 1; n <= 3; n++)
+		deep_lower(&d, n);
+	deep_rest(&d);
+	die(&d);
+	sim_call(d.a, call_of(RING_REMOVE, 1, PART));
+	CHECK_OK(store_below_attach(d.w->s, &d.f->tier));
+	sim_call(d.a, call_of(RING_REMOVE, 2, PART));
+	world_tick(d.w, WORLD_SEC / 10);
+	d.f->state = TIER_DOWN; /* before it has found what it has */
+	world_tick(d.w, WORLD_SEC / 10);
+	d.f->state = TIER_UP;
+	world_tick(d.w, WORLD_SEC / 10);
+	CHECK(!deep_below(&d, 1));
+	CHECK(!deep_below(&d, 2));
+	CHECK(deep_below(&d, 3));
+	CHECK_INT(deep_fetch(&d, 1), ==, OC_MISS);
+	/* once: what is made again stays */
+	deep_lower(&d, 1);
+	CHECK_INT(deep_fetch(&d, 1), ==, 0);
+	deep_end(&d);
+}
+
+TEST(so_is_that_of_a_namespace)
+{
+	struct store_client *c;
+	struct deep d;
+	uint64_t key[4];
+	unsigned parts;
+
+	for (unsigned way = 0; way < 3; way++) {
+		deep_begin(&d, 4);
+		deep_put(&d, 1, 200);
+		deep_rest(&d);
+		parts = fake_tier_parts(d.f);
+		CHECK_INT(parts, >, 100);
+		die(&d);
+		CHECK_OK(local_client(d.w->s, d.w->p, &c));
+		if (way == 0)
+			move_forget_all(d.w->s, d.w->p, 1);
+		/* more names than are kept */
+		for (uint64_t n = 0; way == 1 && n <= 1 << 16; n++) {
+			key_of(10000 + n, key);
+			key[3] = n;
+			local_remove(c, key, PART);
+		}
+		CHECK_OK(store_below_attach(d.w->s, &d.f->tier));
+		d.f->state = TIER_UP;
+		world_tick(d.w, WORLD_SEC / 10);
+		CHECK_INT(fake_tier_parts(d.f), ==, way == 2 ? parts : 0);
+		deep_end(&d);
+	}
+}
+
 /* ---- death ------------------------------------------------------------------- */
 
 /* The dead server's device writes on: nobody else has that frame until the tier

@@ -220,6 +220,114 @@ TEST(tenants_take_turns)
 	pair_end(&t);
 }
 
+/* Nor does one that has no room at all. */
+TEST(a_tenant_without_room_keeps_nobody)
+{
+	struct waiter w[80], other;
+	uint32_t pins = 0, asked = 0;
+	struct pair t;
+
+	pair_begin(&t);
+	turn_to(&t, 0);
+	for (uint64_t n = 1; n <= 150; n++)
+		if (world_has(t.d.w, n, PART))
+			CHECK(sim_pin(t.c[0], pins++, n, PART));
+	for (uint64_t n = 1; n <= 150 && asked < ARRAY_LEN(w); n++)
+		if (!world_has(t.d.w, n, PART) &&
+		    deep_up(&t.d, n, TIER_WAITED, &w[asked]) == 0)
+			asked++;
+	CHECK_INT(asked, >, 64);
+	world_tick(t.d.w, WORLD_SEC / 500);
+	turn_to(&t, 1);
+	CHECK_INT(deep_up(&t.d, 1, TIER_WAITED, &other), ==, 0);
+	for (unsigned i = 0; i < 20; i++) {
+		sim_let_go(t.c[1]);
+		world_tick(t.d.w, WORLD_SEC / 500);
+		world_ready(t.d.w);
+		fake_tier_end_all(t.d.f);
+	}
+	CHECK_INT(other.told, ==, 1);
+	CHECK_INT(other.result, ==, 0);
+	for (uint32_t i = 0; i < pins; i++)
+		sim_unpin(t.c[0], i);
+	deep_rest(&t.d);
+	pair_end(&t);
+}
+
+/* Nor does what one wants ahead take the place of what the other does. */
+TEST(a_tenant_that_wants_much_ahead_keeps_nobody)
+{
+	struct pair t;
+	uint32_t asked = 0;
+	int r = 0;
+
+	pair_begin(&t);
+	t.d.f->most = 1;
+	turn_to(&t, 0);
+	deep_put(&t.d, 1000, 400);
+	deep_rest(&t.d);
+	for (uint64_t n = 1000; n < 1400 && r != -EAGAIN; n++)
+		asked += (r = deep_up(&t.d, n, TIER_AHEAD, NULL)) == 0;
+	CHECK_INT(r, ==, -EAGAIN);
+	CHECK_INT(asked, >=, 256);
+	turn_to(&t, 1);
+	CHECK_INT(deep_up(&t.d, 1, TIER_AHEAD, NULL), ==, 0);
+	t.d.f->most = 0;
+	deep_rest(&t.d);
+	pair_end(&t);
+}
+
+/* What the drive will never take of one, or has no room for, stops no other. */
+TEST(what_is_refused_of_a_tenant_stops_no_other)
+{
+	static const int errors[] = { -E2BIG, -EINVAL, -ENOSPC };
+
+	for (size_t i = 0; i < ARRAY_LEN(errors); i++) {
+		struct pair t;
+
+		pair_begin(&t);
+		t.d.f->refuse_space = 1; /* the first tenant's */
+		t.d.f->refuse_write = errors[i];
+		for (unsigned round = 0; round < 10; round++) {
+			turn_to(&t, 0);
+			deep_put(&t.d, 1000 + 30 * round, 30);
+			turn_to(&t, 1);
+			deep_put(&t.d, 1000 + 30 * round, 30);
+		}
+		CHECK_INT(pool_counter(t.p[1], POOL_C_demote_missed), <, 20);
+		CHECK_INT(pool_counter(t.p[1], POOL_C_demoted), >, 300);
+		if (errors[i] != -ENOSPC)
+			CHECK_INT(pool_counter(t.p[0], POOL_C_demote_refused),
+				  >, 100);
+		pair_end(&t);
+	}
+}
+
+/* Nor does a save end there. */
+TEST(a_save_goes_on_behind_what_is_refused)
+{
+	struct pair t;
+
+	pair_begin(&t);
+	t.d.f->refuse_space = 1;
+	t.d.f->refuse_write = -E2BIG;
+	turn_to(&t, 1);
+	t.d.f->by_itself = true;
+	for (unsigned i = 0; i < 1000; i++)
+		if (!store_save(t.d.w->s, t.d.w->now += WORLD_SEC / 500))
+			break;
+	t.d.f->by_itself = false;
+	for (uint64_t n = 1; n <= 150; n++)
+		if (world_has(t.d.w, n, PART)) {
+			struct tier_found found;
+			uint64_t key[4];
+
+			key_of(n, key);
+			CHECK(move_find(t.d.w->s, t.p[1], key, PART, &found));
+		}
+	pair_end(&t);
+}
+
 TEST(a_tenants_share_of_the_tier_is_kept)
 {
 	struct deep d;

@@ -147,10 +147,14 @@ static void die(struct chaos *c)
 
 static void verify(struct chaos *c)
 {
+	/* what it is told when it has found what it has */
+	bool unheard = c->d.f->state == TIER_COMING ||
+		       store_below_stat(c->d.w->s)->state == TIER_COMING;
+
 	world_check(c->d.w);
 	for (uint64_t n = 0; n < KEYS; n++) {
 		bool there = world_has(c->d.w, n, PART); /* and right */
-		bool moves = false;
+		bool moves = unheard;
 
 		for (unsigned i = 0; i < c->d.f->n_moves; i++)
 			moves |= c->d.f->move[i].m->id.key[1] == n;
