@@ -176,6 +176,21 @@ static bool next_of(struct nvme_engine *e, unsigned q, uint64_t now,
 	return true;
 }
 
+static void over(struct nvme_engine *e, struct nvme_io *io);
+
+/* What was half sent and is taken back: nothing comes that could end it, when all
+ * that was sent is back already. */
+static void drop_cancelled(struct nvme_engine *e, unsigned q)
+{
+	struct nvme_io *io = e->partial[q];
+
+	if (!io || !io->cancelled)
+		return;
+	e->partial[q] = NULL;
+	if (io->pieces == 0)
+		over(e, io);
+}
+
 /* What may begin now, in order. */
 static struct nvme_piece *choose(struct nvme_engine *e)
 {
@@ -183,8 +198,7 @@ static struct nvme_piece *choose(struct nvme_engine *e)
 	struct nvme_piece *first = NULL, **tail = &first;
 
 	for (unsigned q = 0; q < NVME_QUEUES; q++) {
-		if (e->partial[q] && e->partial[q]->cancelled)
-			e->partial[q] = NULL;
+		drop_cancelled(e, q);
 		while (next_of(e, q, now, &tail))
 			;
 	}
@@ -282,6 +296,14 @@ static void lock(struct nvme_engine *e)
 	must(pthread_mutex_lock(&e->lock) == 0);
 }
 
+/* The rest of it is not sent. */
+static void unpart(struct nvme_engine *e, const struct nvme_io *io)
+{
+	for (unsigned q = 0; q < NVME_QUEUES; q++)
+		if (e->partial[q] == io)
+			e->partial[q] = NULL;
+}
+
 /* One piece is back: its operation is over, or goes on. */
 static void settle_piece(struct nvme_engine *e, struct nvme_piece *p)
 {
@@ -310,9 +332,8 @@ static void settle_piece(struct nvme_engine *e, struct nvme_piece *p)
 	lock(e);
 	count(e, io, was, false);
 	io->pieces--;
-	for (unsigned q = 0; q < NVME_QUEUES && io->result; q++)
-		if (e->partial[q] == io)
-			e->partial[q] = NULL; /* the rest is not sent */
+	if (io->result || io->cancelled)
+		unpart(e, io);
 	if (io->pieces == 0 &&
 	    (io->sent == io->bytes || io->result || io->cancelled))
 		over(e, io);
