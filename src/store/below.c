@@ -65,6 +65,7 @@ static bool intern(struct mover *mv, const struct pool *p, uint32_t ns,
 	of->ns = ns;
 	pool_count(pool, POOL_C_below_parts, of->parts);
 	pool_count(pool, POOL_C_below_bytes, of->bytes);
+	mv->spent_of[p->number] += of->spent;
 	mv->space[p->number][ns - 1] = *ret_space + 1;
 	return true;
 }
@@ -100,7 +101,7 @@ bool below_find(struct mover *mv, const struct pool *p, const uint64_t key[4],
 void below_count(struct mover *mv, uint32_t space, uint64_t extent, int n)
 {
 	struct below_space *of = space_at(mv, space);
-	uint64_t bytes = frame_extent_bytes(extent);
+	uint64_t bytes = frame_extent_bytes(extent), spent = below_spent(bytes);
 	struct pool *p;
 
 	if (!of)
@@ -109,13 +110,17 @@ void below_count(struct mover *mv, uint32_t space, uint64_t extent, int n)
 	if (n < 0 && !of->parts)
 		return;
 	bytes = n < 0 ? MIN(bytes, of->bytes) : bytes;
+	if (n < 0)
+		spent = of->parts == 1 ? of->spent : MIN(spent, of->spent);
 	of->parts += (uint64_t)(int64_t)n;
 	of->bytes += (uint64_t)(int64_t)n * bytes;
+	of->spent += (uint64_t)(int64_t)n * spent;
 	p = of->ns ? mv->s->pool[of->pool] : NULL;
 	if (!p)
 		return;
 	pool_count(p, POOL_C_below_parts, (uint64_t)(int64_t)n);
 	pool_count(p, POOL_C_below_bytes, (uint64_t)(int64_t)n * bytes);
+	mv->spent_of[of->pool] += (uint64_t)(int64_t)n * spent;
 }
 
 /* Namespaces that a predecessor's clients have opened. */
@@ -143,8 +148,10 @@ void below_recount(struct mover *mv)
 		pool_set(mv->s->pool[n], POOL_C_below_parts, 0);
 		pool_set(mv->s->pool[n], POOL_C_below_bytes, 0);
 	}
+	memset(mv->spent_of, 0, sizeof(mv->spent_of));
 	for (uint32_t i = 0; i < mv->n_spaces; i++)
-		mv->of_space[i].parts = mv->of_space[i].bytes = 0;
+		mv->of_space[i].parts = mv->of_space[i].bytes =
+			mv->of_space[i].spent = 0;
 	mv->counted = true;
 	mv->inexact = false;
 	mv->t->ops->each(mv->t, count_one, mv);

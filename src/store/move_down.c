@@ -82,12 +82,14 @@ static bool may_write(const struct mover *mv)
 	       mv->s->now_ns >= mv->write_after_ns;
 }
 
-/* Over its tenant's share of the tier. */
-static bool over_share(const struct pool *p, uint64_t bytes)
+/* Over its tenant's share of the tier, what is under way included. */
+static bool over_share(const struct mover *mv, const struct pool *p,
+		       uint64_t spent)
 {
 	uint64_t share = p->below_share;
 
-	return share && pool_counter(p, POOL_C_below_bytes) + bytes > share;
+	return share &&
+	       mv->spent_of[p->number] + mv->down_of[p->number] + spent > share;
 }
 
 static void part_of(struct pool_slab *slab, uint32_t frame,
@@ -176,7 +178,7 @@ static int write_part(struct mover *mv, struct pool *p, struct pool_slab *slab,
 		mv->wrote_ns = mv->s->now_ns;
 	mv->flying_of[TIER_BEHIND][m->pool]++;
 	mv->down_bytes += m->frame.bytes;
-	mv->down_of[m->pool] += m->frame.bytes;
+	mv->down_of[m->pool] += below_spent(m->frame.bytes);
 	if (m->arena < mv->n_behind[m->pool])
 		mv->behind[m->pool][m->arena].flying++;
 	return 0;
@@ -189,7 +191,7 @@ void down_finish(struct mover *mv, struct move *m)
 
 	local_unpin(mv->s->local[m->pool], m->pin);
 	mv->down_bytes -= m->frame.bytes;
-	mv->down_of[m->pool] -= m->frame.bytes;
+	mv->down_of[m->pool] -= below_spent(m->frame.bytes);
 	if (m->arena < mv->n_behind[m->pool])
 		mv->behind[m->pool][m->arena].flying--;
 	mv->s->retry = true; /* somebody may have waited for just this */
@@ -322,7 +324,7 @@ struct block {
 	uint32_t frame[LAYOUT_RANKS_MAX];
 	uint32_t n;	/* its parts that are resident and not below, */
 	uint32_t first; /* and of them those that fly, first */
-	uint64_t bytes;
+	uint64_t spent; /* below_spent() of them */
 };
 
 /* What of a sealed frame's block is not below. */
@@ -337,7 +339,7 @@ static void block_of(struct mover *mv, const struct pool *p,
 	unsigned ranks = (unsigned)(shape >> 32), groups = (unsigned)shape;
 
 	ret->n = ret->first = 0;
-	ret->bytes = 0;
+	ret->spent = 0;
 	shared_load_words(key, d->key, 4);
 	for (unsigned i = 0; i < ranks * groups && i < LAYOUT_RANKS_MAX; i++) {
 		uint64_t part = frame_part(ns, (uint16_t)(i / ranks),
@@ -352,7 +354,7 @@ static void block_of(struct mover *mv, const struct pool *p,
 		ret->first += m && m->down;
 		ret->slab[ret->n] = s;
 		ret->frame[ret->n++] = f;
-		ret->bytes += s->frame_bytes;
+		ret->spent += below_spent(s->frame_bytes);
 	}
 }
 
@@ -510,7 +512,7 @@ static enum down block_down(struct mover *mv, struct pool *p,
 	if (full(mv) || mv->verified_bytes >= VERIFY_BYTES ||
 	    mv->s->now_ns < mv->after_ns[p->number])
 		return DOWN_STOP;
-	if (over_share(p, b.bytes)) {
+	if (over_share(mv, p, b.spent)) {
 		decline(mv, p, &b, POOL_C_demote_refused);
 		return DOWN_CLEAN;
 	}

@@ -64,7 +64,16 @@ struct move_list {
 struct below_space {
 	uint32_t pool, ns; /* ns 0: nobody has asked yet */
 	uint64_t parts, bytes;
+	uint64_t spent; /* below_spent() of them */
 };
+
+/* What a part takes of a drive: whole pages, and its record. */
+#define BELOW_RECORD 64u
+
+static inline uint64_t below_spent(uint64_t bytes)
+{
+	return ALIGN_UP(bytes, PAGE_BYTES) + BELOW_RECORD;
+}
 
 /* How far an arena's next victims have been looked at. */
 struct behind {
@@ -107,7 +116,9 @@ struct mover {
 	uint64_t queued_bytes;
 	uint32_t flying[TIER_URGENCIES];
 	uint32_t flying_of[TIER_URGENCIES][STORE_POOLS_MAX];
-	uint64_t down_bytes, down_of[STORE_POOLS_MAX];
+	uint64_t down_bytes;
+	/* of a tenant, below_spent(): on their way down, and there */
+	uint64_t down_of[STORE_POOLS_MAX], spent_of[STORE_POOLS_MAX];
 	struct move_list over;
 	struct move_list roomless[STORE_POOLS_MAX]; /* MOVE_ROOM */
 	uint64_t seq;

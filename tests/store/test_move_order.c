@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which moves come first, and what is brought ahead of need. */
 #include <errno.h>
+#include "base/hash.h"
 #include "tests/store/deep.h"
 #include "tests/store/talk.h"
 
@@ -339,9 +340,69 @@ TEST(a_tenants_share_of_the_tier_is_kept)
 	CHECK_INT(pool_counter(d.w->p, POOL_C_below_bytes), <=,
 		  20 * PART_BYTES);
 	CHECK_INT(fake_tier_parts(d.f), >, 10);
+	CHECK_INT(fake_tier_parts(d.f), <, 20); /* their records as well */
 	CHECK_INT(pool_counter(d.w->p, POOL_C_demote_refused), >, 100);
 	/* and what was refused was no surprise */
 	CHECK_INT(pool_counter(d.w->p, POOL_C_demote_missed), <, 20);
+	deep_end(&d);
+}
+
+TEST(what_is_under_way_counts_for_the_share)
+{
+	struct deep d;
+
+	deep_begin(&d, 4);
+	d.w->p->below_share = 4 * PART_BYTES;
+	for (uint64_t n = 1; n <= 64; n++)
+		sim_put(d.a, n, PART);
+	for (unsigned i = 0; i < 10; i++)
+		world_tick(d.w, WORLD_SEC / 10);
+	CHECK_INT(d.f->n_moves, ==, 3);
+	d.w->p->below_share = 0;
+	for (unsigned i = 0; i < 10; i++)
+		world_tick(d.w, WORLD_SEC / 10);
+	CHECK_INT(d.f->n_moves, ==, 8);
+	deep_rest(&d);
+	deep_end(&d);
+}
+
+static void put_little(struct deep *d, uint32_t ns, uint64_t n)
+{
+	struct store_client *c;
+	struct local_part part;
+	uint8_t name[32];
+	uint64_t key[4];
+	int64_t r;
+
+	key_of(n, key);
+	memcpy(name, key, sizeof(name));
+	CHECK_OK(local_client(d->w->s, d->w->p, &c));
+	while (local_grant(c, key, frame_part(ns, 0, 0), 256, 0, n, 0, &r,
+			   &part) == STORE_ANSWERED &&
+	       r != 0)
+		world_ready(d->w);
+	CHECK_OK((int)r);
+	memset(part.data, (int)n, 256);
+	CHECK_OK(local_seal(c, &part, 256,
+			    hash_payload(part.data, 256,
+					 hash_part_seed(name, 0, 0))));
+}
+
+/* A part takes whole pages of a drive, however little it holds. */
+TEST(little_values_are_counted_as_what_they_take)
+{
+	uint32_t ns;
+	struct deep d;
+
+	deep_begin(&d, 4);
+	ns = world_ns(d.w, 1, 1, 256, 7);
+	d.w->p->below_share = 10 * PART_BYTES;
+	for (uint64_t n = 1; n <= 1024; n++)
+		put_little(&d, ns, n);
+	deep_rest(&d);
+	CHECK_INT(fake_tier_parts(d.f), >, 0);
+	CHECK_INT(fake_tier_parts(d.f), <, 10);
+	world_check(d.w);
 	deep_end(&d);
 }
 
