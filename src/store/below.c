@@ -243,12 +243,12 @@ uint64_t move_forget_block(struct store *s, const struct pool *p,
 	return n;
 }
 
-/* Parts whose names are collected at a time. */
-#define FORGET_ONCE 1024u
-
+/* The names of a space's parts: all in one pass over what is below, or, where
+ * memory is refused, those for which there is some. */
 struct forgetting {
-	uint32_t space, n;
-	struct tier_id id[FORGET_ONCE];
+	uint32_t space, n, cap;
+	struct tier_id *id;
+	bool more;
 };
 
 static void collect(void *ctx, const struct tier_id *id,
@@ -257,8 +257,20 @@ static void collect(void *ctx, const struct tier_id *id,
 	struct forgetting *f = ctx;
 
 	(void)block;
-	if (id->space == f->space && f->n < FORGET_ONCE)
-		f->id[f->n++] = *id;
+	if (id->space != f->space)
+		return;
+	if (f->n == f->cap) {
+		uint32_t cap = MAX(2 * f->cap, 1024u);
+		struct tier_id *grown =
+			f->more ? NULL : mem_grow(f->id, cap, sizeof(*grown));
+
+		f->more = !grown;
+		if (!grown)
+			return;
+		f->id = grown;
+		f->cap = cap;
+	}
+	f->id[f->n++] = *id;
 }
 
 /* What is under way comes to nothing. */
@@ -278,7 +290,7 @@ static void forget_moves(struct mover *mv, const struct pool *p, uint32_t ns)
 void move_forget_all(struct store *s, const struct pool *p, uint32_t ns)
 {
 	struct mover *mv = s->mover;
-	struct forgetting *f;
+	struct forgetting f = { 0 };
 	uint64_t key[4] = { 0 };
 	struct tier_id id;
 
@@ -287,18 +299,16 @@ void move_forget_all(struct store *s, const struct pool *p, uint32_t ns)
 	if (!mv || !below_id(mv, p, key, frame_part(ns, 0, 0), &id))
 		return;
 	forget_moves(mv, p, ns);
-	f = mem_alloc(sizeof(*f));
-	if (!f)
-		return;
+	f.space = id.space;
 	do {
-		f->space = id.space;
-		f->n = 0;
-		mv->t->ops->each(mv->t, collect, f);
-		for (uint32_t i = 0; i < f->n; i++)
-			drop(mv, p, f->id[i].key,
-			     (uint64_t)ns << 32 | f->id[i].part);
-	} while (f->n == FORGET_ONCE);
-	free(f);
+		f.n = 0;
+		f.more = false;
+		mv->t->ops->each(mv->t, collect, &f);
+		for (uint32_t i = 0; i < f.n; i++)
+			drop(mv, p, f.id[i].key,
+			     (uint64_t)ns << 32 | f.id[i].part);
+	} while (f.more && f.n);
+	free(f.id);
 }
 
 void store_below_gone(struct store *s, const struct tier_id *id, bool wrong)

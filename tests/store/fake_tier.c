@@ -295,8 +295,9 @@ static void fake_each(const struct tier *t,
 				 const struct tier_block *block),
 		      void *ctx)
 {
-	const struct fake_tier *f = fake(t);
+	struct fake_tier *f = fake(t);
 
+	f->passes++;
 	for (unsigned i = 0; i < FAKE_PARTS; i++)
 		if (f->part[i].used && f->state != TIER_COMING)
 			fn(ctx, &f->part[i].id, &f->part[i].block);

@@ -51,6 +51,7 @@ struct fake_tier {
 	uint64_t reads, writes, read_bytes, write_bytes, removes, uses, cancels;
 	uint64_t added, dropped; /* memory: bytes */
 	uint64_t most_flying;
+	uint64_t passes; /* over all parts */
 };
 
 struct fake_tier *fake_tier_create(void);

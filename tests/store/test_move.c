@@ -501,6 +501,23 @@ TEST(so_is_that_of_a_namespace)
 	}
 }
 
+/* What is below may be much: it is looked through once. */
+TEST(a_namespace_is_forgotten_in_one_pass)
+{
+	struct deep d;
+	uint64_t passes;
+
+	deep_begin(&d, 4);
+	deep_put(&d, 1, 3000);
+	deep_rest(&d);
+	CHECK_INT(fake_tier_parts(d.f), >, 2 * 1024);
+	passes = d.f->passes;
+	move_forget_all(d.w->s, d.w->p, 1);
+	CHECK_INT(fake_tier_parts(d.f), ==, 0);
+	CHECK_INT(d.f->passes, ==, passes + 1);
+	deep_end(&d);
+}
+
 /* ---- death ------------------------------------------------------------------- */
 
 /* The dead server's device writes on: nobody else has that frame until the tier
