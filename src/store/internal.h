@@ -96,7 +96,7 @@ struct store {
 		bool room;		    /* one has ended since */
 	} fetch;
 	struct owed owed[STORE_POOLS_MAX];
-	struct linger *linger; /* store/linger.c; NULL: nothing ever did */
+	struct linger *linger[STORE_POOLS_MAX]; /* NULL: nothing ever did */
 };
 
 /* store/store.c */

@@ -64,12 +64,12 @@ void store_destroy(struct store *s)
 		local_free(s->local[n]);
 		pool_destroy(s->pool[n]);
 		past_destroy(s->past[n]);
+		free(s->linger[n]);
 	}
 	maker_destroy(s->maker);
 	scrub_fini(s);
 	owed_fini(s);
 	free(s->pending);
-	free(s->linger);
 	free(s->batch.entry);
 	free(s->batch.pinned);
 	free(s);

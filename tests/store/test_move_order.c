@@ -2,6 +2,7 @@
 /* Which moves come first, and what is brought ahead of need. */
 #include <errno.h>
 #include "base/hash.h"
+#include "store/internal.h"
 #include "tests/store/deep.h"
 #include "tests/store/talk.h"
 
@@ -404,6 +405,39 @@ TEST(little_values_are_counted_as_what_they_take)
 	CHECK_INT(fake_tier_parts(d.f), <, 10);
 	world_check(d.w);
 	deep_end(&d);
+}
+
+/* What somebody waited for stays a moment, whatever others wait for. */
+TEST(what_lingers_leaves_for_its_own_tenant_alone)
+{
+	struct pair t;
+	uint64_t key[4], kept = 0;
+	struct pool_slab *slab;
+	uint32_t frame;
+	unsigned n = 0;
+
+	pair_begin(&t);
+	turn_to(&t, 0);
+	while (!world_has(t.d.w, kept, PART))
+		kept++;
+	key_of(kept, key);
+	linger_add(t.d.w->s, t.p[0], key, PART);
+	turn_to(&t, 1);
+	for (uint64_t i = 1; i <= 150; i++)
+		if (world_has(t.d.w, i, PART)) {
+			key_of(i, key);
+			linger_add(t.d.w->s, t.p[1], key, PART);
+			n++;
+		}
+	CHECK_INT(n, >, 32);
+	turn_to(&t, 0);
+	key_of(kept, key);
+	slab = pool_find(t.p[0], key, PART, &frame);
+	CHECK_OK(sim_call(t.c[0], call_of(RING_REMOVE, kept, PART)));
+	/* it is pinned */
+	CHECK_INT(pool_frame_state(slab, frame), ==, FRAME_DOOMED);
+	deep_rest(&t.d);
+	pair_end(&t);
 }
 
 /* ---- what is worth a write --------------------------------------------------------- */
