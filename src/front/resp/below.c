@@ -84,13 +84,16 @@ bool below_awaited(struct call *k, uint32_t arg, bool value)
 		c->waits = 0;
 	c->wait_arg = arg;
 	place_of(name, &place);
-	if (c->waits == WAITS_MOST || !lacks(k, name, value, &place, &which))
+	if (!c->wait_until_ns)
+		c->wait_until_ns = k->d->now_ns + RESP_ROOM_NS;
+	if (c->waits == WAITS_MOST || k->d->now_ns >= c->wait_until_ns ||
+	    !lacks(k, name, value, &place, &which))
 		return false;
 	c->waits++;
 	c->wait.done = told;
 	if (move_up(store_of(k), k->t->pool, place.key,
 		    place_part(k->t, &place, which), TIER_WAITED,
-		    k->d->now_ns + RESP_ROOM_NS, &c->wait) != 0)
+		    c->wait_until_ns, &c->wait) != 0)
 		return false;
 	ask_ahead(k, arg);
 	c->state = CONN_BELOW;

@@ -213,6 +213,7 @@ static uint32_t run(struct conn *c, struct resp_parser *p, const char *data)
 	c->again = false;
 	c->resume = 0;
 	c->waits = 0;
+	c->wait_until_ns = 0;
 	c->wrong = NULL;
 	if (c->fill)
 		value_drop(c);

@@ -213,6 +213,7 @@ struct conn {
 	struct fill *awaits; /* the one that waits for a grant */
 	struct sending *sending;
 	struct move_waiter wait;  /* BELOW */
+	uint64_t wait_until_ns;	  /* the command's, for all; 0: not yet */
 	uint32_t wait_arg, waits; /* the command's, for this argument */
 	uint64_t skip;		  /* bytes of a value that are thrown away */
 	const char *wrong;	  /* what to say about the command in hand */
