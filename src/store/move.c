@@ -386,6 +386,8 @@ static void look(struct mover *mv)
 	if (!mv->hears && mv->stat.state != TIER_DOWN) {
 		mv->hears = true;
 		owed_pay(mv->s);
+		/* one that was DOWN before it had found anything had nothing */
+		mv->counted = false;
 	}
 	if (!mv->counted || (mv->inexact && mv->s->now_ns >= mv->count_ns)) {
 		mv->count_ns = mv->s->now_ns + COUNT_NS;

@@ -299,7 +299,7 @@ static void fake_each(const struct tier *t,
 
 	f->passes++;
 	for (unsigned i = 0; i < FAKE_PARTS; i++)
-		if (f->part[i].used && f->state != TIER_COMING)
+		if (f->part[i].used && f->state != TIER_COMING && !f->blank)
 			fn(ctx, &f->part[i].id, &f->part[i].block);
 }
 

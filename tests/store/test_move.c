@@ -457,9 +457,13 @@ TEST(a_removal_is_kept_until_the_tier_can_hear_of_it)
 	sim_call(d.a, call_of(RING_REMOVE, 2, PART));
 	world_tick(d.w, WORLD_SEC / 10);
 	d.f->state = TIER_DOWN; /* before it has found what it has */
+	d.f->blank = true;
 	world_tick(d.w, WORLD_SEC / 10);
 	d.f->state = TIER_UP;
+	d.f->blank = false;
 	world_tick(d.w, WORLD_SEC / 10);
+	CHECK_INT(pool_counter(d.w->p, POOL_C_below_parts), ==,
+		  fake_tier_parts(d.f));
 	CHECK(!deep_below(&d, 1));
 	CHECK(!deep_below(&d, 2));
 	CHECK(deep_below(&d, 3));
