@@ -55,8 +55,14 @@ static bool intern(struct mover *mv, const struct pool *p, uint32_t ns,
 {
 	struct pool *pool = mv->s->pool[p->number];
 	struct below_space *of;
+	int r;
 
-	if (ask_space(mv, p, ns, ret_space) < 0)
+	r = mv->spaces_of[p->number] == SPACES_TENANT
+		    ? -ENOSPC
+		    : ask_space(mv, p, ns, ret_space);
+	if (r == -ENOSPC)
+		mv->space[p->number][ns - 1] = SPACE_REFUSED;
+	if (r < 0)
 		return false;
 	of = space_at(mv, *ret_space);
 	if (!of)
@@ -66,6 +72,7 @@ static bool intern(struct mover *mv, const struct pool *p, uint32_t ns,
 	pool_count(pool, POOL_C_below_parts, of->parts);
 	pool_count(pool, POOL_C_below_bytes, of->bytes);
 	mv->spent_of[p->number] += of->spent;
+	mv->spaces_of[p->number]++;
 	mv->space[p->number][ns - 1] = *ret_space + 1;
 	return true;
 }
@@ -78,6 +85,8 @@ bool below_id(struct mover *mv, const struct pool *p, const uint64_t key[4],
 	if (!ns || ns > LAYOUT_NS_MAX)
 		return false;
 	space = mv->space[p->number][ns - 1];
+	if (space == SPACE_REFUSED)
+		return false;
 	if (space)
 		space--;
 	else if (!intern(mv, p, ns, &space))

@@ -95,6 +95,10 @@ struct ahead {
 #define AHEADS	      (STORE_POOLS_MAX * AHEADS_TENANT)
 #define AHEADS_TENANT 64u
 
+/* A tier numbers some thousands, for all tenants. */
+#define SPACES_TENANT 240u
+#define SPACE_REFUSED UINT32_MAX
+
 struct mover {
 	struct store *s;
 	struct tier *t;
@@ -141,7 +145,9 @@ struct mover {
 	} save;
 
 	/* spaces */
-	uint32_t space[STORE_POOLS_MAX][LAYOUT_NS_MAX]; /* number + 1 */
+	/* number + 1; SPACE_REFUSED: the tier has none left for it */
+	uint32_t space[STORE_POOLS_MAX][LAYOUT_NS_MAX];
+	uint32_t spaces_of[STORE_POOLS_MAX];
 	struct below_space *of_space;
 	uint32_t n_spaces;
 

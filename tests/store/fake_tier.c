@@ -59,6 +59,7 @@ static int fake_space(struct tier *t, const struct tier_space *space,
 	struct fake_tier *f = fake(t);
 	unsigned i = 0;
 
+	f->asked++;
 	while (i < f->n_spaces && (memcmp(f->space[i].digest, space->digest,
 					  sizeof(space->digest)) ||
 				   strncmp(f->space[i].tenant, space->tenant,

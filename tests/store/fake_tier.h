@@ -13,7 +13,7 @@
 #include "tier/tier.h"
 
 #define FAKE_PARTS  4096u
-#define FAKE_SPACES 64u
+#define FAKE_SPACES 512u
 #define FAKE_MOVES  512u
 
 struct fake_part {
@@ -52,6 +52,7 @@ struct fake_tier {
 	uint64_t reads, writes, read_bytes, write_bytes, removes, uses, cancels;
 	uint64_t added, dropped; /* memory: bytes */
 	uint64_t most_flying;
+	uint64_t asked;	 /* for numbers of spaces */
 	uint64_t passes; /* over all parts */
 };
 

@@ -407,6 +407,29 @@ TEST(little_values_are_counted_as_what_they_take)
 	deep_end(&d);
 }
 
+/* The tier's numbers are for all. */
+TEST(a_tenant_takes_so_many_spaces_and_asks_for_no_more)
+{
+	struct tier_found found;
+	uint64_t key[4], asked;
+	struct deep d;
+
+	deep_begin(&d, 4);
+	key_of(1, key);
+	for (unsigned round = 0; round < 2; round++) {
+		asked = d.f->asked;
+		for (uint32_t i = 1; i < LAYOUT_NS_MAX; i++) {
+			uint32_t ns = world_ns(d.w, 1, 1, 4096, i);
+
+			CHECK(!move_find(d.w->s, d.w->p, key,
+					 frame_part(ns, 0, 0), &found));
+		}
+		CHECK_INT(d.f->n_spaces, ==, 240);
+		CHECK_INT(d.f->asked, <=, asked + (round ? 0 : 240));
+	}
+	deep_end(&d);
+}
+
 /* What somebody waited for stays a moment, whatever others wait for. */
 TEST(what_lingers_leaves_for_its_own_tenant_alone)
 {
