@@ -27,7 +27,7 @@ static struct bench *bench_now;
 static int table_open(void *ctx, const char *path, int flags, unsigned mode)
 {
 	(void)ctx;
-	return open(path, flags, mode);
+	return open(path, flags | O_CLOEXEC, mode);
 }
 
 static uint64_t table_now(void *ctx)
@@ -91,7 +91,7 @@ static void start(struct bench *b, int kind, uint64_t ahead)
 	memset(b, 0, sizeof(*b));
 	bench_now = b;
 	snprintf(b->path, sizeof(b->path), "/tmp/onecopy-engine-XXXXXX");
-	b->fd = mkstemp(b->path);
+	b->fd = mkostemp(b->path, O_CLOEXEC);
 	CHECK(b->fd >= 0);
 	CHECK_OK(ftruncate(b->fd, 16 * (off_t)MIB));
 	b->held = true;
