@@ -62,8 +62,9 @@ enum tier_urgency {
 };
 
 struct tier_move;
-/* result: 0; -EBADMSG the bytes are not those that were written (the entry is
- * gone, the place is not used again); -EIO and other errors of the device;
+/* result: 0; -EBADMSG the bytes are not those that were written (read: the entry is
+ * gone, the place is set aside until the next open(); write: what lay at data was
+ * not of that checksum when it was written, and no entry was made); -EIO and other errors of the device;
  * -ECANCELED; -ETIMEDOUT it was not begun before its deadline; OC_STALE it was
  * removed meanwhile. */
 typedef void (*tier_move_fn)(struct tier_move *m, int result);
@@ -209,7 +210,8 @@ struct tier_ops {
 	/* Asks that it ends soon; done() comes. */
 	void (*cancel)(struct tier *t, struct tier_move *m);
 	/* 0, OC_MISS. It is not found from now on, also not after a crash that
-	 * comes later than tier_stat's next commit (10 ms). */
+	 * comes later than tier_stat's next commit (10 ms). While it is not known
+	 * yet what the tier has: 0, and the 10 ms begin when that is known. */
 	int (*remove)(struct tier *t, const struct tier_id *id);
 	/* It was used above, so it is worth carrying over. */
 	void (*use)(struct tier *t, const struct tier_id *id);

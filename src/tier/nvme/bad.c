@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Places that are not used again: where the device failed, or gave other bytes
- * than were written. On disk in two copies, written in turn. When the list is
- * full, the log segment with most of them is given up whole.
+ * Places that are not used again: where the device failed. On disk in two copies,
+ * written in turn. When the list is full, the log segment with most of them is
+ * given up whole.
+ *
+ * A place that gave other bytes than were written is set aside in memory alone:
+ * a power failure may have torn it, or a client changed the memory that it was
+ * read into. Commit pages do pass over bad places and do not over those, since a
+ * start knows only the former.
  */
 #include <errno.h>
 #include "base/log.h"
@@ -13,6 +18,11 @@ static bool hits(const struct log_bad *b, uint32_t segment, uint32_t unit,
 {
 	return b->segment == segment && b->unit < unit + units &&
 	       unit < b->unit + b->units;
+}
+
+static const struct log_bad *aside(const struct nvme *t, uint32_t i)
+{
+	return &t->aside[(t->aside_at + i) % NVME_ASIDES];
 }
 
 bool nvme_bad_at(const struct nvme *t, uint32_t segment, uint32_t unit,
@@ -29,12 +39,14 @@ bool nvme_bad_at(const struct nvme *t, uint32_t segment, uint32_t unit,
 uint32_t nvme_bad_skip(const struct nvme *t, uint32_t segment, uint32_t unit,
 		       uint32_t units)
 {
-	bool again = t->segments[segment].bad;
+	bool again = t->segments[segment].bad || t->asides;
 
 	while (again) {
 		again = false;
-		for (uint32_t i = 0; i < t->n_bads; i++) {
-			const struct log_bad *b = &t->bads[i];
+		for (uint32_t i = 0; i < t->n_bads + t->asides; i++) {
+			const struct log_bad *b =
+				i < t->n_bads ? &t->bads[i]
+					      : aside(t, i - t->n_bads);
 
 			if (!hits(b, segment, unit, units))
 				continue;
@@ -93,6 +105,30 @@ void nvme_bad_add(struct nvme *t, uint32_t segment, uint32_t unit,
 						 .units = units };
 	t->segments[segment].bad = true;
 	t->bads_dirty = true;
+}
+
+void nvme_bad_aside(struct nvme *t, uint32_t segment, uint32_t unit,
+		    uint32_t units)
+{
+	uint64_t most =
+		t->g.segments * (uint64_t)log_units(&t->g) / NVME_ASIDE_PART;
+	uint64_t sum = units;
+
+	for (uint32_t i = 0; i < t->asides; i++) {
+		if (hits(aside(t, i), segment, unit, units))
+			return;
+		sum += aside(t, i)->units;
+	}
+	while (t->asides && (t->asides == NVME_ASIDES || sum > most)) {
+		sum -= aside(t, 0)->units;
+		t->aside_at = (t->aside_at + 1) % NVME_ASIDES;
+		t->asides--;
+	}
+	if (sum > most)
+		return;
+	t->aside[(t->aside_at + t->asides++) % NVME_ASIDES] = (struct log_bad){
+		.segment = segment, .unit = unit, .units = units
+	};
 }
 
 static void written(struct nvme_io *io)

@@ -128,6 +128,17 @@ int nvme_head_place(struct nvme *t, uint64_t bytes, bool carry,
 	return 0;
 }
 
+void nvme_head_unplace(const struct nvme_write *w)
+{
+	struct nvme_head *h = w->head;
+	uint32_t units = (uint32_t)(w->io.bytes / LOG_UNIT);
+
+	if (h->closing || h->unit != w->unit + units)
+		return; /* it comes back with the segment */
+	h->unit = w->unit;
+	h->t->segments[h->segment].units -= units;
+}
+
 /* ---- records -------------------------------------------------------------------- */
 
 struct emitter {

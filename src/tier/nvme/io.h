@@ -2,7 +2,8 @@
 /*
  * The device's thread. All reads and writes of the log are done in one thread of
  * their own, by io_uring or, where that is refused, by a small pool of threads.
- * What is read is hashed there, so that the store's thread never touches payload.
+ * What is read is hashed there, and the memory of what was written once that is
+ * done, so that the store's thread never touches payload.
  *
  *	store's thread: submit -> [queues by urgency] ............ reap -> done()
  *	device's thread:           schedule -> pieces -> kernel -> verify -> [done]
@@ -71,7 +72,7 @@ struct nvme_io {
 	void *data;	/* page aligned; a job's function is in `run` */
 	int (*run)(struct nvme_io *io);
 	uint64_t deadline_ns; /* to begin; 0: none */
-	uint64_t payload;     /* read: bytes to verify; 0: none */
+	uint64_t payload;     /* bytes to verify; 0: none */
 	uint64_t seed, checksum;
 	uint8_t op, urgency; /* enum nvme_op; enum tier_urgency or the log's */
 	/* the engine's */

@@ -282,9 +282,11 @@ static int outcome(const struct nvme_piece *p)
 	return p->io->op == NVME_READ ? -ENODATA : -EIO;
 }
 
+/* What was read, or what a write's memory holds now that the device is done with
+ * it: who shares that memory may have changed it meanwhile. */
 static void verify(struct nvme_io *io)
 {
-	if (io->op != NVME_READ || io->result || io->payload == 0 ||
+	if (io->op > NVME_WRITE || io->result || io->payload == 0 ||
 	    io->sent < io->bytes)
 		return;
 	if (hash_payload(io->data, io->payload, io->seed) != io->checksum)

@@ -158,6 +158,8 @@ static void payload_done(struct nvme_io *io)
 		nvme_bad_add(t, w->head->segment, w->unit,
 			     (uint32_t)(io->bytes / LOG_UNIT));
 	}
+	if (io->result == -EBADMSG)
+		nvme_head_unplace(w);
 	nvme_head_written(w, io->result);
 }
 
@@ -180,6 +182,9 @@ void nvme_write_begin(struct nvme *t, struct nvme_write *w, uint32_t n,
 	w->io.offset = log_at(&t->g, h->segment, unit);
 	w->io.bytes = nvme_units_bytes(frame_extent_bytes(d->extent));
 	w->io.data = data;
+	w->io.payload = frame_extent_bytes(d->extent);
+	w->io.seed = nvme_seed_of(d->key, d->part);
+	w->io.checksum = d->checksum;
 	w->io.done = payload_done;
 	nvme_io_submit(&t->engine, &w->io);
 }

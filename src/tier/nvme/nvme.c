@@ -30,6 +30,7 @@ static void destroy(struct nvme *t)
 	for (unsigned i = 0; i < NVME_MAKINGS; i++)
 		free(t->making[i].page);
 	nvme_reclaim_free(t);
+	nvme_early_free(t);
 	nvme_tables_free(t);
 	nvme_spaces_fini(&t->spaces);
 	free(t->bads);
@@ -312,8 +313,10 @@ static int nvme_remove(struct tier *tier, const struct tier_id *id)
 	struct nvme_node *d;
 	uint32_t n;
 
-	if (!t->found)
-		return OC_MISS;
+	if (!t->found) {
+		nvme_early_remove(t, id);
+		return 0;
+	}
 	n = nvme_index_find(&t->index, id);
 	if (n == NODE_NONE)
 		return OC_MISS;

@@ -118,6 +118,18 @@ struct nvme_carry {
 	bool busy;
 };
 #define NVME_CARRIES 4
+/* Places set aside at most, and their part of the log. */
+#define NVME_ASIDES	256u
+#define NVME_ASIDE_PART 16u
+
+/* Removed before it was known what the log has. */
+struct nvme_early {
+	struct tier_id *id;
+	uint32_t n, room;
+	bool spaces;			   /* some are removed whole */
+	uint8_t space[LOG_SPACES_MAX / 8]; /* bit: all that it has */
+};
+#define NVME_EARLY 65536u
 
 struct nvme {
 	struct tier tier; /* first */
@@ -160,6 +172,9 @@ struct nvme {
 	uint64_t bads_seq;
 	uint8_t *bads_page;
 	struct nvme_io bads_io;
+	/* places that gave other bytes: a ring, in memory alone */
+	struct log_bad aside[NVME_ASIDES];
+	uint32_t asides, aside_at; /* there are; the oldest */
 
 	/* health */
 	uint32_t failed_in_a_row;
@@ -171,6 +186,7 @@ struct nvme {
 	uint64_t busy_until_ns, lock_ns;
 
 	struct nvme_io recover_io;
+	struct nvme_early early;
 	bool loaded, found, recovering; /* superblock; what it has; a job */
 	uint64_t queue_bytes;	 /* before a read that would be waited for */
 	struct tier_price price; /* of reads */
@@ -204,6 +220,13 @@ int nvme_super_same(struct nvme *t, int fd);
 void nvme_recover_begin(struct nvme *t);
 void nvme_tables_free(struct nvme *t);
 
+/* ---- early.c */
+
+void nvme_early_remove(struct nvme *t, const struct tier_id *id);
+/* Once it is known; before anybody finds anything. */
+void nvme_early_apply(struct nvme *t);
+void nvme_early_free(struct nvme *t);
+
 /* ---- segment.c */
 
 void nvme_segment_link(struct nvme *t, uint32_t n);
@@ -227,6 +250,8 @@ uint64_t nvme_segment_used_bytes(const struct nvme *t);
 /* A place for a part of so many bytes. -ENOSPC, -E2BIG, -ENOMEM. */
 int nvme_head_place(struct nvme *t, uint64_t bytes, bool carry,
 		    struct nvme_head **ret_head, uint32_t *ret_unit);
+/* Nothing will be said of what was written there. */
+void nvme_head_unplace(const struct nvme_write *w);
 bool nvme_part_fits(const struct nvme *t, uint64_t bytes);
 /* The payload is there, or not. */
 void nvme_head_written(struct nvme_write *w, int result);
@@ -243,7 +268,7 @@ uint64_t nvme_head_wants_ns(const struct nvme *t); /* UINT64_MAX: never */
 /* The bytes are there and will be found. */
 void nvme_part_live(struct nvme *t, uint32_t n, uint32_t segment,
 		    uint32_t unit);
-/* Removed: it leaves a tombstone. */
+/* Removed, or its bytes were wrong: it leaves a tombstone. */
 void nvme_part_kill(struct nvme *t, uint32_t n);
 /* It leaves without one: its segment goes, or its place is bad. */
 void nvme_part_drop(struct nvme *t, uint32_t n, bool wrong);
@@ -271,6 +296,10 @@ bool nvme_reclaim_idle(const struct nvme *t);
 
 void nvme_bad_add(struct nvme *t, uint32_t segment, uint32_t unit,
 		  uint32_t units);
+/* Payload does not go there again, for this open() alone; when too much is set
+ * aside the oldest one may be used again. */
+void nvme_bad_aside(struct nvme *t, uint32_t segment, uint32_t unit,
+		    uint32_t units);
 /* The first unit from `unit` on where `units` of them are not bad; may be beyond
  * the segment. */
 uint32_t nvme_bad_skip(const struct nvme *t, uint32_t segment, uint32_t unit,

@@ -138,19 +138,35 @@ void nvme_part_forget(struct nvme *t, uint32_t n)
 	nvme_index_free(&t->index, n);
 }
 
+/* Its record would be found again by a start, which knows nothing of the place: so
+ * it leaves a tombstone. */
+static void wrong(struct nvme *t, uint32_t n)
+{
+	struct nvme_node *d = nvme_node(&t->index, n);
+
+	t->count.bad++;
+	nvme_bad_aside(t, d->segment, d->unit, log_units_of(bytes_of(d)));
+	gone(t, d, true);
+	nvme_part_kill(t, n);
+}
+
 void nvme_part_bad(struct nvme *t, uint32_t n, int result)
 {
 	struct nvme_node *d = nvme_node(&t->index, n);
 
 	log_error("nvme: %s: part at offset %llu, %llu bytes: %s; the place is "
-		  "not used again",
+		  "%s",
 		  t->path,
 		  (unsigned long long)log_at(&t->g, d->segment, d->unit),
 		  (unsigned long long)bytes_of(d),
 		  result == -EBADMSG ? "other bytes than were written"
-				     : strerror(-result));
-	if (result == -EBADMSG)
-		t->count.bad++;
+				     : strerror(-result),
+		  result == -EBADMSG ? "set aside until the next start"
+				     : "not used again");
+	if (result == -EBADMSG) {
+		wrong(t, n);
+		return;
+	}
 	nvme_bad_add(t, d->segment, d->unit, log_units_of(bytes_of(d)));
 	nvme_part_drop(t, n, true);
 }

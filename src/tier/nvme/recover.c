@@ -527,6 +527,7 @@ static void job_done(struct nvme_io *io)
 		nvme_watch_event(t, HEALTH_LOST, "what it has cannot be found");
 		return;
 	}
+	nvme_early_apply(t);
 	t->found = true;
 	log_info("nvme: %s: %llu parts found in %llu ms (%s, %s)", t->path,
 		 (unsigned long long)t->count.recovered,

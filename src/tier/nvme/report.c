@@ -22,6 +22,8 @@ static uint64_t lost_bytes(const struct nvme *t)
 	for (uint32_t i = 0; i < t->n_bads; i++)
 		if (t->bads[i].segment < t->g.segments)
 			units += t->bads[i].units;
+	for (uint32_t i = 0; i < t->asides; i++)
+		units += t->aside[(t->aside_at + i) % NVME_ASIDES].units;
 	return units * LOG_UNIT;
 }
 
