@@ -184,6 +184,9 @@ static int write_part(struct mover *mv, struct pool *p, struct pool_slab *slab,
 	return 0;
 }
 
+static bool decline_part(struct mover *mv, struct pool *p,
+			 const struct pool_slab *slab, uint32_t frame);
+
 void down_finish(struct mover *mv, struct move *m)
 {
 	struct pool *p = mv->s->pool[m->pool];
@@ -202,6 +205,14 @@ void down_finish(struct mover *mv, struct move *m)
 		below_count(mv, m->tm.id.space, m->tm.block.extent, 1);
 	} else if (m->result > 0) {
 		mv->inexact = true; /* removed; perhaps counted as such */
+	} else if (m->result == -EBADMSG) {
+		/* it changed under the write: its writer's doing, no drive's */
+		uint32_t frame;
+		struct pool_slab *slab = pool_locate(p, m->frame.loc, &frame);
+
+		if (slab)
+			(void)decline_part(mv, p, slab, frame);
+		pool_count(p, POOL_C_demote_failed, 1);
 	} else if (m->result != -ECANCELED) {
 		pool_count(p, POOL_C_demote_failed, 1);
 		mv->write_after_ns = mv->s->now_ns + REFUSED_NS;

@@ -259,9 +259,12 @@ static bool again(struct nvme_engine *e, struct nvme_piece *p)
 	struct nvme_io *io = p->io;
 	uint64_t moved = 0;
 
+	/* what moves no bytes was not done, and is not called done */
+	if (io->op > NVME_WRITE)
+		return io->op != NVME_JOB && p->result == -EINTR;
 	if (p->result == -EINTR || p->result == -EAGAIN)
 		p->result = 0;
-	else if (p->result <= 0 || io->op > NVME_WRITE)
+	else if (p->result <= 0)
 		return false;
 	else
 		moved = (uint64_t)p->result & ~(PAGE_BYTES - 1);
