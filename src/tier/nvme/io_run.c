@@ -366,11 +366,38 @@ static bool settle(struct nvme_engine *e)
 
 /* ---- jobs ------------------------------------------------------------------------ */
 
+static bool memory_step(struct nvme_engine *e);
+
+/* The store's thread waits for who drops memory, job or no job. */
+static void serve_drops(struct nvme_engine *e)
+{
+	bool drop;
+
+	lock(e);
+	drop = e->memory && e->memory->drop;
+	pthread_mutex_unlock(&e->lock);
+	if (drop)
+		memory_step(e);
+}
+
+static uint64_t posted(struct nvme_engine *e)
+{
+	uint64_t n;
+
+	lock(e);
+	n = e->posted;
+	pthread_mutex_unlock(&e->lock);
+	return n;
+}
+
 void nvme_io_wait(struct nvme_engine *e, struct nvme_io *ios, uint32_t n)
 {
 	uint32_t begun = 0, ended = 0;
 
 	while (ended < n) {
+		uint64_t seen = posted(e);
+
+		serve_drops(e);
 		for (; begun < n && begun - ended < JOB_DEPTH; begun++) {
 			struct nvme_io *io = &ios[begun];
 
@@ -383,8 +410,10 @@ void nvme_io_wait(struct nvme_engine *e, struct nvme_io *ios, uint32_t n)
 			pthread_mutex_unlock(&e->lock);
 			piece_start(e, piece_take(e, io, io->bytes));
 		}
-		if (!e->ended)
-			e->backend->wait(e, true);
+		/* pairs with the exchange in unlock_and_wake() */
+		atomic_store_explicit(&e->nap, true, memory_order_seq_cst);
+		e->backend->wait(e, !e->ended && posted(e) == seen);
+		atomic_store_explicit(&e->nap, false, memory_order_seq_cst);
 		look_at_held(e);
 		settle(e);
 		ended = 0;
