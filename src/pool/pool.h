@@ -64,6 +64,8 @@ struct pool_arena {
 	uint64_t vain_pass, vain_until_ns, vain_wait_ns;
 };
 
+#define POOL_NS_KEPT 8u
+
 struct pool {
 	uint32_t number;
 	struct pool_meta *m;
@@ -93,6 +95,12 @@ struct pool {
 	 * wants to know. */
 	void (*unmapping)(void *ctx, void *base, uint64_t bytes);
 	void *unmapping_ctx;
+	/* store/'s: namespaces that were looked at last, by id; a record never
+	 * changes once it has one */
+	struct pool_ns {
+		uint32_t id; /* 0: none */
+		struct ns_spec spec;
+	} ns[POOL_NS_KEPT];
 	/* sealed parts, by namespace - 1 and group */
 	uint64_t parts[LAYOUT_NS_MAX][MATCH_GROUPS_MAX];
 	const struct hold_ops *hold;

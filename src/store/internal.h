@@ -310,7 +310,7 @@ void session_tick(struct store *s);
 /* store/ns.c */
 const struct ns_record *ns_find(const struct pool *p, uint32_t id);
 /* 0, or -EINVAL, -E2BIG. Fills in bytes 0. */
-int ns_part_check(const struct pool *p, uint64_t part, uint64_t extent,
+int ns_part_check(struct pool *p, uint64_t part, uint64_t extent,
 		  uint64_t *ret_extent, uint64_t *ret_frame_bytes);
 
 /* store/scrub.c */

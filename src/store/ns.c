@@ -44,27 +44,42 @@ int64_t store_ns_open(struct pool *p, const struct ns_spec *spec)
 	return -ENOSPC;
 }
 
-int ns_part_check(const struct pool *p, uint64_t part, uint64_t extent,
+/* What its record says: decoded and checked once, and not at each grant and
+ * seal, of whose time that was an eighth. */
+static const struct ns_spec *ns_spec_of(struct pool *p, uint32_t id)
+{
+	struct pool_ns *kept = &p->ns[id % POOL_NS_KEPT];
+	const struct ns_record *rec;
+
+	if (likely(id && kept->id == id))
+		return &kept->spec;
+	rec = ns_find(p, id);
+	kept->id = 0;
+	if (!rec || !ns_record_load(rec, &kept->spec))
+		return NULL;
+	kept->id = id;
+	return &kept->spec;
+}
+
+int ns_part_check(struct pool *p, uint64_t part, uint64_t extent,
 		  uint64_t *ret_extent, uint64_t *ret_frame_bytes)
 {
-	const struct ns_record *rec = ns_find(p, frame_part_ns(part));
+	const struct ns_spec *spec = ns_spec_of(p, frame_part_ns(part));
 	uint64_t bytes = frame_extent_bytes(extent), whole;
 	uint32_t tokens = frame_extent_tokens(extent);
-	struct ns_spec spec;
 	unsigned g = frame_part_group(part);
 
-	if (!rec || !ns_record_load(rec, &spec))
+	if (!spec || g >= spec->groups ||
+	    frame_part_rank(part) >= spec->ranks ||
+	    tokens >= spec->block_tokens)
 		return -EINVAL;
-	if (g >= spec.groups || frame_part_rank(part) >= spec.ranks ||
-	    tokens >= spec.block_tokens)
-		return -EINVAL;
-	whole = ns_spec_part_bytes(&spec, g);
-	if (!bytes && spec.group[g].slices)
+	whole = ns_spec_part_bytes(spec, g);
+	if (!bytes && spec->group[g].slices)
 		bytes = whole;
 	if (bytes > whole || bytes > shared_load64(&p->m->header.max_frame))
 		return -E2BIG;
 	*ret_extent = frame_extent((uint32_t)bytes, tokens);
-	*ret_frame_bytes = bytes == whole && spec.group[g].slices
+	*ret_frame_bytes = bytes == whole && spec->group[g].slices
 				   ? shape_exact(bytes)
 				   : shape_class(bytes);
 	if (*ret_frame_bytes > shared_load64(&p->m->header.max_frame))

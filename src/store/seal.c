@@ -48,7 +48,7 @@ static void give_back(struct store_client *c, struct pool_slab *s,
 }
 
 /* Granted, but asked for with another key, or a size that cannot be. */
-static int seal_mismatch(const struct pool *p, const struct pool_slab *s,
+static int seal_mismatch(struct pool *p, const struct pool_slab *s,
 			 uint32_t frame, const struct ring_call *call)
 {
 	const struct frame_desc *d = &s->desc[frame];
