@@ -472,6 +472,16 @@ static bool read_to_the_end(struct peer *p)
 	return n < LARGE;
 }
 
+/* From here on nothing is read at the other end: a sender cannot come to its end. */
+static void stop_peer(struct world *w)
+{
+	int status;
+
+	kill(w->pid, SIGSTOP);
+	CHECK_INT(waitpid(w->pid, &status, WUNTRACED), ==, w->pid);
+	CHECK(WIFSTOPPED(status));
+}
+
 EACH(close_in_the_middle_of_a_send)
 {
 	struct iovec v = { large, LARGE };
@@ -481,8 +491,8 @@ EACH(close_in_the_middle_of_a_send)
 	CHECK_OK(stream_receive(w->stream, got, 5, LOOP_WHOLE, note, &in));
 	until(w, &in.calls, 1);
 	CHECK_OK(stream_receive_any(w->stream, 5, LOOP_NOT_YET, note, &in));
+	stop_peer(w);
 	CHECK_OK(stream_send(w->stream, &v, 1, 0, note, &out));
-	kill(w->pid, SIGSTOP);
 	for (unsigned i = 0; i < 5; i++)
 		loop_run(w->loop, NS_PER_MS);
 	close_it(w);
@@ -542,6 +552,7 @@ EACH(loop_ends_first)
 	struct iovec v = { large, LARGE };
 
 	start(w, read_to_the_end);
+	stop_peer(w);
 	CHECK_OK(stream_receive(w->stream, got, 100, LOOP_WHOLE, note, &in));
 	CHECK_OK(stream_send(w->stream, &v, 1, 0, note, &out));
 	loop_run(w->loop, 0);
@@ -550,6 +561,7 @@ EACH(loop_ends_first)
 	w->loop = NULL;
 	CHECK_INT(w->gone, ==, 1);
 	CHECK_INT(in.calls + out.calls, ==, 0);
+	kill(w->pid, SIGKILL);
 }
 
 EACH(refusals)
