@@ -285,7 +285,8 @@ int oc_span_seal(oc_span *span, size_t block, const struct oc_key *key,
 int oc_span_tail(oc_span *span, oc_session *session, uint64_t timeout_ns,
 		 struct oc_tail *ret_tail);
 /* oc_session_tail_seal() of a tail that is mapped: it becomes the span's next
- * block, at the address that it has. */
+ * block, at the address that it has. -ETIMEDOUT: ask again; what is written to it
+ * before that is not sealed. */
 int oc_span_tail_seal(oc_span *span, oc_session *session,
 		      const struct oc_key *key, uint64_t timeout_ns);
 

@@ -234,7 +234,7 @@ static void work_on(oc_span *sp, const struct job *j)
 			settle(sp, i);
 		else
 			sp->s->n.prefetched++;
-		sp->block[i].flags &= (uint8_t) ~(BLOCK_WANTED | BLOCK_AHEAD);
+		block_unflag(&sp->block[i], BLOCK_WANTED | BLOCK_AHEAD);
 	}
 	note_below(sp, j);
 	blocks_wake(sp, j->first, j->n);

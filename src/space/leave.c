@@ -28,11 +28,11 @@ void block_drop(oc_span *sp, size_t i)
 	}
 	/* a tail's frame is the session's */
 	if (b->grant && b->state != OC_BLOCK_TAIL)
-		oc_abandon(sp->s->ns, b->grant, OC_NOWAIT);
+		space_give_back(sp->s, b->grant);
 	free(b->grant);
 	b->grant = NULL;
 	b->state = OC_BLOCK_ABSENT;
-	b->flags &= (uint8_t) ~(BLOCK_HALF | BLOCK_KEPT);
+	block_unflag(b, BLOCK_HALF | BLOCK_KEPT | BLOCK_SEALING);
 }
 
 int space_make_absent(oc_space *s, char *at, uint64_t bytes)
@@ -148,8 +148,9 @@ static bool pages_written(int pagemap, const char *at, uint64_t bytes)
 bool block_written(const oc_span *sp, size_t i)
 {
 	struct spot spot = block_spot(&sp->block[i]);
+	bool can = span_writable(sp) || sp->block[i].flags & BLOCK_SEALING;
 
-	for (uint32_t s = 0; s < sp->shape.slices && span_writable(sp); s++)
+	for (uint32_t s = 0; s < sp->shape.slices && can; s++)
 		if (pages_written(sp->s->pagemap, block_at(sp, s, i),
 				  shape_pages(&sp->shape, &spot, s)))
 			return true;

@@ -156,7 +156,7 @@ int block_gather(oc_span *sp, size_t i)
 	sp->s->n.gathered_bytes += b->pin.bytes;
 	oc_unpin(sp->s->ns, &b->pin);
 	sp->s->n.pins--;
-	b->flags &= (uint8_t)~BLOCK_KEPT;
+	block_unflag(b, BLOCK_KEPT);
 	b->state = OC_BLOCK_COPIED;
 	return 0;
 }
@@ -296,7 +296,7 @@ static int map_group(oc_span *sp, size_t a, size_t z, uint64_t runs)
 	for (size_t i = a; i < z; i++) {
 		sp->block[i].state = OC_BLOCK_MAPPED;
 		sp->s->n.ahead_used += (sp->block[i].flags & BLOCK_KEPT) != 0;
-		sp->block[i].flags &= (uint8_t)~BLOCK_KEPT;
+		block_unflag(&sp->block[i], BLOCK_KEPT);
 	}
 	r = map_rows(sp, a, z);
 	for (size_t i = a; i < z; i++)
@@ -387,6 +387,6 @@ int block_map_again(oc_span *sp, size_t i)
 		r = map_rows(sp, i, i + 1);
 
 	if (r == 0 && b->state != OC_BLOCK_BUS)
-		b->flags &= ~BLOCK_HALF;
+		block_unflag(b, BLOCK_HALF);
 	return r;
 }

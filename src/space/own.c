@@ -42,11 +42,25 @@ static int lend(oc_span *sp, const struct oc_key *as, uint64_t bytes,
 	return r;
 }
 
+/* Without waiting for the answer: a request that the node gets late gives it
+ * back late. After a seal that was not answered it may be sealed by then, and
+ * the node says no. */
+void space_give_back(oc_space *s, struct oc_grant *g)
+{
+	struct ring_call q;
+
+	if (g->data && write_abandon_call(s->ns, g, &q) == 0)
+		call_forget(s->c, &q, space_deadline(s));
+	g->data = NULL;
+}
+
 int block_map_frame(oc_span *sp, size_t i)
 {
 	const struct shape *sh = &sp->shape;
 	struct block *b = &sp->block[i];
 	struct spot spot = block_spot(b);
+	/* A frame that may be everybody's by now: writes stay here. */
+	int how = b->flags & BLOCK_SEALING ? MAP_PRIVATE : MAP_SHARED;
 	int r = 0;
 
 	for (uint32_t s = 0; s < sh->slices && r == 0; s++) {
@@ -55,7 +69,7 @@ int block_map_frame(oc_span *sp, size_t i)
 
 		if (!bytes)
 			break;
-		r = space_map_at(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+		r = space_map_at(at, bytes, PROT_READ | PROT_WRITE, how,
 				 sp->s->slab[spot.region].fd,
 				 spot.offset + s * sh->from_stride);
 		if (r == 0)
@@ -87,11 +101,9 @@ static void copy_seen(void *to, const void *from, uint64_t bytes)
 }
 #endif
 
-/* The block's bytes as they are seen at its addresses. */
-static void copy_out(const oc_span *sp, size_t i, char *to)
+void block_copy_out(const oc_span *sp, size_t i, uint64_t bytes, char *to)
 {
 	const struct shape *sh = &sp->shape;
-	uint64_t bytes = sp->block[i].pin.bytes;
 
 	for (uint32_t s = 0; s < sh->slices; s++) {
 		uint64_t from = s * sh->from_stride;
@@ -122,7 +134,7 @@ static int own_frame(oc_span *sp, size_t i, const struct oc_key *as)
 	r = slab_get(sp->s, g->region, &fd);
 	if (r)
 		goto abandon;
-	copy_out(sp, i, g->data);
+	block_copy_out(sp, i, shared.bytes, g->data);
 	b->grant = g;
 	r = block_map_frame(sp, i);
 	if (r && sp->shape.slices == 1)
@@ -137,7 +149,7 @@ put_slab:
 	b->grant = NULL;
 	slab_put(sp->s, g->region);
 abandon:
-	oc_abandon(sp->s->ns, g, OC_NOWAIT);
+	space_give_back(sp->s, g);
 free_grant:
 	free(g);
 	return r;
@@ -176,7 +188,7 @@ static int own_memory(oc_span *sp, size_t i)
 	}
 	sp->s->maps += 2 * sp->shape.slices;
 	b->state = OC_BLOCK_COPIED;
-	b->pin = (struct oc_pin){ 0 };
+	b->pin.data = NULL;
 	leave_shared(sp->s, &shared);
 	return 0;
 }
@@ -230,7 +242,7 @@ int block_bus(oc_span *sp, size_t i)
 	}
 	/* SIGBUS in a part of it: lost, and the rest follows with a touch */
 	sp->block[i].state = OC_BLOCK_BUS;
-	sp->block[i].flags &= ~BLOCK_HALF;
+	block_unflag(&sp->block[i], BLOCK_HALF);
 	if (r)
 		sp->block[i].flags |= BLOCK_HALF;
 	sp->s->maps += 2 * sp->shape.slices;
@@ -257,10 +269,11 @@ static int compute_frame(oc_span *sp, size_t i, const struct oc_key *key)
 		return r;
 	r = sp->recompute(sp->ctx, key, i, g.data, g.bytes);
 	if (r) {
-		oc_abandon(s->ns, &g, OC_NOWAIT);
+		space_give_back(s, &g);
 		return r < 0 ? r : -EIO;
 	}
 	r = oc_seal(s->ns, &g, NULL, s->timeout_ns);
+	space_give_back(s, &g); /* when the seal was not answered */
 	return r == OC_STALE ? -EAGAIN : r;
 }
 

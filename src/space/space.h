@@ -85,14 +85,18 @@ enum block_flags {
 	BLOCK_WAS = 4,	  /* was mapped before */
 	BLOCK_KEPT = 16, /* brought ahead: pinned, ABSENT until it is touched */
 	BLOCK_HALF = 8,	 /* a failure left some of its pieces unmapped */
+	BLOCK_SEALING = 32, /* OWN, TAIL: a seal of its frame was not answered,
+			       and may yet be made: the frame is shown, and not
+			       written any more */
 };
 
 struct block {
-	struct oc_pin pin;	/* data NULL: none */
+	/* data NULL: none, but COPIED keeps what bytes and tokens it was of */
+	struct oc_pin pin;
 	struct oc_grant *grant; /* OWN, TAIL; NULL: none */
 	uint32_t held;
 	uint8_t state;	 /* enum oc_block_state */
-	uint8_t flags;	 /* enum block_flags */
+	uint16_t flags;	 /* enum block_flags */
 	uint8_t bounces; /* times let go and touched again, decaying */
 	uint64_t let_go_ns;
 	uint64_t wanted_ns; /* WANTED: since */
@@ -198,6 +202,10 @@ static inline bool span_writable(const oc_span *sp)
 {
 	return span_armed(sp) || sp->flags & OC_SPAN_PAGES;
 }
+static inline void block_unflag(struct block *b, unsigned flags)
+{
+	b->flags = (uint16_t)(b->flags & ~flags);
+}
 static inline struct spot block_spot(const struct block *b)
 {
 	if (unlikely(b->grant != NULL))
@@ -261,6 +269,10 @@ int block_own(oc_span *sp, size_t i);
 int block_own_as(oc_span *sp, size_t i, const struct oc_key *as);
 /* Puts the frame that a block has at its pieces. */
 int block_map_frame(oc_span *sp, size_t i);
+/* The block's bytes as they are seen at its addresses. */
+void block_copy_out(const oc_span *sp, size_t i, uint64_t bytes, char *to);
+/* A lent frame goes back, whatever the node says and whenever. Used up. */
+void space_give_back(oc_space *s, struct oc_grant *g);
 /* A touch of it is SIGBUS from now on. 0. */
 int block_bus(oc_span *sp, size_t i);
 /* What a block gets that is gone, and which the caller has marked busy. The
