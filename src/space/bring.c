@@ -104,9 +104,10 @@ static int mend(oc_span *sp, size_t i)
 
 	if (!(b->flags & BLOCK_HALF))
 		return 0;
-	if (b->state == OC_BLOCK_MAPPED)
-		return blocks_let_go(sp, i, 1);
-	return b->state == OC_BLOCK_OWN ? block_map_again(sp, i) : 0;
+	/* What was written is in its frame; all else comes again. */
+	return b->state == OC_BLOCK_OWN || b->state == OC_BLOCK_BUS
+		       ? block_map_again(sp, i)
+		       : blocks_let_go(sp, i, 1);
 }
 
 static int bring_one(oc_span *sp, size_t i, unsigned flags)

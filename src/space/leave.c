@@ -22,6 +22,8 @@ void block_drop(oc_span *sp, size_t i)
 
 	if (open)
 		slab_put(sp->s, spot.region);
+	if (b->grant && b->pin.data) /* HALF: the copy, and what it is of */
+		slab_put(sp->s, b->pin.region);
 	if (b->pin.data) {
 		oc_unpin(sp->s->ns, &b->pin);
 		sp->s->n.pins--;
@@ -84,7 +86,8 @@ static int let_go_group(oc_span *sp, size_t a, size_t z)
 
 static bool can_leave(const struct block *b)
 {
-	return b->state != OC_BLOCK_ABSENT && b->state != OC_BLOCK_TAIL;
+	return (b->state != OC_BLOCK_ABSENT || b->flags & BLOCK_HALF) &&
+	       b->state != OC_BLOCK_TAIL;
 }
 
 int blocks_let_go(oc_span *sp, size_t first, size_t n)

@@ -127,9 +127,11 @@ static int fill_piece(const oc_space *s, void *at, uint64_t bytes,
 	return r;
 }
 
-int block_fill(oc_span *sp, size_t i, const void *data, uint64_t bytes)
+int block_fill(oc_span *sp, size_t i, const void *data, uint64_t bytes,
+	       enum oc_block_state state)
 {
 	const struct shape *sh = &sp->shape;
+	struct block *b = &sp->block[i];
 	int r = 0;
 
 	for (uint32_t s = 0; s < sh->slices && r == 0; s++) {
@@ -143,22 +145,23 @@ int block_fill(oc_span *sp, size_t i, const void *data, uint64_t bytes)
 		if (sp->s->how == OC_SPACE_EXPLICIT)
 			space_not_in_child(block_at(sp, s, i), sh->piece_bytes);
 	}
+	/* Also after a failure: some of it can be read already. */
+	b->state = (uint8_t)state;
+	if (r)
+		b->flags |= BLOCK_HALF;
 	return r;
 }
 
 int block_gather(oc_span *sp, size_t i)
 {
 	struct block *b = &sp->block[i];
-	int r = block_fill(sp, i, b->pin.data, b->pin.bytes);
+	int r = block_fill(sp, i, b->pin.data, b->pin.bytes, OC_BLOCK_COPIED);
 
-	if (r)
-		return r;
-	sp->s->n.gathered_bytes += b->pin.bytes;
+	block_unflag(b, BLOCK_KEPT);
+	sp->s->n.gathered_bytes += r ? 0 : b->pin.bytes;
 	oc_unpin(sp->s->ns, &b->pin);
 	sp->s->n.pins--;
-	block_unflag(b, BLOCK_KEPT);
-	b->state = OC_BLOCK_COPIED;
-	return 0;
+	return r;
 }
 
 /* ---- mappings ---- */
@@ -322,17 +325,22 @@ static int gather_group(oc_span *sp, size_t a, size_t z)
 	return r;
 }
 
+/* What is HALF has pages of something else: it leaves first. */
+static bool can_map(const struct block *b)
+{
+	return b->state == OC_BLOCK_ABSENT && b->pin.data &&
+	       !(b->flags & BLOCK_HALF);
+}
+
 /* The next blocks in [first, end) that can be mapped: [*ret_a, *ret_z). */
 static bool next_group(const oc_span *sp, size_t first, size_t end,
 		       size_t *ret_a, size_t *ret_z)
 {
 	size_t a = first, z;
 
-	while (a < end && !(sp->block[a].state == OC_BLOCK_ABSENT &&
-			    sp->block[a].pin.data))
+	while (a < end && !can_map(&sp->block[a]))
 		a++;
-	for (z = a; z < end && sp->block[z].state == OC_BLOCK_ABSENT &&
-		    sp->block[z].pin.data;)
+	for (z = a; z < end && can_map(&sp->block[z]);)
 		z++;
 	*ret_a = a;
 	*ret_z = z;
@@ -380,13 +388,18 @@ int block_map_again(oc_span *sp, size_t i)
 	int r;
 
 	if (b->state == OC_BLOCK_BUS)
-		r = block_bus(sp, i);
-	else if (b->grant)
+		return block_bus(sp, i);
+	if (b->grant)
 		r = block_map_frame(sp, i);
 	else
-		r = map_rows(sp, i, i + 1);
-
-	if (r == 0 && b->state != OC_BLOCK_BUS)
-		block_unflag(b, BLOCK_HALF);
-	return r;
+		r = b->state == OC_BLOCK_MAPPED ? map_rows(sp, i, i + 1)
+						: -EAGAIN;
+	if (r)
+		return r;
+	block_unflag(b, BLOCK_HALF);
+	if (b->grant && b->pin.data) {
+		space_leave_shared(sp->s, &b->pin);
+		b->pin = (struct oc_pin){ 0 };
+	}
+	return 0;
 }

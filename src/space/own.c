@@ -114,8 +114,7 @@ void block_copy_out(const oc_span *sp, size_t i, uint64_t bytes, char *to)
 	}
 }
 
-/* The pin and the descriptor behind what was shown until now. */
-static void leave_shared(oc_space *s, struct oc_pin *pin)
+void space_leave_shared(oc_space *s, struct oc_pin *pin)
 {
 	slab_put(s, pin->region);
 	oc_unpin(s->ns, pin);
@@ -139,11 +138,15 @@ static int own_frame(oc_span *sp, size_t i, const struct oc_key *as)
 	r = block_map_frame(sp, i);
 	if (r && sp->shape.slices == 1)
 		goto put_slab;
-	if (r)
-		b->flags |= BLOCK_HALF; /* some slices show the copy already */
 	b->state = OC_BLOCK_OWN;
+	if (r) {
+		/* Some slices show the copy, the others what is pinned, which
+		 * stays so until the rest is mapped: block_map_again(). */
+		b->flags |= BLOCK_HALF;
+		return 0;
+	}
 	b->pin = (struct oc_pin){ 0 };
-	leave_shared(sp->s, &shared);
+	space_leave_shared(sp->s, &shared);
 	return 0;
 put_slab:
 	b->grant = NULL;
@@ -189,7 +192,7 @@ static int own_memory(oc_span *sp, size_t i)
 	sp->s->maps += 2 * sp->shape.slices;
 	b->state = OC_BLOCK_COPIED;
 	b->pin.data = NULL;
-	leave_shared(sp->s, &shared);
+	space_leave_shared(sp->s, &shared);
 	return 0;
 }
 
@@ -251,11 +254,7 @@ int block_bus(oc_span *sp, size_t i)
 
 static int lose_zero(oc_span *sp, size_t i)
 {
-	int r = block_fill(sp, i, NULL, 0);
-
-	if (r == 0)
-		sp->block[i].state = OC_BLOCK_ZERO;
-	return r;
+	return block_fill(sp, i, NULL, 0, OC_BLOCK_ZERO);
 }
 
 /* Into a frame, sealed: everybody has it again. Without the lock. */
@@ -314,9 +313,8 @@ static int lose_call(oc_span *sp, size_t i)
 		if (r == 0)
 			r = blocks_map(sp, i, 1);
 	} else if (r >= 0 && b->state == OC_BLOCK_ABSENT) {
-		r = block_fill(sp, i, data, sp->shape.part_bytes);
-		if (r == 0)
-			b->state = OC_BLOCK_COPIED;
+		r = block_fill(sp, i, data, sp->shape.part_bytes,
+			       OC_BLOCK_COPIED);
 	}
 	free(data);
 	if (r >= 0 && b->state == OC_BLOCK_ABSENT)

@@ -84,7 +84,8 @@ enum block_flags {
 	BLOCK_AHEAD = 2,  /* asked for ahead, not there yet */
 	BLOCK_WAS = 4,	  /* was mapped before */
 	BLOCK_KEPT = 16, /* brought ahead: pinned, ABSENT until it is touched */
-	BLOCK_HALF = 8,	 /* a failure left some of its pieces unmapped */
+	BLOCK_HALF = 8,	 /* a failure left some of its pieces as they were
+			    before, whatever the state says */
 	BLOCK_SEALING = 32, /* OWN, TAIL: a seal of its frame was not answered,
 			       and may yet be made: the frame is shown, and not
 			       written any more */
@@ -230,17 +231,20 @@ void blocks_unpin(oc_span *sp, size_t first, size_t n);
 /* Maps those of blocks [first, first + n) that are ABSENT and pinned; gathers
  * them when there is no room for mappings. -errno: some may be HALF. */
 int blocks_map(oc_span *sp, size_t first, size_t n);
-/* Maps the pieces of a block that is HALF once more. */
+/* Maps the pieces of a block that is HALF once more, if what they showed is still
+ * known; else -EAGAIN: it has to leave (blocks_let_go()) and come again. */
 int block_map_again(oc_span *sp, size_t i);
-/* Fills an ABSENT, pinned block with a copy, and gives the pin back. */
+/* Fills an ABSENT, pinned block with a copy, and gives the pin back. HALF on a
+ * failure. */
 int block_gather(oc_span *sp, size_t i);
-/* Fills an ABSENT block with memory of the process; the caller says what the
- * state is then. data NULL: zeros. */
-int block_fill(oc_span *sp, size_t i, const void *data, uint64_t bytes);
+/* Fills an ABSENT block with memory of the process; data NULL: zeros. On a failure
+ * the block is HALF. */
+int block_fill(oc_span *sp, size_t i, const void *data, uint64_t bytes,
+	       enum oc_block_state state);
 
 /* ---- leave.c: not from the fault thread, which mremap() waits for */
 
-/* Makes blocks ABSENT, whatever they are but TAIL. -errno: some may be HALF. */
+/* Makes blocks ABSENT in all of their pieces, whatever they are but TAIL. -errno: some may be HALF. */
 int blocks_let_go(oc_span *sp, size_t first, size_t n);
 /* Lets go of up to n blocks that nobody holds and that are as the node has
  * them; how many. Nothing in an explicit space, where a touch would be the end. */
@@ -271,6 +275,8 @@ int block_own_as(oc_span *sp, size_t i, const struct oc_key *as);
 int block_map_frame(oc_span *sp, size_t i);
 /* The block's bytes as they are seen at its addresses. */
 void block_copy_out(const oc_span *sp, size_t i, uint64_t bytes, char *to);
+/* The pin and the descriptor behind what was shown until now. */
+void space_leave_shared(oc_space *s, struct oc_pin *pin);
 /* A lent frame goes back, whatever the node says and whenever. Used up. */
 void space_give_back(oc_space *s, struct oc_grant *g);
 /* A touch of it is SIGBUS from now on. 0. */
