@@ -88,8 +88,9 @@ struct oc_space_options {
 
 /* options NULL: all defaults. -ENOMEM no addresses or memory; -EOPNOTSUPP a kind
  * of memory that there is not; -EPERM, -ENOSYS or what the kernel says when
- * OC_SPACE_FAULTS was asked for and is refused; -EINVAL. Starts two threads,
- * all signals blocked in them. */
+ * OC_SPACE_FAULTS was asked for and is refused; -EINVAL. Starts two threads, and
+ * up to three more while as many touches wait for the node; all signals blocked
+ * in them. */
 int oc_space_create(oc_ns *ns, const struct oc_space_options *options,
 		    oc_space **ret_space);
 /* Unmaps all spans. No thread may be touching the space. Takes NULL. */
@@ -119,8 +120,8 @@ enum oc_lost {
 };
 
 /* Computes block `block` anew: writes `bytes` bytes. 0, or -errno when it cannot.
- * From a thread of the space, which serves no other fault of it meanwhile: it
- * must neither touch the space nor call it. The client may be called. */
+ * From a thread of the space or of a caller of it, one at a time: it must neither
+ * touch the space nor call it. The client may be called. */
 typedef int (*oc_recompute_fn)(void *ctx, const struct oc_key *key,
 			       size_t block, void *data, uint64_t bytes);
 

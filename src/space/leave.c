@@ -87,7 +87,7 @@ static int let_go_group(oc_span *sp, size_t a, size_t z)
 static bool can_leave(const struct block *b)
 {
 	return (b->state != OC_BLOCK_ABSENT || b->flags & BLOCK_HALF) &&
-	       b->state != OC_BLOCK_TAIL;
+	       b->state != OC_BLOCK_TAIL && !(b->flags & BLOCK_TAKEN);
 }
 
 int blocks_let_go(oc_span *sp, size_t first, size_t n)
@@ -168,12 +168,12 @@ static bool may_go(oc_span *sp, size_t i, bool bouncing)
 	const struct block *b = &sp->block[i];
 
 	if (b->state != OC_BLOCK_MAPPED || b->held ||
-	    b->flags & (BLOCK_HALF | BLOCK_WANTED) ||
+	    b->flags & (BLOCK_HALF | BLOCK_WANTED | BLOCK_TAKEN) ||
 	    (!bouncing && b->bounces >= BOUNCES_MANY))
 		return false;
 	if (!block_written(sp, i))
 		return true;
-	block_own(sp, i);
+	block_own_now(sp, i);
 	return false;
 }
 
@@ -181,6 +181,7 @@ static bool may_go(oc_span *sp, size_t i, bool bouncing)
 static bool leave_kept(oc_span *sp, size_t i)
 {
 	if (!(sp->block[i].flags & BLOCK_KEPT) || sp->block[i].held ||
+	    sp->block[i].flags & BLOCK_TAKEN ||
 	    sp->block[i].state != OC_BLOCK_ABSENT)
 		return false;
 	block_drop(sp, i);

@@ -82,6 +82,7 @@ static int written(oc_span *sp, size_t i)
 {
 	struct block *b = &sp->block[i];
 
+	block_wait(sp, i);
 	if (b->state == OC_BLOCK_MAPPED && block_written(sp, i))
 		block_own(sp, i);
 	if (b->state != OC_BLOCK_OWN && b->state != OC_BLOCK_COPIED)
@@ -120,7 +121,7 @@ static int seal_block(oc_span *sp, size_t i, const struct oc_key *key,
 	if ((r != 0 && r != OC_EXISTS) || done)
 		return done ? done : r;
 	sp->key[i] = *key;
-	if (!sp->gathered && blocks_pin(sp, i, 1) == 0)
+	if (!sp->gathered && blocks_pin(sp, i, 1, 0) == 0)
 		blocks_map(sp, i, 1); /* else with a touch */
 	return r;
 }
@@ -134,8 +135,10 @@ int oc_span_seal(oc_span *sp, size_t i, const struct oc_key *key,
 	if (r)
 		return r;
 	space_lock(s);
+	span_busy(sp);
 	r = i < sp->n ? seal_block(sp, i, key, timeout_ns)
 		      : client_fail(s->c, -EINVAL, "no block %zu", i);
+	span_idle(sp);
 	space_unlock(s);
 	return r;
 }
@@ -155,12 +158,8 @@ int oc_span_write_as(oc_span *sp, size_t i, const struct oc_key *key,
 		r = client_fail(s->c, -EROFS, "a span that is not written");
 	if (r == 0) {
 		span_busy(sp);
-		r = blocks_bring(sp, i, 1, 0,
-				 client_deadline(s->c, timeout_ns));
-		if (r == 0 && block_written(sp, i))
-			r = -EBUSY;
-		if (r == 0)
-			r = block_own_as(sp, i, key);
+		r = block_bring_as(sp, i, key,
+				   client_deadline(s->c, timeout_ns));
 		span_idle(sp);
 	}
 	space_unlock(s);
@@ -188,7 +187,7 @@ static int tail_show(oc_span *sp, const struct oc_grant *g, unsigned flags)
 {
 	struct block *b = &sp->block[sp->n];
 	struct oc_grant *own;
-	int fd, r = 0;
+	int r = 0;
 
 	if (b->state == OC_BLOCK_TAIL && b->grant->data == g->data &&
 	    b->grant->generation == g->generation)
@@ -204,7 +203,7 @@ static int tail_show(oc_span *sp, const struct oc_grant *g, unsigned flags)
 	}
 	own = r ? NULL : mem_alloc(sizeof(*own));
 	if (r == 0)
-		r = own ? slab_get(sp->s, g->region, &fd) : -ENOMEM;
+		r = own ? slab_get(sp->s, g->region) : -ENOMEM;
 	if (r) {
 		free(own);
 		return r;
@@ -277,7 +276,7 @@ int oc_span_tail_seal(oc_span *sp, oc_session *session,
 		r = oc_session_tail_seal(session, key, NULL, timeout_ns);
 	if (r == 0) {
 		sp->key[sp->n++] = *key;
-		if (blocks_pin(sp, sp->n - 1, 1) == 0)
+		if (blocks_pin(sp, sp->n - 1, 1, 0) == 0)
 			blocks_map(sp, sp->n - 1, 1); /* else with a touch */
 	} else if (part_of(session, sp->part)->grant.data) {
 		tail_show(sp, &part_of(session, sp->part)->grant,
