@@ -351,6 +351,9 @@ struct pin_job {
 /* A fence for each window of a batch: 1 % of its time, and what a window reads
  * is still in the first-level cache when it is checked. */
 #define PIN_WINDOW 128
+/* Beside enum oc_pin_flags, for batches: what would have to wait for the node (a
+ * slab that was not met, an index that grew, slots that ran out) is left out. */
+#define PIN_QUICK 0x10000u
 /* Pins up to PIN_WINDOW jobs with one fence. 0 or -errno; on an error no pin
  * of the window is held. */
 int pin_window(oc_client *c, const struct pin_job *jobs, size_t n,

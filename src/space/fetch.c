@@ -53,9 +53,12 @@ static void came(oc_span *sp, size_t i, bool map)
 	struct block *b = &sp->block[i];
 	bool wanted = b->flags & BLOCK_WANTED;
 
-	if (b->state != OC_BLOCK_ABSENT || blocks_pin(sp, i, 1) || !b->pin.data)
+	if (b->state != OC_BLOCK_ABSENT || blocks_pin(sp, i, 1, 0) ||
+	    !b->pin.data)
 		return;
 	sp->s->n.moved_bytes += b->pin.bytes;
+	if (wanted)
+		b->flags |= BLOCK_BROUGHT;
 	if (!wanted && !map) {
 		b->flags |= BLOCK_KEPT;
 		sp->s->n.ahead++;
