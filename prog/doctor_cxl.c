@@ -9,7 +9,7 @@
 #include "base/text.h"
 #include "doctor.h"
 
-static size_t count_prefix(const struct doctor_names *names, const char *prefix)
+static size_t count_prefix(const struct sysfs_names *names, const char *prefix)
 {
 	size_t n = 0, len = strlen(prefix);
 
@@ -26,12 +26,13 @@ static void cxl_device(const struct doctor *d, struct doctor_answer *a,
 	uint64_t ram = 0, pmem = 0;
 	char numa[32] = "", driver[64], size[32], kept[32];
 
-	doctor_read_u64(d, &ram, "/sys/bus/cxl/devices/%s/ram/size", name);
-	doctor_read_u64(d, &pmem, "/sys/bus/cxl/devices/%s/pmem/size", name);
-	doctor_read(d, numa, sizeof(numa), "/sys/bus/cxl/devices/%s/numa_node",
-		    name);
-	doctor_link(d, driver, sizeof(driver), "/sys/bus/cxl/devices/%s/driver",
-		    name);
+	sysfs_read_u64(d->root, &ram, "/sys/bus/cxl/devices/%s/ram/size", name);
+	sysfs_read_u64(d->root, &pmem, "/sys/bus/cxl/devices/%s/pmem/size",
+		       name);
+	sysfs_read(d->root, numa, sizeof(numa),
+		   "/sys/bus/cxl/devices/%s/numa_node", name);
+	sysfs_link(d->root, driver, sizeof(driver),
+		   "/sys/bus/cxl/devices/%s/driver", name);
 	doctor_number(r, "ram_bytes", (double)ram);
 	doctor_number(r, "pmem_bytes", (double)pmem);
 	doctor_text(r, "numa_node", numa);
@@ -66,10 +67,10 @@ static void cxl_regions(struct doctor_result *r, size_t memdevs, size_t regions,
 void doctor_cxl(const struct doctor *d, struct doctor_answer *a)
 {
 	struct doctor_result *r = doctor_add(a, "CXL bus");
-	struct doctor_names names;
+	struct sysfs_names names;
 	size_t memdevs;
 
-	if (!doctor_exists(d, "/sys/bus/cxl")) {
+	if (!sysfs_exists(d->root, "/sys/bus/cxl")) {
 		doctor_worsen(r, DOCTOR_MISSING);
 		doctor_value(r, "no CXL bus");
 		doctor_cost(r, "The pool ends with this machine's own DRAM: no "
@@ -78,7 +79,7 @@ void doctor_cxl(const struct doctor *d, struct doctor_answer *a)
 			       "CXL devices)");
 		return;
 	}
-	doctor_list(d, "/sys/bus/cxl/devices", "", &names);
+	sysfs_list(d->root, "/sys/bus/cxl/devices", "", &names);
 	memdevs = count_prefix(&names, "mem");
 	cxl_regions(r, memdevs, count_prefix(&names, "region"),
 		    count_prefix(&names, "decoder"));
@@ -110,11 +111,11 @@ static void dax_device(const struct doctor *d, struct doctor_answer *a,
 	uint64_t bytes = 0;
 	bool system;
 
-	doctor_read_u64(d, &bytes, "/sys/bus/dax/devices/%s/size", name);
-	doctor_read(d, node, sizeof(node),
-		    "/sys/bus/dax/devices/%s/target_node", name);
-	doctor_link(d, driver, sizeof(driver), "/sys/bus/dax/devices/%s/driver",
-		    name);
+	sysfs_read_u64(d->root, &bytes, "/sys/bus/dax/devices/%s/size", name);
+	sysfs_read(d->root, node, sizeof(node),
+		   "/sys/bus/dax/devices/%s/target_node", name);
+	sysfs_link(d->root, driver, sizeof(driver),
+		   "/sys/bus/dax/devices/%s/driver", name);
 	system = strcmp(driver, "kmem") == 0;
 	doctor_number(r, "bytes", (double)bytes);
 	doctor_text(r, "mode",
@@ -143,9 +144,9 @@ static void dax_device(const struct doctor *d, struct doctor_answer *a,
 
 void doctor_dax(const struct doctor *d, struct doctor_answer *a)
 {
-	struct doctor_names names;
+	struct sysfs_names names;
 
-	doctor_list(d, "/sys/bus/dax/devices", "dax", &names);
+	sysfs_list(d->root, "/sys/bus/dax/devices", "dax", &names);
 	for (size_t i = 0; i < names.n; i++)
 		dax_device(d, a, names.name[i]);
 	if (names.n == 0) {

@@ -207,14 +207,15 @@ int doctor_measure(const void *base, uint64_t bytes, uint64_t window_ns,
 static uint64_t last_cache(const struct doctor *d)
 {
 	uint64_t bytes = 0, largest = 0;
-	struct doctor_names names;
+	struct sysfs_names names;
 	char text[32];
 
-	doctor_list(d, "/sys/devices/system/cpu/cpu0/cache", "index", &names);
+	sysfs_list(d->root, "/sys/devices/system/cpu/cpu0/cache", "index",
+		   &names);
 	for (size_t i = 0; i < names.n; i++) {
-		if (doctor_read(d, text, sizeof(text),
-				"/sys/devices/system/cpu/cpu0/cache/%s/size",
-				names.name[i]) == 0) {
+		if (sysfs_read(d->root, text, sizeof(text),
+			       "/sys/devices/system/cpu/cpu0/cache/%s/size",
+			       names.name[i]) == 0) {
 			bytes = strtoull(text, NULL, 10) * 1024;
 			largest = MAX(largest, bytes);
 		}

@@ -131,7 +131,7 @@ static int node_measure_near(const struct doctor *d, unsigned node,
 	int r;
 
 	if (cpus && sched_getaffinity(0, sizeof(all), &all) == 0 &&
-	    doctor_cpu_list(cpus, &near)) {
+	    sysfs_cpu_list(cpus, &near)) {
 		CPU_AND(&near, &near, &all);
 		moved = CPU_COUNT(&near) &&
 			sched_setaffinity(0, sizeof(near), &near) == 0;
@@ -168,10 +168,10 @@ static void node_hmat(const struct doctor *d, unsigned node,
 	uint64_t value;
 
 	for (size_t i = 0; i < ARRAY_LEN(values); i++)
-		if (doctor_read_u64(d, &value,
-				    "/sys/devices/system/node/node%u/access0/"
-				    "initiators/%s",
-				    node, values[i].file) == 0)
+		if (sysfs_read_u64(d->root, &value,
+				   "/sys/devices/system/node/node%u/access0/"
+				   "initiators/%s",
+				   node, values[i].file) == 0)
 			doctor_number(r, values[i].fact,
 				      (double)value * values[i].scale);
 }
@@ -206,16 +206,16 @@ static void node_one(const struct doctor *d, struct doctor_answer *a,
 	bool cached = false, far;
 	int e = 0;
 
-	if (doctor_read(d, text, sizeof(text),
-			"/sys/devices/system/node/%s/meminfo", name))
+	if (sysfs_read(d->root, text, sizeof(text),
+		       "/sys/devices/system/node/%s/meminfo", name))
 		return;
-	total = doctor_field(text, "MemTotal");
-	free = doctor_field(text, "MemFree");
+	total = sysfs_field(text, "MemTotal");
+	free = sysfs_field(text, "MemFree");
 	if (total == 0)
 		return; /* processors alone */
 	r = doctor_add(a, name);
-	doctor_read(d, cpus, sizeof(cpus),
-		    "/sys/devices/system/node/%s/cpulist", name);
+	sysfs_read(d->root, cpus, sizeof(cpus),
+		   "/sys/devices/system/node/%s/cpulist", name);
 	far = cpus[0] == '\0';
 	doctor_text(r, "kind", far ? "cxl-like" : "dram");
 	doctor_text(r, "processors", cpus);
@@ -245,8 +245,8 @@ static void nodes_none(const struct doctor *d, struct doctor_answer *a)
 	bool cached = false;
 	uint64_t total = 0;
 
-	if (doctor_read(d, text, sizeof(text), "/proc/meminfo") == 0)
-		total = doctor_field(text, "MemTotal");
+	if (sysfs_read(d->root, text, sizeof(text), "/proc/meminfo") == 0)
+		total = sysfs_field(text, "MemTotal");
 	if (!d->root[0] && node_measure(d, 0, false, &cached, &s) == 0)
 		speed_facts(r, &s, cached);
 	doctor_text(r, "kind", "dram");
@@ -256,9 +256,9 @@ static void nodes_none(const struct doctor *d, struct doctor_answer *a)
 
 void doctor_nodes(const struct doctor *d, struct doctor_answer *a)
 {
-	struct doctor_names names;
+	struct sysfs_names names;
 
-	doctor_list(d, "/sys/devices/system/node", "node", &names);
+	sysfs_list(d->root, "/sys/devices/system/node", "node", &names);
 	for (size_t i = 0; i < names.n; i++)
 		if (names.name[i][4] >= '0' && names.name[i][4] <= '9')
 			node_one(d, a, names.name[i],
