@@ -159,8 +159,6 @@ struct doctor_speed {
  * about window_ns. 0 or -errno. */
 int doctor_measure(const void *base, uint64_t bytes, uint64_t window_ns,
 		   struct doctor_speed *ret_speed);
-/* Dependent loads alone. */
-double doctor_latency(const void *base, uint64_t bytes, uint64_t window_ns);
 /* Bytes of a buffer that is worth measuring: beyond the last cache, below what
  * is free. A power of two. */
 uint64_t doctor_buffer(const struct doctor *d);

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "doctor.h"
+#include "tier/speed.h"
 #include "shm/segment.h"
 
 #ifndef MADV_COLLAPSE
@@ -112,13 +113,13 @@ static void pages_try(uint64_t bytes, struct doctor_pages *p)
 	if (p->made)
 		return;
 	if (huge_bytes(s.base) == 0)
-		p->small_ns = doctor_latency(s.base, bytes, LOOK_NS);
+		p->small_ns = speed_latency(s.base, bytes, LOOK_NS);
 	if (madvise(s.base, bytes, MADV_COLLAPSE) < 0)
 		p->collapse = -errno;
 	else if (huge_bytes(s.base) == 0)
 		p->collapse = -ENOTSUP;
 	if (p->collapse == 0)
-		p->huge_ns = doctor_latency(s.base, bytes, LOOK_NS);
+		p->huge_ns = speed_latency(s.base, bytes, LOOK_NS);
 	segment_close(&s);
 }
 
