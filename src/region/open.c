@@ -371,6 +371,7 @@ static int format_fd(int fd, const struct region_format_options *o)
 		.frame_bytes = o->frame_bytes ? o->frame_bytes : REGION_UNIT,
 		.lease_ms = o->lease_ms ? o->lease_ms : 1000,
 	};
+	struct region_places p;
 	enum region_kind kind;
 	uint64_t bytes = 0;
 	int err = measure(fd, &kind, &bytes);
@@ -384,6 +385,13 @@ static int format_fd(int fd, const struct region_format_options *o)
 	if (o->bytes && o->bytes < bytes)
 		bytes = o->bytes;
 	err = region_fit(&g, bytes & ~(REGION_UNIT - 1));
+	if (!err && o->frames > g.frames)
+		err = -ENOSPC;
+	if (!err && o->frames) {
+		g.frames = o->frames;
+		err = region_places(&g, &p);
+		g.bytes = p.shards + g.shards * p.shard_bytes;
+	}
 	return err ? err : write_format(fd, kind, o, &g);
 }
 

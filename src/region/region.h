@@ -59,6 +59,7 @@ struct region_format_options {
 	uint32_t members; /* 0: 16 */
 	uint32_t shards;  /* 0: as many as members */
 	uint64_t frame_bytes; /* 0: 2 MiB */
+	uint32_t frames;      /* of a shard; 0: as many as there is room for */
 	uint32_t lease_ms;    /* 0: 1000 */
 	const char *tenant;   /* NULL: "default" */
 	bool force;	      /* even where a region is: all in it is lost */
