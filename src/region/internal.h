@@ -49,6 +49,7 @@ struct region {
 	/* of a member */
 	uint32_t self;
 	uint64_t word;		  /* ours while LIVE; 0: no member */
+	bool locked;		  /* inside region_join() */
 	struct region_unit *unit; /* our own, for writing */
 	uint32_t *slot;		  /* free slots, a stack of those below made */
 	uint32_t n_slot, made, pinned;

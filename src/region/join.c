@@ -35,6 +35,8 @@ static uint64_t now_ms(void)
 
 static int host_lock(struct region *r, unsigned tries)
 {
+	if (r->locked)
+		return 0;
 	if (fault_point(FAULT_IO))
 		return -EIO;
 	for (;;) {
@@ -50,7 +52,8 @@ static int host_lock(struct region *r, unsigned tries)
 
 static void host_unlock(struct region *r)
 {
-	flock(r->fd, LOCK_UN);
+	if (!r->locked)
+		flock(r->fd, LOCK_UN);
 }
 
 /* One step of a record, whatever it is now. 0, or REGION_STALE: it was not
@@ -163,6 +166,12 @@ static int join_locked(struct region *r, const struct region_join_options *o)
 	uint64_t word, left;
 	int err = claim(r, &word);
 
+	if (err == -EBUSY) {
+		/* perhaps nobody was there to see somebody's end */
+		for (uint32_t i = 0; i < r->g.members; i++)
+			(void)region_fence(r, i, false);
+		err = claim(r, &word);
+	}
 	if (err)
 		return err;
 	err = enter(r, word, o->name);
@@ -189,7 +198,9 @@ int region_join(struct region *r, const struct region_join_options *o)
 	err = host_lock(r, LOCK_TRIES);
 	if (err)
 		return err;
+	r->locked = true;
 	err = join_locked(r, o);
+	r->locked = false;
 	host_unlock(r);
 	if (err)
 		return err;
