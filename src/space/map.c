@@ -312,8 +312,9 @@ static void note_mapped(oc_span *sp, struct block *b)
 }
 
 /* Blocks [a, z), all ABSENT and pinned, their descriptors open. */
-static int map_group(oc_span *sp, size_t a, size_t z, uint64_t runs)
+static int map_group(oc_span *sp, size_t a, size_t z)
 {
+	uint64_t mmaps = sp->s->n.mmaps;
 	int r;
 
 	/* Before the first of them can be touched. */
@@ -328,8 +329,17 @@ static int map_group(oc_span *sp, size_t a, size_t z, uint64_t runs)
 			sp->block[i].flags |= BLOCK_HALF;
 		else
 			note_mapped(sp, &sp->block[i]);
-	sp->s->maps += 2 * runs;
+	sp->s->maps += 2 * (sp->s->n.mmaps - mmaps);
 	return r;
+}
+
+/* Runs are counted where it matters. */
+static bool group_has_room(const oc_span *sp, size_t a, size_t z)
+{
+	uint64_t most = 2 * (uint64_t)sp->shape.slices * (z - a);
+
+	return sp->s->maps + most <= sp->s->n.mappings_limit ||
+	       space_room(sp->s, 2 * runs_of(sp, a, z));
 }
 
 static int gather_group(oc_span *sp, size_t a, size_t z)
@@ -388,14 +398,9 @@ int blocks_map(oc_span *sp, size_t first, size_t n)
 	int r = 0;
 
 	while (r == 0 && next_group(sp, a, end, &a, &z)) {
-		uint64_t runs = runs_of(sp, a, z);
-
-		if (space_room(sp->s, 2 * runs))
-			r = get_slabs(sp, a, z);
-		else
-			r = OC_BUSY;
+		r = group_has_room(sp, a, z) ? get_slabs(sp, a, z) : OC_BUSY;
 		if (r == 0)
-			r = map_group(sp, a, z, runs);
+			r = map_group(sp, a, z);
 		else if (r == OC_BUSY || sp->s->how == OC_SPACE_FAULTS)
 			r = gather_group(sp, a, z);
 		a = z;
