@@ -25,7 +25,6 @@
 #define SMALL_BLOCKS 8192u /* 128k tokens of 16 */
 #define RUNS	     256u
 #define LARGE_BLOCKS 32u
-#define TURNS	     16u /* of alternating writers, a run */
 #define FAULTS	     2000u
 
 double space_us_since(uint64_t start)
@@ -430,110 +429,6 @@ static int cow(struct bench *b, struct space_bench *s)
 	return 0;
 }
 
-/* A key that no block has yet. */
-static struct oc_key turn_key(struct space_bench *s)
-{
-	struct oc_key key = { { 0x77 } };
-	uint64_t n = s->pool->next++;
-
-	memcpy(key.bytes + 8, &n, sizeof(n));
-	return key;
-}
-
-/* Takes what the other wrote last, changes it, and gives it on. */
-static int turn_space(struct space_bench *s, oc_space *space,
-		      struct oc_key *key)
-{
-	struct oc_key next = turn_key(s);
-	struct oc_span_info info;
-	oc_span *span;
-	struct oc_span_options o = OC_SPAN_INIT;
-	int r;
-
-	o.flags = OC_SPAN_LAZY;
-	r = oc_span_map(space, key, 1, &o, &span);
-	if (r)
-		return r;
-	r = oc_span_info(span, &info);
-	if (r == 0)
-		r = oc_span_write_as(span, 0, &next, 0);
-	if (r == 0) {
-		atomic_fetch_add_explicit((_Atomic(char) *)info.base, 1,
-					  memory_order_relaxed);
-		r = oc_span_seal(span, 0, &next, 0);
-	}
-	oc_span_unmap(span);
-	oc_remove(s->pool->ns, key, 0);
-	*key = next;
-	return r;
-}
-
-static int turn_copy(struct space_bench *s, char *mine, struct oc_key *key)
-{
-	struct oc_key next = turn_key(s);
-	uint64_t bytes;
-	int r = oc_get(s->pool->ns, key, (struct oc_part){ 0, 0 }, mine,
-		       SPACE_LARGE, &bytes);
-
-	if (r)
-		return r;
-	mine[0]++;
-	r = oc_put(s->pool->ns, &next, (struct oc_part){ 0, 0 }, mine, bytes,
-		   0);
-	oc_remove(s->pool->ns, key, 0);
-	*key = next;
-	return r;
-}
-
-static int alternate_once(struct space_bench *s, oc_space *space[2],
-			  char *mine[2], double *ret_ratio)
-{
-	struct oc_key key[2] = { turn_key(s), turn_key(s) };
-	double us[2];
-	int r = 0;
-
-	for (int way = 0; way < 2 && r == 0; way++) {
-		uint64_t start;
-
-		r = oc_put(s->pool->ns, &key[way], (struct oc_part){ 0, 0 },
-			   mine[0], SPACE_LARGE, 0);
-		start = clock_ns();
-		for (uint32_t i = 0; i < TURNS && r == 0; i++)
-			r = way ? turn_space(s, space[i % 2], &key[way])
-				: turn_copy(s, mine[i % 2], &key[way]);
-		us[way] = space_us_since(start);
-	}
-	*ret_ratio = us[1] / us[0];
-	return r;
-}
-
-static int alternating(struct bench *b, struct space_bench *s)
-{
-	static const struct bench_figure f = {
-		.name = "alternating_writers",
-		.unit = "x",
-		.sense = BENCH_AT_MOST,
-		.wanted = 1.2,
-		.reference = 1,
-		.against = "oc_get(), a change and oc_put() in turns, 2 MiB",
-	};
-	oc_space *space[2] = { NULL, NULL };
-	char *mine[2] = { calloc(1, SPACE_LARGE), calloc(1, SPACE_LARGE) };
-	int r = mine[0] && mine[1] ? 0 : -ENOMEM;
-
-	for (int k = 0; k < 2 && r == 0; k++)
-		r = oc_space_create(s->pool->ns, NULL, &space[k]);
-	for (uint32_t i = 0; i < b->runs && r == 0; i++)
-		r = alternate_once(s, space, mine, &s->value[i]);
-	if (r == 0)
-		bench_report(b, &f, s->value, b->runs);
-	for (int k = 0; k < 2; k++) {
-		oc_space_destroy(space[k]);
-		free(mine[k]);
-	}
-	return r;
-}
-
 /* ---- all ---- */
 
 static int refused(struct bench *b)
@@ -583,7 +478,7 @@ static int large_blocks(struct bench *b, struct space_bench *s)
 	if (r == 0)
 		r = bench_late(b) ? -ETIME : cow(b, s);
 	if (r == 0)
-		r = alternating(b, s);
+		r = space_alternating(b, s);
 	return r;
 }
 

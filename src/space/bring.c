@@ -77,7 +77,8 @@ int block_map_quickly(oc_span *sp, size_t i)
 {
 	bool goes_on = i == sp->expect;
 	size_t n = window(sp, i), k = n;
-	int r = blocks_pin(sp, i, n, PIN_QUICK);
+	int r = block_wants_move(sp, i) ? OC_BUSY
+					: blocks_pin(sp, i, n, PIN_QUICK);
 
 	if (r == 0 && sp->block[i].pin.data)
 		k = ready(sp, i, n);
@@ -172,8 +173,10 @@ static int bring_chunk(oc_span *sp, size_t first, size_t n, unsigned flags,
 
 	if (r == 0)
 		r = blocks_fetch(sp, first, n, !write, deadline);
-	if (r == 0 && !write)
+	if (r == 0 && !write) {
+		blocks_move(sp, first, n);
 		blocks_map_patiently(sp, first, n); /* then one by one */
+	}
 	r = 0;
 	for (size_t i = first; i < first + n && r >= 0; i++) {
 		r = bring_one(sp, i, flags);

@@ -64,6 +64,7 @@ static void came(oc_span *sp, size_t i, bool map)
 		sp->s->n.ahead++;
 		return;
 	}
+	blocks_move(sp, i, 1);
 	if (blocks_map(sp, i, 1) == 0 && wanted)
 		blocks_wake(sp, i, 1);
 }

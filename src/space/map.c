@@ -185,6 +185,46 @@ int block_gather(oc_span *sp, size_t i)
 	return r;
 }
 
+/* ---- what thrashes ---- */
+
+bool block_wants_move(const oc_span *sp, size_t i)
+{
+	const struct block *b = &sp->block[i];
+	const oc_space *s = sp->s;
+
+	return b->bounces.n >= BOUNCES_MANY && s->how == OC_SPACE_FAULTS &&
+	       s->moved + sp->shape.part_bytes <= s->moved_most &&
+	       decay_now(b->bounces, space_ms()) >= BOUNCES_MANY;
+}
+
+bool block_has_turns(const oc_span *sp, size_t i)
+{
+	const struct block *b = &sp->block[i];
+
+	return b->turns.n >= BOUNCES_MANY && span_armed(sp) &&
+	       decay_now(b->turns, space_ms()) >= BOUNCES_MANY;
+}
+
+void blocks_move(oc_span *sp, size_t first, size_t n)
+{
+	oc_space *s = sp->s;
+
+	for (size_t i = first; i < first + n; i++) {
+		struct block *b = &sp->block[i];
+		uint64_t bytes = b->pin.bytes;
+
+		if (b->state != OC_BLOCK_ABSENT || !b->pin.data ||
+		    b->flags & (BLOCK_HALF | BLOCK_TAKEN) ||
+		    !block_wants_move(sp, i) || block_gather(sp, i))
+			continue;
+		s->n.gathered_bytes -= bytes;
+		s->n.moves++;
+		s->n.move_bytes += bytes;
+		s->moved += sp->shape.part_bytes;
+		b->flags |= BLOCK_MOVED;
+	}
+}
+
 /* ---- mappings ---- */
 
 /* One mapping: slice `s` of blocks [a, z), which join. */
@@ -297,6 +337,8 @@ static int map_rows(oc_span *sp, size_t a, size_t z)
 	return r;
 }
 
+/* It came back before the space had let go of as many others as it holds: with a
+ * little more room it had never left. */
 static void note_mapped(oc_span *sp, struct block *b)
 {
 	struct oc_space_report *n = &sp->s->n;
@@ -305,10 +347,8 @@ static void note_mapped(oc_span *sp, struct block *b)
 	if (!(b->flags & BLOCK_WAS))
 		return;
 	n->returned++;
-	if (clock_ns() - b->let_go_ns < NS_PER_S)
-		b->bounces = (uint8_t)MIN(b->bounces + 1, UINT8_MAX);
-	else
-		b->bounces /= 2;
+	if ((uint32_t)n->let_go - b->let_go <= n->pins)
+		decay_add(&b->bounces, space_ms());
 }
 
 /* Blocks [a, z), all ABSENT and pinned, their descriptors open. */

@@ -301,6 +301,16 @@ static bool can_own(const struct block *b)
 	       (b->state == OC_BLOCK_ABSENT && b->pin.data);
 }
 
+static void note_own(oc_span *sp, size_t i, uint64_t bytes)
+{
+	struct block *b = &sp->block[i];
+
+	sp->s->n.own_bytes += bytes;
+	if (b->flags & BLOCK_GIVEN)
+		decay_add(&b->turns, space_ms());
+	block_unflag(b, BLOCK_GIVEN);
+}
+
 static int own_anyhow(oc_span *sp, size_t i, bool now)
 {
 	struct block *b = &sp->block[i];
@@ -315,7 +325,7 @@ static int own_anyhow(oc_span *sp, size_t i, bool now)
 	if (r)
 		r = own_memory(sp, i);
 	if (r == 0)
-		sp->s->n.own_bytes += bytes;
+		note_own(sp, i, bytes);
 	return r;
 }
 
@@ -340,7 +350,7 @@ int block_own_as(oc_span *sp, size_t i, const struct oc_key *as)
 		return -EBUSY;
 	r = own_lent(sp, i, as, false);
 	if (r == 0)
-		sp->s->n.own_bytes += bytes;
+		note_own(sp, i, bytes);
 	return r;
 }
 

@@ -507,6 +507,8 @@ int oc_span_block(oc_span *sp, size_t i, struct oc_span_block *ret_block)
 			.held = b->held,
 			.region = b->state == OC_BLOCK_MAPPED ? spot.region : 0,
 			.offset = spot.offset,
+			.bounces = decay_now(b->bounces, space_ms()),
+			.turns = decay_now(b->turns, space_ms()),
 		};
 	} else {
 		r = client_fail(sp->s->c, -EINVAL, "no block %zu", i);
