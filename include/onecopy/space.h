@@ -336,6 +336,7 @@ int oc_span_tail_seal(oc_span *span, oc_session *session,
 	X(own_bytes, "payload bytes copied for first writes")              \
 	X(gathered_bytes, "payload bytes copied instead of being mapped")  \
 	X(maps_full, "times that mappings had run out")                    \
+	X(maps_refused, "... in spite of the limit, for the kernel")       \
 	X(recomputed, "lost blocks that the caller computed")              \
 	X(let_go, "blocks let go for pins, room or advice")                \
 	X(prefetched, "blocks brought or mapped ahead, as asked")          \

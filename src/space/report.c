@@ -72,7 +72,7 @@ static const char *advice(const oc_space *s, const struct oc_space_report *n)
 		return "writers take turns at the same blocks: "
 		       "oc_span_write_as() where the next key is known, or "
 		       "blocks of their own";
-	if (n->gathered_bytes && n->maps_full)
+	if (n->gathered_bytes && (n->maps_full || n->maps_refused))
 		return "mappings ran out and blocks were copied: raise "
 		       "vm.max_map_count, or share fewer scattered blocks in "
 		       "one space";
