@@ -179,7 +179,9 @@ struct oc_span_options {
  * of the process instead (gathered; oc_span_info says how many); in an explicit
  * space the rest is left unmapped. Slice after slice needs slices of
  * whole pages; where they are not, or would take too many mappings, the whole
- * span is gathered now, and oc_span_info.gathered says so.
+ * span is gathered now, and oc_span_info.gathered says so. With OC_SPAN_LAZY it
+ * is gathered block by block instead, as it is touched (oc_span_info.why), where
+ * touches are served and slices are whole pages.
  *
  * 0; -ENOSPC no addresses left in the space; -EINVAL; -EDQUOT no pin left;
  * -ENOMEM; -ECHILD. OC_MISS: a span that must be gathered now has a block that
@@ -207,8 +209,8 @@ struct oc_span_info {
 	uint64_t block_stride; /* from block to block */
 	uint64_t slice_stride; /* OC_LAYOUT_SLICES: from slice to slice */
 	uint32_t slices;
-	bool gathered;				  /* the whole span is a copy */
-	const char *why;			  /* it was gathered; "" */
+	bool gathered;	 /* the whole span is a copy */
+	const char *why; /* it is gathered, as a whole or as it is touched; "" */
 	size_t mapped, own, copied, lost, absent; /* blocks, by how they are */
 	uint64_t mappings; /* of the process, as counted from its blocks */
 };

@@ -410,11 +410,13 @@ static int map_group(oc_span *sp, size_t a, size_t z)
 	return r;
 }
 
-/* Runs are counted where it matters. */
+/* Runs are counted where it matters; what is to be gathered has none. */
 static bool group_has_room(const oc_span *sp, size_t a, size_t z)
 {
 	uint64_t most = 2 * (uint64_t)sp->shape.slices * (z - a);
 
+	if (sp->shape.gather)
+		return false;
 	return sp->s->maps + most <= sp->s->n.mappings_limit ||
 	       space_room(sp->s, 2 * runs_of(sp, a, z));
 }

@@ -263,8 +263,10 @@ static int span_begin(oc_span *sp)
 	int r = 0;
 
 	if (!sp->gathered && too_many(sp)) {
-		sp->gathered = true;
 		sp->shape.gather = "its slices are too many mappings";
+		/* block by block where touches are told */
+		sp->gathered = sp->s->how == OC_SPACE_EXPLICIT ||
+			       !(sp->flags & OC_SPAN_LAZY);
 	}
 	if (!sp->gathered && !(sp->flags & OC_SPAN_LAZY))
 		r = blocks_pin(sp, 0, sp->n, 0);
