@@ -276,6 +276,8 @@ static inline bool client_behind(const oc_client *c)
  * before. 0, -ESTALE, -errno. */
 int region_descriptor(oc_client *c, uint32_t slab, uint64_t deadline,
 		      int *ret_fd);
+/* The same without waiting for anything: -EAGAIN when it takes that. */
+int region_descriptor_kept(oc_client *c, uint32_t slab, int *ret_fd);
 /* Makes the first view; takes the descriptor on success. */
 int region_first_view(oc_client *c, int fd, uint64_t bytes, uint64_t epoch);
 void region_close_all(oc_client *c);

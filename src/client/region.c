@@ -291,6 +291,19 @@ static int descriptor_locked(oc_client *c, uint32_t slab, uint64_t deadline,
 	return r == -ENOENT ? -ESTALE : r;
 }
 
+int region_descriptor_kept(oc_client *c, uint32_t slab, int *ret_fd)
+{
+	const struct region_info *info = &c->info[slab];
+	int r = -EAGAIN;
+
+	if (!lock_try(&c->slow))
+		return r;
+	if (info->payload && info->word == record_word(c, slab))
+		r = payload_again(info, ret_fd);
+	lock_drop(&c->slow);
+	return r;
+}
+
 int region_descriptor(oc_client *c, uint32_t slab, uint64_t deadline,
 		      int *ret_fd)
 {

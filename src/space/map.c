@@ -31,6 +31,15 @@ int slab_get(oc_space *s, uint32_t region)
 	return 0;
 }
 
+int slab_get_kept(oc_space *s, uint32_t region)
+{
+	struct slab_ref *ref = &s->slab[region];
+	int r = ref->uses ? 0 : region_descriptor_kept(s->c, region, &ref->fd);
+
+	ref->uses += r == 0;
+	return r;
+}
+
 int slab_get_patiently(oc_space *s, uint32_t region)
 {
 	struct slab_ref *ref = &s->slab[region];
@@ -301,9 +310,10 @@ static int arm_row(oc_span *sp, uint32_t s, size_t a, size_t z, bool gaps)
 	char *at = block_at(sp, s, a);
 	int r;
 
+	/* a single page comes with the fault that is under way */
 	if (gaps)
 		populate(sp, s, a, z);
-	else
+	else if (bytes > PAGE_BYTES)
 		madvise(at, bytes, MADV_POPULATE_READ); /* a wish */
 	r = uffd_register(sp->s->uffd, at, bytes);
 	return r ? r : uffd_arm(sp->s->uffd, at, bytes);

@@ -268,8 +268,9 @@ static inline struct spot block_spot(const struct block *b)
 
 /* A descriptor of a region, open until slab_put(). Waits for the node when it is
  * not open; _patiently: and drops the lock meanwhile (the caller has a pin or a
- * grant there). */
+ * grant there); _kept: does not wait, -EAGAIN. */
 int slab_get(oc_space *s, uint32_t region);
+int slab_get_kept(oc_space *s, uint32_t region);
 int slab_get_patiently(oc_space *s, uint32_t region);
 void slab_put(oc_space *s, uint32_t region);
 static inline bool slab_is_open(const oc_space *s, uint32_t region)
