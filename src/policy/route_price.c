@@ -160,7 +160,9 @@ static void take(const struct route_case *c, struct route_seat *s,
 	s->usual = e->token_s > 0 ? c->token_s / e->token_s : 1;
 	s->crowd = c->crowd + arrivals * s->wait_s;
 	s->copies_s = positive(e->copy_s) * (c->longest - s->reach);
-	s->squeeze = positive(e->arrivals) * positive(full) * s->needs * part;
+	/* what is held beyond the memory waits for it, in the queue */
+	full = MIN(full, 1 - FULL);
+	s->squeeze = arrivals * positive(full) * s->needs * part;
 }
 
 static void crowd(struct route_case *c, double wait)
