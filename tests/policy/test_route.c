@@ -490,6 +490,24 @@ TEST(what_it_takes_from_others)
 	}
 }
 
+/* Those in its queue whose last step it would share are delayed by it. */
+TEST(a_step_is_shared)
+{
+	struct route_engine e[2];
+	struct route_request r = prompt(4);
+
+	idle(e, 2);
+	e[0].chunk = e[1].chunk = 8192;
+	e[0].wait_s = e[1].wait_s = 1;
+	e[0].waiting = 4;
+	for (r.draw = 0; r.draw < 4; r.draw++)
+		CHECK_INT(decide("onecopy", e, 2, &r).engine, ==, 1);
+	e[1].waiting = 4;
+	e[0].wait_s = 0.9;
+	for (r.draw = 0; r.draw < 4; r.draw++)
+		CHECK_INT(decide("onecopy", e, 2, &r).engine, ==, 0);
+}
+
 /* What is held beyond the memory is a queue, and no more pressing than full. */
 TEST(long_prompts_are_not_parted_from_short_ones)
 {
