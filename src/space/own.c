@@ -19,7 +19,9 @@
 
 static void key_nobody_has(oc_space *s, struct oc_key *ret_key)
 {
-	uint64_t words[4] = { s->c->id, (uintptr_t)s, ++s->lent, KEY_TAG };
+	uint64_t nth =
+		atomic_fetch_add_explicit(&s->lent, 1, memory_order_relaxed);
+	uint64_t words[4] = { s->c->id, (uintptr_t)s, nth, KEY_TAG };
 
 	words[3] = hash_bytes(words, sizeof(words), s->c->serial ^ clock_ns());
 	memcpy(ret_key->bytes, words, sizeof(words));

@@ -214,7 +214,7 @@ struct oc_space {
 	bool computing;		/* a caller's function runs: one at a time */
 	uint64_t maps; /* at most so many mappings; space_room() counts anew */
 	bool stray;    /* addresses outside of spans have been touched */
-	uint64_t lent; /* keys that nobody has, so far */
+	_Atomic(uint64_t) lent;	    /* keys that nobody has, so far; no lock */
 	uint64_t moved, moved_most; /* bytes of blocks that are MOVED */
 	struct oc_space_report n;
 };
