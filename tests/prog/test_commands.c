@@ -55,6 +55,8 @@ TEST(wrong_words_are_usage)
 	expect(RUN("bench", "no-such-bench"), 2);
 	expect(RUN("cxl"), 2);
 	expect(RUN("cxl", "no-such-word"), 2);
+	expect(RUN("cxl", "list", "word"), 2);
+	expect(RUN("cxl", "list", "--root", "/nowhere", "--poison"), 2);
 	expect(RUN("cxl", "format"), 2);
 	expect(RUN("cxl", "join"), 2);
 	expect(RUN("cxl", "fence", "/nowhere"), 2);
