@@ -63,11 +63,14 @@ static bool look_in_bucket(struct region *r, uint32_t shard, uint64_t bucket,
 	return false;
 }
 
+/* Many own shards one after the other would cost more than all at once. */
+#define OWN_FIRST 2u
+
 static bool look_in_own(struct region *r, struct table_hash h,
 			const struct region_name *name,
 			struct region_found *ret_found)
 {
-	for (uint32_t i = 0; i < r->n_own; i++) {
+	for (uint32_t i = 0; i < r->n_own && r->n_own <= OWN_FIRST; i++) {
 		const struct table *t = &r->own[i]->table;
 		uint32_t shard = r->own[i]->shard;
 
