@@ -194,10 +194,23 @@ def real(m, report):
                          "" if result == "ok" else text, skip or None)
 
 
+def pool(m):
+    """A node whose pool has slabs on the device: blocks go down and come up, and
+    the server dies amid that."""
+    for test in ("both_hold_as_much_as_both", "deaths_amid_moves"):
+        text = m.try_(
+            f"ONECOPY_BIN=$(which onecopy) ONECOPY_SOURCE=/ "
+            f"ONECOPY_TEST_CXL={DAX}:16M ONECOPY_TEST_TIME_SCALE=8 "
+            f"test_prog_rung {test}", 200)[1]
+        check(f"ok 1 - {test}" in text and "not ok" not in text and
+              "SKIP" not in text, text)
+
+
 def run(parts, dir, initrd, report, short):
     m = start(parts, dir, initrd)
     report.say(f"one machine: up after {m.boot(min(120, report.left())):.0f} s")
-    steps = [discovery, region, forms, devdax, real, poison, doctor, removal]
+    steps = [discovery, region, forms, devdax, real, pool, poison, doctor,
+             removal]
     if short:  # what is slow where memory is emulated
         steps = [discovery, region, to_devdax, real, poison]
     for step in steps:
