@@ -13,6 +13,7 @@
 #define SHARE_ALL  10000u /* hundredths of a percent */
 #define DRAM_LEAST (1ull << 20)
 #define NVME_LEAST (16ull << 20)
+#define CXL_LEAST  (2ull << 20)
 #define BYTES_MOST (1ull << 50)
 
 _Static_assert(CONFIG_NAME == LAYOUT_NAME, "a tenant's name fits its pool");
@@ -111,6 +112,10 @@ const struct setting config_settings[] = {
 	{ "nvme.save_time", NULL, SETTING_TIME, IN(nvme.save_ns),
 	  RAW(nvme.save_time), 1 * NS_PER_S, 3600 * NS_PER_S, NULL,
 	  "a time like 60s, from 1s to 1h" },
+	A_FILE("cxl.at", NULL, cxl.at, cxl.at),
+	{ "cxl.size", NULL, SETTING_ROOM, IN(cxl.size), RAW(cxl.size),
+	  CXL_LEAST, BYTES_MOST, NULL, "a size like 64G, from 2M on" },
+	A_FILE("cxl.tenant", NULL, cxl.tenant, cxl.tenant),
 	LISTEN("resp.listen", "resp", resp),
 	{ "resp.max_connections", NULL, SETTING_COUNT, IN(resp.max_connections),
 	  RAW(resp.max_connections), 1, 1000000, NULL,
@@ -351,7 +356,7 @@ int config_quota_set(struct config_size *size, const char *text,
 	return 0;
 }
 
-static const struct setting *setting_of(const char *key)
+const struct setting *config_setting(const char *key)
 {
 	size_t i = 0;
 
@@ -374,8 +379,9 @@ static int nvme_option(struct node_config *config, const char *value,
 				       error);
 	memcpy(path, value, (size_t)(colon - value));
 	path[colon - value] = '\0';
-	if (setting_set(config, setting_of("nvme.path"), path, error) ||
-	    setting_set(config, setting_of("nvme.size"), colon + 1, error)) {
+	if (setting_set(config, config_setting("nvme.path"), path, error) ||
+	    setting_set(config, config_setting("nvme.size"), colon + 1,
+			error)) {
 		config->nvme = before;
 		return -EINVAL;
 	}
@@ -387,6 +393,8 @@ int config_apply_option(struct node_config *config, const char *name,
 {
 	if (strcmp(name, "nvme") == 0)
 		return nvme_option(config, value, error);
+	if (strcmp(name, "cxl") == 0)
+		return config_cxl_option(config, value, error);
 	if (strcmp(name, "save-on-exit") == 0) {
 		config->nvme.save = 1;
 		return 0;
@@ -555,6 +563,7 @@ void config_print(const struct node_config *config, FILE *out)
 	fputs("sessions:\n", out);
 	config_print_section(config, "sessions.", out);
 	config_nvme_print(config, out);
+	config_cxl_print(config, out);
 	fputs("tenants:\n", out);
 	for (uint32_t i = 0; i < config->n_tenants; i++)
 		config_tenant_print(&config->tenants[i], out);

@@ -98,6 +98,12 @@ struct config_nvme {
 	uint32_t depth;		/* moves with the device; 0: the tier's own */
 	uint32_t zero;
 };
+/* The rung below DRAM; at "": none. */
+struct config_cxl {
+	char at[CONFIG_FILE]; /* "node:N", "/dev/daxX.Y", "memory" */
+	uint64_t size;	      /* 0: all of it; config_cxl_check() fills it in */
+	char tenant[CONFIG_FILE]; /* of a device; "": the first one */
+};
 enum config_nvme_io {
 	CONFIG_NVME_AUTO,
 	CONFIG_NVME_URING,
@@ -108,6 +114,7 @@ struct node_config {
 	char socket[CONFIG_PATH]; /* "": the default path */
 	struct config_size dram;  /* a share is one of config_memory() */
 	struct config_nvme nvme;
+	struct config_cxl cxl;
 	uint64_t slab_bytes;	    /* 0: chosen from dram */
 	uint64_t scrub_bytes_per_s; /* 0: no scrubber */
 	uint64_t history_bytes;	    /* of each tenant; 0: none */
@@ -151,6 +158,16 @@ uint64_t config_tenant_nvme(const struct node_config *config,
 /* Can the tier below be there? Looks at the path. -EINVAL, -errno and a text. */
 int config_nvme_check(const struct node_config *config,
 		      char error[CONFIG_ERROR]);
+
+/* Is the memory there? Fills in what was left to be found: size and, for a device,
+ * the tenant. *ret_lock: of a device (else -1), held as long as it is used: no
+ * other node takes it. -EINVAL and a text. */
+int config_cxl_check(struct node_config *config, int *ret_lock,
+		     char error[CONFIG_ERROR]);
+struct segment_source;
+/* Where slabs of it come from; fd stays -1. After the check. */
+void config_cxl_source(const struct node_config *config,
+		       struct segment_source *ret_source);
 
 /* What a tenant may have and what it has for certain, where the node has
  * `dram`. 0: all of it; nothing. */
@@ -215,8 +232,11 @@ extern const size_t config_n_options;
 		{ CONFIG_OPTION_FIRST + 17, "nvme", "PATH:SIZE", NULL,                \
 		  "keep blocks in this directory, file or block device as "           \
 		  "well, in at most so many bytes" },                                 \
+		{ CONFIG_OPTION_FIRST + 18, "cxl", "SPEC", NULL,                      \
+		  "CXL memory below DRAM: node:N[:SIZE], /dev/daxX.Y[:SIZE], "        \
+		  "or memory:SIZE, which stands in" },                                \
 	{                                                                             \
-		CONFIG_OPTION_FIRST + 18, "save-on-exit", NULL, NULL,                 \
+		CONFIG_OPTION_FIRST + 19, "save-on-exit", NULL, NULL,                 \
 			"at a clean stop write what is in memory alone to nvme"       \
 	}
 /* Applies one by its name ("dram"). -ENOENT no such option; -EINVAL with a

@@ -72,6 +72,11 @@ static const cyaml_schema_field_t nvme_fields[] = {
 	CYAML_FIELD_END
 };
 
+static const cyaml_schema_field_t cxl_fields[] = {
+	TEXT("at", struct raw_cxl, at), TEXT("size", struct raw_cxl, size),
+	TEXT("tenant", struct raw_cxl, tenant), CYAML_FIELD_END
+};
+
 static const cyaml_schema_value_t word_schema = { CYAML_VALUE_STRING(
 	CYAML_FLAG_DEFAULT, config_word, 0, sizeof(config_word) - 1) };
 
@@ -144,6 +149,8 @@ static const cyaml_schema_field_t config_fields[] = {
 			    sessions, sessions_fields),
 	CYAML_FIELD_MAPPING("nvme", CYAML_FLAG_OPTIONAL, struct raw_config,
 			    nvme, nvme_fields),
+	CYAML_FIELD_MAPPING("cxl", CYAML_FLAG_OPTIONAL, struct raw_config, cxl,
+			    cxl_fields),
 	CYAML_FIELD_SEQUENCE("tenants",
 			     CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
 			     struct raw_config, tenants, &tenant_schema, 0,

@@ -78,6 +78,9 @@ struct raw_config {
 		config_text path, size, segment, backend, depth, save_on_exit,
 			save_time;
 	} nvme;
+	struct raw_cxl {
+		config_text at, size, tenant;
+	} cxl;
 	struct raw_tenant *tenants;
 	unsigned tenants_count;
 	struct raw_door resp, http;
@@ -118,6 +121,11 @@ void config_tenant_print(const struct config_tenant *t, FILE *out);
 void config_size_text(const struct config_size *size,
 		      char ret_text[CONFIG_VALUE]);
 
+void config_cxl_print(const struct node_config *config, FILE *out);
+/* "SPEC" of the option. */
+int config_cxl_option(struct node_config *config, const char *value,
+		      char error[CONFIG_ERROR]);
+const struct setting *config_setting(const char *key);
 void config_nvme_print(const struct node_config *config, FILE *out);
 
 /* After the settings and the tenants. */

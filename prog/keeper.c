@@ -581,6 +581,16 @@ static int hold_all(struct keeper *k)
 	return r;
 }
 
+static const char *cxl_memory(const struct node_config *config)
+{
+	struct segment_source source;
+
+	config_cxl_source(config, &source);
+	return source.kind == SEGMENT_STANDIN
+		       ? "ordinary memory, which stands in for CXL"
+		       : config->cxl.at;
+}
+
 static void say_start(const struct keeper *k)
 {
 	uint64_t memory = 0, dram;
@@ -592,6 +602,10 @@ static void say_start(const struct keeper *k)
 		 "%u tenants",
 		 ONECOPY_VERSION, k->path, text_size(dram, size),
 		 (unsigned long long)dram, k->config->n_tenants);
+	if (*k->config->cxl.at)
+		log_info("below it %s of %s",
+			 text_size(k->config->cxl.size, size),
+			 cxl_memory(k->config));
 	listen_say_all(k->config, k->door);
 }
 

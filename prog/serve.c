@@ -103,6 +103,17 @@ static int check_nvme(const struct command *self,
 	return 0;
 }
 
+/* The lock of a device lasts as long as this process, the keeper. */
+static int check_cxl(const struct command *self, struct node_config *config)
+{
+	char error[CONFIG_ERROR];
+	int lock;
+
+	if (config_cxl_check(config, &lock, error) < 0)
+		return cli_fail(self, PROG_BAD_INPUT, "%s", error);
+	return 0;
+}
+
 static int print_config(const struct node_config *config)
 {
 	char path[CONFIG_PATH] = "", size[32];
@@ -186,6 +197,8 @@ static int serve_run(const struct command *self, int argc, char **argv)
 	r = check_files(self, &config);
 	if (r == 0)
 		r = check_nvme(self, &config);
+	if (r == 0)
+		r = check_cxl(self, &config);
 	if (r != 0)
 		return r;
 	return run_node(&config, &args);

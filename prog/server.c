@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/guard.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "below.h"
@@ -25,7 +26,10 @@
 #include "loop/loop.h"
 #include "shm/segment.h"
 #include "store/store.h"
+#include "tier/cxl/cxl.h"
 #include "tier/tier.h"
+
+static struct tier_price low_price; /* measure_low()'s, as it may be left */
 
 /* How often descriptors are looked at while rings are busy. */
 #define LOOK_NS (50 * NS_PER_US)
@@ -49,6 +53,8 @@ struct server {
 	unsigned stops;	     /* how often it was told to */
 	bool first;	     /* of the node's servers */
 	uint64_t tier_ns;    /* when prices are measured next */
+	uint64_t low_ns;     /* when that below DRAM was measured; 0: never */
+	int dax;	     /* device of the rung below; -1 */
 };
 
 static int server_hold(void *ctx, const struct hold_tag *tag, int fd)
@@ -155,6 +161,28 @@ static uint64_t below_share(void *ctx, const char *tenant)
 	return config_tenant_nvme(v->config, tenant);
 }
 
+/* The rung below DRAM. A device that has gone since the node's start keeps no
+ * server from its work: what is left of it is attached, and there is no more. */
+static void make_low(struct server *v, struct store_options *o)
+{
+	const struct config_cxl *c = &v->config->cxl;
+	uint64_t bytes;
+	int r;
+
+	if (!*c->at)
+		return;
+	config_cxl_source(v->config, &o->low);
+	o->low_bytes = c->size & ~(PAGE_BYTES - 1);
+	o->low_tenant = *c->tenant ? c->tenant : NULL;
+	if (o->low.kind != SEGMENT_DAX)
+		return;
+	r = segment_dax_open(c->at, &v->dax, &bytes);
+	if (r < 0)
+		log_error("%s: %s: no more blocks go there", c->at,
+			  strerror(-r));
+	o->low.fd = v->dax;
+}
+
 static int make_store(struct server *v)
 {
 	const struct node_config *config = v->config;
@@ -193,6 +221,7 @@ static int make_store(struct server *v)
 		return r;
 	dram = config_size_bytes(config->dram, memory);
 	o.limit_bytes = dram & ~(PAGE_BYTES - 1);
+	make_low(v, &o);
 	return store_create(&o, &v->store);
 }
 
@@ -279,6 +308,35 @@ static int take_over(struct server *v)
 	return 0;
 }
 
+static void measure_at(void *ctx)
+{
+	*(int *)ctx = tier_cxl.measure(&low_price);
+}
+
+/* The rung below, as soon as something lies there. Memory that fails meanwhile is
+ * found by others. */
+static void measure_low(struct server *v, uint64_t now_ns)
+{
+	const void *base;
+	uint64_t bytes;
+	int r = -ENODEV;
+
+	if (!store_low_sample(v->store, &base, &bytes))
+		return;
+	cxl_price_of(base, bytes);
+	if (guard_run(measure_at, &r, NULL) < 0)
+		r = -EIO;
+	cxl_price_of(NULL, 0);
+	for (uint32_t n = 0; r == 0 && n < STORE_POOLS_MAX; n++) {
+		struct pool *p = store_pool(v->store, n);
+
+		if (p)
+			tier_publish_price(tier_cxl.kind, &low_price, p->m,
+					   now_ns / NS_PER_MS);
+	}
+	v->low_ns = r == -ENODEV ? 0 : now_ns;
+}
+
 static void measure_tiers(struct server *v, uint64_t now_ns)
 {
 	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
@@ -287,6 +345,7 @@ static void measure_tiers(struct server *v, uint64_t now_ns)
 		if (p)
 			tier_publish(&tier_dram, p->m, now_ns / NS_PER_MS);
 	}
+	measure_low(v, now_ns);
 	v->tier_ns = now_ns + TIER_NS;
 }
 
@@ -317,6 +376,8 @@ static int serve(struct server *v)
 		}
 		if (now >= v->tier_ns && !busy)
 			measure_tiers(v, now);
+		else if (!v->low_ns && !busy && *v->config->cxl.at)
+			measure_low(v, now);
 		if (awake && now < look) {
 			cpu_relax();
 			continue;
@@ -450,7 +511,8 @@ int server_run(const struct node_config *config, int control)
 			    .control = control,
 			    .listen = -1,
 			    .resp_listen = -1,
-			    .http_listen = -1 };
+			    .http_listen = -1,
+			    .dax = -1 };
 	uint64_t start = clock_ns();
 	bool refused; /* --nvme, which has been said */
 	int r;
@@ -485,6 +547,7 @@ int server_run(const struct node_config *config, int control)
 	fd_close(v.listen);
 	fd_close(v.resp_listen);
 	fd_close(v.http_listen);
+	fd_close(v.dax);
 	if (refused)
 		return PROG_REFUSED;
 	return r == 0 ? PROG_OK : PROG_SYSTEM;

@@ -273,6 +273,9 @@ void stat_print(FILE *out, const json_t *now, const json_t *last, uint64_t ns)
 	stat_print_tables(out, now, tables, 2);
 	stat_print_doors(out, now, last, stat_door_seconds(now, last, ns));
 	stat_print_tables(out, now, tables + 2, 1);
+	if (json_object_get(now, "cxl"))
+		stat_print_object(out, "memory below DRAM",
+				  json_object_get(now, "cxl"));
 	if (json_object_get(now, "below"))
 		stat_print_object(out, "below (all tenants)",
 				  json_object_get(now, "below"));

@@ -443,7 +443,8 @@ int oc_remove(oc_ns *ns, const struct oc_key *key, uint64_t timeout_ns);
  * memory stays until every client has taken the event or ended. */
 struct oc_region {
 	uint32_t id;
-	uint32_t kind; /* 1: DRAM */
+	uint32_t kind; /* 1: DRAM; 2: a NUMA node of CXL memory, 3: a devdax
+			  device, 4: ordinary memory that stands in for it */
 	bool writable; /* this client's own */
 	void *base;    /* mapped here */
 	uint64_t bytes;

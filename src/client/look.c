@@ -31,12 +31,15 @@ static bool look_at(const struct frame_desc *d, uint64_t entry,
 	return shared_load64_acquire(&d->word) == word;
 }
 
+/* *ret_moved: as pin_try()'s. */
 static int look(oc_client *c, const struct view *v, struct table_hash h,
-		const uint64_t key[4], uint64_t part, struct seen *ret_seen)
+		const uint64_t key[4], uint64_t part, bool *ret_moved,
+		struct seen *ret_seen)
 {
 	unsigned cursor = 0;
 	uint64_t entry;
 
+	*ret_moved = false;
 	while ((entry = table_probe(&v->table, h, &cursor))) {
 		uint64_t loc = table_word_loc(entry);
 		const struct frame_desc *d = region_desc(c, loc);
@@ -50,6 +53,7 @@ static int look(oc_client *c, const struct view *v, struct table_hash h,
 		}
 		if (d && look_at(d, entry, key, part, ret_seen))
 			return 0;
+		*ret_moved |= d != NULL;
 	}
 	return OC_MISS;
 }
@@ -59,13 +63,14 @@ int pin_look(oc_client *c, const uint64_t key[4], uint64_t part,
 {
 	struct table_hash h = table_hash(key, part);
 	struct footing f = footing_get(c);
-	int r = look(c, f.view, h, key, part, ret_seen);
+	bool moved;
+	int r = look(c, f.view, h, key, part, &moved, ret_seen);
 
 	for (int i = 0; r == OC_MISS && i < FOOTING_TRIES; i++) {
-		if (!footing_moved(c, &f))
+		if (!footing_moved(c, &f) && !moved)
 			break;
 		f = footing_get(c);
-		r = look(c, f.view, h, key, part, ret_seen);
+		r = look(c, f.view, h, key, part, &moved, ret_seen);
 	}
 	return r;
 }
@@ -117,7 +122,7 @@ uint64_t pin_look_some(oc_client *c, const struct oc_key *keys, size_t n,
 		/* The short way, or all candidates and unmet slabs. */
 		if (!(a->desc &&
 		      look_at(a->desc, a->entry, a->key, part, &seen)) &&
-		    look(c, v, a->h, a->key, part, &seen))
+		    pin_look(c, a->key, part, &seen))
 			continue;
 		there |= 1ull << i;
 		if (ret_extents)
@@ -226,8 +231,10 @@ static int where_resident(oc_client *c, const uint64_t key[4], uint64_t part,
 	w.owner = living(c, owner);
 	w.bytes = frame_extent_bytes(s.extent);
 	w.tokens = frame_extent_tokens(s.extent);
-	w.expected_ns = tier_expect(c, w.tier, w.bytes);
 	w.region = frame_loc_slab(s.loc);
+	if (segment_is_low(c->info[w.region].kind))
+		w.tier = OC_TIER_CXL;
+	w.expected_ns = tier_expect(c, w.tier, w.bytes);
 	w.offset = frame_loc_frame(s.loc) *
 		   atomic_load_explicit(&c->region[w.region].frame_bytes,
 					memory_order_relaxed);

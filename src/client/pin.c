@@ -57,9 +57,11 @@ static inline int candidate(oc_client *c, uint64_t entry,
 	return *ret_desc ? 0 : OC_MISS;
 }
 
-/* 0, OC_MISS, -errno; -EDQUOT: no slot of our own. */
+/* 0, OC_MISS, -errno; -EDQUOT: no slot of our own. *ret_moved: a candidate was
+ * not what its entry said. It has left, or it has moved to another tier, and then
+ * the same entry says where to. */
 static int pin_try(oc_client *c, const struct view *v, const uint64_t key[4],
-		   uint64_t part, struct oc_pin *ret_pin)
+		   uint64_t part, bool *ret_moved, struct oc_pin *ret_pin)
 {
 	struct table_hash h = table_hash(key, part);
 	uint32_t slot = SLOTS_NONE;
@@ -67,6 +69,7 @@ static int pin_try(oc_client *c, const struct view *v, const uint64_t key[4],
 	uint64_t entry;
 	int r = OC_MISS;
 
+	*ret_moved = false;
 	table_prefetch(&v->table, h);
 	while (r == OC_MISS && (entry = table_probe(&v->table, h, &cursor))) {
 		const struct frame_desc *d;
@@ -78,8 +81,10 @@ static int pin_try(oc_client *c, const struct view *v, const uint64_t key[4],
 		if (unlikely(known))
 			continue;
 		word = shared_load64_acquire(&d->word);
-		if (!pin_word_fits(word, entry))
+		if (!pin_word_fits(word, entry)) {
+			*ret_moved = true;
 			continue;
+		}
 		if (slot == SLOTS_NONE)
 			slot = slots_claim(&c->pins, slots_thread());
 		if (unlikely(slot == SLOTS_NONE))
@@ -91,6 +96,7 @@ static int pin_try(oc_client *c, const struct view *v, const uint64_t key[4],
 			   pin_fill(c, d, loc, frame_word_gen(word),
 				    SLOT_OWN | slot, ret_pin)))
 			return 0;
+		*ret_moved = true;
 		pin_clear(&c->seg->slots[slot]);
 	}
 	if (slot != SLOTS_NONE)
@@ -243,6 +249,7 @@ int pin_one(oc_client *c, const struct oc_key *key, uint64_t part,
 	struct footing f;
 	struct oc_pin pin;
 	uint64_t words[4];
+	bool moved = false;
 	int r;
 
 	key_words(key, words);
@@ -252,12 +259,12 @@ int pin_one(oc_client *c, const struct oc_key *key, uint64_t part,
 	if (unlikely(flags & OC_PIN_BY_RING))
 		r = -EDQUOT;
 	else
-		r = pin_try(c, f.view, words, part, &pin);
+		r = pin_try(c, f.view, words, part, &moved, &pin);
 	for (int i = 0; unlikely(r == OC_MISS) && i < FOOTING_TRIES; i++) {
-		if (!footing_moved(c, &f))
+		if (!footing_moved(c, &f) && !moved)
 			break;
 		f = footing_get(c);
-		r = pin_try(c, f.view, words, part, &pin);
+		r = pin_try(c, f.view, words, part, &moved, &pin);
 	}
 	if (unlikely(r == -EDQUOT))
 		r = pin_by_ring(c, words, part, &pin);

@@ -161,13 +161,17 @@ static int map_answer(oc_client *c, uint32_t slab, uint64_t word,
 	struct segment data = SEGMENT_NONE, desc = SEGMENT_NONE;
 	bool own = m->writable && shared_load64(&rec->owner) == c->id &&
 		   !c->read_only;
+	/* of a record that changes meanwhile, the word says so in the end */
+	enum segment_kind kind =
+		(enum segment_kind)(uint32_t)shared_load64(&rec->frames_kind);
 	int r = -EPROTO;
 
 	if (a->n_fds != 2 || m->region != slab ||
 	    m->generation != slab_word_gen(word))
 		return client_fail(c, r, "a malformed answer about region %u",
 				   slab);
-	r = segment_map_consume(a->fds[0], m->bytes, own, false, &data);
+	r = segment_map_consume_kind(a->fds[0], kind, slab_place(rec), m->bytes,
+				     own, false, &data);
 	if (r == 0) {
 		a->fds[0] = -1;
 		r = segment_map_consume(a->fds[1], m->desc_bytes, false, false,

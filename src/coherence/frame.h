@@ -103,6 +103,9 @@ enum frame_grant_flags {
 	 * a successor has opened it again and found it up */
 	FRAME_GRANT_TIER = 2,
 	FRAME_GRANT_SERVER = 3, /* all of them */
+	/* The memory of the frame has failed: it is QUARANTINED when it would
+	 * become free, and granted to nobody again. Set in any state. */
+	FRAME_GRANT_BROKEN = 4,
 };
 
 /* Line 0 is all that a reader needs; line 1 is the server's. All fields are

@@ -21,6 +21,17 @@ static uint32_t arena_unused(const struct pool *p)
 int pool_arena_get(struct pool *p, uint64_t owner, uint64_t frame_bytes,
 		   uint32_t *ret_arena)
 {
+	return pool_arena_of(p, owner, frame_bytes, false, ret_arena);
+}
+
+int pool_arena_low(struct pool *p, uint64_t frame_bytes, uint32_t *ret_arena)
+{
+	return pool_arena_of(p, CLIENT_SERVER, frame_bytes, true, ret_arena);
+}
+
+int pool_arena_of(struct pool *p, uint64_t owner, uint64_t frame_bytes,
+		  bool low, uint32_t *ret_arena)
+{
 	struct pool_arena *grown;
 	uint32_t i;
 	int r;
@@ -29,7 +40,7 @@ int pool_arena_get(struct pool *p, uint64_t owner, uint64_t frame_bytes,
 		const struct pool_arena *a = &p->arena[i];
 
 		if (a->used && a->owner == owner &&
-		    a->frame_bytes == frame_bytes) {
+		    a->frame_bytes == frame_bytes && a->low == low) {
 			*ret_arena = i;
 			return 0;
 		}
@@ -52,9 +63,12 @@ int pool_arena_get(struct pool *p, uint64_t owner, uint64_t frame_bytes,
 		p->n_arenas = cap;
 	}
 	p->arena[i] = (struct pool_arena){ .used = true,
+					   .low = low,
 					   .owner = owner,
 					   .frame_bytes = frame_bytes,
-					   .free_head = POOL_NO_ITEM };
+					   .free_head = POOL_NO_ITEM,
+					   .twin_first = POOL_NO_ITEM,
+					   .twin_last = POOL_NO_ITEM };
 	*ret_arena = i;
 	return 0;
 }
@@ -89,6 +103,13 @@ static int items_reserve(struct pool *p, uint32_t end)
 	if (!grown)
 		return -ENOMEM;
 	p->item_next = grown;
+	if (p->low) {
+		struct pool_twin *twin = mem_grow(p->twin, cap, sizeof(*twin));
+
+		if (!twin)
+			return -ENOMEM;
+		p->twin = twin;
+	}
 	r = p->policy_ops->reserve(p->policy, cap, p->n_arenas);
 	if (r < 0)
 		return r;
@@ -109,6 +130,9 @@ int pool_items_take(struct pool *p, struct pool_slab *s)
 	}
 	for (uint32_t i = 0; i < s->frames; i++)
 		p->item_slab[s->base + i] = s->id;
+	for (uint32_t i = 0; p->twin && i < s->frames; i++)
+		p->twin[s->base + i] =
+			(struct pool_twin){ .item = POOL_NO_ITEM };
 	return 0;
 }
 

@@ -34,6 +34,7 @@ struct attach {
 		uint32_t item;
 	} * order;
 	size_t n_order;
+	bool retiring; /* a slab is */
 };
 
 /* Who lives when it is first asked about lives to the end of this: one that died
@@ -112,6 +113,26 @@ static int index_attach(struct attach *a)
 	return 0;
 }
 
+/* Memory of the rung below is there still, and is its slab's again. What lies on
+ * a device that was taken away is lost, and nothing else. */
+static int low_attach(struct pool *p, const struct segment *memory)
+{
+	struct pool_low *low = p->low;
+	int r;
+
+	if (!low)
+		return -ENOENT;
+	if (memory->kind != SEGMENT_DAX)
+		return 0;
+	r = segment_dax_check(memory->fd, memory->offset, memory->bytes);
+	if (r < 0)
+		return -ENOENT;
+	r = range_take_at(&low->units,
+			  (uint32_t)(memory->offset / SEGMENT_DAX_UNIT),
+			  (uint32_t)(memory->bytes / SEGMENT_DAX_UNIT));
+	return r == -EEXIST ? -ENOENT : r;
+}
+
 static int slab_segments(struct attach *a, struct pool_slab *s,
 			 const struct slab_record *rec)
 {
@@ -131,10 +152,17 @@ static int slab_segments(struct attach *a, struct pool_slab *s,
 	s->payload = (struct segment){
 		.fd = data,
 		.bytes = shared_load64(&rec->bytes),
+		.offset = slab_place(rec),
 		.kind = (enum segment_kind)(uint32_t)shared_load64(
 			&rec->frames_kind),
 	};
-	return 0;
+	s->low = segment_is_low(s->payload.kind);
+	if (!s->low)
+		return 0;
+	r = low_attach(a->p, &s->payload);
+	if (r == 0)
+		return 0;
+	s->payload = SEGMENT_NONE;
 fail:
 	fd_close(desc);
 	fd_close(data);
@@ -173,7 +201,7 @@ static int slab_attach(struct attach *a, uint32_t id)
 		.frames = (uint32_t)(shared_load64(&rec->frames_kind) >> 32),
 		.frame_bytes = shared_load64(&rec->frame_bytes),
 		.owner = shared_load64(&rec->owner),
-		.writer_uid = (uint32_t)shared_load64(&rec->writer_uid),
+		.writer_uid = (uint32_t)shared_load64(&rec->writer_place),
 		.retiring = slab_word_state(word) == SLAB_RETIRING,
 		.payload = SEGMENT_NONE,
 		.desc_segment = SEGMENT_NONE,
@@ -190,7 +218,8 @@ static int slab_attach(struct attach *a, uint32_t id)
 	if (r < 0)
 		goto fail;
 	if (!s->retiring)
-		r = pool_arena_get(p, s->owner, s->frame_bytes, &s->arena);
+		r = pool_arena_of(p, s->owner, s->frame_bytes, s->low,
+				  &s->arena);
 	if (r < 0)
 		goto fail_items;
 	p->slab[id] = s;
@@ -231,11 +260,15 @@ static int slabs_attach(struct attach *a)
 static void gauges_clear(struct pool *p)
 {
 	static const enum pool_counter gauges[] = {
-		POOL_C_slab_bytes,     POOL_C_slabs,   POOL_C_frames,
-		POOL_C_free_frames,    POOL_C_granted, POOL_C_sealed,
-		POOL_C_sealed_bytes,   POOL_C_leaving, POOL_C_quarantined,
-		POOL_C_retiring_bytes, POOL_C_clients, POOL_C_below_parts,
-		POOL_C_below_bytes,
+		POOL_C_slab_bytes,   POOL_C_slabs,
+		POOL_C_frames,	     POOL_C_free_frames,
+		POOL_C_granted,	     POOL_C_sealed,
+		POOL_C_sealed_bytes, POOL_C_leaving,
+		POOL_C_quarantined,  POOL_C_retiring_bytes,
+		POOL_C_clients,	     POOL_C_below_parts,
+		POOL_C_below_bytes,  POOL_C_cxl_slab_bytes,
+		POOL_C_cxl_parts,    POOL_C_cxl_bytes,
+		POOL_C_cxl_replicas,
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(gauges); i++)
@@ -252,10 +285,9 @@ static int sealed_attach(struct attach *a, struct pool_slab *s, uint32_t frame)
 	s->n_sealed++;
 	s->touched_sum += stamp;
 	p->touch_clock = MAX(p->touch_clock, stamp);
-	pool_parts_count(p, d, 1);
-	pool_count(p, POOL_C_sealed, 1);
-	pool_count(p, POOL_C_sealed_bytes,
-		   frame_extent_bytes(shared_load64(&d->extent)));
+	if (pool_is_twin(p, s, frame))
+		return 0;
+	pool_sealed_count(p, s, frame, 1);
 	a->order[a->n_order++] = (struct recency){ stamp, s->base + frame };
 	shared_load_words(key, d->key, 4);
 	if (pool_find(p, key, shared_load64(&d->part), &at))
@@ -308,9 +340,77 @@ static int frame_attach(struct attach *a, struct pool_slab *s, uint32_t frame)
 	}
 }
 
+static struct pool_slab *found_for(const struct pool *p,
+				   const struct pool_slab *s, uint32_t frame,
+				   uint32_t *ret_frame)
+{
+	const struct frame_desc *d = &s->desc[frame];
+	uint64_t key[4];
+
+	if (pool_frame_state(s, frame) != FRAME_SEALED)
+		return NULL;
+	shared_load_words(key, d->key, 4);
+	return pool_find(p, key, shared_load64(&d->part), ret_frame);
+}
+
+/* What DRAM has is found there. */
+static void twin_of_up(struct pool *p, struct pool_slab *s, uint32_t f)
+{
+	uint32_t lf;
+	struct pool_slab *low = found_for(p, s, f, &lf);
+
+	if (!low || !low->low)
+		return;
+	pool_index_switch(p, low, lf, s, f);
+	pool_twin_link(p, s, f, low, lf);
+}
+
+/* What is found in DRAM has a twin here. */
+static void twin_of_low(struct pool *p, struct pool_slab *s, uint32_t f)
+{
+	uint32_t uf;
+	struct pool_slab *up = found_for(p, s, f, &uf);
+
+	if (up && !up->low && pool_twin_of(p, up, uf) == POOL_NO_ITEM)
+		pool_twin_link(p, up, uf, s, f);
+}
+
+static void recover(struct pool *p, struct pool_slab *s, uint32_t f)
+{
+	(void)p;
+	if (pool_frame_state(s, f) == FRAME_LEAVING)
+		pool_frame_step(s, f, FRAME_EV_RECOVER);
+}
+
+/* Of each frame of a slab that is in use. */
+static void frames_each(struct pool *p, bool low,
+			void (*fn)(struct pool *p, struct pool_slab *s,
+				   uint32_t f))
+{
+	for (uint32_t id = 1; id < p->slab_end; id++) {
+		struct pool_slab *s = p->slab[id];
+
+		for (uint32_t f = 0;
+		     s && !s->retiring && s->low == low && f < s->frames; f++)
+			fn(p, s, f);
+	}
+}
+
+/* Before any frame is counted. */
+static void twins_attach(struct pool *p)
+{
+	frames_each(p, false, recover);
+	frames_each(p, true, recover);
+	frames_each(p, false, twin_of_up);
+	frames_each(p, true, twin_of_low);
+}
+
 static int frames_attach(struct attach *a)
 {
 	struct pool *p = a->p;
+
+	if (p->low)
+		twins_attach(p);
 
 	for (uint32_t id = 1; id < p->slab_end; id++) {
 		struct pool_slab *s = p->slab[id];
@@ -319,11 +419,17 @@ static int frames_attach(struct attach *a)
 		if (!s)
 			continue;
 		pool_count(p, POOL_C_slabs, 1);
-		pool_count(p, POOL_C_slab_bytes, s->payload.bytes);
-		p->budget->used += s->payload.bytes;
+		pool_count(p,
+			   s->low ? POOL_C_cxl_slab_bytes : POOL_C_slab_bytes,
+			   s->payload.bytes);
+		*(s->low ? &p->low->budget.used : &p->budget->used) +=
+			s->payload.bytes;
 		p->meta_bytes += s->desc_segment.bytes;
 		if (s->retiring) {
-			pool_count(p, POOL_C_retiring_bytes, s->payload.bytes);
+			a->retiring = true;
+			if (!s->low)
+				pool_count(p, POOL_C_retiring_bytes,
+					   s->payload.bytes);
 			continue;
 		}
 		pool_count(p, POOL_C_frames, s->frames);
@@ -399,7 +505,7 @@ static int attach_all(struct attach *a)
 	order_attach(a);
 	orphans_attach(a);
 	/* a slab may have been marked RETIRING just before the number grew */
-	if (pool_counter(p, POOL_C_retiring_bytes))
+	if (a->retiring)
 		pool_region_changed(p);
 	pool_set(p, POOL_C_meta_bytes, p->meta_bytes);
 	return 0;

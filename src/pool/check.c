@@ -11,7 +11,7 @@ struct check {
 	void *ctx;
 	uint64_t n;
 	struct pool_checked seen;
-	uint64_t sealed_bytes;
+	uint64_t sealed_bytes, low_bytes, low_parts;
 };
 
 static void PRINTF_LIKE(2, 3) say(struct check *c, const char *fmt, ...)
@@ -29,6 +29,21 @@ static void PRINTF_LIKE(2, 3) say(struct check *c, const char *fmt, ...)
 
 #define ULL(x) ((unsigned long long)(x))
 
+/* found: where the index says that its part is. */
+static void check_twin(struct check *c, struct pool_slab *s, uint32_t f,
+		       const struct pool_slab *found, uint32_t at)
+{
+	const struct pool_twin *t = &c->p->twin[s->base + f];
+
+	c->seen.twins++;
+	if (!found || found->low || found->base + at != t->item ||
+	    c->p->twin[t->item].item != s->base + f)
+		say(c, "slab %u frame %u: it is no twin of what is found",
+		    s->id, f);
+	if (c->p->policy_ops->stamp(c->p->policy, s->base + f))
+		say(c, "slab %u frame %u: a twin, and in an order", s->id, f);
+}
+
 static void check_sealed(struct check *c, struct pool_slab *s, uint32_t f)
 {
 	const struct frame_desc *d = &s->desc[f];
@@ -38,11 +53,17 @@ static void check_sealed(struct check *c, struct pool_slab *s, uint32_t f)
 
 	shared_load_words(key, d->key, 4);
 	bytes = frame_extent_bytes(shared_load64(&d->extent));
-	c->sealed_bytes += bytes;
 	if (bytes > s->frame_bytes)
 		say(c, "slab %u frame %u: %llu bytes in a frame of %llu", s->id,
 		    f, ULL(bytes), ULL(s->frame_bytes));
 	found = pool_find(c->p, key, shared_load64(&d->part), &at);
+	if (pool_is_twin(c->p, s, f)) {
+		check_twin(c, s, f, found, at);
+		return;
+	}
+	c->sealed_bytes += bytes;
+	c->low_bytes += s->low ? bytes : 0;
+	c->low_parts += s->low;
 	if (!found)
 		say(c, "slab %u frame %u: sealed but not in the index", s->id,
 		    f);
@@ -120,7 +141,8 @@ static void check_arena(struct check *c, uint32_t i)
 		slabs++;
 		if (!s->draining)
 			expected += s->n_free;
-		if (s->owner != a->owner || s->frame_bytes != a->frame_bytes)
+		if (s->owner != a->owner || s->frame_bytes != a->frame_bytes ||
+		    s->low != a->low)
 			say(c, "slab %u: not of its arena's kind", id);
 	}
 	for (; item != POOL_NO_ITEM && listed <= expected; listed++) {
@@ -168,23 +190,28 @@ uint64_t pool_check(struct pool *p,
 		    struct pool_checked *ret_checked)
 {
 	struct check c = { .p = p, .problem = problem, .ctx = ctx };
-	uint64_t slab_bytes = 0;
+	uint64_t slab_bytes[2] = { 0 };
 
 	for (uint32_t id = 1; id < p->slab_end; id++) {
 		if (!p->slab[id])
 			continue;
 		check_slab(&c, p->slab[id]);
-		slab_bytes += p->slab[id]->payload.bytes;
+		slab_bytes[p->slab[id]->low] += p->slab[id]->payload.bytes;
 	}
 	for (uint32_t i = 0; i < p->n_arenas; i++)
 		if (p->arena[i].used)
 			check_arena(&c, i);
 	table_each(&p->table, check_entry, &c);
 	check_gauge(&c, POOL_C_slabs, c.seen.slabs);
-	check_gauge(&c, POOL_C_slab_bytes, slab_bytes);
+	check_gauge(&c, POOL_C_slab_bytes, slab_bytes[false]);
+	check_gauge(&c, POOL_C_cxl_slab_bytes, slab_bytes[true]);
+	check_gauge(&c, POOL_C_cxl_parts, c.low_parts);
+	check_gauge(&c, POOL_C_cxl_bytes, c.low_bytes);
+	check_gauge(&c, POOL_C_cxl_replicas, c.seen.twins);
 	check_gauge(&c, POOL_C_frames, c.seen.frames);
 	check_gauge(&c, POOL_C_free_frames, c.seen.free);
 	check_gauge(&c, POOL_C_granted, c.seen.granted);
+	c.seen.sealed -= c.seen.twins;
 	check_gauge(&c, POOL_C_sealed, c.seen.sealed);
 	check_gauge(&c, POOL_C_sealed_bytes, c.sealed_bytes);
 	check_gauge(&c, POOL_C_leaving, c.seen.doomed);
@@ -200,6 +227,9 @@ uint64_t pool_check(struct pool *p,
 	if (p->budget->used > p->budget->limit)
 		say(&c, "%llu bytes of slabs, the limit is %llu",
 		    ULL(p->budget->used), ULL(p->budget->limit));
+	if (p->low && p->low->budget.used > p->low->budget.limit)
+		say(&c, "%llu bytes of CXL slabs, the limit is %llu",
+		    ULL(p->low->budget.used), ULL(p->low->budget.limit));
 	*ret_checked = c.seen;
 	return c.n;
 }

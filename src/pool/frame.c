@@ -134,15 +134,28 @@ void pool_parts_count(struct pool *p, const struct frame_desc *d, int n)
 		p->parts[ns][group] += (uint64_t)(int64_t)n;
 }
 
+void pool_sealed_count(struct pool *p, struct pool_slab *s, uint32_t frame,
+		       int n)
+{
+	uint64_t one = (uint64_t)(int64_t)n;
+	uint64_t bytes = one * payload_bytes(s, frame);
+
+	pool_parts_count(p, &s->desc[frame], n);
+	pool_count(p, POOL_C_sealed, one);
+	pool_count(p, POOL_C_sealed_bytes, bytes);
+	if (!s->low)
+		return;
+	pool_count(p, POOL_C_cxl_parts, one);
+	pool_count(p, POOL_C_cxl_bytes, bytes);
+}
+
 /* A frame stops being resident: order and gauges. */
 static void not_resident(struct pool *p, struct pool_slab *s, uint32_t frame)
 {
 	p->policy_ops->remove(p->policy, s->base + frame);
 	s->touched_sum -= shared_load64(&s->desc[frame].touched);
 	s->n_sealed--;
-	pool_parts_count(p, &s->desc[frame], -1);
-	pool_count(p, POOL_C_sealed, -1ull);
-	pool_count(p, POOL_C_sealed_bytes, -payload_bytes(s, frame));
+	pool_sealed_count(p, s, frame, -1);
 }
 
 int pool_frame_seal(struct pool *p, struct pool_slab *s, uint32_t frame,
@@ -158,12 +171,12 @@ int pool_frame_seal(struct pool *p, struct pool_slab *s, uint32_t frame,
 	shared_store64(&d->sealed_at, p->touch_clock);
 	pool_frame_step(s, frame, FRAME_EV_SEAL);
 	s->touched_sum += p->touch_clock;
+	if (p->twin)
+		p->twin[s->base + frame].before = 0;
 	s->n_granted--;
 	s->n_sealed++;
 	pool_count(p, POOL_C_granted, -1ull);
-	pool_parts_count(p, d, 1);
-	pool_count(p, POOL_C_sealed, 1);
-	pool_count(p, POOL_C_sealed_bytes, frame_extent_bytes(extent));
+	pool_sealed_count(p, s, frame, 1);
 	pool_count(p, POOL_C_seals, 1);
 	pool_count(p, POOL_C_seal_bytes, frame_extent_bytes(extent));
 	p->policy_ops->insert(p->policy, s->arena, s->base + frame,
@@ -246,21 +259,77 @@ void pool_frame_spare(struct pool *p, struct pool_slab *s, uint32_t frame)
 	pool_count(p, POOL_C_spared, 1);
 }
 
+static void quarantine(struct pool *p, struct pool_slab *s, uint32_t frame)
+{
+	pool_frame_step(s, frame, FRAME_EV_QUARANTINE);
+	s->n_quarantined++;
+	pool_count(p, POOL_C_quarantined, 1);
+}
+
+void pool_frame_breaks(struct pool *p, struct pool_slab *s, uint32_t frame)
+{
+	shared_u64 *flags = &s->desc[frame].grant_flags;
+
+	shared_store64(flags, FRAME_GRANT_BROKEN | FRAME_GRANT_DEVICE);
+	pool_count(p, POOL_C_memory_errors, 1);
+}
+
+void pool_frame_broken(struct pool *p, struct pool_slab *s, uint32_t frame)
+{
+	pool_frame_breaks(p, s, frame);
+	s->n_granted--;
+	pool_count(p, POOL_C_granted, -1ull);
+	quarantine(p, s, frame);
+}
+
+/* It is FREE and on no list. By the table, as if it were lent to a device for
+ * ever: a successor that finds it lent quarantines it. */
+static void keep_from_use(struct pool *p, struct pool_slab *s, uint32_t frame)
+{
+	shared_store64(&s->desc[frame].owner, CLIENT_SERVER);
+	pool_frame_step(s, frame, FRAME_EV_GRANT);
+	quarantine(p, s, frame);
+}
+
 void pool_frame_release(struct pool *p, struct pool_slab *s, uint32_t frame)
 {
 	if (pool_frame_state(s, frame) == FRAME_DOOMED) {
 		s->n_doomed--;
 		pool_count(p, POOL_C_leaving, -1ull);
+	} else if (pool_is_twin(p, s, frame)) {
+		pool_twin_unlink(p, s, frame);
 	} else {
+		/* the twin left before: alone it would be found again */
+		must(pool_twin_of(p, s, frame) == POOL_NO_ITEM);
 		pool_index_remove(p, s, frame);
 		not_resident(p, s, frame);
 	}
 	pool_frame_step(s, frame, FRAME_EV_RELEASE);
-	pool_free_push(p, s, frame);
+	if (unlikely(shared_load64(&s->desc[frame].grant_flags) &
+		     FRAME_GRANT_BROKEN))
+		keep_from_use(p, s, frame);
+	else
+		pool_free_push(p, s, frame);
 }
 
+/* Both replicas, the twin first: a successor would find it alone again. */
 void pool_frame_doom(struct pool *p, struct pool_slab *s, uint32_t frame)
 {
+	uint32_t twin = pool_twin_of(p, s, frame);
+
+	if (pool_is_twin(p, s, frame)) {
+		pool_twin_unlink(p, s, frame);
+		pool_frame_step(s, frame, FRAME_EV_DOOM);
+		s->n_doomed++;
+		pool_count(p, POOL_C_leaving, 1);
+		return;
+	}
+	if (twin != POOL_NO_ITEM) {
+		uint32_t low;
+		struct pool_slab *other = pool_item(p, twin, &low);
+
+		pool_frame_doom(p, other, low);
+	}
 	not_resident(p, s, frame);
 	/* the word first: a crash here leaves a stale entry, not a block that
 	 * comes back */
@@ -272,6 +341,8 @@ void pool_frame_doom(struct pool *p, struct pool_slab *s, uint32_t frame)
 
 void pool_frame_touch(struct pool *p, struct pool_slab *s, uint32_t frame)
 {
+	if (pool_is_twin(p, s, frame)) /* pinned before it was one */
+		s = pool_item(p, pool_twin_of(p, s, frame), &frame);
 	stamp(p, s, frame);
 	p->policy_ops->touch(p->policy, s->base + frame, p->touch_clock);
 }

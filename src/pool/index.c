@@ -55,16 +55,37 @@ void pool_index_remove(struct pool *p, struct pool_slab *s, uint32_t frame)
 	table_remove(&p->table, h, desc_entry(s, frame, h));
 }
 
-static int fill(struct pool *p)
+void pool_index_switch(struct pool *p, struct pool_slab *from, uint32_t from_f,
+		       struct pool_slab *to, uint32_t to_f)
+{
+	struct table_hash h = desc_hash(&to->desc[to_f]);
+
+	table_replace(&p->table, h, desc_entry(from, from_f, h),
+		      desc_entry(to, to_f, h));
+}
+
+static bool entered(const struct pool *p, const struct frame_desc *d)
+{
+	uint64_t key[4];
+	uint32_t f;
+
+	shared_load_words(key, d->key, 4);
+	return pool_find(p, key, shared_load64(&d->part), &f) != NULL;
+}
+
+/* What lies low is entered after all in DRAM, and only where that has it not. */
+static int fill_of(struct pool *p, bool low)
 {
 	for (uint32_t id = 1; id < p->slab_end; id++) {
 		struct pool_slab *s = p->slab[id];
 
-		for (uint32_t f = 0; s && f < s->frames; f++) {
+		for (uint32_t f = 0; s && s->low == low && f < s->frames; f++) {
 			enum frame_state state = pool_frame_state(s, f);
 			int r;
 
 			if (state != FRAME_SEALED && state != FRAME_LEAVING)
+				continue;
+			if (low && entered(p, &s->desc[f]))
 				continue;
 			r = pool_index_insert(p, s, f);
 			if (r < 0)
@@ -72,6 +93,13 @@ static int fill(struct pool *p)
 		}
 	}
 	return 0;
+}
+
+static int fill(struct pool *p)
+{
+	int r = fill_of(p, false);
+
+	return r < 0 || !p->low ? r : fill_of(p, true);
 }
 
 /* A new segment takes the place of the old one: filled first, then held, then

@@ -19,6 +19,18 @@ void pool_free_link(struct pool *p, struct pool_slab *s, uint32_t frame);
 void pool_parts_count(struct pool *p, const struct frame_desc *d, int n);
 void pool_free_push(struct pool *p, struct pool_slab *s, uint32_t frame);
 
+/* pool/twin.c: accounts of a frame's end as one of two; the link goes. */
+void pool_twin_unlink(struct pool *p, struct pool_slab *s, uint32_t frame);
+/* Both are sealed, and counted by the caller. */
+void pool_twin_link(struct pool *p, struct pool_slab *up, uint32_t uf,
+		    struct pool_slab *low, uint32_t lf);
+/* The index names `to` where it named `from`: the same part. */
+void pool_index_switch(struct pool *p, struct pool_slab *from, uint32_t from_f,
+		       struct pool_slab *to, uint32_t to_f);
+/* A sealed frame that the index names is counted: gauges alone. */
+void pool_sealed_count(struct pool *p, struct pool_slab *s, uint32_t frame,
+		       int n);
+
 /* pool/arena.c */
 int pool_items_take(struct pool *p, struct pool_slab *s);
 void pool_items_give(struct pool *p, struct pool_slab *s);

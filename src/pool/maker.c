@@ -43,8 +43,9 @@ static struct maker_job *job_pop(struct maker_job **head,
 static void job_do(struct maker_job *job)
 {
 	job->segment = SEGMENT_NONE;
-	job->result = segment_create("onecopy-slab", job->bytes, job->flags,
-				     &job->segment);
+	job->result = segment_create_from(&job->source, "onecopy-slab",
+					  job->bytes, job->flags,
+					  &job->segment);
 }
 
 static void maker_tell(struct maker *m)

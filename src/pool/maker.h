@@ -15,7 +15,8 @@ struct maker;
 struct maker_job {
 	struct maker_job *next; /* maker's */
 	uint64_t bytes;
-	unsigned flags;		/* enum segment_flags */
+	unsigned flags; /* enum segment_flags */
+	struct segment_source source;
 	int result;		/* 0 or -errno */
 	struct segment segment; /* valid when result is 0; the asker's */
 	uint32_t pool, frames;	/* the asker's notes */

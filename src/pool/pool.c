@@ -48,6 +48,7 @@ int pool_alloc(const struct pool_options *options, struct pool **ret_pool)
 		return -ENOMEM;
 	p->number = options->number;
 	p->budget = options->budget;
+	p->low = options->low;
 	p->quota = options->quota;
 	p->slab_bytes = options->slab_bytes;
 	p->segment_flags = options->segment_flags;
@@ -122,6 +123,7 @@ void pool_destroy(struct pool *p)
 	range_fini(&p->items);
 	free(p->item_slab);
 	free(p->item_next);
+	free(p->twin);
 	free(p->arena);
 	free(p);
 }

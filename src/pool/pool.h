@@ -35,6 +35,14 @@ struct pool_budget {
 	uint64_t used;	/* made, being made, or retiring */
 };
 
+/* The rung below DRAM: memory that is further away (docs/design/cxl.md), the
+ * node's, shared by its pools. All slabs there are the server's own. */
+struct pool_low {
+	struct pool_budget budget;
+	struct segment_source source; /* its offset: a slab's own */
+	struct range_set units;	      /* of a device: those that slabs have */
+};
+
 struct pool_slab {
 	uint32_t id, frames, base, arena;
 	uint32_t writer_uid; /* shm/layout.h */
@@ -47,10 +55,12 @@ struct pool_slab {
 	bool retiring;
 	bool registered; /* store/'s: unmapping() is told of its end */
 	bool draining;	 /* nothing is granted here: it is being emptied */
+	bool low;	 /* its memory is that of the rung below */
 };
 
 struct pool_arena {
 	bool used;
+	bool low; /* its slabs' memory */
 	uint64_t owner, frame_bytes;
 	uint32_t free_head; /* item, POOL_NO_ITEM: none; linked by item_next */
 	uint32_t slabs;
@@ -62,6 +72,20 @@ struct pool_arena {
 	/* store/'s: no room was found in this pass over waiting grants; when
 	 * and after how long to look again, if nothing changes */
 	uint64_t vain_pass, vain_until_ns, vain_wait_ns;
+	/* low: its frames whose parts are in DRAM as well, the oldest first */
+	uint32_t twin_first, twin_last, twins;
+	uint32_t credit; /* store/rung.c's */
+};
+
+/* A part may have two replicas in a pool: one in DRAM, which the index names and
+ * which is in the order of eviction, and one on the rung below, its twin, which is
+ * neither. Both are SEALED: who still pins the twin reads on. Rebuilt by attach:
+ * of two sealed frames of one part the one in DRAM is the one that is found. */
+struct pool_twin {
+	uint32_t item;	     /* the other one; POOL_NO_ITEM: there is none */
+	uint32_t prev, next; /* of the low one: among its arena's */
+	uint64_t before;     /* stamp of the use before the last since it lies
+				low; 0: it was not used there. store/rung.c's */
 };
 
 #define POOL_NS_KEPT 8u
@@ -72,17 +96,19 @@ struct pool {
 	struct segment meta_segment, index_segment;
 	struct table table;
 	struct pool_budget *budget;
-	uint64_t quota;	     /* bytes of slabs this pool may have */
-	uint64_t share;	     /* of these guaranteed; the rest is borrowed */
-	uint64_t claim_ns;   /* store/'s: it wants its share until then */
-	uint64_t vain_ns;    /* store/'s: no waiting for lenders before */
-	uint64_t slab_bytes; /* 0: by pool/shape.h */
+	struct pool_low *low; /* NULL: there is none */
+	uint64_t quota;	      /* bytes of slabs this pool may have */
+	uint64_t share;	      /* of these guaranteed; the rest is borrowed */
+	uint64_t claim_ns;    /* store/'s: it wants its share until then */
+	uint64_t vain_ns;     /* store/'s: no waiting for lenders before */
+	uint64_t slab_bytes;  /* 0: by pool/shape.h */
 	unsigned segment_flags;
 	struct pool_slab *slab[LAYOUT_SLABS_MAX];
 	uint32_t slab_end; /* ids >= this are unused */
 	struct range_set items;
 	uint32_t items_cap;
 	uint32_t *item_slab, *item_next;
+	struct pool_twin *twin; /* by item; NULL: there is no rung below */
 	struct pool_arena *arena;
 	uint32_t n_arenas;
 	const struct policy_ops *policy_ops;
@@ -111,6 +137,7 @@ struct pool_options {
 	uint32_t number;
 	const char *tenant;
 	struct pool_budget *budget;
+	struct pool_low *low;
 	uint64_t quota;
 	uint64_t slab_bytes; /* 0: from the limit */
 	unsigned segment_flags;
@@ -185,6 +212,10 @@ void pool_frame_abandon(struct pool *p, struct pool_slab *s, uint32_t frame);
  * owner has ended, or is not heard any more. Nothing is granted in its slabs
  * from now on. */
 void pool_frame_owner_died(struct pool *p, struct pool_slab *s, uint32_t frame);
+/* GRANTED -> QUARANTINED: its memory has failed. */
+void pool_frame_broken(struct pool *p, struct pool_slab *s, uint32_t frame);
+/* The same of one that is sealed: when it would become free. */
+void pool_frame_breaks(struct pool *p, struct pool_slab *s, uint32_t frame);
 /* The device of the tier below is done with what dead servers let it write: those
  * frames are FREE. */
 void pool_quarantine_settle(struct pool *p);
@@ -199,14 +230,48 @@ void pool_frame_touch(struct pool *p, struct pool_slab *s, uint32_t frame);
 void pool_frame_rekey(struct pool_slab *s, uint32_t frame,
 		      const uint64_t key[4]);
 
+/* ---- two replicas (pool/twin.c) */
+/* The other replica's item, or POOL_NO_ITEM. */
+static inline uint32_t pool_twin_of(const struct pool *p,
+				    const struct pool_slab *s, uint32_t frame)
+{
+	return p->twin ? p->twin[s->base + frame].item : POOL_NO_ITEM;
+}
+/* Sealed, and not what the index names. */
+static inline bool pool_is_twin(const struct pool *p, const struct pool_slab *s,
+				uint32_t frame)
+{
+	return s->low && pool_twin_of(p, s, frame) != POOL_NO_ITEM;
+}
+/* GRANTED -> SEALED in low memory, as the twin of a sealed frame in DRAM that has
+ * none. It has the other's recency, and its checksum. */
+void pool_twin_seal(struct pool *p, struct pool_slab *low, uint32_t lf,
+		    struct pool_slab *up, uint32_t uf);
+/* LEAVING -> FREE of a frame in DRAM: its twin is found from now on. */
+void pool_twin_fall(struct pool *p, struct pool_slab *up, uint32_t uf);
+/* GRANTED -> SEALED in DRAM, of a part that is found in low memory: the new one is
+ * found from now on, the other stays as its twin. */
+void pool_twin_rise(struct pool *p, struct pool_slab *up, uint32_t uf,
+		    struct pool_slab *low, uint32_t lf);
+
 /* ---- slabs and arenas (pool/slab.c, pool/arena.c) */
 /* The arena of (owner, frame_bytes), made when new. -ENOMEM, -ENOSPC. */
 int pool_arena_get(struct pool *p, uint64_t owner, uint64_t frame_bytes,
 		   uint32_t *ret_arena);
+/* The same of slabs in low memory. */
+int pool_arena_low(struct pool *p, uint64_t frame_bytes, uint32_t *ret_arena);
+/* The one that slabs of this owner, shape and kind of memory are of. */
+int pool_arena_of(struct pool *p, uint64_t owner, uint64_t frame_bytes,
+		  bool low, uint32_t *ret_arena);
 void pool_arena_put(struct pool *p, uint32_t arena); /* when it has no slab */
 /* A free item, or POOL_NO_ITEM; stays on the list until granted. */
 uint32_t pool_arena_free(const struct pool *p, uint32_t arena);
 
+/* Room for a slab in low memory, and where it is; counted as used. -ENOSPC. */
+int pool_low_take(struct pool_low *low, uint64_t bytes,
+		  struct segment_source *ret_source);
+/* A range of a device is free again (budget.used is the caller's business). */
+void pool_low_give(struct pool_low *low, const struct segment *memory);
 /* Puts a payload segment (consumed, also on failure) into service. Room in the
  * budget was taken by the caller and stays taken only on success. */
 int pool_slab_add(struct pool *p, struct segment *payload, uint64_t owner,
@@ -224,7 +289,7 @@ void pool_slab_drain(struct pool *p, uint32_t id);
 void pool_slab_undrain(struct pool *p, uint32_t id);
 /* Its memory and id are free again (all have let go). */
 void pool_slab_finish(struct pool *p, uint32_t id);
-/* Bytes of the slabs that a client owns; 0: it owns none. */
+/* Bytes of the slabs in DRAM that a client owns; 0: it owns none. */
 uint64_t pool_owned_bytes(const struct pool *p, uint64_t owner);
 /* The writer has ended: its slabs belong to nobody. */
 void pool_slabs_orphan(struct pool *p, uint64_t owner);
@@ -248,6 +313,7 @@ void pool_index_remove(struct pool *p, struct pool_slab *s, uint32_t frame);
 struct pool_checked {
 	uint64_t slabs, frames, sealed, granted, free, doomed, quarantined;
 	uint64_t index_entries, sessions, history_nodes;
+	uint64_t twins; /* not among those sealed */
 };
 uint64_t pool_check(struct pool *p,
 		    void (*problem)(void *ctx, const char *text), void *ctx,

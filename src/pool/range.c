@@ -51,6 +51,45 @@ int range_take(struct range_set *s, uint32_t n, uint32_t *ret_at)
 	return 0;
 }
 
+/* The numbers before it that are not given become a hole. */
+static int range_reach(struct range_set *s, uint32_t at, uint32_t n)
+{
+	if (UINT32_MAX - 1 - at < n)
+		return -ENOSPC;
+	if (at > s->end)
+		s->hole[s->n++] = (struct range_hole){ s->end, at - s->end };
+	s->end = at + n;
+	return 0;
+}
+
+int range_take_at(struct range_set *s, uint32_t at, uint32_t n)
+{
+	int r = range_reserve(s);
+
+	if (r < 0)
+		return r;
+	if (at >= s->end)
+		return range_reach(s, at, n);
+	for (size_t i = 0; i < s->n; i++) {
+		struct range_hole *h = &s->hole[i];
+		uint32_t before = at - h->at;
+
+		if (at < h->at || before >= h->n || n > h->n - before)
+			continue;
+		if (before + n < h->n) {
+			memmove(h + 1, h, (s->n - i) * sizeof(*h));
+			s->n++;
+			h[1].at = at + n;
+			h[1].n -= before + n;
+		}
+		h->n = before;
+		if (!before)
+			hole_remove(s, i);
+		return 0;
+	}
+	return -EEXIST;
+}
+
 void range_give(struct range_set *s, uint32_t at, uint32_t n)
 {
 	size_t i = 0;

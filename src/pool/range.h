@@ -17,6 +17,8 @@ struct range_set {
 
 /* 0 or -ENOMEM, -ENOSPC (numbers exhausted). */
 int range_take(struct range_set *s, uint32_t n, uint32_t *ret_at);
+/* These numbers. -ENOMEM, -ENOSPC, -EEXIST: not all of them are free. */
+int range_take_at(struct range_set *s, uint32_t at, uint32_t n);
 /* When memory is refused just then, the numbers are lost and nothing else. */
 void range_give(struct range_set *s, uint32_t at, uint32_t n);
 void range_fini(struct range_set *s);

@@ -79,7 +79,8 @@ static uint64_t entries_expected(const struct pool *p,
 				 const struct pool_slab *s)
 {
 	uint64_t now = pool_counter(p, POOL_C_frames) + s->frames;
-	uint64_t ahead = p->budget->limit / s->frame_bytes;
+	uint64_t all = p->budget->limit + (p->low ? p->low->budget.limit : 0);
+	uint64_t ahead = all / s->frame_bytes;
 
 	return MAX(now + now / 4, MIN(ahead, ENTRIES_AHEAD));
 }
@@ -106,6 +107,7 @@ static int slab_prepare(struct pool *p, const struct segment *payload,
 	*s = *want;
 	s->payload = SEGMENT_NONE;
 	s->desc_segment = SEGMENT_NONE;
+	s->low = segment_is_low(payload->kind);
 	r = -ENOSPC;
 	s->id = unused_id(p);
 	if (s->id == LAYOUT_SLABS_MAX)
@@ -120,7 +122,7 @@ static int slab_prepare(struct pool *p, const struct segment *payload,
 	r = pool_index_reserve(p, entries_expected(p, s));
 	if (r < 0)
 		goto fail;
-	r = pool_arena_get(p, s->owner, s->frame_bytes, &s->arena);
+	r = pool_arena_of(p, s->owner, s->frame_bytes, s->low, &s->arena);
 	if (r < 0)
 		goto fail;
 	r = pool_items_take(p, s);
@@ -157,13 +159,27 @@ static void record_store(struct pool *p, const struct pool_slab *s,
 	shared_store64(&rec->bytes, s->payload.bytes);
 	shared_store64(&rec->desc_bytes, s->desc_segment.bytes);
 	shared_store64(&rec->owner, s->owner);
-	shared_store64(&rec->writer_uid, s->writer_uid);
+	shared_store64(&rec->writer_place,
+		       s->payload.offset / SEGMENT_DAX_UNIT << 32 |
+			       s->writer_uid);
 	shared_store64(&rec->retire_epoch, 0);
 	for (size_t i = 0; i < ARRAY_LEN(rec->given); i++)
 		shared_store64(&rec->given[i],
 			       before ? shared_load64(&before->given[i]) : 0);
 	pool_slab_step(p, s->id, SLAB_EV_ADD);
 	must(slab_word_gen(shared_load64(&rec->word)) == s->gen);
+}
+
+/* What a slab's bytes count in. */
+static enum pool_counter slab_gauge(const struct pool_slab *s)
+{
+	return s->low ? POOL_C_cxl_slab_bytes : POOL_C_slab_bytes;
+}
+
+static struct pool_budget *slab_budget(struct pool *p,
+				       const struct pool_slab *s)
+{
+	return s->low ? &p->low->budget : p->budget;
 }
 
 static void slab_publish(struct pool *p, struct pool_slab *s,
@@ -176,11 +192,44 @@ static void slab_publish(struct pool *p, struct pool_slab *s,
 	pool_meta_account(p, s->desc_segment.bytes, 0);
 	pool_count(p, POOL_C_slabs, 1);
 	pool_count(p, POOL_C_frames, s->frames);
-	pool_count(p, POOL_C_slab_bytes, s->payload.bytes);
+	pool_count(p, slab_gauge(s), s->payload.bytes);
 	/* the first frame ends up at the head */
 	for (uint32_t f = s->frames; f-- > 0;)
 		pool_free_push(p, s, f);
 	pool_region_changed(p);
+}
+
+int pool_low_take(struct pool_low *low, uint64_t bytes,
+		  struct segment_source *ret_source)
+{
+	uint32_t at = 0, n = (uint32_t)(bytes / SEGMENT_DAX_UNIT);
+	int r;
+
+	if (bytes >
+	    low->budget.limit - MIN(low->budget.used, low->budget.limit))
+		return -ENOSPC;
+	*ret_source = low->source;
+	if (low->source.kind == SEGMENT_DAX) {
+		r = range_take(&low->units, n, &at);
+		if (r < 0)
+			return r;
+		/* room there is, and none of it in one piece */
+		if (at + (uint64_t)n > low->budget.limit / SEGMENT_DAX_UNIT) {
+			range_give(&low->units, at, n);
+			return -ENOSPC;
+		}
+		ret_source->offset = at * SEGMENT_DAX_UNIT;
+	}
+	low->budget.used += bytes;
+	return 0;
+}
+
+void pool_low_give(struct pool_low *low, const struct segment *memory)
+{
+	if (memory->kind == SEGMENT_DAX)
+		range_give(&low->units,
+			   (uint32_t)(memory->offset / SEGMENT_DAX_UNIT),
+			   (uint32_t)(memory->bytes / SEGMENT_DAX_UNIT));
 }
 
 int pool_slab_add(struct pool *p, struct segment *payload, uint64_t owner,
@@ -260,9 +309,11 @@ static void slab_end(struct pool *p, struct pool_slab *s, bool memory_stays)
 	pool_drop(p, HOLD_PAYLOAD, tag);
 	pool_drop(p, HOLD_DESC, tag);
 	pool_count(p, POOL_C_slabs, -1ull);
-	pool_count(p, POOL_C_slab_bytes, -s->payload.bytes);
-	if (!memory_stays)
-		p->budget->used -= s->payload.bytes;
+	pool_count(p, slab_gauge(s), -s->payload.bytes);
+	if (!memory_stays) {
+		slab_budget(p, s)->used -= s->payload.bytes;
+		pool_low_give(p->low, &s->payload);
+	}
 	pool_meta_account(p, 0, s->desc_segment.bytes);
 	pool_items_give(p, s);
 	p->slab[s->id] = NULL;
@@ -312,7 +363,8 @@ void pool_slab_retire(struct pool *p, uint32_t id)
 
 	slab_withdraw_frames(p, s);
 	s->retiring = true;
-	pool_count(p, POOL_C_retiring_bytes, s->payload.bytes);
+	if (!s->low)
+		pool_count(p, POOL_C_retiring_bytes, s->payload.bytes);
 	shared_store64(&rec->retire_epoch, epoch);
 	pool_slab_step(p, id, SLAB_EV_RETIRE);
 	pool_region_changed(p);
@@ -323,7 +375,8 @@ void pool_slab_finish(struct pool *p, uint32_t id)
 	struct pool_slab *s = p->slab[id];
 
 	must(s->retiring);
-	pool_count(p, POOL_C_retiring_bytes, -s->payload.bytes);
+	if (!s->low)
+		pool_count(p, POOL_C_retiring_bytes, -s->payload.bytes);
 	pool_count(p, POOL_C_slabs_retired, 1);
 	slab_end(p, s, false);
 }
@@ -355,7 +408,8 @@ uint64_t pool_owned_bytes(const struct pool *p, uint64_t owner)
 	uint64_t bytes = 0;
 
 	for (uint32_t id = 1; id < p->slab_end; id++)
-		if (p->slab[id] && p->slab[id]->owner == owner)
+		if (p->slab[id] && p->slab[id]->owner == owner &&
+		    !p->slab[id]->low)
 			bytes += p->slab[id]->payload.bytes;
 	return bytes;
 }
@@ -369,7 +423,8 @@ const uint8_t *pool_payload(struct pool_slab *s, uint32_t frame)
 					    s->owner == CLIENT_SERVER
 						    ? PROT_READ | PROT_WRITE
 						    : PROT_READ,
-					    MAP_SHARED, s->payload.fd, 0);
+					    MAP_SHARED, s->payload.fd,
+					    (off_t)s->payload.offset);
 
 		if (base == MAP_FAILED)
 			return NULL;

@@ -143,7 +143,7 @@ static const uint64_t shape[] = {
 	AT(slab_record, bytes),
 	AT(slab_record, desc_bytes),
 	AT(slab_record, owner),
-	AT(slab_record, writer_uid),
+	AT(slab_record, writer_place),
 	AT(slab_record, retire_epoch),
 	AT(slab_record, given),
 	sizeof(struct pool_meta),

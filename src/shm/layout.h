@@ -39,7 +39,7 @@
 #define LAYOUT_NS_MAX		256
 #define LAYOUT_CLIENTS_MAX	512
 #define LAYOUT_SLABS_MAX	4096
-#define LAYOUT_COUNTERS		64
+#define LAYOUT_COUNTERS		96
 #define LAYOUT_TIERS		8
 #define LAYOUT_RANKS_MAX	64 /* groups x ranks as well */
 #define LAYOUT_BLOCK_TOKENS_MAX (1u << 20)
@@ -151,7 +151,19 @@ _Static_assert(sizeof(struct tier_record) == 64, "one line");
 	X(demote_missed, "parts evicted before they were written")          \
 	X(demote_declined, "blocks that were not worth a write")            \
 	X(demote_refused, "blocks over the tenant's share of the tier")     \
-	X(demote_failed, "writes that the tier below refused or failed")
+	X(demote_failed, "writes that the tier below refused or failed")    \
+	X(cxl_slab_bytes, "bytes in slabs of CXL memory now")               \
+	X(cxl_parts, "of the parts resident now, those in CXL memory")      \
+	X(cxl_bytes, "payload bytes of these")                              \
+	X(cxl_replicas, "parts in DRAM that CXL memory has as well, now")   \
+	X(cxl_demoted, "parts that left DRAM for CXL memory")               \
+	X(cxl_written, "parts written to CXL memory")                       \
+	X(cxl_written_bytes, "payload bytes written to CXL memory")         \
+	X(cxl_promoted, "parts copied up from CXL memory")                  \
+	X(cxl_promoted_bytes, "payload bytes copied up")                    \
+	X(cxl_evicted, "parts that left CXL memory, and DRAM")              \
+	X(cxl_missed, "parts that left DRAM and found no room in CXL")      \
+	X(memory_errors, "frames lost to errors of memory")
 
 enum pool_counter {
 #define X(name, text) POOL_C_##name,
@@ -251,7 +263,7 @@ static inline uint32_t client_id_index(uint64_t id)
 /* The server itself, as the owner of slabs that nobody else can write. Never a
  * client's: their incarnations begin at 1. */
 #define CLIENT_SERVER 0xffffull
-/* slab_record.writer_uid of such slabs: no process of any user could write it. */
+/* slab_record.writer_place says this of such slabs: no process of any user could write it. */
 #define UID_SERVER UINT32_MAX
 _Static_assert(CLIENT_SERVER >> 16 == 0, "no incarnation");
 static inline uint64_t client_id(uint64_t incarnation, uint32_t index)
@@ -270,13 +282,21 @@ struct slab_record {
 	shared_u64 desc_bytes;	/* of the descriptor segment */
 	shared_u64 owner;	/* client id, or CLIENT_SERVER; 0: its owner has
 				   ended */
-	shared_u64 writer_uid;	/* user id that could write this memory last: it
-				   is given to no other user */
+	shared_u64 writer_place; /* low half: user id that could write this
+				   memory last: it is given to no other user;
+				   high half: of a range of a device, units
+				   of 2 MiB before it */
 	shared_u64 retire_epoch; /* region_epoch at which RETIRING began */
 	/* Which clients were given its descriptors: bit = index. */
 	shared_u64 given[LAYOUT_CLIENTS_MAX / 64];
 };
 _Static_assert(sizeof(struct slab_record) == 128, "two lines");
+
+/* Where a slab's memory lies in its device. */
+static inline uint64_t slab_place(const struct slab_record *r)
+{
+	return (shared_load64(&r->writer_place) >> 32) * (2ull << 20);
+}
 
 struct pool_meta {
 	struct pool_header header;

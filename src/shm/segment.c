@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Shared segments; the rules are in the header. Sockets are in
- * segment_socket.c. */
+ * segment_socket.c, devices in segment_dax.c. */
 #include "shm/segment.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include "base/fault.h"
 #include "base/log.h"
+#include "shm/segment_internal.h"
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25 /* Linux 6.1 */
@@ -22,6 +23,22 @@
 #endif
 
 #define SIZE_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+
+/* <numaif.h> is libnuma's; the numbers are the kernel's. */
+#define BIND_TO_NODES 2 /* MPOL_BIND */
+#define NODES_MOST    1024
+
+const char *segment_kind_name(enum segment_kind kind)
+{
+	static const char *const name[SEGMENT_KINDS] = {
+		[SEGMENT_DRAM] = "dram",
+		[SEGMENT_NODE] = "numa node",
+		[SEGMENT_DAX] = "devdax",
+		[SEGMENT_STANDIN] = "memory (stand-in)",
+	};
+
+	return (unsigned)kind < SEGMENT_KINDS && name[kind] ? name[kind] : "?";
+}
 
 static int map_error(int err)
 {
@@ -112,10 +129,11 @@ void *segment_place_trim(void *base, uint64_t bytes)
 /* By the plain system call: who moves a mapping away (mremap) leaves its first
  * addresses to others without the thread sanitizer noticing, and that takes
  * mmap() for a write there. */
-static void *map_at(void *at, uint64_t bytes, long prot, long flags, long fd)
+static void *map_at(void *at, uint64_t bytes, long prot, long flags, long fd,
+		    uint64_t offset)
 {
 	/* long: it reads whole registers; -1 is MAP_FAILED */
-	return (void *)syscall(SYS_mmap, at, bytes, prot, flags, fd, 0L);
+	return (void *)syscall(SYS_mmap, at, bytes, prot, flags, fd, offset);
 }
 
 /* NULL: wherever the kernel likes. */
@@ -126,11 +144,11 @@ static void *aligned_place(uint64_t bytes)
 	if (bytes < SEGMENT_HUGE_BYTES)
 		return NULL;
 	base = map_at(NULL, segment_place_bytes(bytes), PROT_NONE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	return base == MAP_FAILED ? NULL : segment_place_trim(base, bytes);
 }
 
-static int map(struct segment *s, bool writable)
+int segment_map(struct segment *s, bool writable)
 {
 	void *base = MAP_FAILED, *at;
 	int prot = PROT_READ | (writable ? PROT_WRITE : 0);
@@ -139,7 +157,8 @@ static int map(struct segment *s, bool writable)
 	if (!fault_point(FAULT_MAP)) {
 		at = aligned_place(s->bytes);
 		base = map_at(at, s->bytes, prot,
-			      MAP_SHARED | (at ? MAP_FIXED : 0), s->fd);
+			      MAP_SHARED | (at ? MAP_FIXED : 0), s->fd,
+			      s->offset);
 		if (base == MAP_FAILED && at) {
 			int err = errno;
 
@@ -163,8 +182,26 @@ static int open_memfd(const char *name)
 	return fd < 0 ? -errno : fd;
 }
 
-/* Mode, size, mapping, pages, seals: of a descriptor that nobody else has. */
-static int fill_segment(struct segment *s, bool huge)
+/* All pages of the mapping, and of the file behind it, from this node alone. */
+static int bind_to_node(const struct segment *s, int node)
+{
+	unsigned long mask[NODES_MOST / 64] = { 0 };
+
+	if (node < 0 || node >= NODES_MOST)
+		return -EINVAL;
+	mask[node / 64] = 1ul << (node % 64);
+	if (fault_point(FAULT_MAP))
+		return -ENOMEM;
+	/* the kernel reads one bit less than it is told */
+	if (syscall(SYS_mbind, s->base, s->bytes, BIND_TO_NODES, mask,
+		    NODES_MOST + 1ul, 0ul) < 0)
+		return -errno;
+	return 0;
+}
+
+/* Mode, size, mapping, pages, seals: of a descriptor that nobody else has.
+ * node: -1 any. */
+static int fill_segment(struct segment *s, bool huge, int node)
 {
 	int err;
 
@@ -176,7 +213,9 @@ static int fill_segment(struct segment *s, bool huge)
 		return -ENOMEM;
 	if (ftruncate(s->fd, (off_t)s->bytes) < 0)
 		return map_error(errno);
-	err = map(s, true);
+	err = segment_map(s, true);
+	if (err == 0 && node >= 0)
+		err = bind_to_node(s, node);
 	if (err < 0)
 		return err;
 	if (huge && s->bytes >= SEGMENT_HUGE_BYTES) {
@@ -194,15 +233,29 @@ static int fill_segment(struct segment *s, bool huge)
 int segment_create(const char *name, uint64_t bytes, unsigned flags,
 		   struct segment *ret_segment)
 {
-	struct segment s = { .bytes = bytes, .kind = SEGMENT_DRAM };
+	struct segment_source source = { .kind = SEGMENT_DRAM };
+
+	return segment_create_from(&source, name, bytes, flags, ret_segment);
+}
+
+int segment_create_from(const struct segment_source *source, const char *name,
+			uint64_t bytes, unsigned flags,
+			struct segment *ret_segment)
+{
+	struct segment s = { .bytes = bytes,
+			     .kind = source->kind ? source->kind
+						  : SEGMENT_DRAM };
 	int err;
 
 	if (bytes == 0 || bytes % PAGE_BYTES || bytes > INT64_MAX)
 		return -EINVAL;
+	if (source->kind == SEGMENT_DAX)
+		return segment_dax_create(source, bytes, ret_segment);
 	s.fd = open_memfd(name);
 	if (s.fd < 0)
 		return s.fd;
-	err = fill_segment(&s, flags & SEGMENT_TRY_HUGE);
+	err = fill_segment(&s, flags & SEGMENT_TRY_HUGE,
+			   source->kind == SEGMENT_NODE ? source->node : -1);
 	if (err < 0) {
 		segment_close(&s);
 		return err;
@@ -240,12 +293,24 @@ static int examine(int fd, uint64_t bytes, struct segment *ret)
 int segment_attach(int fd, uint64_t bytes, bool writable,
 		   struct segment *ret_segment)
 {
-	struct segment s;
-	int err = examine(fd, bytes, &s);
+	return segment_attach_kind(fd, SEGMENT_DRAM, 0, bytes, writable,
+				   ret_segment);
+}
+
+int segment_attach_kind(int fd, enum segment_kind kind, uint64_t offset,
+			uint64_t bytes, bool writable,
+			struct segment *ret_segment)
+{
+	struct segment s = {
+		.fd = fd, .bytes = bytes, .offset = offset, .kind = kind
+	};
+	int err = kind == SEGMENT_DAX ? segment_dax_check(fd, offset, bytes)
+				      : examine(fd, bytes, &s);
 
 	if (err < 0)
 		return err;
-	err = map(&s, writable);
+	s.kind = kind;
+	err = segment_map(&s, writable);
 	if (err < 0)
 		return err;
 	*ret_segment = s;
@@ -271,8 +336,16 @@ int segment_reopen_readonly(int fd, int *ret_fd)
 int segment_map_consume(int fd, uint64_t bytes, bool writable, bool fill,
 			struct segment *ret_segment)
 {
+	return segment_map_consume_kind(fd, SEGMENT_DRAM, 0, bytes, writable,
+					fill, ret_segment);
+}
+
+int segment_map_consume_kind(int fd, enum segment_kind kind, uint64_t offset,
+			     uint64_t bytes, bool writable, bool fill,
+			     struct segment *ret_segment)
+{
 	struct segment s;
-	int err = segment_attach(fd, bytes, writable, &s);
+	int err = segment_attach_kind(fd, kind, offset, bytes, writable, &s);
 
 	if (err < 0)
 		return err;

@@ -10,13 +10,33 @@
  *   a hole would allocate memory that no limit accounts for.
  * - mode 0600, owner the server's user: a process of another user that holds
  *   a read-only descriptor cannot reopen it for writing.
+ *
+ * Memory of other kinds lies behind the same descriptors (docs/design/cxl.md): a
+ * memfd bound to one NUMA node, which follows every rule above, and a range of a
+ * devdax device. Such a device has no seals and no holes: its size cannot be
+ * changed by who holds a descriptor, so an attach checks that it is one, and that
+ * the range lies in it. It is mapped shared, in whole units of 2 MiB, and never
+ * unmapped in part. Its descriptor shows all of it, so it is one tenant's.
  */
 #ifndef ONECOPY_SHM_SEGMENT_H
 #define ONECOPY_SHM_SEGMENT_H
 
 #include "base/compiler.h"
 
-enum segment_kind { SEGMENT_DRAM = 1 };
+/* Part of the layout (slab_record.frames_kind). */
+enum segment_kind {
+	SEGMENT_DRAM = 1,
+	SEGMENT_NODE = 2,    /* a memfd bound to a NUMA node */
+	SEGMENT_DAX = 3,     /* a range of a devdax device */
+	SEGMENT_STANDIN = 4, /* ordinary memory where CXL would be */
+	SEGMENT_KINDS
+};
+const char *segment_kind_name(enum segment_kind kind);
+/* Memory of the rung below DRAM. */
+static inline bool segment_is_low(enum segment_kind kind)
+{
+	return kind > SEGMENT_DRAM && kind < SEGMENT_KINDS;
+}
 
 enum segment_flags {
 	SEGMENT_TRY_HUGE = 1, /* 2 MiB pages as far as the kernel can make them
@@ -30,6 +50,7 @@ struct segment {
 	int fd;	    /* -1: none */
 	void *base; /* NULL: not mapped */
 	uint64_t bytes;
+	uint64_t offset; /* SEGMENT_DAX: of the range in the device */
 	enum segment_kind kind;
 };
 #define SEGMENT_NONE ((struct segment){ .fd = -1 })
@@ -46,11 +67,36 @@ void *segment_place_trim(void *base, uint64_t bytes);
  * behind. Blocking. Thread safe. */
 int segment_create(const char *name, uint64_t bytes, unsigned flags,
 		   struct segment *ret_segment);
+/* Where the memory of a segment comes from; zeroes: DRAM. */
+struct segment_source {
+	enum segment_kind kind;
+	int node;	 /* SEGMENT_NODE */
+	int fd;		 /* SEGMENT_DAX: the device, opened for writing; stays
+			    the caller's */
+	uint64_t offset; /* SEGMENT_DAX: of the range, whole units */
+};
+/* The same from there. SEGMENT_DAX: bytes are whole units, and are zeroed; -EIO
+ * when the device has lost some of them. -EINVAL: no such node, no whole units. */
+int segment_create_from(const struct segment_source *source, const char *name,
+			uint64_t bytes, unsigned flags,
+			struct segment *ret_segment);
+
+#define SEGMENT_DAX_UNIT (2ull << 20)
+/* Opens a devdax device for writing. *ret_bytes: whole units that it has (its
+ * file says 0: sysfs knows). -EPROTO: it is none, or its alignment is another. */
+int segment_dax_open(const char *path, int *ret_fd, uint64_t *ret_bytes);
+/* Is the descriptor a devdax device that has this range? 0; -EPROTO. */
+int segment_dax_check(int fd, uint64_t offset, uint64_t bytes);
+
 /* Takes a descriptor that somebody else made (on failure it stays the
  * caller's). Checks that it is a memfd of exactly `bytes` (0: any) whose size
  * is sealed: -EPROTO otherwise. */
 int segment_attach(int fd, uint64_t bytes, bool writable,
 		   struct segment *ret_segment);
+/* The same of any kind: of SEGMENT_DAX the range from `offset` on. */
+int segment_attach_kind(int fd, enum segment_kind kind, uint64_t offset,
+			uint64_t bytes, bool writable,
+			struct segment *ret_segment);
 /* A new descriptor of the same memory that can only be read. */
 int segment_reopen_readonly(int fd, int *ret_fd);
 /* As attach, but the mapping is not inherited by fork (MADV_DONTFORK), and
@@ -58,9 +104,13 @@ int segment_reopen_readonly(int fd, int *ret_fd);
  * populate: every page is mapped before the call returns. For clients. */
 int segment_map_consume(int fd, uint64_t bytes, bool writable, bool populate,
 			struct segment *ret_segment);
+/* The same of any kind. */
+int segment_map_consume_kind(int fd, enum segment_kind kind, uint64_t offset,
+			     uint64_t bytes, bool writable, bool populate,
+			     struct segment *ret_segment);
 /* Unmaps, closes. Takes NULL, SEGMENT_NONE and half-built. */
 void segment_close(struct segment *s);
-/* Identity of the memory behind a descriptor (inode of the memfd). */
+/* Identity of the memory behind a descriptor (inode of the memfd or device). */
 int segment_identity(int fd, uint64_t *ret_id);
 
 /* Sockets: one message with up to SEGMENT_FDS_MAX descriptors. send: 0, or

@@ -262,12 +262,19 @@ static int map_group(oc_span *sp, size_t a, size_t z)
 	return r;
 }
 
+/* A device's memory cannot be mapped private, as a first write needs it: such a
+ * block is copied. */
+static bool is_copied(const oc_span *sp, size_t i)
+{
+	return sp->s->c->info[sp->block[i].pin.region].kind == SEGMENT_DAX;
+}
+
 /* Runs are counted where it matters; what is to be gathered has none. */
 static bool group_has_room(const oc_span *sp, size_t a, size_t z)
 {
 	uint64_t most = 2 * (uint64_t)sp->shape.slices * (z - a);
 
-	if (sp->shape.gather)
+	if (sp->shape.gather || is_copied(sp, a))
 		return false;
 	return sp->s->maps + most <= sp->s->n.mappings_limit ||
 	       space_room(sp->s, 2 * runs_of(sp, a, z));
@@ -285,7 +292,7 @@ static int gather_group(oc_span *sp, size_t a, size_t z)
 	int r = 0;
 
 	/* Each copy would be a mapping of its own. */
-	if (sp->s->how == OC_SPACE_EXPLICIT) {
+	if (sp->s->how == OC_SPACE_EXPLICIT && !is_copied(sp, a)) {
 		blocks_unpin(sp, a, z - a);
 		return 0;
 	}
@@ -295,7 +302,8 @@ static int gather_group(oc_span *sp, size_t a, size_t z)
 	return r;
 }
 
-/* The next blocks in [first, end) that can be mapped: [*ret_a, *ret_z). */
+/* The next blocks in [first, end) that can be mapped, or are copied, all of them:
+ * [*ret_a, *ret_z). */
 static bool next_group(const oc_span *sp, size_t first, size_t end,
 		       size_t *ret_a, size_t *ret_z)
 {
@@ -303,7 +311,8 @@ static bool next_group(const oc_span *sp, size_t first, size_t end,
 
 	while (a < end && !can_map(&sp->block[a]))
 		a++;
-	for (z = a; z < end && can_map(&sp->block[z]);)
+	for (z = a; z < end && can_map(&sp->block[z]) &&
+		    is_copied(sp, z) == is_copied(sp, a);)
 		z++;
 	*ret_a = a;
 	*ret_z = z;

@@ -348,7 +348,7 @@ void store_touches(struct store_client *c)
 		if (s && pool_frame_state(s, frame) == FRAME_SEALED &&
 		    pin_word_names(pin, pin_word_loc(pin),
 				   pool_frame_gen(s, frame)))
-			pool_frame_touch(p, s, frame);
+			rung_touch(c->store, p, s, frame);
 	}
 	pool_count(p, POOL_C_touches, n);
 	c->touch_head = tail;

@@ -56,25 +56,62 @@ static void batch_push(struct evict_batch *b, struct pool *p,
 	b->entry[b->n++] = (struct evict_entry){ slab, frame, b->blocks };
 }
 
-static void add_siblings(struct evict_batch *b, struct pool *p,
-			 const uint64_t key[4], uint64_t part, unsigned groups,
-			 unsigned ranks)
+static void mark(struct evict_batch *b, struct pool *p, struct pool_slab *slab,
+		 uint32_t frame)
 {
-	for (unsigned i = 0; i < groups * ranks; i++) {
-		uint64_t other = frame_part(frame_part_ns(part),
-					    (uint16_t)(i / ranks),
-					    (uint16_t)(i % ranks));
-		uint32_t frame;
-		struct pool_slab *slab;
+	pool_frame_leave(slab, frame);
+	batch_push(b, p, slab, frame);
+}
 
-		if (other == part)
-			continue;
-		slab = pool_find(p, key, other, &frame);
-		if (!slab)
-			continue;
-		pool_frame_leave(slab, frame);
-		batch_push(b, p, slab, frame);
+/* Replicas of a part: the twin before what is found, so that it goes first. */
+static void mark_part(struct evict_batch *b, struct pool *p,
+		      struct pool_slab *slab, uint32_t frame)
+{
+	uint32_t twin = pool_twin_of(p, slab, frame), at;
+	struct pool_slab *other;
+
+	if (twin != POOL_NO_ITEM) {
+		other = pool_item(p, twin, &at);
+		mark(b, p, other, at);
 	}
+	mark(b, p, slab, frame);
+}
+
+/* The frames of a block that are found: block[]. Their number. */
+static uint32_t parts_of(const struct pool *p, const uint64_t key[4],
+			 uint32_t ns, uint64_t shape,
+			 struct evict_entry block[LAYOUT_RANKS_MAX])
+{
+	unsigned ranks = MAX((unsigned)(shape >> 32), 1u);
+	unsigned groups = MAX((unsigned)shape, 1u), n = 0;
+
+	for (unsigned i = 0; i < groups * ranks && i < LAYOUT_RANKS_MAX; i++) {
+		struct evict_entry *e = &block[n];
+
+		e->slab = pool_find(p, key,
+				    frame_part(ns, (uint16_t)(i / ranks),
+					       (uint16_t)(i % ranks)),
+				    &e->frame);
+		n += e->slab != NULL;
+	}
+	return n;
+}
+
+/* All that it has in DRAM lies below as well, and there is something. */
+static bool may_fall(const struct pool *p, const struct evict_entry *block,
+		     uint32_t n)
+{
+	bool any = false;
+
+	for (uint32_t i = 0; i < n; i++) {
+		if (block[i].slab->low)
+			continue;
+		any = true;
+		if (pool_twin_of(p, block[i].slab, block[i].frame) ==
+		    POOL_NO_ITEM)
+			return false;
+	}
+	return any;
 }
 
 bool evict_add(struct store *s, struct pool *p, struct pool_slab *slab,
@@ -82,20 +119,35 @@ bool evict_add(struct store *s, struct pool *p, struct pool_slab *slab,
 {
 	struct evict_batch *b = &s->batch;
 	const struct frame_desc *d = &slab->desc[frame];
-	uint64_t key[4], part = shared_load64(&d->part);
-	const struct ns_record *ns = ns_find(p, frame_part_ns(part));
-	uint64_t shape = ns ? shared_load64(&ns->ranks_groups) : 0;
-	unsigned ranks = MAX((unsigned)(shape >> 32), 1u);
-	unsigned groups = MAX((unsigned)shape, 1u);
+	uint32_t ns = frame_part_ns(shared_load64(&d->part)), n;
+	const struct ns_record *rec = ns_find(p, ns);
+	uint64_t shape = rec ? shared_load64(&rec->ranks_groups) : 0, key[4];
+	struct evict_entry block[LAYOUT_RANKS_MAX];
+	bool falls;
 
-	if (!batch_room(b, ranks * groups))
+	if (!batch_room(b, 2 * LAYOUT_RANKS_MAX))
 		return false;
 	shared_load_words(key, d->key, 4);
-	pool_frame_leave(slab, frame);
-	batch_push(b, p, slab, frame);
-	if (ranks * groups > 1)
-		add_siblings(b, p, key, part, groups, ranks);
+	n = parts_of(p, key, ns, shape, block);
+	falls = !slab->low && may_fall(p, block, n);
+	for (uint32_t i = 0; i < n; i++)
+		if (!falls)
+			mark_part(b, p, block[i].slab, block[i].frame);
+		else if (!block[i].slab->low)
+			mark(b, p, block[i].slab, block[i].frame);
+	if (pool_frame_state(slab, frame) == FRAME_SEALED)
+		mark(b, p, slab, frame); /* whatever the index says */
 	b->pinned[b->blocks++] = 0;
+	return true;
+}
+
+bool evict_add_twin(struct store *s, struct pool *p, struct pool_slab *slab,
+		    uint32_t frame)
+{
+	if (!batch_room(&s->batch, 1))
+		return false;
+	mark(&s->batch, p, slab, frame);
+	s->batch.pinned[s->batch.blocks++] = 0;
 	return true;
 }
 
@@ -182,14 +234,29 @@ static void spare_surplus(struct evict_batch *b)
 			b->pinned[i] = SURPLUS;
 }
 
-/* Entries of the block that entry i is of, from there on. */
-static uint32_t parts_from(const struct evict_batch *b, uint32_t i)
+/* Parts of the block that entry i is of, from there on. */
+static uint32_t parts_from(const struct evict_batch *b, const struct pool *p,
+			   uint32_t i)
 {
-	uint32_t n = 1;
+	uint32_t block = b->entry[i].block, n = 0;
 
-	while (i + n < b->n && b->entry[i + n].block == b->entry[i].block)
-		n++;
+	for (; i < b->n && b->entry[i].block == block; i++)
+		n += !pool_is_twin(p, b->entry[i].slab, b->entry[i].frame);
 	return n;
+}
+
+/* One that leaves for good. */
+static void leaves(struct store *s, struct pool *p, struct pool_slab *slab,
+		   uint32_t frame)
+{
+	uint64_t extent = shared_load64(&slab->desc[frame].extent);
+
+	move_leaves(s, p, slab, frame);
+	pool_frame_release(p, slab, frame);
+	pool_count(p, POOL_C_evicted, 1);
+	pool_count(p, POOL_C_evicted_bytes, frame_extent_bytes(extent));
+	pool_count(p, POOL_C_cxl_evicted, slab->low);
+	pool_count(p, POOL_C_cxl_missed, !slab->low && rung_there(s, p));
 }
 
 uint32_t evict_finish(struct store *s, struct pool *p, bool all)
@@ -205,8 +272,6 @@ uint32_t evict_finish(struct store *s, struct pool *p, bool all)
 	spare_surplus(b);
 	for (uint32_t i = 0; i < b->n; i++) {
 		struct evict_entry *e = &b->entry[i];
-		uint64_t extent =
-			shared_load64(&e->slab->desc[e->frame].extent);
 
 		if (none || b->pinned[e->block]) {
 			pool_frame_spare(p, e->slab, e->frame);
@@ -216,15 +281,21 @@ uint32_t evict_finish(struct store *s, struct pool *p, bool all)
 				pool_frame_touch(p, e->slab, e->frame);
 			continue;
 		}
+		released++;
+		if (pool_is_twin(p, e->slab, e->frame)) {
+			pool_frame_release(p, e->slab, e->frame);
+			continue;
+		}
+		if (pool_twin_of(p, e->slab, e->frame) != POOL_NO_ITEM) {
+			pool_twin_fall(p, e->slab, e->frame);
+			continue;
+		}
 		if (e->block != noted) {
 			noted = e->block;
-			note_evicted(s, p, e->slab, e->frame, parts_from(b, i));
+			note_evicted(s, p, e->slab, e->frame,
+				     parts_from(b, p, i));
 		}
-		move_leaves(s, p, e->slab, e->frame);
-		pool_frame_release(p, e->slab, e->frame);
-		pool_count(p, POOL_C_evicted, 1);
-		pool_count(p, POOL_C_evicted_bytes, frame_extent_bytes(extent));
-		released++;
+		leaves(s, p, e->slab, e->frame);
 	}
 	b->n = 0;
 	if (released)
@@ -268,14 +339,23 @@ uint32_t evict_from_arena(struct store *s, struct pool *p, uint32_t arena,
 	return evict_finish(s, p, false);
 }
 
+/* Of a slab that is emptied. */
+static bool add_frame(struct store *s, struct pool *p, struct pool_slab *slab,
+		      uint32_t f)
+{
+	if (pool_frame_state(slab, f) != FRAME_SEALED)
+		return true;
+	return pool_is_twin(p, slab, f) ? evict_add_twin(s, p, slab, f)
+					: evict_add(s, p, slab, f);
+}
+
 bool evict_slab(struct store *s, struct pool *p, struct pool_slab *slab)
 {
 	if (slab->n_granted || slab->n_doomed || slab->retiring)
 		return false;
 	evict_begin(s);
 	for (uint32_t f = 0; f < slab->frames; f++)
-		if (pool_frame_state(slab, f) == FRAME_SEALED &&
-		    !evict_add(s, p, slab, f))
+		if (!add_frame(s, p, slab, f))
 			break;
 	evict_finish(s, p, true);
 	return pool_slab_empty(slab);
@@ -285,8 +365,7 @@ void evict_slab_hard(struct store *s, struct pool *p, struct pool_slab *slab)
 {
 	evict_begin(s);
 	for (uint32_t f = 0; f < slab->frames; f++)
-		if (pool_frame_state(slab, f) == FRAME_SEALED &&
-		    !evict_add(s, p, slab, f))
+		if (!add_frame(s, p, slab, f))
 			break;
 	evict_finish(s, p, false);
 	for (uint32_t f = 0; f < slab->frames; f++) {

@@ -122,6 +122,8 @@ static struct ring_place place_of(const struct store_client *c,
 
 		if (s) {
 			extent = shared_load64(&s->desc[frame].extent);
+			if (s->low && place.tier == OC_TIER_DRAM)
+				place.tier = OC_TIER_CXL;
 			continue;
 		}
 		if (!move_find(c->store, c->pool, key, meant_part(m, i),

@@ -45,7 +45,7 @@ static bool grant_refused(struct store_client *c, const struct ring_call *call,
 	struct pool_slab *slab = pool_find(p, call->key, call->part, &frame);
 
 	if (slab) {
-		pool_frame_touch(p, slab, frame);
+		rung_touch(c->store, p, slab, frame);
 		pool_count(p, POOL_C_exists, 1);
 		answer_set(answer, OC_EXISTS);
 		return true;

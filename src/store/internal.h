@@ -3,6 +3,7 @@
 #ifndef ONECOPY_STORE_INTERNAL_H
 #define ONECOPY_STORE_INTERNAL_H
 
+#include "base/guard.h"
 #include "store/past.h"
 #include "store/store.h"
 
@@ -41,6 +42,14 @@ struct scrub {
 	uint64_t last_ns;
 };
 
+/* A part in low memory that was used again: to be copied up. */
+struct rise {
+	uint32_t pool, tries;
+	uint64_t loc, gen;
+	uint64_t before; /* stamp of its use before */
+};
+#define RISES 256u
+
 /* Where the look for leases that have run out stands. */
 struct session_lapse {
 	uint32_t next;	   /* record */
@@ -62,6 +71,10 @@ struct session_record;
 struct store {
 	struct store_options options;
 	struct pool_budget budget;
+	struct pool_low low; /* limit 0: there is none */
+	uint64_t low_refused_ns;
+	struct rise rise[RISES];
+	uint32_t rises; /* waiting, the oldest first */
 	struct maker *maker;
 	struct pool *pool[STORE_POOLS_MAX];
 	struct store_client *client[STORE_POOLS_MAX][LAYOUT_CLIENTS_MAX];
@@ -116,7 +129,11 @@ void local_free(struct store_client *c);
 void evict_begin(struct store *s);
 bool evict_add(struct store *s, struct pool *p, struct pool_slab *slab,
 	       uint32_t frame);
-/* Fence, look at all pins, release or spare. all: everything or nothing.
+/* The same of a twin alone (pool/pool.h). */
+bool evict_add_twin(struct store *s, struct pool *p, struct pool_slab *slab,
+		    uint32_t frame);
+/* Fence, look at all pins, release or spare. What has twins of all that it has in
+ * DRAM falls, all else leaves. all: everything or nothing.
  * Number of frames released. */
 uint32_t evict_finish(struct store *s, struct pool *p, bool all);
 /* Up to `want` victims among the first `mark` of an arena's order that may leave;
@@ -175,12 +192,43 @@ struct session_turn;
 void worth_of_session(struct store_client *c, const struct session_record *r,
 		      const struct session_turn *turn);
 
+/* store/rung.c: the rung below DRAM. Without one: nothing is there. */
+bool rung_there(const struct store *s, const struct pool *p);
+/* Blocks at the cold end of an arena in DRAM are written below and leave it. The
+ * frames that came free. *ret_awaits: room there is on its way. */
+uint32_t rung_evict(struct store_client *c, uint32_t arena, uint32_t want,
+		    bool *ret_awaits);
+/* The same for what is copied up instead of them. */
+uint32_t rung_exchange(struct store_client *c, uint32_t arena);
+/* A slab in DRAM shall be emptied: what it holds is written below, as there is
+ * room. 0: all of it is; 1: not yet; -ENOSPC. exchange: as above. */
+int rung_press_slab(struct store_client *c, struct pool *p,
+		    struct pool_slab *slab, bool exchange);
+/* A frame below that nothing leaves for but twins, for what is read ahead and is
+ * not worth a place in DRAM. */
+bool rung_spare(struct store_client *c, uint64_t frame_bytes,
+		uint32_t *ret_item);
+/* A sealed part is used. */
+void rung_touch(struct store *s, struct pool *p, struct pool_slab *slab,
+		uint32_t frame);
+/* Copies up what was used again, as there is room. */
+void rung_rise(struct store *s);
+/* Slabs before they are needed. */
+void rung_tick(struct store *s);
+
 /* store/room.c: a free frame for this client and shape. 0 and the item; 1:
  * perhaps later; -errno: never. */
 int room_find(struct store_client *c, uint64_t frame_bytes, uint32_t want,
 	      uint32_t *ret_item);
 /* What keeps a client from having another slab with such a frame. */
 enum past_limit room_limit(const struct store_client *c, uint64_t frame_bytes);
+/* The same in DRAM for what lies low and was used twice since `before`; nothing
+ * waits for it, and nothing that is worth more leaves for it. rate: 0 not known. */
+int room_rise(struct store_client *c, uint64_t frame_bytes, uint64_t before,
+	      uint64_t rate, uint32_t *ret_item);
+/* Growing batches from an arena's cold end until something leaves. */
+uint32_t room_evict_some(struct store_client *c, uint32_t arena, uint32_t want,
+			 bool *ret_awaits);
 void room_slab_ready(struct store *s, struct maker_job *job);
 void room_retire_tick(struct store *s);
 /* Slabs in which nothing is left but what a device may write: their memory goes
@@ -321,8 +369,18 @@ int ns_part_check(struct pool *p, uint64_t part, uint64_t extent,
 int scrub_init(struct store *s);
 void scrub_fini(struct store *s);
 void scrub_step(struct store *s);
-/* Hashes a sealed frame whole and compares. True: right. */
-bool scrub_verify(struct pool_slab *slab, uint32_t frame);
+/* store/broken.c */
+/* Memory of a slab has failed there: the blocks that lie in it go, and their
+ * frames are not used again. What is lent is left to whom it is lent to. */
+void broken_at(struct store *s, struct pool *p, struct pool_slab *slab,
+	       const struct guard_fault *fault);
+
+/* Seed of the checksum of what a descriptor tells of. */
+uint64_t scrub_seed(const struct frame_desc *d);
+/* Hashes a sealed frame whole and compares. True: right; where its memory has
+ * failed it is gone. */
+bool scrub_verify(struct store *s, struct pool *p, struct pool_slab *slab,
+		  uint32_t frame);
 
 static inline void answer_set(struct ring_answer *a, int64_t result)
 {

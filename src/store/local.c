@@ -263,7 +263,7 @@ void local_touch(struct store_client *c, const struct local_part *part)
 	struct pool_slab *s = still(c, part, &frame);
 
 	if (s)
-		pool_frame_touch(c->pool, s, frame);
+		rung_touch(c->store, c->pool, s, frame);
 }
 
 void local_bad(struct store_client *c, const struct local_part *part)
@@ -278,6 +278,16 @@ void local_bad(struct store_client *c, const struct local_part *part)
 	note_gone(c->store, c->pool, s, frame, PAST_WRONG, 0);
 	pool_count(c->pool, POOL_C_bad,
 		   block_forget_of(c->store, c->pool, s, frame).parts);
+}
+
+void local_broken(struct store_client *c, const struct local_part *part,
+		  const struct guard_fault *fault)
+{
+	uint32_t frame;
+	struct pool_slab *s = pool_locate(c->pool, part->loc, &frame);
+
+	if (s)
+		broken_at(c->store, c->pool, s, fault);
 }
 
 /* The server evicts itself, in this thread: no fence between publishing and

@@ -72,6 +72,11 @@ bool local_remove(struct store_client *c, const uint64_t key[4], uint64_t part);
 /* The bytes of a found part are not what its checksum says: its block goes. */
 void local_bad(struct store_client *c, const struct local_part *part);
 
+/* The memory that a found part lies in has failed there: it is gone. */
+struct guard_fault;
+void local_broken(struct store_client *c, const struct local_part *part,
+		  const struct guard_fault *fault);
+
 /* Keeps a found part from being reused. The slot, or -EDQUOT. */
 int64_t local_pin(struct store_client *c, const struct local_part *part);
 void local_unpin(struct store_client *c, int64_t slot);

@@ -448,11 +448,14 @@ void move_leaves(struct store *s, struct pool *p, const struct pool_slab *slab,
 static bool looks_right(struct mover *mv, struct pool *p,
 			struct pool_slab *slab, uint32_t frame)
 {
-	if (slab->writer_uid == UID_SERVER)
+	/* memory below DRAM may have failed: the tier is not to meet that */
+	if (slab->writer_uid == UID_SERVER && !slab->low)
 		return true;
 	mv->verified_bytes += slab->frame_bytes;
-	if (scrub_verify(slab, frame))
+	if (scrub_verify(mv->s, p, slab, frame))
 		return true;
+	if (pool_frame_state(slab, frame) != FRAME_SEALED)
+		return false; /* its memory has failed, and that was said */
 	log_error("wrong bytes in slab %u frame %u (offset %llu): dropped",
 		  slab->id, frame,
 		  (unsigned long long)(frame * slab->frame_bytes));
@@ -574,6 +577,20 @@ static bool behind_room(struct mover *mv, const struct pool *p)
 	return true;
 }
 
+static uint64_t low_room(const struct store *s)
+{
+	const struct pool_budget *b = &s->low.budget;
+
+	return b->limit - MIN(b->used, b->limit);
+}
+
+/* What leaves this arena next is written to low memory when it does. */
+static bool falls_first(const struct mover *mv, const struct pool *p,
+			uint32_t arena)
+{
+	return !p->arena[arena].low && rung_there(mv->s, p);
+}
+
 static void count_arenas(struct mover *mv, const struct pool *p)
 {
 	uint64_t room = quota_room(mv->s, p);
@@ -583,10 +600,11 @@ static void count_arenas(struct mover *mv, const struct pool *p)
 	room = MIN(room, quota_left(p));
 	for (uint32_t i = 0; i < p->n_arenas; i++) {
 		struct behind *b = &mv->behind[p->number][i];
+		uint64_t bytes = p->arena[i].low ? low_room(mv->s) : room;
 
 		b->frames = 0;
 		b->free = p->arena[i].used && p->arena[i].owner
-				  ? (uint32_t)(room / p->arena[i].frame_bytes)
+				  ? (uint32_t)(bytes / p->arena[i].frame_bytes)
 				  : 0;
 	}
 	for (uint32_t id = 1; id < p->slab_end; id++) {
@@ -595,7 +613,12 @@ static void count_arenas(struct mover *mv, const struct pool *p)
 		if (!s || s->retiring)
 			continue;
 		mv->behind[p->number][s->arena].frames += s->frames;
+		/* a twin goes for nothing */
 		mv->behind[p->number][s->arena].free += s->n_free;
+	}
+	for (uint32_t i = 0; i < p->n_arenas; i++) {
+		if (p->arena[i].used && p->arena[i].low)
+			mv->behind[p->number][i].free += p->arena[i].twins;
 	}
 }
 
@@ -700,7 +723,8 @@ void down_pump(struct mover *mv)
 		for (uint32_t a = 0; a < mv->n_behind[n]; a++) {
 			uint32_t want = wanted(&mv->behind[n][a]);
 
-			if (want && mv->s->pool[n]->arena[a].used)
+			if (want && mv->s->pool[n]->arena[a].used &&
+			    !falls_first(mv, mv->s->pool[n], a))
 				walk(mv, mv->s->pool[n], a, want, &looks);
 		}
 	}

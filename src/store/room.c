@@ -37,6 +37,9 @@
 /* Between two looks for room in an arena where none was found. */
 #define VAIN_LEAST_NS (2 * NS_PER_MS)
 #define VAIN_MOST_NS  (16 * NS_PER_MS)
+/* Part of the tenant's memory that may be the server's own before what is copied
+ * up from low memory takes no slab of others. */
+#define RISE_PART 8u
 /* Slabs asked for at once by one arena. */
 #define MAKING_MAX 1
 
@@ -130,7 +133,7 @@ static struct store_client *asker(const struct store *s,
 	return c && c->id == job->owner && !c->closed ? c : NULL;
 }
 
-static int slab_enter(struct store *s, struct maker_job *job)
+static int slab_enter(struct store *s, struct maker_job *job, bool low)
 {
 	struct pool *p = s->pool[job->pool];
 	struct store_client *c = asker(s, job);
@@ -139,8 +142,9 @@ static int slab_enter(struct store *s, struct maker_job *job)
 
 	if (!c)
 		return -ESTALE;
-	c->making_bytes -= job->bytes;
-	r = pool_arena_get(p, job->owner, job->frame_bytes, &arena);
+	if (!low)
+		c->making_bytes -= job->bytes;
+	r = pool_arena_of(p, job->owner, job->frame_bytes, low, &arena);
 	if (r < 0)
 		return r;
 	p->arena[arena].making -= p->arena[arena].making != 0;
@@ -153,22 +157,39 @@ static int slab_enter(struct store *s, struct maker_job *job)
 	return r;
 }
 
+static void low_not_taken(struct store *s, const struct maker_job *job)
+{
+	const struct segment range = { .kind = job->source.kind,
+				       .offset = job->source.offset,
+				       .bytes = job->bytes };
+
+	s->low.budget.used -= job->bytes;
+	pool_low_give(&s->low, &range);
+}
+
 void room_slab_ready(struct store *s, struct maker_job *job)
 {
-	int r = slab_enter(s, job);
+	bool low = segment_is_low(job->source.kind);
+	int r = slab_enter(s, job, low);
 
 	s->retry = true;
-	s->pool[job->pool]->making_bytes -= job->bytes;
+	if (!low)
+		s->pool[job->pool]->making_bytes -= job->bytes;
 	if (r == 0)
 		return;
 	if (r != -ESTALE) {
-		log_warn("a slab of %llu bytes was refused: %s",
-			 (unsigned long long)job->bytes, strerror(-r));
-		s->refused_ns = s->now_ns + REFUSED_NS;
+		log_warn("a slab of %llu bytes%s was refused: %s",
+			 (unsigned long long)job->bytes,
+			 low ? " of CXL memory" : "", strerror(-r));
+		*(low ? &s->low_refused_ns : &s->refused_ns) =
+			s->now_ns + REFUSED_NS;
 		s->slabs_refused++;
 	}
-	s->budget.used -= job->bytes;
 	segment_close(&job->segment);
+	if (low)
+		low_not_taken(s, job);
+	else
+		s->budget.used -= job->bytes;
 }
 
 static uint64_t slab_mean(const struct pool_slab *s)
@@ -180,7 +201,7 @@ static uint64_t slab_mean(const struct pool_slab *s)
 static bool slab_helps(const struct pool_slab *s, const struct pool_arena *a,
 		       const struct store_client *c)
 {
-	if (!s || s->retiring)
+	if (!s || s->retiring || s->low)
 		return false;
 	if (s->owner == c->id && s->frame_bytes == a->frame_bytes)
 		return false;
@@ -192,7 +213,7 @@ static bool slab_helps(const struct pool_slab *s, const struct pool_arena *a,
 static bool slab_takeable(const struct pool_slab *s, const struct pool_arena *a,
 			  const struct store_client *c)
 {
-	if (c ? !slab_helps(s, a, c) : !s || s->retiring)
+	if (c ? !slab_helps(s, a, c) : !s || s->retiring || s->low)
 		return false;
 	return !s->n_granted && !s->n_doomed;
 }
@@ -324,13 +345,20 @@ static int take_coldest(struct store_client *c, uint32_t arena, uint64_t victim,
 	struct pool *p = c->pool;
 	struct pool_arena *a = &p->arena[arena];
 	struct pool_slab *slab = NULL;
+	int below;
 
 	for (unsigned tries = 0; tries < 8; tries++) {
 		slab = coldest(p, c, a, slab, UINT64_MAX, reach);
 		if (!slab ||
 		    (victim != UINT64_MAX && !colder(p, c, slab, victim)))
 			return -ENOSPC;
-		if (c->patient && move_press_slab(c->store, p, slab))
+		below = pool_slab_empty(slab)
+				? 0
+				: rung_press_slab(c, p, slab, c->rises);
+		if (c->rises && below != 0)
+			return below;
+		if ((below == 1 && c->may_wait) ||
+		    (c->patient && move_press_slab(c->store, p, slab)))
 			return 1;
 		if (pool_slab_empty(slab) || evict_slab(c->store, p, slab))
 			return slab_take(c, a, slab);
@@ -416,12 +444,23 @@ static uint64_t next_victim(const struct pool *p, uint32_t arena)
 /* Growing batches until something leaves: frames at the cold end may all be
  * pinned. *ret_awaits: what would leave is being written, and there is time for
  * that. */
-static uint32_t evict_some(struct store_client *c, uint32_t arena,
-			   uint32_t want, bool *ret_awaits)
+uint32_t room_evict_some(struct store_client *c, uint32_t arena, uint32_t want,
+			 bool *ret_awaits)
 {
 	struct pool *p = c->pool;
 
 	c->store->cause.pressure = PRESSURE_ARENA;
+	if (rung_there(c->store, p) && !p->arena[arena].low) {
+		bool awaits = false;
+		uint32_t n = rung_evict(c, arena, want, &awaits);
+
+		if (pool_arena_free(p, arena) != POOL_NO_ITEM)
+			return MAX(n, 1u);
+		if (awaits && c->may_wait) {
+			*ret_awaits = true;
+			return 0;
+		}
+	}
 	if (move_could_clean(c->store)) {
 		evict_from_arena(c->store, p, arena, want, want, true);
 		if (pool_arena_free(p, arena) != POOL_NO_ITEM)
@@ -461,6 +500,9 @@ static int take_from_tenant(struct store_client *c, uint32_t arena,
 			       ANY_SLAB);
 		if (!slab)
 			return -ENOSPC;
+		if (!pool_slab_empty(slab) &&
+		    rung_press_slab(c, q, slab, false) == 1 && c->may_wait)
+			return 1;
 		if (pool_slab_empty(slab) || evict_slab(c->store, q, slab)) {
 			pool_count(q, POOL_C_reclaimed_bytes,
 				   slab->payload.bytes);
@@ -502,7 +544,7 @@ static void drain_lent(struct store_client *c, struct pool *q)
 
 		if (s && s->draining)
 			return;
-		if (s && !s->retiring &&
+		if (s && !s->retiring && !s->low &&
 		    s->payload.bytes <= store_pool_borrowed(q) &&
 		    drains_better(s, best))
 			best = s;
@@ -576,7 +618,7 @@ static int make_room(struct store_client *c, uint32_t arena, uint32_t want)
 		if (r == 0)
 			return 0;
 	}
-	if (victim != UINT64_MAX && evict_some(c, arena, want, &writes)) {
+	if (victim != UINT64_MAX && room_evict_some(c, arena, want, &writes)) {
 		p->arena[arena].evictions += want;
 		return 0;
 	}
@@ -637,6 +679,10 @@ int room_find(struct store_client *c, uint64_t frame_bytes, uint32_t want,
 			return ask_for_slab(c, arena) == 0 ? 1 : -ENOMEM;
 		if (looked_in_vain(c->store, &p->arena[arena]))
 			return 1;
+		if (c->moves &&
+		    !move_may_evict(c, c->moves, first_victim(p, arena)) &&
+		    rung_spare(c, frame_bytes, ret_item))
+			return 0;
 		r = make_room(c, arena, want);
 		if (r == 1)
 			note_vain(c, &p->arena[arena]);
@@ -651,6 +697,59 @@ int room_find(struct store_client *c, uint64_t frame_bytes, uint32_t want,
 		return 1;
 	p->arena[arena].vain_wait_ns = 0;
 	*ret_item = item;
+	return 0;
+}
+
+/* What of an arena may leave for a block that was used twice since `before`. */
+static bool worth_less(const struct pool *p, uint32_t victim, uint64_t before,
+		       uint64_t rate)
+{
+	if (victim == POLICY_NONE)
+		return false;
+	if (rate && p->policy_ops->rate)
+		return p->policy_ops->rate(p->policy, victim) < rate;
+	return p->policy_ops->stamp(p->policy, victim) < before;
+}
+
+int room_rise(struct store_client *c, uint64_t frame_bytes, uint64_t before,
+	      uint64_t rate, uint32_t *ret_item)
+{
+	struct pool *p = c->pool;
+	uint32_t arena;
+	int r = pool_arena_get(p, c->id, frame_bytes, &arena);
+
+	if (r < 0)
+		return r;
+	c->may_wait = c->patient = false;
+	c->moves = 0;
+	if (pool_arena_free(p, arena) == POOL_NO_ITEM) {
+		if (p->arena[arena].making)
+			return 1;
+		if (room_for_slab(c) >= MAX(frame_bytes, PAGE_BYTES))
+			return ask_for_slab(c, arena) == 0 ? 1 : -ENOSPC;
+		if (worth_less(p, first_victim(p, arena), before, rate))
+			rung_exchange(c, arena);
+		else if (pool_owned_bytes(p, c->id) <
+			 MIN(p->quota, c->store->budget.limit) / RISE_PART) {
+			if (awaits_slab(c, arena))
+				return 1;
+			c->share_left = share_left(c);
+			note_cause(c, PRESSURE_NONE, LIMIT_NODE);
+			c->rises = true;
+			r = take_slab(c, arena, before);
+			c->rises = false;
+			if (r == 0)
+				r = pool_arena_get(p, c->id, frame_bytes,
+						   &arena);
+			if (r != 0)
+				return r;
+		}
+	}
+	if (pool_arena_free(p, arena) == POOL_NO_ITEM) {
+		pool_arena_put(p, arena);
+		return -ENOSPC;
+	}
+	*ret_item = pool_arena_free(p, arena);
 	return 0;
 }
 

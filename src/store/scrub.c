@@ -13,7 +13,7 @@
 #define SCRUB_STEP (256u << 10) /* bytes hashed without looking up */
 #define SCRUB_TURN (2u << 20)	/* bytes hashed in one tick at most */
 
-static uint64_t frame_seed(const struct frame_desc *d)
+uint64_t scrub_seed(const struct frame_desc *d)
 {
 	uint64_t key[4], part = shared_load64(&d->part);
 	uint8_t bytes[32];
@@ -24,15 +24,44 @@ static uint64_t frame_seed(const struct frame_desc *d)
 			      frame_part_rank(part));
 }
 
-bool scrub_verify(struct pool_slab *slab, uint32_t frame)
+struct look {
+	const uint8_t *data;
+	uint64_t bytes, seed, value;
+	struct hash_stream *stream; /* scrub_piece()'s */
+};
+
+static void look_whole(void *ctx)
+{
+	struct look *l = ctx;
+
+	l->value = hash_payload(l->data, l->bytes, l->seed);
+}
+
+static void look_piece(void *ctx)
+{
+	struct look *l = ctx;
+
+	hash_stream_add(l->stream, l->data, l->bytes);
+}
+
+bool scrub_verify(struct store *s, struct pool *p, struct pool_slab *slab,
+		  uint32_t frame)
 {
 	const struct frame_desc *d = &slab->desc[frame];
-	const uint8_t *data = pool_payload(slab, frame);
+	struct look l = {
+		.data = pool_payload(slab, frame),
+		.bytes = frame_extent_bytes(shared_load64(&d->extent)),
+		.seed = scrub_seed(d),
+	};
+	struct guard_fault fault;
 
-	if (!data) /* cannot look: nothing is known against it */
+	if (!l.data) /* cannot look: nothing is known against it */
 		return true;
-	return hash_payload(data, frame_extent_bytes(shared_load64(&d->extent)),
-			    frame_seed(d)) == shared_load64(&d->checksum);
+	if (guard_run(look_whole, &l, &fault) < 0) {
+		broken_at(s, p, slab, &fault);
+		return false;
+	}
+	return l.value == shared_load64(&d->checksum);
 }
 
 int scrub_init(struct store *s)
@@ -86,6 +115,11 @@ static void verdict(struct store *s, struct pool *p, struct pool_slab *slab,
 	log_error("wrong bytes in slab %u frame %u (offset %llu): dropped",
 		  slab->id, frame,
 		  (unsigned long long)(frame * slab->frame_bytes));
+	if (pool_is_twin(p, slab, frame)) { /* the other one is looked at too */
+		pool_count(p, POOL_C_bad, 1);
+		pool_frame_doom(p, slab, frame);
+		return;
+	}
 	note_gone(s, p, slab, frame, PAST_WRONG, 0);
 	pool_count(p, POOL_C_bad, block_forget_of(s, p, slab, frame).parts);
 }
@@ -99,12 +133,20 @@ static uint64_t scrub_piece(struct store *s, struct pool *p,
 	uint64_t bytes = frame_extent_bytes(shared_load64(&d->extent));
 	uint64_t n = MIN(bytes - at->done, (uint64_t)SCRUB_STEP);
 	const uint8_t *data = pool_payload(slab, at->frame);
+	struct look l = { .stream = at->stream, .bytes = n };
+	struct guard_fault fault;
 
 	if (!data)
 		return 0;
 	if (!at->done)
-		hash_stream_reset(at->stream, frame_seed(d));
-	hash_stream_add(at->stream, data + at->done, n);
+		hash_stream_reset(at->stream, scrub_seed(d));
+	l.data = data + at->done;
+	if (guard_run(look_piece, &l, &fault) < 0) {
+		broken_at(s, p, slab, &fault);
+		at->frame++;
+		at->done = 0;
+		return PAGE_BYTES;
+	}
 	at->done += n;
 	pool_count(p, POOL_C_scrubbed_bytes, n);
 	if (at->done == bytes) {

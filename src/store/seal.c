@@ -216,8 +216,8 @@ void remove_call(struct store_client *c, const struct ring_call *call,
 #define BAD_BYTES_PER_NS 4 /* hashing, about; a constant keeps it repeatable */
 #define BAD_SHARE	 10
 
-static bool bad_looks_right(struct store *st, struct pool_slab *s,
-			    uint32_t frame)
+static bool bad_looks_right(struct store *st, struct pool *p,
+			    struct pool_slab *s, uint32_t frame)
 {
 	uint64_t bytes =
 		frame_extent_bytes(shared_load64(&s->desc[frame].extent));
@@ -225,7 +225,7 @@ static bool bad_looks_right(struct store *st, struct pool_slab *s,
 	if (st->now_ns < st->bad_after_ns)
 		return true;
 	st->bad_after_ns = st->now_ns + BAD_SHARE * bytes / BAD_BYTES_PER_NS;
-	return scrub_verify(s, frame);
+	return scrub_verify(st, p, s, frame);
 }
 
 /* A client says that the bytes of a frame are wrong. It may lie, so look. */
@@ -241,7 +241,8 @@ void bad_call(struct store_client *c, const struct ring_call *call,
 			  frame_word(call->gen, FRAME_SEALED))
 		return;
 	answer_set(ret_answer, 0);
-	if (bad_looks_right(c->store, s, frame))
+	if (bad_looks_right(c->store, p, s, frame) ||
+	    pool_frame_state(s, frame) != FRAME_SEALED)
 		return;
 	note_gone(c->store, p, s, frame, PAST_WRONG, c->id);
 	pool_count(p, POOL_C_bad, block_forget_of(c->store, p, s, frame).parts);

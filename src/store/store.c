@@ -23,8 +23,11 @@ int store_create(const struct store_options *options, struct store **ret_store)
 
 	if (!s)
 		return -ENOMEM;
+	guard_install();
 	s->options = *options;
 	s->budget.limit = options->limit_bytes;
+	s->low.budget.limit = options->low_bytes;
+	s->low.source = options->low;
 	s->now_ns = clock_ns();
 	s->scrub.last_ns = s->now_ns;
 	r = maker_create(options->threaded, &s->maker);
@@ -70,6 +73,7 @@ void store_destroy(struct store *s)
 	scrub_fini(s);
 	owed_fini(s);
 	free(s->pending);
+	range_fini(&s->low.units);
 	free(s->batch.entry);
 	free(s->batch.pinned);
 	free(s);
@@ -103,6 +107,7 @@ void store_settle(struct store *s, uint64_t now_ns)
 	grant_retry(s, false);
 	move_settle(s);
 	fetch_settle(s);
+	rung_rise(s);
 }
 
 uint64_t store_tick(struct store *s, uint64_t now_ns)
@@ -126,6 +131,8 @@ uint64_t store_tick(struct store *s, uint64_t now_ns)
 	clients_tick(s);
 	session_tick(s);
 	scrub_step(s);
+	rung_tick(s);
+	rung_rise(s);
 	grant_retry(s, true);
 	move_settle(s);
 	fetch_tick(s);
@@ -140,7 +147,29 @@ void store_load(const struct store *s, struct store_load *ret_load)
 		.used_bytes = s->budget.used,
 		.waiting = s->n_pending,
 		.slabs_refused = s->slabs_refused,
+		.low_limit = s->low.budget.limit,
+		.low_used = s->low.budget.used,
+		.low_kind = s->low.source.kind,
 	};
+}
+
+bool store_low_sample(const struct store *s, const void **ret_base,
+		      uint64_t *ret_bytes)
+{
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
+		const struct pool *p = s->pool[n];
+
+		for (uint32_t id = 1; p && id < p->slab_end; id++) {
+			const struct pool_slab *slab = p->slab[id];
+
+			if (!slab || !slab->low || !slab->payload.base)
+				continue;
+			*ret_base = slab->payload.base;
+			*ret_bytes = slab->payload.bytes;
+			return true;
+		}
+	}
+	return false;
 }
 
 /* ---- pools ---------------------------------------------------------------- */
@@ -160,6 +189,7 @@ static struct pool_options pool_options(struct store *s, uint32_t number,
 		.number = number,
 		.tenant = tenant,
 		.budget = &s->budget,
+		.low = s->low.budget.limit ? &s->low : NULL,
 		.policy = s->options.policy,
 		.quota = quota ? quota : s->options.limit_bytes,
 		.slab_bytes = s->options.slab_bytes,

@@ -43,6 +43,8 @@ struct store_client {
 	uint64_t share_left;   /* room_find()'s, for the slabs it looks at */
 	bool may_wait;	       /* room_find()'s: the grant in hand */
 	bool patient;	       /* it may wait for a write as well */
+	bool rises;	       /* it is for what is copied up: nothing leaves
+				  for it that is not below */
 	uint64_t moves;	       /* it is for this move; 0: for none */
 	uint64_t making_bytes; /* of slabs on their way to it */
 	uint32_t waiting;      /* its grants that wait for room */
@@ -94,6 +96,12 @@ struct store_options {
 	struct tier *below; /* opened; the caller's. NULL: none, or later */
 	/* What a tenant may have there, in bytes; 0: all. NULL: all have all. */
 	uint64_t (*below_share)(void *ctx, const char *tenant);
+	/* The rung below DRAM (docs/design/cxl.md): bytes of slabs, 0: none; where
+	 * they come from (a device's descriptor is the caller's, -1: it is not
+	 * there now); the only tenant that has it (NULL: all). */
+	uint64_t low_bytes;
+	struct segment_source low;
+	const char *low_tenant;
 	bool threaded; /* slabs are made in a thread */
 	/* A grant that waited is answered. */
 	void (*answer)(void *ctx, struct store_client *c,
@@ -122,8 +130,15 @@ struct store_load {
 	uint64_t waiting;		  /* grants, now */
 	uint64_t slabs_refused; /* the kernel had no memory for a slab; since
 				   this server began */
+	uint64_t low_limit,
+		low_used; /* the rung below DRAM; 0: there is none */
+	enum segment_kind low_kind;
 };
 void store_load(const struct store *s, struct store_load *ret_load);
+/* Memory of the rung below that the server has mapped, for measuring. False: there
+ * is none yet. Valid until the next call into the store. */
+bool store_low_sample(const struct store *s, const void **ret_base,
+		      uint64_t *ret_bytes);
 
 /* ---- pools */
 int store_pool_add(struct store *s, const char *tenant, uint64_t quota,

@@ -341,3 +341,28 @@ TEST(a_lost_index_is_rebuilt)
 	CHECK_INT(rig_check(&g).sealed, ==, 100);
 	rig_fini(&g);
 }
+
+/* Ranges of a device: whole units, never more than there are. */
+TEST(ranges_of_a_device)
+{
+	const uint64_t unit = SEGMENT_DAX_UNIT;
+	struct pool_low low = { .budget.limit = 10 * unit,
+				.source.kind = SEGMENT_DAX };
+	struct segment_source a, b, c;
+	struct segment gone = { .kind = SEGMENT_DAX, .bytes = 4 * unit };
+
+	CHECK_OK(pool_low_take(&low, 4 * unit, &a));
+	CHECK_OK(pool_low_take(&low, 4 * unit, &b));
+	CHECK_INT(a.offset, ==, 0);
+	CHECK_INT(b.offset, ==, 4 * unit);
+	CHECK_INT(pool_low_take(&low, 4 * unit, &c), ==, -ENOSPC);
+	gone.offset = a.offset;
+	pool_low_give(&low, &gone);
+	low.budget.used -= gone.bytes;
+	/* enough in all, and not in one piece */
+	CHECK_INT(pool_low_take(&low, 5 * unit, &c), ==, -ENOSPC);
+	CHECK_INT(low.budget.used, ==, 4 * unit);
+	CHECK_OK(pool_low_take(&low, 4 * unit, &c));
+	CHECK_INT(c.offset, ==, 0);
+	range_fini(&low.units);
+}

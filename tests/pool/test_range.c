@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/fault.h"
 #include "base/rng.h"
+#include <errno.h>
 #include "pool/range.h"
 #include "tests/test.h"
 
@@ -113,4 +114,25 @@ TEST(loses_numbers_at_most)
 		fault_arm(0, 0, false);
 		range_fini(&s);
 	}
+}
+
+/* Numbers that a predecessor gave, in any order. */
+TEST(what_was_given_is_taken_again)
+{
+	struct range_set s = { 0 };
+	uint32_t at;
+
+	CHECK_OK(range_take_at(&s, 10, 5)); /* a hole before it */
+	CHECK_OK(range_take_at(&s, 2, 3));  /* in its middle */
+	CHECK_OK(range_take_at(&s, 15, 1)); /* at the end */
+	CHECK_INT(range_take_at(&s, 4, 2), ==, -EEXIST);
+	CHECK_INT(range_take_at(&s, 9, 2), ==, -EEXIST);
+	CHECK_OK(range_take_at(&s, 0, 2));
+	CHECK_OK(range_take(&s, 5, &at));
+	CHECK_INT(at, ==, 5);
+	CHECK_OK(range_take(&s, 1, &at));
+	CHECK_INT(at, ==, 16);
+	range_give(&s, 0, 17);
+	CHECK_INT(s.end, ==, 0);
+	range_fini(&s);
 }

@@ -505,6 +505,53 @@ TEST(secrets_from_files)
 	CHECK(strstr(error, "a user named default"));
 }
 
+TEST(memory_below_dram)
+{
+	static const struct {
+		const char *spec, *at;
+		uint64_t size;
+	} good[] = {
+		{ "node:1", "node:1", 0 },
+		{ "node:0:1G", "node:0", 1ull << 30 },
+		{ "/dev/dax0.0", "/dev/dax0.0", 0 },
+		{ "/dev/dax1.2:64M", "/dev/dax1.2", 64ull << 20 },
+		{ "memory:2M", "memory", 2ull << 20 },
+	};
+	static const char *const bad[] = { "node:",    "node:1:", "memory:1M",
+					   "memory:x", ":1G",	  "" };
+	/* what can be written, and is not there */
+	static const char *const absent[] = { "memory",	  "node:1000",
+					      "node:x",	  "/dev/null",
+					      "/nowhere", "dram" };
+	char error[CONFIG_ERROR] = "";
+	struct node_config c;
+	int lock;
+
+	for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+		defaults(&c);
+		CHECK_OK(config_apply_option(&c, "cxl", good[i].spec, error));
+		CHECK_STR(c.cxl.at, good[i].at);
+		CHECK_INT(c.cxl.size, ==, good[i].size);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		CHECK_INT(config_apply_option(&c, "cxl", bad[i], error), ==,
+			  -EINVAL);
+	for (size_t i = 0; i < ARRAY_LEN(absent); i++) {
+		defaults(&c);
+		CHECK_OK(config_apply_option(&c, "cxl", absent[i], error));
+		CHECK_INT(config_cxl_check(&c, &lock, error), ==, -EINVAL);
+		CHECK(strncmp(error, "cxl: ", 5) == 0);
+	}
+	CHECK_OK(parse("cxl: {at: memory, size: 64M, tenant: default}", &c,
+		       error));
+	CHECK_OK(config_cxl_check(&c, &lock, error));
+	CHECK_INT(lock, ==, -1);
+	CHECK_OK(parse("cxl: {at: memory, size: 64M, tenant: x}", &c, error));
+	CHECK_INT(config_cxl_check(&c, &lock, error), ==, -EINVAL);
+	CHECK_OK(parse("cxl: {size: 64M}", &c, error));
+	CHECK_INT(config_cxl_check(&c, &lock, error), ==, -EINVAL);
+}
+
 TEST(every_option)
 {
 	static const char *const values[] = {
@@ -517,6 +564,7 @@ TEST(every_option)
 		"/k",	       "off",
 		"tls",	       NULL,
 		"onecopy",     "/data:a:200G",
+		"memory:64M",
 	};
 	char error[CONFIG_ERROR] = "";
 	struct node_config c;
@@ -542,6 +590,8 @@ TEST(every_option)
 		CHECK(strncmp(error, "'': expected", 12) == 0);
 	}
 	CHECK_OK(config_apply_option(&c, "save-on-exit", NULL, error));
+	CHECK_STR(c.cxl.at, "memory");
+	CHECK_INT(c.cxl.size, ==, 64 << 20);
 	CHECK_STR(c.nvme.path, "/data:a"); /* a size has no colon */
 	CHECK_INT(c.nvme.size, ==, 200ull << 30);
 	CHECK_INT(c.nvme.save, ==, 1);

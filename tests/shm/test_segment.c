@@ -353,3 +353,66 @@ TEST(too_many_descriptors_leave_none)
 	close(pair[0]);
 	close(pair[1]);
 }
+
+/* ---- other kinds of memory ---------------------------------------------------- */
+
+/* A memfd bound to a node follows the rules of any. Node 0 is everywhere. */
+TEST(memory_of_a_node)
+{
+	struct segment_source source = { .kind = SEGMENT_NODE };
+	struct segment s, t;
+	int fd, r;
+
+	r = segment_create_from(&source, "node", BYTES, 0, &s);
+	if (r == -EPERM || r == -ENOSYS)
+		SKIP("mbind() is refused here");
+	CHECK_OK(r);
+	CHECK(s.kind == SEGMENT_NODE && segment_is_low(s.kind));
+	memset(s.base, 7, BYTES);
+	fd = dup(s.fd); /* words: the test's own */
+	CHECK_OK(segment_map_consume_kind(fd, s.kind, 0, BYTES, false, true,
+					  &t));
+	CHECK(t.kind == SEGMENT_NODE);
+	CHECK_MEM(t.base, s.base, BYTES);
+	segment_close(&t);
+	CHECK_INT(ftruncate(s.fd, 0), ==, -1);
+	segment_close(&s);
+	source.node = 1000;
+	CHECK_INT(segment_create_from(&source, "node", BYTES, 0, &s), ==,
+		  -EINVAL);
+	source.node = 5000;
+	CHECK_INT(segment_create_from(&source, "node", BYTES, 0, &s), ==,
+		  -EINVAL);
+}
+
+/* What is no such device is none, whatever the record says of it. */
+TEST(only_a_dax_device_is_one)
+{
+	int fd = open("/dev/null", O_RDWR | O_CLOEXEC), opened;
+	struct segment_source source = { .kind = SEGMENT_DAX, .fd = fd };
+	struct segment s;
+	uint64_t bytes;
+
+	CHECK(fd >= 0);
+	CHECK_INT(segment_dax_open("/dev/null", &opened, &bytes), ==, -EPROTO);
+	CHECK_INT(segment_dax_open("/nowhere", &opened, &bytes), ==, -ENOENT);
+	CHECK_INT(segment_dax_check(fd, 0, SEGMENT_DAX_UNIT), ==, -EPROTO);
+	CHECK_INT(segment_attach_kind(fd, SEGMENT_DAX, 0, SEGMENT_DAX_UNIT,
+				      false, &s),
+		  ==, -EPROTO);
+	CHECK_INT(segment_create_from(&source, "x", PAGE_BYTES, 0, &s), ==,
+		  -EINVAL);
+	source.offset = PAGE_BYTES;
+	CHECK_INT(segment_create_from(&source, "x", SEGMENT_DAX_UNIT, 0, &s),
+		  ==, -EINVAL);
+	close(fd);
+}
+
+TEST(kinds_have_names)
+{
+	for (unsigned k = SEGMENT_DRAM; k < SEGMENT_KINDS; k++)
+		CHECK(strcmp(segment_kind_name((enum segment_kind)k), "?"));
+	CHECK_STR(segment_kind_name((enum segment_kind)0), "?");
+	CHECK(!segment_is_low(SEGMENT_DRAM));
+	CHECK(!segment_is_low(SEGMENT_KINDS));
+}

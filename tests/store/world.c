@@ -95,6 +95,10 @@ struct world *world_create_with(const struct world_config *config,
 		.scrub_bytes_per_s = config->scrub,
 		.sessions = config->sessions,
 		.history_bytes = 1 << 16,
+		.low_bytes = config->low,
+		.low = { .kind = config->low_kind ? config->low_kind
+						  : SEGMENT_STANDIN,
+			 .fd = -1 },
 	};
 	world_options(w);
 	w->now = WORLD_SEC;
@@ -166,9 +170,10 @@ static void check_held(struct world *w, enum hold_kind kind, uint64_t id,
 	CHECK_INT(a, ==, b); /* the memory that is used, not another's */
 }
 
-static uint64_t check_slabs(struct world *w)
+/* Bytes in DRAM; *ret_low: and low ones. */
+static uint64_t check_slabs(struct world *w, uint64_t *ret_low)
 {
-	uint64_t bytes = 0, n = 0;
+	uint64_t bytes = 0, low = 0, n = 0;
 
 	for (uint32_t id = 1; id < w->p->slab_end; id++) {
 		const struct pool_slab *s = w->p->slab[id];
@@ -176,7 +181,8 @@ static uint64_t check_slabs(struct world *w)
 		if (!s)
 			continue;
 		n++;
-		bytes += s->payload.bytes;
+		*(s->low ? &low : &bytes) += s->payload.bytes;
+		CHECK(s->low == segment_is_low(s->payload.kind));
 		check_held(w, HOLD_DESC, hold_slab_id(id, s->gen),
 			   s->desc_segment.fd);
 		check_held(w, HOLD_PAYLOAD, hold_slab_id(id, s->gen),
@@ -184,6 +190,7 @@ static uint64_t check_slabs(struct world *w)
 	}
 	CHECK_INT(fake_hold_count(&w->k, HOLD_DESC), ==, n);
 	CHECK_INT(fake_hold_count(&w->k, HOLD_PAYLOAD), ==, n);
+	*ret_low = low;
 	return bytes;
 }
 
@@ -204,11 +211,13 @@ static uint64_t granted_to(struct world *w, uint64_t owner)
 struct pool_checked world_check(struct world *w)
 {
 	struct pool_checked seen;
-	uint64_t slabs = check_slabs(w), granted = 0;
+	uint64_t low, slabs = check_slabs(w, &low), granted = 0;
 
 	store_check(w->s, w->p, on_problem, NULL, &seen);
 	CHECK_INT(w->s->budget.used, >=, slabs);
 	CHECK_INT(w->s->budget.used, <=, w->s->budget.limit);
+	CHECK_INT(w->s->low.budget.used, >=, low);
+	CHECK_INT(w->s->low.budget.used, <=, w->s->low.budget.limit);
 	check_held(w, HOLD_META, 0, w->p->meta_segment.fd);
 	check_held(w, HOLD_INDEX, shared_load64(&w->p->m->header.index_epoch),
 		   w->p->index_segment.fd);

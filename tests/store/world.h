@@ -59,6 +59,8 @@ struct world_config {
 	uint64_t scrub;
 	uint64_t quota;
 	struct store_sessions sessions;
+	uint64_t low; /* bytes of the rung below; 0: there is none */
+	enum segment_kind low_kind; /* 0: ordinary memory stands in */
 };
 
 /* A store with one pool and namespace 1: one group, one rank, whole parts of

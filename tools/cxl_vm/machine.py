@@ -16,13 +16,15 @@ import socket
 import subprocess
 import time
 
+from report import Wrong
+
 KERNEL = ("console=ttyS0 quiet panic=-1 no_timer_check tsc=reliable lpj=4000000 "
           "nowatchdog mitigations=off memhp_default_state=offline "
           "8250.nr_uarts=2")
 
 
 class Trouble(Exception):
-    """The machine did not do what was asked of it."""
+    """The emulator did not do its part: nothing that a check is about."""
 
 
 def die_with_parent():
@@ -152,7 +154,7 @@ class Machine:
         """Output of a command that has to succeed."""
         status, output = self.try_(command, seconds)
         if status:
-            raise self.trouble(f"status {status} of: {command}\n{output}")
+            raise Wrong(f"{self.name}: status {status} of: {command}\n{output}")
         return output
 
     def monitor(self, name, seconds=20, **arguments):

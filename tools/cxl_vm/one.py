@@ -114,33 +114,79 @@ def to_devdax(m):
                  driver="device_dax")
 
 
+def online(m, number, wanted):
+    """Gives one block of the device to the kernel (clearing emulated memory is
+    slow), or takes it back."""
+    blocks = f"/sys/devices/system/node/node{number}/memory*/state"
+    if wanted:
+        m.do("cd /sys/bus/dax/drivers && echo dax0.0 >device_dax/unbind && "
+             "echo dax0.0 >kmem/bind")
+        told = found(m, "--no-measure")
+        entry(told, "dax0.0", state="offline", driver="kmem")
+        entry(told, f"node{number}", state="offline", bytes=0)
+        m.do(f"set -- {blocks}; echo online_movable >$1", 120)
+    else:
+        m.do(f"set -- {blocks}; for i in $(seq 50); do echo offline >$1 && "
+             "exit 0; sleep .2; done; exit 1", 120)
+        to_devdax(m)
+
+
 def forms(m):
     """devdax, then system-ram that is offline, online and offline, then devdax."""
-    node = to_devdax(m)["node"]
-    blocks = f"/sys/devices/system/node/node{node}/memory*/state"
-    m.do("cd /sys/bus/dax/drivers && echo dax0.0 >device_dax/unbind && "
-         "echo dax0.0 >kmem/bind")
-    told = found(m, "--no-measure")
-    entry(told, "dax0.0", state="offline", driver="kmem")
-    entry(told, f"node{node}", state="offline", bytes=0)
-    # one block: clearing emulated memory is slow
-    m.do(f"set -- {blocks}; echo online_movable >$1", 120)
+    number = to_devdax(m)["node"]
+    online(m, number, True)
     told = found(m)
     entry(told, "dax0.0", state="system-ram")
-    given = entry(told, f"node{node}", state="ready", cxl=True, on="dax0.0")
+    given = entry(told, f"node{number}", state="ready", cxl=True, on="dax0.0")
     check(given["bytes"] > 0, "an online node of no bytes")
     check(given.get("memory_tier", -1) >= 0, "in no memory tier")
     check(given.get("firmware_read_latency_ns", 0) > 200,
           f"no latency from the firmware: {given}")
     check(given["measured"][0].get("latency_ns", 0) > 0, f"not measured: {given}")
-    m.do(f"set -- {blocks}; echo offline >$1", 120)
-    to_devdax(m)
+    online(m, number, False)
 
 
 def devdax(m):
     """A devdax device that is ready is measured where it is."""
     dax = entry(found(m), "dax0.0", state="ready")
     check(dax["measured"][0].get("latency_ns", 0) > 0, f"not measured: {dax}")
+
+
+def points(m, report, what, command, leave_out=()):
+    """The points of a test program in the guest, each a point of its own."""
+    status, text = m.try_("ONECOPY_BIN=/bin/onecopy ONECOPY_TEST_TIME_SCALE=3 " +
+                          command, 240)
+    found = re.findall(r"^(not ok|ok) \d+ - (\S+)(?: # SKIP (.*))?$", text, re.M)
+    if status not in (0, 1) or not found:
+        raise Wrong(f"status {status}\n{text}")
+    for result, name, skip in found:
+        if name not in leave_out:
+            report.point(result == "ok", f"{what}: {name}",
+                         "" if result == "ok" else text, skip or None)
+
+
+def real(m, report):
+    """tests/tier/cxl/test_real.c."""
+    points(m, report, "devdax", f"ONECOPY_CXL_DAX={DAX} "
+           "ONECOPY_CXL_DRIVE=/dev/nvme0n1 test_tier_cxl_real",
+           ["it_is_taken_away"])
+
+
+def rung_devdax(m, report):
+    """A node on the device (tests/prog/test_rung_real.c)."""
+    points(m, report, "a node on devdax",
+           f"ONECOPY_CXL_RUNG={DAX} ONECOPY_CXL_DRIVE=/dev/nvme0n1 "
+           "test_prog_rung_real", ["it_is_taken_away"])
+
+
+def rung_node(m, report):
+    """A node on the NUMA node that the device has become."""
+    number = entry(found(m, "--no-measure"), "dax0.0")["node"]
+    online(m, number, True)
+    points(m, report, "a node on system-ram",
+           f"ONECOPY_CXL_RUNG=node:{number} test_prog_rung_real "
+           "blocks_are_served_from_it")
+    online(m, number, False)
 
 
 def poison(m):
@@ -162,55 +208,60 @@ def doctor(m):
         check(f'"{name}"' in text, f"the doctor does not tell of {name}")
 
 
-def removal(m):
-    """Taken away while a process has it mapped: its content is lost, no more."""
-    m.do(f"ONECOPY_CXL_LEAVES=/tmp/leaves ONECOPY_CXL_DAX={DAX} "
-         "ONECOPY_TEST_TIME_SCALE=3 test_tier_cxl_real it_is_taken_away "
-         ">/tmp/taken 2>&1 & for i in $(seq 300); do [ -e /tmp/leaves ] && "
-         "exit 0; sleep .1; done; exit 1")
+def removal(m, report):
+    """Taken away while it is in use: its content is lost, no more."""
+    name = "it_is_taken_away"
+    m.do("{ ONECOPY_BIN=/bin/onecopy ONECOPY_CXL_LEAVES=/tmp/leaves "
+         f"ONECOPY_CXL_RUNG={DAX} ONECOPY_TEST_TIME_SCALE=3 "
+         f"test_prog_rung_real {name} >/tmp/taken 2>&1; "
+         "echo >/tmp/over; } & for i in $(seq 600); do [ -e /tmp/leaves ] && "
+         "exit 0; [ -e /tmp/over ] && break; sleep .1; done; cat /tmp/taken; "
+         "exit 1", 300)
     m.monitor("device_del", id="cxl0")
     m.do("for i in $(seq 300); do [ -e /sys/bus/dax/devices/dax0.0 ] || exit 0; "
-         "sleep .1; done; exit 1")
-    text = m.do("for i in $(seq 300); do grep -q '^\\(not \\)*ok' /tmp/taken && "
-                "break; sleep .1; done; cat /tmp/taken")
-    check("ok 1 - it_is_taken_away" in text and "not ok" not in text and
-          "SKIP" not in text, text)
+         "sleep .1; done; exit 1", 120)
+    text = m.do("for i in $(seq 900); do [ -e /tmp/over ] && break; sleep .1; "
+                "done; cat /tmp/taken", 300)
+    ok = re.search(rf"^ok 1 - {name}$", text, re.M) is not None
+    report.point(ok, "one machine: the device is removed in use",
+                 "" if ok else text)
     told = found(m)
     check("mem0" not in told["by"] and "dax0.0" not in told["by"],
           f"still there: {sorted(told['by'])}")
 
 
-def real(m, report):
-    """The tests of tests/tier/cxl/test_real.c, each a point of its own."""
-    status, text = m.try_(
-        f"ONECOPY_CXL_DAX={DAX} ONECOPY_CXL_DRIVE=/dev/nvme0n1 "
-        "ONECOPY_TEST_TIME_SCALE=3 test_tier_cxl_real", 240)
-    points = re.findall(r"^(not ok|ok) \d+ - (\S+)(?: # SKIP (.*))?$", text, re.M)
-    if status not in (0, 1) or not points:
-        raise Wrong(f"status {status}\n{text}")
-    for result, name, skip in points:
-        if name != "it_is_taken_away":
-            report.point(result == "ok", f"devdax: {name}",
-                         "" if result == "ok" else text, skip or None)
+def pool(m):
+    """A node whose pool has slabs on the device: blocks go down and come up, and
+    the server dies amid that."""
+    for test in ("both_hold_as_much_as_both", "deaths_amid_moves"):
+        text = m.try_(
+            f"ONECOPY_BIN=$(which onecopy) ONECOPY_SOURCE=/ "
+            f"ONECOPY_TEST_CXL={DAX}:16M ONECOPY_TEST_TIME_SCALE=8 "
+            f"test_prog_rung {test}", 200)[1]
+        check(f"ok 1 - {test}" in text and "not ok" not in text and
+              "SKIP" not in text, text)
+
+
+# With the report: what tells points itself.
+POINTS = [real, rung_devdax, rung_node, removal]
+ALL = [discovery, region, forms, devdax, real, pool, rung_devdax,
+       rung_node, poison, doctor, removal]
+SHORT = [discovery, region, to_devdax, real, poison]
 
 
 def run(parts, dir, initrd, report, short):
     m = start(parts, dir, initrd)
     report.say(f"one machine: up after {m.boot(min(120, report.left())):.0f} s")
-    steps = [discovery, region, forms, devdax, real, poison, doctor, removal]
-    if short:  # what is slow where memory is emulated
-        steps = [discovery, region, to_devdax, real, poison]
-    for step in steps:
+    for step in SHORT if short else ALL:
         name = f"one machine: {step.__name__}"
         try:
-            if step is real:
-                real(m, report)
-                continue
-            step(m)
+            if step in POINTS:
+                step(m, report)
+            else:
+                step(m)
+                report.point(True, name)
         except (Wrong, ValueError) as wrong:
             report.point(False, name, str(wrong))
             if step in (region, to_devdax):
                 break  # nothing to go on with
-        else:
-            report.point(True, name)
     m.kill()

@@ -182,9 +182,6 @@ def run(parts, dir, initrd, report, rounds=ROUNDS):
     pair = Pair(parts, dir, initrd, report)
     dice = random.Random(1)
     pair.boot("a")
-    if pair.machine["a"].try_("onecopy cxl join --help")[0]:
-        report.point(True, "two machines", skip="this build has no regions")
-        return
     pair.machine["a"].do(MAKE)
     pair.machine["a"].do("onecopy cxl format --members 4 --shards 2 "
                          f"--frame {FRAME} --lease 5s --json {DAX}")

@@ -51,6 +51,7 @@ struct health_counts health_lately(const struct health_trend *t,
 			grown(now->grants_refused, old->grants_refused),
 		.wrong_parts = grown(now->wrong_parts, old->wrong_parts),
 		.slabs_refused = grown(now->slabs_refused, old->slabs_refused),
+		.memory_errors = grown(now->memory_errors, old->memory_errors),
 	};
 }
 
@@ -102,6 +103,20 @@ static void judge_bytes(const struct health_facts *f, struct health *h)
 	else if (ever)
 		note(h, "%llu parts with wrong bytes were dropped so far.",
 		     ever);
+}
+
+static void judge_memory(const struct health_facts *f, struct health *h)
+{
+	unsigned long long lately = f->lately.memory_errors;
+	unsigned long long ever = f->ever.memory_errors;
+
+	if (lately)
+		degraded(h,
+			 "Memory failed under %llu frames in the last %u "
+			 "minutes; they are not used again.",
+			 lately, LATELY_MIN);
+	else if (ever)
+		note(h, "Memory failed under %llu frames so far.", ever);
 }
 
 static void judge_room(const struct health_facts *f, struct health *h)
@@ -161,6 +176,7 @@ void health_judge(const struct health_facts *f, struct health *ret_health)
 	if (!f->serving)
 		degraded(h, "The server does not take requests.");
 	judge_bytes(f, h);
+	judge_memory(f, h);
 	judge_room(f, h);
 	judge_restarts(f, h);
 	judge_below(f, h);

@@ -17,6 +17,7 @@ struct health_counts {
 	uint64_t grants_refused; /* everything was in use */
 	uint64_t wrong_parts;	 /* dropped: their bytes were wrong */
 	uint64_t slabs_refused;	 /* no memory for a slab */
+	uint64_t memory_errors;	 /* frames whose memory has failed */
 };
 
 #define HEALTH_STEP_NS	10000000000ull /* between samples */

@@ -91,6 +91,18 @@ static const struct pool_row pool_rows[] = {
 	[POOL_C_demote_declined] = TOTAL("declined_demotions"),
 	[POOL_C_demote_refused] = TOTAL("share_refused_demotions"),
 	[POOL_C_demote_failed] = TOTAL("failed_demotions"),
+	[POOL_C_cxl_slab_bytes] = GAUGE("cxl_slab_bytes"),
+	[POOL_C_cxl_parts] = GAUGE("cxl_parts"),
+	[POOL_C_cxl_bytes] = GAUGE("cxl_bytes"),
+	[POOL_C_cxl_replicas] = GAUGE("cxl_replicas"),
+	[POOL_C_cxl_demoted] = TOTAL("cxl_demoted_parts"),
+	[POOL_C_cxl_written] = TOTAL("cxl_written_parts"),
+	[POOL_C_cxl_written_bytes] = TOTAL("cxl_written_bytes"),
+	[POOL_C_cxl_promoted] = TOTAL("cxl_promoted_parts"),
+	[POOL_C_cxl_promoted_bytes] = TOTAL("cxl_promoted_bytes"),
+	[POOL_C_cxl_evicted] = TOTAL("cxl_evicted_parts"),
+	[POOL_C_cxl_missed] = TOTAL("cxl_missed_parts"),
+	[POOL_C_memory_errors] = TOTAL("memory_errors"),
 };
 _Static_assert(ARRAY_LEN(pool_rows) == POOL_COUNTERS_USED, "a row for each");
 
@@ -122,6 +134,16 @@ static void pools_look(const struct report *r, struct pools *ret_pools)
 	}
 }
 
+/* What is resident in CXL memory has rows of its own. */
+static uint64_t in_tier(const uint64_t *counts, unsigned c)
+{
+	if (c == POOL_C_sealed)
+		return counts[c] - counts[POOL_C_cxl_parts];
+	if (c == POOL_C_sealed_bytes)
+		return counts[c] - counts[POOL_C_cxl_bytes];
+	return counts[c];
+}
+
 static void put_pools(struct lines *l, const struct pools *pools)
 {
 	for (unsigned c = 0; c < POOL_COUNTERS_USED; c++) {
@@ -134,7 +156,8 @@ static void put_pools(struct lines *l, const struct pools *pools)
 				{ row->tier ? "tier" : NULL, "dram" },
 			};
 
-			lines_u64(l, "", labels, pools->pool[i].counts[c]);
+			lines_u64(l, "", labels,
+				  in_tier(pools->pool[i].counts, c));
 		}
 	}
 }

@@ -117,6 +117,7 @@ static struct health_counts health_counts(const struct report *r)
 			continue;
 		c.grants_refused += pool_counter(p, POOL_C_refused);
 		c.wrong_parts += pool_counter(p, POOL_C_bad);
+		c.memory_errors += pool_counter(p, POOL_C_memory_errors);
 	}
 	return c;
 }

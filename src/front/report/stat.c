@@ -4,6 +4,7 @@
 #include "base/fault.h"
 #include "front/report/json.h"
 #include "front/report/report.h"
+#include <onecopy/onecopy.h>
 #include "tier/tier.h"
 
 static json_t *stat_node(const struct report *r, const struct pool *p)
@@ -39,8 +40,33 @@ static void tier_holds(const struct pool *p, const struct tier_ops *ops,
 			 pool_counter(p, POOL_C_below_bytes));
 		return;
 	}
+	if (ops->kind == OC_TIER_CXL) {
+		json_num(o, "slab_bytes",
+			 pool_counter(p, POOL_C_cxl_slab_bytes));
+		json_num(o, "sealed_bytes", pool_counter(p, POOL_C_cxl_bytes));
+		return;
+	}
 	json_num(o, "slab_bytes", pool_counter(p, POOL_C_slab_bytes));
-	json_num(o, "sealed_bytes", pool_counter(p, POOL_C_sealed_bytes));
+	json_num(o, "sealed_bytes",
+		 pool_counter(p, POOL_C_sealed_bytes) -
+			 pool_counter(p, POOL_C_cxl_bytes));
+}
+
+/* The rung below DRAM, of all tenants; NULL: there is none. */
+static json_t *stat_cxl(const struct report *r)
+{
+	struct store_load load;
+	json_t *o;
+
+	store_load(r->store, &load);
+	if (!load.low_limit)
+		return NULL;
+	o = json_object();
+	json_object_set_new(o, "memory",
+			    json_string(segment_kind_name(load.low_kind)));
+	json_num(o, "limit_bytes", load.low_limit);
+	json_num(o, "used_bytes", load.low_used);
+	return o;
 }
 
 static json_t *stat_tiers(const struct pool *p)
@@ -97,7 +123,8 @@ static const enum pool_counter tenant_gauges[] = {
 	POOL_C_clients,	    POOL_C_slabs,	  POOL_C_slab_bytes,
 	POOL_C_sealed,	    POOL_C_sealed_bytes,  POOL_C_meta_bytes,
 	POOL_C_refused,	    POOL_C_quota_refused, POOL_C_reclaimed_bytes,
-	POOL_C_below_parts, POOL_C_below_bytes,
+	POOL_C_below_parts, POOL_C_below_bytes,	  POOL_C_cxl_slab_bytes,
+	POOL_C_cxl_bytes,
 };
 
 static json_t *stat_tenants(const struct report *r, const struct pool *own,
@@ -401,8 +428,10 @@ json_t *report_stat(const struct report *r, struct pool *pool, bool sees_all)
 		json_object_set_new(o, "tiers", stat_tiers(pool));
 	}
 	/* of all tenants together */
-	if (sees_all)
+	if (sees_all) {
 		json_object_set_new(o, "below", report_below(r));
+		json_object_set_new(o, "cxl", stat_cxl(r));
+	}
 	json_object_set_new(o, "tenants", stat_tenants(r, pool, sees_all));
 	json_object_set_new(o, "returns", stat_returns(r, pool, sees_all));
 	json_object_set_new(o, "doors", stat_doors(r, pool, sees_all));

@@ -20,7 +20,7 @@ struct where_part {
 	uint32_t frame;
 	uint64_t gen, word, pins;
 	uint64_t part;
-	bool below;
+	bool below, twin; /* twin: in CXL memory as well */
 	struct tier_found found;
 };
 
@@ -107,6 +107,9 @@ static void find_parts(struct where *w, uint32_t ns, const uint64_t key[4])
 		if (slab) {
 			add_part(w, slab, frame);
 			w->part[w->n - 1].below = below;
+			w->part[w->n - 1].twin =
+				pool_twin_of(w->pool, slab, frame) !=
+				POOL_NO_ITEM;
 		} else if (below) {
 			add_below(w, part, &found);
 		}
@@ -126,9 +129,10 @@ static void part_identity(json_t *o, const struct where *w, uint64_t part,
 	json_object_set_new(o, "tier", json_string(tier));
 }
 
-static void part_price(json_t *o, const struct where *w, uint64_t bytes)
+static void part_price(json_t *o, const struct where *w, unsigned tier,
+		       uint64_t bytes)
 {
-	const struct tier_record *t = &w->pool->m->tier[OC_TIER_DRAM];
+	const struct tier_record *t = &w->pool->m->tier[tier];
 	uint64_t rate = MAX(shared_load64(&t->bytes_per_s), 1ull);
 
 	json_num(o, "expected_ns",
@@ -145,11 +149,17 @@ static json_t *part_json(const struct where *w, const struct where_part *p,
 	uint64_t sealed_ms = shared_load64(&d->sealed_ms);
 	json_t *o = json_object();
 
-	part_identity(o, w, shared_load64(&d->part), "dram");
+	bool low = p->slab->low;
+
+	part_identity(o, w, shared_load64(&d->part), low ? "cxl" : "dram");
+	if (low)
+		json_object_set_new(
+			o, "memory",
+			json_string(segment_kind_name(p->slab->payload.kind)));
 	json_num(o, "owner", shared_load64(&d->owner));
 	json_num(o, "slab_owner", p->slab->owner);
-	part_price(o, w, bytes);
-	json_num(o, "replicas", 1 + p->below);
+	part_price(o, w, low ? OC_TIER_CXL : OC_TIER_DRAM, bytes);
+	json_num(o, "replicas", 1 + p->below + p->twin);
 	json_num(o, "region", p->slab->id);
 	json_num(o, "offset", p->frame * p->slab->frame_bytes);
 	json_num(o, "bytes", bytes);

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include "base/fault.h"
+#include "base/guard.h"
 #include "base/log.h"
 #include "base/hash.h"
 #include "front/resp/internal.h"
@@ -135,14 +136,32 @@ static bool was_verified(struct conn *c, const struct local_part *part)
 	       d->now_ns - v->at_ns < d->options.verify_ns;
 }
 
-/* Hashes the next piece. False: that was the last, and the sum is wrong. */
+struct piece {
+	struct hash_stream *hash;
+	const uint8_t *at;
+	uint64_t n;
+};
+
+static void add_piece(void *ctx)
+{
+	const struct piece *p = ctx;
+
+	hash_stream_add(p->hash, p->at, p->n);
+}
+
+/* Hashes the next piece. False: that was the last, and the sum is wrong, or the
+ * memory has failed. */
 static bool hash_piece(struct conn *c)
 {
 	struct sending *s = c->sending;
 	uint64_t n = MIN(s->bytes - s->hashed, (uint64_t)SEND_PIECE);
+	struct piece piece = { s->hash, s->part.data + s->hashed, n };
+	struct guard_fault fault;
 
-	if (s->hash)
-		hash_stream_add(s->hash, s->part.data + s->hashed, n);
+	if (s->hash && guard_run(add_piece, &piece, &fault) < 0) {
+		local_broken(c->tenant->client, &s->part, &fault);
+		return false;
+	}
 	s->hashed += n;
 	if (s->hashed < s->bytes || !s->hash)
 		return true;

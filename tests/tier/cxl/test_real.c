@@ -291,11 +291,15 @@ static void bus_catch(void)
 }
 
 /* The byte, or -1: SIGBUS instead of a value. */
-static int byte_at(const volatile char *at)
+static int byte_at(const char *at)
 {
+	char byte;
+
 	if (sigsetjmp(jump, 1))
 		return -1;
-	return (unsigned char)*at;
+	/* relaxed: only that the load is made now */
+	__atomic_load(at, &byte, __ATOMIC_RELAXED);
+	return (unsigned char)byte;
 }
 
 /* Loses the unit at `at`, for everybody who has it mapped. This process is told by

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Memory that fails under a slab (base/guard.h): what lies there is lost, and
+ * nothing else. The kernel says how wide the loss is: a page, or the 2 MiB of a
+ * device's.
+ */
+#include "base/log.h"
+#include "store/internal.h"
+
+static void break_frame(struct store *s, struct pool *p, struct pool_slab *slab,
+			uint32_t frame)
+{
+	if (pool_frame_state(slab, frame) != FRAME_SEALED)
+		return;
+	pool_frame_breaks(p, slab, frame);
+	if (pool_is_twin(p, slab, frame)) { /* the other one is as it was */
+		pool_frame_doom(p, slab, frame);
+		return;
+	}
+	note_gone(s, p, slab, frame, PAST_WRONG, 0);
+	block_forget_of(s, p, slab, frame);
+}
+
+void broken_at(struct store *s, struct pool *p, struct pool_slab *slab,
+	       const struct guard_fault *fault)
+{
+	uintptr_t base = (uintptr_t)slab->payload.base;
+	uint64_t low = fault->at & ~(fault->bytes - 1), end;
+	uint32_t frame;
+
+	if (fault->at < base || fault->at - base >= slab->payload.bytes)
+		return;
+	low = low > base ? low - base : 0;
+	end = MIN((fault->at & ~(fault->bytes - 1)) + fault->bytes - base,
+		  slab->payload.bytes);
+	log_error("memory of slab %u (%s) fails at offset %llu: what lies "
+		  "there is lost",
+		  slab->id, segment_kind_name(slab->payload.kind),
+		  (unsigned long long)(fault->at - base));
+	for (frame = (uint32_t)(low / slab->frame_bytes);
+	     frame < slab->frames && frame * slab->frame_bytes < end; frame++)
+		break_frame(s, p, slab, frame);
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Memory that fails: pages behind the end of a file are the nearest that needs no
+ * privilege. */
+#include "base/guard.h"
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "tests/test.h"
+
+struct area {
+	unsigned char *base;
+	size_t bytes;
+	uint64_t sum;
+};
+
+/* Four pages, of which the last two are not there. */
+static struct area area_make(void)
+{
+	int fd = memfd_create("guard", MFD_CLOEXEC);
+	struct area a = { .bytes = 4 * PAGE_BYTES };
+
+	CHECK(fd >= 0);
+	CHECK_OK(ftruncate(fd, 2 * PAGE_BYTES));
+	a.base = mmap(NULL, a.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(a.base != MAP_FAILED);
+	close(fd);
+	return a;
+}
+
+static void add_up(void *ctx)
+{
+	struct area *a = ctx;
+
+	for (size_t i = 0; i < a->bytes; i++)
+		a->sum += atomic_load_explicit(
+			(_Atomic(unsigned char) *)(a->base + i),
+			memory_order_relaxed);
+}
+
+TEST(a_failure_is_an_error)
+{
+	struct guard_fault fault = { 0 };
+	struct area a = area_make(), half = a;
+
+	guard_install();
+	half.bytes /= 2;
+	CHECK_OK(guard_run(add_up, &half, &fault));
+	CHECK_INT(fault.bytes, ==, 0);
+	for (unsigned i = 0; i < 3; i++) {
+		CHECK_INT(guard_run(add_up, &a, &fault), ==, -EIO);
+		CHECK_INT(fault.at, ==, (uintptr_t)a.base + 2 * PAGE_BYTES);
+		CHECK_INT(fault.bytes, ==, PAGE_BYTES);
+	}
+	CHECK_INT(guard_run(add_up, &a, NULL), ==, -EIO);
+	CHECK_OK(guard_run(add_up, &half, NULL));
+}
+
+static void *run_thread(void *ctx)
+{
+	for (unsigned i = 0; i < 50; i++)
+		CHECK_INT(guard_run(add_up, ctx, NULL), ==, -EIO);
+	return NULL;
+}
+
+TEST(threads_have_guards_of_their_own)
+{
+	struct area a = area_make(), b = a;
+	pthread_t t;
+
+	guard_install();
+	CHECK_OK(pthread_create(&t, NULL, run_thread, &a));
+	run_thread(&b);
+	CHECK_OK(pthread_join(t, NULL));
+}
+
+/* Outside of a guard it is the end, as it was. */
+TEST(without_a_guard_it_ends_the_process)
+{
+	struct area a = area_make();
+	int status;
+	pid_t child;
+
+	guard_install();
+	child = fork();
+	CHECK(child >= 0);
+	if (!child) {
+		add_up(&a);
+		_exit(0);
+	}
+	CHECK_INT(waitpid(child, &status, 0), ==, child);
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+}
