@@ -163,6 +163,10 @@ static void low_not_taken(struct store *s, const struct maker_job *job)
 				       .offset = job->source.offset,
 				       .bytes = job->bytes };
 
+	/* a range of a device that has lost some of it stays as it is: the
+	 * next slab would be made of the same bytes */
+	if (job->result == -EIO && range.kind == SEGMENT_DAX)
+		return;
 	s->low.budget.used -= job->bytes;
 	pool_low_give(&s->low, &range);
 }
