@@ -91,6 +91,11 @@ static const struct pool_row pool_rows[] = {
 	[POOL_C_demote_declined] = TOTAL("declined_demotions"),
 	[POOL_C_demote_refused] = TOTAL("share_refused_demotions"),
 	[POOL_C_demote_failed] = TOTAL("failed_demotions"),
+	[POOL_C_revoke_asks] = TOTAL("revocation_requests"),
+	[POOL_C_revoked] = TOTAL("revoked_mapped_parts"),
+	[POOL_C_revoke_kept] = TOTAL("kept_mapped_parts"),
+	[POOL_C_revoke_late] = TOTAL("silent_clients"),
+	[POOL_C_revoke_held_bytes] = TIER("silently_mapped_bytes"),
 };
 _Static_assert(ARRAY_LEN(pool_rows) == POOL_COUNTERS_USED, "a row for each");
 
