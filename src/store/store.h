@@ -24,6 +24,7 @@
 
 struct store;
 struct fetch;
+struct revoke;
 
 /* A client of one pool, as the store sees it. */
 struct store_client {
@@ -43,11 +44,13 @@ struct store_client {
 	uint64_t share_left;   /* room_find()'s, for the slabs it looks at */
 	bool may_wait;	       /* room_find()'s: the grant in hand */
 	bool patient;	       /* it may wait for a write as well */
+	bool asked;	       /* room_find()'s: mappings of a slab were */
 	uint64_t moves;	       /* it is for this move; 0: for none */
 	uint64_t making_bytes; /* of slabs on their way to it */
 	uint32_t waiting;      /* its grants that wait for room */
 	uint32_t fruitless;    /* of these, tried in vain in this pass */
 	uint64_t pass;	       /* of the store over waiting grants */
+	struct revoke *revoke; /* store/revoke.h; NULL: never asked */
 	struct fetch **fetch;  /* by slot: its fetches under way; NULL: it has
 				  made none */
 	uint32_t fetches;      /* of those, how many */
@@ -94,13 +97,20 @@ struct store_options {
 	struct tier *below; /* opened; the caller's. NULL: none, or later */
 	/* What a tenant may have there, in bytes; 0: all. NULL: all have all. */
 	uint64_t (*below_share)(void *ctx, const char *tenant);
-	bool threaded; /* slabs are made in a thread */
+	uint64_t revoke_ns; /* to answer for what one maps; 0: for ever */
+	bool revoke_end;    /* who does not is ended, if it may be */
+	bool threaded;	    /* slabs are made in a thread */
 	/* A grant that waited is answered. */
 	void (*answer)(void *ctx, struct store_client *c,
 		       const struct ring_call *call,
 		       const struct ring_answer *answer);
 	/* The client should look at its regions (a slab is going). */
 	void (*announce)(void *ctx, struct store_client *c);
+	/* The client is asked for what it maps (coherence/revoke.h, A3). NULL:
+	 * it looks for itself. */
+	void (*ask)(void *ctx, struct store_client *c);
+	/* Its process is to end: 0, or -errno when that may not be. */
+	int (*end)(void *ctx, struct store_client *c);
 	/* A closed client is no longer known: nothing of it is left. */
 	void (*ended)(void *ctx, struct store_client *c);
 	void *ctx;
