@@ -315,6 +315,9 @@ int oc_span_tail_seal(oc_span *span, oc_session *session,
 	X(prefetched, "blocks brought or mapped ahead, as asked")          \
 	X(prefetch_late, "... of which a touch came first")                \
 	X(returned, "blocks mapped again after they were let go")          \
+	X(revoke_asks, "times that the node asked for blocks back")        \
+	X(revoked, "blocks given back for that")                           \
+	X(revoke_kept, "... and kept: held, or in hand just then")         \
 	X(thrashing, "blocks that come and go all the time, now")          \
 	X(pins, "pins held now")                                           \
 	X(mappings, "mappings of the process now, counted from blocks")    \

@@ -18,13 +18,14 @@
  * sees the death of the process, not of the socket. A forked child inherits
  * the heap and nothing that is mapped; `family` reads 0 there.
  *
- * Locks, each taken alone or in this order: blob, slow, push, high.
+ * Locks, each taken alone or in this order: revoke_lock, blob, slow, push, high.
  */
 #ifndef ONECOPY_CLIENT_CLIENT_H
 #define ONECOPY_CLIENT_CLIENT_H
 
 #include <errno.h>
 #include <onecopy/onecopy.h>
+#include <pthread.h>
 #include "base/clock.h"
 #include "base/fault.h"
 #include "client/lock.h"
@@ -147,6 +148,9 @@ struct oc_client {
 	uint64_t blob_seq;  /* 0: none */
 	struct lock high;
 	_Atomic(uint32_t) zombies, ops;
+
+	pthread_mutex_t revoke_lock; /* client/revoke.h */
+	struct revoker *revoker;     /* NULL: nobody maps */
 };
 
 struct oc_ns {
@@ -342,6 +346,11 @@ int blob_round(oc_client *c, struct ring_call *q, uint64_t deadline,
 	       struct ring_answer *ret_answer);
 
 /* ---- pin.c ---- */
+
+/* Beside enum oc_pin_flags: for a mapping (PIN_MAPPED); and it may be lost. Of a
+ * slot of the server's side; one of our own is told by revoke_say(). */
+#define OC_PIN_BY_MAPPING (1u << 16)
+#define OC_PIN_LOSABLE	  (1u << 17)
 
 struct pin_job {
 	const struct oc_key *key;

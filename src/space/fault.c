@@ -71,14 +71,14 @@ static int serve_there(oc_span *sp, size_t i, uintptr_t page)
 }
 
 /* To the worker: OC_BUSY, who will wake it. */
-static int hand_over(oc_span *sp, size_t i)
+static int hand_over(oc_span *sp, size_t i, unsigned flags)
 {
 	struct block *b = &sp->block[i];
 	int r;
 
 	if (b->flags & BLOCK_WANTED)
 		return OC_BUSY;
-	r = space_hand(sp, i, 1, 0);
+	r = space_hand(sp, i, 1, flags);
 	if (r == 0) {
 		b->flags |= BLOCK_WANTED;
 		b->wanted_ns = clock_ns();
@@ -90,15 +90,17 @@ static int hand_over(oc_span *sp, size_t i)
 static int serve_write(oc_span *sp, size_t i)
 {
 	oc_space *s = sp->s;
+	int r;
 
 	if (sp->block[i].flags & BLOCK_HALF)
-		return block_map_again(sp, i) ? hand_over(sp, i) : 0;
+		return block_map_again(sp, i) ? hand_over(sp, i, 0) : 0;
 	if (sp->block[i].state != OC_BLOCK_MAPPED) {
 		s->n.faults_again++;
 		return 0;
 	}
 	s->n.faults_write++;
-	return block_own(sp, i);
+	r = block_own(sp, i);
+	return r == -EBUSY ? hand_over(sp, i, OC_PREFETCH_WRITE) : r;
 }
 
 static int serve_missing(oc_span *sp, size_t i, uintptr_t page)
@@ -108,7 +110,7 @@ static int serve_missing(oc_span *sp, size_t i, uintptr_t page)
 	int r;
 
 	if (b->flags & BLOCK_HALF)
-		return block_map_again(sp, i) ? hand_over(sp, i) : 0;
+		return block_map_again(sp, i) ? hand_over(sp, i, 0) : 0;
 	if (b->state != OC_BLOCK_ABSENT)
 		return serve_there(sp, i, page);
 	if (i >= sp->n)
@@ -117,7 +119,7 @@ static int serve_missing(oc_span *sp, size_t i, uintptr_t page)
 		s->n.prefetch_late++;
 	r = block_map_quickly(sp, i);
 	if (r == OC_BUSY)
-		return hand_over(sp, i);
+		return hand_over(sp, i, 0);
 	s->n.faults_map++;
 	return r;
 }
@@ -201,6 +203,7 @@ void space_unlock(oc_space *s)
 {
 	uint64_t one = 1;
 
+	revoke_here = NULL;
 	must(pthread_mutex_unlock(&s->lock) == 0);
 	shared_fence(); /* pairs with try_lock() */
 	if (unlikely(atomic_load_explicit(&s->wanted, memory_order_relaxed)) &&
@@ -225,7 +228,9 @@ void *fault_main(void *space)
 		if (p[0].revents)
 			take_faults(&w);
 		if (w.n && try_lock(s)) {
+			revoke_here = &s->here;
 			serve_all(&w);
+			revoke_here = NULL;
 			must(pthread_mutex_unlock(&s->lock) == 0);
 		}
 	}

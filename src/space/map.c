@@ -50,7 +50,11 @@ static bool wants_pin(const struct block *b)
 
 static int pin_chunk(oc_span *sp, size_t first, size_t n)
 {
-	unsigned flags = sp->flags & OC_SPAN_VERIFY ? OC_PIN_VERIFY : 0;
+	uint64_t held_for = span_revocable(sp);
+	unsigned flags =
+		(sp->flags & OC_SPAN_VERIFY ? (unsigned)OC_PIN_VERIFY : 0) |
+		(held_for & PIN_MAPPED ? OC_PIN_BY_MAPPING : 0) |
+		(held_for & PIN_LOSABLE ? OC_PIN_LOSABLE : 0);
 	struct oc_pin pin[PIN_CHUNK];
 	size_t pinned;
 	int r = oc_pin_batch(sp->s->ns, sp->key + first, n, sp->part, flags,
@@ -59,10 +63,12 @@ static int pin_chunk(oc_span *sp, size_t first, size_t n)
 	if (r)
 		return r;
 	for (size_t i = 0; i < n; i++)
-		if (pin[i].data && pin[i].bytes <= sp->shape.part_bytes)
+		if (pin[i].data && pin[i].bytes <= sp->shape.part_bytes) {
 			sp->block[first + i].pin = pin[i];
-		else if (pin[i].data)
+			block_say(sp, first + i);
+		} else if (pin[i].data) {
 			oc_unpin(sp->s->ns, &pin[i]);
+		}
 	sp->s->n.pins += pinned;
 	return 0;
 }

@@ -115,7 +115,12 @@ static int own_frame(oc_span *sp, size_t i, const struct oc_key *as)
 	struct block *b = &sp->block[i];
 	struct oc_pin shared = b->pin;
 	struct oc_grant *g = mem_alloc(sizeof(*g));
-	int fd, r = g ? lend(sp, as, shared.bytes, shared.tokens, g) : -ENOMEM;
+	int fd, r = -ENOMEM;
+
+	b->held++; /* it stays, whatever the node asks for meanwhile */
+	if (g)
+		r = lend(sp, as, shared.bytes, shared.tokens, g);
+	b->held--;
 
 	if (r)
 		goto free_grant;
@@ -162,7 +167,7 @@ static int own_piece(oc_span *sp, uint32_t s, size_t i)
 	return r;
 }
 
-static int own_memory(oc_span *sp, size_t i)
+int block_own_memory(oc_span *sp, size_t i)
 {
 	struct block *b = &sp->block[i];
 	struct oc_pin shared = b->pin;
@@ -192,8 +197,10 @@ int block_own(oc_span *sp, size_t i)
 	if (b->flags & BLOCK_HALF)
 		return -EAGAIN;
 	r = own_frame(sp, i, NULL);
+	if (r == -EBUSY)
+		return r;
 	if (r)
-		r = own_memory(sp, i);
+		r = block_own_memory(sp, i);
 	if (r == 0)
 		sp->s->n.own_bytes += bytes;
 	return r;

@@ -41,6 +41,7 @@
 #include <pthread.h>
 #include "base/log.h"
 #include "client/client.h"
+#include "client/revoke.h"
 #include "space/uffd.h"
 
 /* Where the pieces of blocks lie, in the span and in a frame. Pure: shape.c */
@@ -166,11 +167,17 @@ struct oc_space {
 	bool stray;    /* addresses outside of spans have been touched */
 	uint64_t lent; /* keys that nobody has, so far */
 	struct oc_space_report n;
+
+	/* revoke.c */
+	struct revoke_user user;
+	struct revoke_here here;
+	_Atomic(uint64_t) gave_way; /* to this question */
 };
 
 static inline void space_lock(oc_space *s)
 {
 	must(pthread_mutex_lock(&s->lock) == 0);
+	revoke_here = s->here.give_way ? &s->here : NULL;
 }
 void space_unlock(oc_space *s);
 static inline uint64_t space_deadline(const oc_space *s)
@@ -251,11 +258,31 @@ bool space_room(oc_space *s, uint64_t runs);
 uint64_t space_count_maps(const oc_space *s);
 uint64_t span_count_maps(const oc_span *sp);
 
+/* ---- revoke.c */
+
+/* From now on the node may ask for what it maps. 0, -errno. No lock is held. */
+int space_revocable(oc_space *s);
+/* What the pins of its blocks are held for: flags of coherence/pin.h. Where no
+ * touch brings a block back, it is in direct use. */
+static inline uint64_t span_revocable(const oc_span *sp)
+{
+	if (sp->s->how != OC_SPACE_FAULTS)
+		return 0;
+	return PIN_MAPPED | (sp->lost == OC_LOST_BUS ? 0 : PIN_LOSABLE);
+}
+/* A block's pin, or whether it is held, is new. */
+void block_say(oc_span *sp, size_t i);
+/* struct revoke_here's. */
+int space_give_way_here(void *space);
+
 /* ---- own.c */
 
 /* Gives a block that is there a frame of its own with a copy, or memory of the
- * process when the node has none. 0, -errno. */
+ * process when the node has none. 0, -errno. -EBUSY, for the fault thread alone:
+ * the node wants something of this space first; the worker's. */
 int block_own(oc_span *sp, size_t i);
+/* Memory of the process for a MAPPED block, as its addresses show it. */
+int block_own_memory(oc_span *sp, size_t i);
 /* The same with a frame that will be sealed as this key, or not at all. -EBUSY: it
  * is not as the node has it; OC_EXISTS; as oc_grant(). */
 int block_own_as(oc_span *sp, size_t i, const struct oc_key *as);

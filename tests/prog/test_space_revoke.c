@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The node asks for what spaces map: clients that answer, that do not, that may
+ * not be ended, and that end. */
+#include <errno.h>
+#include <onecopy/space.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include "prog/payload.h"
+#include "tests/prog/live.h"
+
+#define PART   (64 * KIB)
+#define FRAMES 128u /* of a node of 8 MiB */
+#define HALF   (FRAMES / 2)
+#define HELD   4u
+#define NOBODY 65534
+
+static const struct oc_part P0 = { 0, 0 };
+
+/* What a child maps, and how. */
+struct mapping {
+	uint64_t first, n;
+	enum oc_lost lost;
+	bool holds; /* HELD of them, and pins one more for direct use */
+};
+
+struct mapper {
+	oc_client *c;
+	oc_ns *ns;
+	oc_space *s;
+	oc_span *sp;
+	char *base;
+	struct oc_pin pin;
+	const struct mapping *m;
+};
+
+static void map_all(struct mapper *r, const struct live *n,
+		    const struct mapping *m)
+{
+	struct oc_space_options so = { .size = sizeof(so),
+				       .how = OC_SPACE_FAULTS };
+	struct oc_span_options o = OC_SPAN_INIT;
+	static struct oc_key keys[FRAMES];
+	struct oc_span_info info;
+
+	*r = (struct mapper){ .m = m };
+	r->c = live_connect(n);
+	r->ns = live_ns(r->c, PART);
+	CHECK_OK(oc_space_create(r->ns, &so, &r->s));
+	for (uint64_t i = 0; i < m->n; i++)
+		keys[i] = live_key(m->first + i);
+	o.lost = m->lost;
+	CHECK_OK(oc_span_map(r->s, keys, m->n, &o, &r->sp));
+	CHECK_OK(oc_span_info(r->sp, &info));
+	CHECK_INT(info.mapped, ==, m->n);
+	r->base = info.base;
+	if (!m->holds)
+		return;
+	CHECK_OK(oc_span_hold(r->sp, 0, HELD, 0, 0));
+	CHECK_OK(oc_pin(r->ns, &keys[HELD], P0, 0, &r->pin));
+}
+
+static struct oc_space_report report_of(oc_space *s)
+{
+	struct oc_space_report report = { .size = sizeof(report) };
+
+	CHECK_OK(oc_space_report(s, &report));
+	return report;
+}
+
+static void check_held(struct mapper *r)
+{
+	struct oc_key pinned = live_key(r->m->first + HELD);
+
+	for (uint64_t i = 0; i < HELD; i++) {
+		struct oc_span_block b;
+
+		CHECK_OK(oc_span_block(r->sp, i, &b));
+		CHECK_INT(b.state, ==, OC_BLOCK_MAPPED);
+	}
+	oc_span_release(r->sp, 0, HELD);
+	/* what is pinned is where it was, mapped or not */
+	CHECK(!live_wrong(&pinned, r->pin.data, PART));
+	oc_unpin(r->ns, &r->pin);
+}
+
+/* Each block is right where it was. */
+static void check_all(struct mapper *r)
+{
+	struct oc_span_info info;
+
+	for (uint64_t i = 0; i < r->m->n; i++) {
+		struct oc_key key = live_key(r->m->first + i);
+
+		struct oc_span_block b;
+
+		if (!live_wrong(&key, r->base + i * PART, PART))
+			continue;
+		CHECK_OK(oc_span_block(r->sp, i, &b));
+		if (r->m->lost != OC_LOST_ZERO || b.state != OC_BLOCK_ZERO)
+			FAIL("block %llu has other bytes",
+			     (unsigned long long)i);
+	}
+	CHECK_OK(oc_span_info(r->sp, &info));
+	CHECK(info.base == r->base);
+	CHECK(r->m->lost == OC_LOST_ZERO || info.lost == 0);
+}
+
+static void unmap_all(struct mapper *r)
+{
+	oc_space_destroy(r->s);
+	oc_ns_close(r->ns);
+	oc_client_close(r->c);
+}
+
+/* A child that maps, waits, looks at everything, and tells whether it was asked
+ * for some of it. */
+static void mapper(const struct live *n, int fd, void *arg)
+{
+	struct oc_space_report report;
+	struct mapper r;
+
+	map_all(&r, n, arg);
+	child_say(fd, 'm');
+	child_hear(fd);
+	if (r.m->holds)
+		check_held(&r);
+	check_all(&r);
+	report = report_of(r.s);
+	child_say(fd, report.revoked ? 'r' : '-');
+	child_hear(fd);
+	unmap_all(&r);
+}
+
+struct node {
+	struct live n;
+	char place[64];
+	oc_client *c;
+	oc_ns *ns;
+};
+
+/* A node whose memory is full of blocks 0 to FRAMES that nobody's process can
+ * write any more. */
+static void node_fill(struct node *r)
+{
+	oc_client *c = live_connect(&r->n);
+	oc_ns *ns = live_ns(c, PART);
+
+	live_write_some(ns, 0, FRAMES, PART);
+	CHECK_INT(live_counter(c, "sealed"), ==, FRAMES);
+	oc_ns_close(ns);
+	oc_client_close(c);
+	r->c = live_connect(&r->n);
+	r->ns = live_ns(r->c, PART);
+}
+
+static void node_start(struct node *r, const char *deadline, const char *end)
+{
+	live_start(&r->n, "--dram=8M", "--slab=512K", "--revoke-deadline",
+		   deadline, "--revoke-end", end);
+	r->place[0] = '\0';
+	node_fill(r);
+}
+
+static void node_start_drive(struct node *r)
+{
+	char nvme[96];
+
+	snprintf(r->place, sizeof(r->place), "/tmp/onecopy-revoke-XXXXXX");
+	CHECK(mkdtemp(r->place) != NULL);
+	snprintf(nvme, sizeof(nvme), "%s:64M", r->place);
+	live_start(&r->n, "--dram=8M", "--slab=512K", "--revoke-deadline=1h",
+		   "--nvme", nvme);
+	LIVE_WAIT(&r->n, live_said(&r->n, "the nvme tier is up"));
+	node_fill(r);
+}
+
+static void node_end(struct node *r)
+{
+	char file[96];
+
+	live_check(r->c);
+	oc_ns_close(r->ns);
+	oc_client_close(r->c);
+	live_stop(&r->n);
+	if (!r->place[0])
+		return;
+	snprintf(file, sizeof(file), "%s/onecopy.log", r->place);
+	unlink(file);
+	CHECK_INT(rmdir(r->place), ==, 0);
+}
+
+static struct child start(struct node *r, struct mapping *m)
+{
+	struct child child = child_start(mapper, &r->n, m);
+
+	CHECK_INT(child_hear(child.fd), ==, 'm');
+	return child;
+}
+
+static char finish(struct child *child)
+{
+	char said;
+
+	child_say(child->fd, 'l');
+	said = child_hear(child->fd);
+	child_say(child->fd, 'e');
+	CHECK_INT(child_end(child), ==, 0);
+	return said;
+}
+
+/* All of its threads: a signal alone is only on its way. */
+static void stand_still(const struct child *child)
+{
+	int status;
+
+	CHECK_OK(kill(child->pid, SIGSTOP));
+	CHECK_INT(waitpid(child->pid, &status, WUNTRACED), ==, child->pid);
+	CHECK(WIFSTOPPED(status));
+}
+
+TEST(a_pool_full_of_mapped_blocks_makes_room)
+{
+	struct mapping left = { 0, HALF, OC_LOST_BUS, true };
+	struct mapping right = { HALF, HALF, OC_LOST_BUS, false };
+	struct child a, b;
+	struct node r;
+	unsigned asked;
+
+	node_start_drive(&r);
+	a = start(&r, &left);
+	b = start(&r, &right);
+	CHECK_INT(live_counter(r.c, "sealed"), ==, FRAMES);
+	/* a third client's, while all there is is mapped */
+	for (uint64_t i = 0; i < HALF; i++)
+		CHECK_OK(live_write(r.ns, 1000 + i, PART));
+	CHECK_INT(live_counter(r.c, "refused"), ==, 0);
+	CHECK_INT(live_counter(r.c, "revoke_asks"), >, 0);
+	CHECK_INT(live_counter(r.c, "revoked"), >, 0);
+	CHECK_INT(live_counter(r.c, "revoke_late"), ==, 0);
+	asked = finish(&a) == 'r';
+	asked += finish(&b) == 'r';
+	CHECK_INT(asked, >, 0);
+	NOTE("%llu questions, %llu given back, %llu kept",
+	     (unsigned long long)live_counter(r.c, "revoke_asks"),
+	     (unsigned long long)live_counter(r.c, "revoked"),
+	     (unsigned long long)live_counter(r.c, "revoke_kept"));
+	node_end(&r);
+}
+
+static int try_grant(struct node *r)
+{
+	struct oc_key key = live_key(5000);
+	struct oc_grant g;
+	int e = oc_grant(r->ns, &key, P0, 0, 0, OC_NOWAIT, &g);
+
+	if (e == 0)
+		oc_abandon(r->ns, &g, 0);
+	return e;
+}
+
+/* Room is asked for until the node says so much of the counter. */
+static bool press(struct node *r, const char *counter, uint64_t least)
+{
+	try_grant(r);
+	return live_counter(r->c, counter) >= least;
+}
+
+TEST(a_client_that_stands_still_is_no_trouble_of_others)
+{
+	struct mapping all = { 0, FRAMES, OC_LOST_ZERO, false };
+	struct child child;
+	struct node r;
+
+	node_start(&r, "10ms", "no");
+	child = start(&r, &all);
+	stand_still(&child);
+	LIVE_WAIT(&r.n, press(&r, "revoke_late", 1));
+	CHECK_INT(live_counter(r.c, "revoke_held_bytes"), ==, FRAMES * PART);
+	CHECK(live_said(&r.n, "did not answer for what it maps"));
+	/* it is read as ever, and the node answers others */
+	CHECK_INT(live_read_some(r.ns, 0, FRAMES, PART), ==, FRAMES);
+	CHECK_INT(try_grant(&r), ==, -ENOBUFS);
+	/* it answers after all */
+	CHECK_OK(kill(child.pid, SIGCONT));
+	LIVE_WAIT(&r.n, live_counter(r.c, "revoke_held_bytes") == 0);
+	CHECK_INT(live_counter(r.c, "revoke_late"), ==, 1);
+	CHECK_OK(live_write(r.ns, 2000, PART));
+	child_kill(&child);
+	node_end(&r);
+}
+
+TEST(what_a_silent_client_maps_comes_back_with_its_end)
+{
+	struct mapping all = { 0, FRAMES, OC_LOST_ZERO, false };
+	struct child child;
+	struct node r;
+
+	node_start(&r, "10ms", "no");
+	child = start(&r, &all);
+	stand_still(&child);
+	LIVE_WAIT(&r.n, press(&r, "revoke_late", 1));
+	child_kill(&child);
+	LIVE_WAIT(&r.n, live_counter(r.c, "revoke_held_bytes") == 0);
+	/* all of it, once its writer has looked around */
+	live_write_some(r.ns, 2000, 8 * FRAMES, PART);
+	CHECK_INT(live_read_some(r.ns, 2000, 8 * FRAMES, PART), >=,
+		  FRAMES - HALF / 4);
+	node_end(&r);
+}
+
+TEST(a_silent_client_is_ended_where_that_is_wanted)
+{
+	struct mapping all = { 0, FRAMES, OC_LOST_ZERO, false };
+	struct child child;
+	struct node r;
+
+	node_start(&r, "10ms", "yes");
+	child = start(&r, &all);
+	stand_still(&child);
+	LIVE_WAIT(&r.n, press(&r, "revoke_late", 1));
+	CHECK_INT(child_end(&child), ==, 128 + SIGKILL);
+	CHECK(live_said(&r.n, "it is ended (SIGKILL)"));
+	LIVE_WAIT(&r.n, live_counter(r.c, "revoke_held_bytes") == 0);
+	CHECK_OK(live_write(r.ns, 2000, PART));
+	node_end(&r);
+}
+
+TEST(a_client_that_may_not_be_ended_lives)
+{
+	struct mapping all = { 0, FRAMES, OC_LOST_ZERO, false };
+	struct child child;
+	struct node r;
+
+	if (geteuid() != 0)
+		SKIP("needs root: a node of another user");
+	/* its exec makes the node all theirs */
+	CHECK_OK(setresuid(NOBODY, NOBODY, 0));
+	live_start(&r.n, "--dram=8M", "--slab=512K", "--revoke-deadline=10ms",
+		   "--revoke-end=yes");
+	CHECK_OK(setresuid(0, 0, 0));
+	r.place[0] = '\0';
+	node_fill(&r);
+	child = start(&r, &all);
+	stand_still(&child);
+	LIVE_WAIT(&r.n, press(&r, "revoke_late", 1));
+	CHECK(live_said(&r.n, "it may not be ended"));
+	CHECK_INT(live_counter(r.c, "revoke_held_bytes"), ==, FRAMES * PART);
+	CHECK_OK(kill(child.pid, SIGCONT));
+	CHECK_INT(finish(&child), ==, 'r');
+	LIVE_WAIT(&r.n, live_counter(r.c, "revoke_held_bytes") == 0);
+	node_end(&r);
+}
+
+TEST(the_next_server_asks_again)
+{
+	struct mapping all = { 0, FRAMES, OC_LOST_ZERO, false };
+	struct child child;
+	struct node r;
+	pid_t server;
+
+	node_start(&r, "1h", "no");
+	child = start(&r, &all);
+	stand_still(&child);
+	/* asked, and no answer: then the server dies */
+	LIVE_WAIT(&r.n, press(&r, "revoke_asks", 1));
+	server = live_server(r.c);
+	CHECK_OK(kill(server, SIGKILL));
+	LIVE_WAIT(&r.n, live_server(r.c) != server);
+	CHECK_OK(kill(child.pid, SIGCONT));
+	CHECK_OK(live_write(r.ns, 2000, PART));
+	child_kill(&child);
+	node_end(&r);
+}
