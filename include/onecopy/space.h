@@ -88,8 +88,9 @@ struct oc_space_options {
 
 /* options NULL: all defaults. -ENOMEM no addresses or memory; -EOPNOTSUPP a kind
  * of memory that there is not; -EPERM, -ENOSYS or what the kernel says when
- * OC_SPACE_FAULTS was asked for and is refused; -EINVAL. Starts two threads,
- * all signals blocked in them. */
+ * OC_SPACE_FAULTS was asked for and is refused; -EINVAL. Starts two threads, and
+ * up to three more while as many touches wait for the node; all signals blocked
+ * in them. */
 int oc_space_create(oc_ns *ns, const struct oc_space_options *options,
 		    oc_space **ret_space);
 /* Unmaps all spans. No thread may be touching the space. Takes NULL. */
@@ -119,8 +120,8 @@ enum oc_lost {
 };
 
 /* Computes block `block` anew: writes `bytes` bytes. 0, or -errno when it cannot.
- * From a thread of the space, which serves no other fault of it meanwhile: it
- * must neither touch the space nor call it. The client may be called. */
+ * From a thread of the space or of a caller of it, one at a time: it must neither
+ * touch the space nor call it. The client may be called. */
 typedef int (*oc_recompute_fn)(void *ctx, const struct oc_key *key,
 			       size_t block, void *data, uint64_t bytes);
 
@@ -274,8 +275,11 @@ int oc_span_write_as(oc_span *span, size_t block, const struct oc_key *key,
 /* Seals a block that this space has written as `key`; the span has that key there
  * from now on, mapped and shared as any other. 0; OC_EXISTS: somebody had sealed
  * the key, and theirs is mapped now; -EINVAL: it was not written; -EBUSY: it is
- * held; else as oc_grant() and oc_seal(). On a failure what was written stays,
- * but for OC_STALE. No thread may write to the block meanwhile. */
+ * held; else as oc_grant() and oc_seal(). On a failure what was written stays, but
+ * for OC_STALE. After -ETIMEDOUT it may be sealed yet: ask again; what is written
+ * to the block before that reaches nobody's frame, and is sealed by asking again
+ * unless somebody (that seal, too) was first. No thread may write to the block
+ * meanwhile. */
 int oc_span_seal(oc_span *span, size_t block, const struct oc_key *key,
 		 uint64_t timeout_ns);
 /* Maps the session's tail after the last block, writable and private, as
@@ -285,7 +289,8 @@ int oc_span_seal(oc_span *span, size_t block, const struct oc_key *key,
 int oc_span_tail(oc_span *span, oc_session *session, uint64_t timeout_ns,
 		 struct oc_tail *ret_tail);
 /* oc_session_tail_seal() of a tail that is mapped: it becomes the span's next
- * block, at the address that it has. */
+ * block, at the address that it has. -ETIMEDOUT: ask again; what is written to it
+ * before that is not sealed. */
 int oc_span_tail_seal(oc_span *span, oc_session *session,
 		      const struct oc_key *key, uint64_t timeout_ns);
 

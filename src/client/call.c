@@ -13,7 +13,7 @@
  * read it. A frame granted to a zombie is abandoned from the same slot, so
  * that giving it back cannot fail.
  */
-#include "client/revoke.h"
+#include "client/client.h"
 #include <sys/socket.h>
 #include <sched.h>
 #include <unistd.h>
@@ -226,14 +226,6 @@ static bool spin(const struct ring_resp *resp, uint64_t seq,
 	return ring_resp_load(resp, seq, ret_answer);
 }
 
-/* A grant may wait for what this client maps, under a lock of this thread's. */
-#define GIVE_WAY_NS (5 * NS_PER_MS)
-
-static bool may_give_way(const oc_client *c, uint32_t slot)
-{
-	return unlikely(revoke_here != NULL) && c->call[slot].op == RING_GRANT;
-}
-
 int call_wait(oc_client *c, uint32_t slot, uint64_t deadline,
 	      struct ring_answer *ret_answer)
 {
@@ -241,12 +233,11 @@ int call_wait(oc_client *c, uint32_t slot, uint64_t deadline,
 	uint64_t seq =
 		atomic_load_explicit(&c->call[slot].seq, memory_order_relaxed);
 	uint64_t until = deadline + CLIENT_GRACE_NS;
-	bool done = spin(resp, seq, ret_answer), here = may_give_way(c, slot);
+	bool done = spin(resp, seq, ret_answer);
 	int r = 0;
 
 	while (!done && r == 0) {
-		uint64_t slice =
-			clock_ns() + (here ? GIVE_WAY_NS : CLIENT_SLICE_NS);
+		uint64_t slice = clock_ns() + CLIENT_SLICE_NS;
 
 		sleep_slice(c, slot, seq, MIN(slice, until));
 		done = ring_resp_load(resp, seq, ret_answer);
@@ -260,13 +251,11 @@ int call_wait(oc_client *c, uint32_t slot, uint64_t deadline,
 		/* What this very call waits for may be a slab of ours. */
 		if (r == 0 && client_behind(c))
 			region_follow(c);
-		if (r == 0 && here && revoke_pending(c))
-			r = revoke_here->give_way(revoke_here->ctx);
 	}
 	if (done)
 		call_free(c, slot);
 	else
-		call_zombie(c, slot, r != -ENOTCONN);
+		call_zombie(c, slot, r == -ETIMEDOUT);
 	return r;
 }
 

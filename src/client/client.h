@@ -347,10 +347,10 @@ int blob_round(oc_client *c, struct ring_call *q, uint64_t deadline,
 
 /* ---- pin.c ---- */
 
-/* Beside enum oc_pin_flags: for a mapping (PIN_MAPPED); and it may be lost. Of a
- * slot of the server's side; one of our own is told by revoke_say(). */
-#define OC_PIN_BY_MAPPING (1u << 16)
-#define OC_PIN_LOSABLE	  (1u << 17)
+/* Beside enum oc_pin_flags: for a mapping; and it may be lost (coherence/pin.h). Of
+ * a slot of the server's side; one of our own is told by revoke_say(). */
+#define PIN_BY_MAPPING 0x20000u
+#define PIN_BY_LOSER   0x40000u
 
 struct pin_job {
 	const struct oc_key *key;
@@ -360,6 +360,9 @@ struct pin_job {
 /* A fence for each window of a batch: 1 % of its time, and what a window reads
  * is still in the first-level cache when it is checked. */
 #define PIN_WINDOW 128
+/* Beside enum oc_pin_flags, for batches: what would have to wait for the node (a
+ * slab that was not met, an index that grew, slots that ran out) is left out. */
+#define PIN_QUICK 0x10000u
 /* Pins up to PIN_WINDOW jobs with one fence. 0 or -errno; on an error no pin
  * of the window is held. */
 int pin_window(oc_client *c, const struct pin_job *jobs, size_t n,

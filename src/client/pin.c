@@ -115,15 +115,14 @@ static NOINLINE int pin_by_ring(oc_client *c, const uint64_t key[4],
 {
 	struct ring_call q = { .op = RING_PIN,
 			       .part = part,
-			       .arg = flags & OC_PIN_BY_MAPPING
-					      ? RING_PIN_MAPPED
-					      : 0 };
+			       .arg = flags & PIN_BY_MAPPING ? RING_PIN_MAPPED
+							     : 0 };
 	const struct frame_desc *d = NULL;
 	struct ring_answer a;
 	int r;
 
 	memcpy(q.key, key, sizeof(q.key));
-	if (flags & OC_PIN_LOSABLE)
+	if (flags & PIN_BY_LOSER)
 		q.arg |= RING_PIN_LOSABLE;
 	r = call_round(c, &q, 0, &a);
 	if (r == 0)

@@ -18,8 +18,6 @@ struct revoker {
 	futex_word stop; /* 1: the thread ends */
 };
 
-_Thread_local const struct revoke_here *revoke_here;
-
 /* The low half on a little-endian machine. */
 static const futex_word *asked_word(const oc_client *c)
 {

@@ -22,17 +22,19 @@ void block_drop(oc_span *sp, size_t i)
 
 	if (open)
 		slab_put(sp->s, spot.region);
+	if (b->grant && b->pin.data) /* HALF: the copy, and what it is of */
+		slab_put(sp->s, b->pin.region);
 	if (b->pin.data) {
 		oc_unpin(sp->s->ns, &b->pin);
 		sp->s->n.pins--;
 	}
 	/* a tail's frame is the session's */
 	if (b->grant && b->state != OC_BLOCK_TAIL)
-		oc_abandon(sp->s->ns, b->grant, OC_NOWAIT);
+		space_give_back(sp->s, b->grant);
 	free(b->grant);
 	b->grant = NULL;
 	b->state = OC_BLOCK_ABSENT;
-	b->flags &= (uint8_t) ~(BLOCK_HALF | BLOCK_KEPT);
+	block_unflag(b, BLOCK_HALF | BLOCK_KEPT | BLOCK_SEALING);
 }
 
 int space_make_absent(oc_space *s, char *at, uint64_t bytes)
@@ -84,7 +86,8 @@ static int let_go_group(oc_span *sp, size_t a, size_t z)
 
 static bool can_leave(const struct block *b)
 {
-	return b->state != OC_BLOCK_ABSENT && b->state != OC_BLOCK_TAIL;
+	return (b->state != OC_BLOCK_ABSENT || b->flags & BLOCK_HALF) &&
+	       b->state != OC_BLOCK_TAIL && !(b->flags & BLOCK_TAKEN);
 }
 
 int blocks_let_go(oc_span *sp, size_t first, size_t n)
@@ -148,8 +151,9 @@ static bool pages_written(int pagemap, const char *at, uint64_t bytes)
 bool block_written(const oc_span *sp, size_t i)
 {
 	struct spot spot = block_spot(&sp->block[i]);
+	bool can = span_writable(sp) || sp->block[i].flags & BLOCK_SEALING;
 
-	for (uint32_t s = 0; s < sp->shape.slices && span_writable(sp); s++)
+	for (uint32_t s = 0; s < sp->shape.slices && can; s++)
 		if (pages_written(sp->s->pagemap, block_at(sp, s, i),
 				  shape_pages(&sp->shape, &spot, s)))
 			return true;
@@ -164,12 +168,12 @@ static bool may_go(oc_span *sp, size_t i, bool bouncing)
 	const struct block *b = &sp->block[i];
 
 	if (b->state != OC_BLOCK_MAPPED || b->held ||
-	    b->flags & (BLOCK_HALF | BLOCK_WANTED) ||
+	    b->flags & (BLOCK_HALF | BLOCK_WANTED | BLOCK_TAKEN) ||
 	    (!bouncing && b->bounces >= BOUNCES_MANY))
 		return false;
 	if (!block_written(sp, i))
 		return true;
-	block_own(sp, i);
+	block_own_now(sp, i);
 	return false;
 }
 
@@ -177,6 +181,7 @@ static bool may_go(oc_span *sp, size_t i, bool bouncing)
 static bool leave_kept(oc_span *sp, size_t i)
 {
 	if (!(sp->block[i].flags & BLOCK_KEPT) || sp->block[i].held ||
+	    sp->block[i].flags & BLOCK_TAKEN ||
 	    sp->block[i].state != OC_BLOCK_ABSENT)
 		return false;
 	block_drop(sp, i);

@@ -16,7 +16,7 @@
 
 #define PIN_CHUNK 128u
 
-int slab_get(oc_space *s, uint32_t region, int *ret_fd)
+int slab_get(oc_space *s, uint32_t region)
 {
 	struct slab_ref *ref = &s->slab[region];
 	int r;
@@ -28,7 +28,26 @@ int slab_get(oc_space *s, uint32_t region, int *ret_fd)
 			return r;
 	}
 	ref->uses++;
-	*ret_fd = ref->fd;
+	return 0;
+}
+
+int slab_get_patiently(oc_space *s, uint32_t region)
+{
+	struct slab_ref *ref = &s->slab[region];
+	int fd, r;
+
+	if (ref->uses)
+		return slab_get(s, region);
+	space_unlock(s);
+	r = region_descriptor(s->c, region, space_deadline(s), &fd);
+	space_lock(s);
+	if (r)
+		return r;
+	if (ref->uses) /* somebody else was as fast */
+		fd_close(fd);
+	else
+		ref->fd = fd;
+	ref->uses++;
 	return 0;
 }
 
@@ -48,13 +67,8 @@ static bool wants_pin(const struct block *b)
 	return b->state == OC_BLOCK_ABSENT && !b->pin.data;
 }
 
-static int pin_chunk(oc_span *sp, size_t first, size_t n)
+static int pin_chunk(oc_span *sp, size_t first, size_t n, unsigned flags)
 {
-	uint64_t held_for = span_revocable(sp);
-	unsigned flags =
-		(sp->flags & OC_SPAN_VERIFY ? (unsigned)OC_PIN_VERIFY : 0) |
-		(held_for & PIN_MAPPED ? OC_PIN_BY_MAPPING : 0) |
-		(held_for & PIN_LOSABLE ? OC_PIN_LOSABLE : 0);
 	struct oc_pin pin[PIN_CHUNK];
 	size_t pinned;
 	int r = oc_pin_batch(sp->s->ns, sp->key + first, n, sp->part, flags,
@@ -73,10 +87,17 @@ static int pin_chunk(oc_span *sp, size_t first, size_t n)
 	return 0;
 }
 
-int blocks_pin(oc_span *sp, size_t first, size_t n)
+int blocks_pin(oc_span *sp, size_t first, size_t n, unsigned flags)
 {
 	size_t end = first + n, stop;
 	int r = 0;
+
+	if (sp->flags & OC_SPAN_VERIFY)
+		flags |= OC_PIN_VERIFY;
+	if (span_revocable(sp) & PIN_MAPPED)
+		flags |= PIN_BY_MAPPING;
+	if (span_revocable(sp) & PIN_LOSABLE)
+		flags |= PIN_BY_LOSER;
 
 	while (first < end && r == 0) {
 		if (!wants_pin(&sp->block[first])) {
@@ -86,7 +107,7 @@ int blocks_pin(oc_span *sp, size_t first, size_t n)
 		for (stop = first + 1; stop < end && stop - first < PIN_CHUNK &&
 				       wants_pin(&sp->block[stop]);)
 			stop++;
-		r = pin_chunk(sp, first, stop - first);
+		r = pin_chunk(sp, first, stop - first, flags);
 		first = stop;
 	}
 	return r;
@@ -98,7 +119,7 @@ void blocks_unpin(oc_span *sp, size_t first, size_t n)
 		struct block *b = &sp->block[i];
 
 		if (b->state != OC_BLOCK_ABSENT || !b->pin.data ||
-		    b->flags & BLOCK_KEPT)
+		    b->flags & (BLOCK_KEPT | BLOCK_TAKEN))
 			continue;
 		oc_unpin(sp->s->ns, &b->pin);
 		sp->s->n.pins--;
@@ -133,9 +154,11 @@ static int fill_piece(const oc_space *s, void *at, uint64_t bytes,
 	return r;
 }
 
-int block_fill(oc_span *sp, size_t i, const void *data, uint64_t bytes)
+int block_fill(oc_span *sp, size_t i, const void *data, uint64_t bytes,
+	       enum oc_block_state state)
 {
 	const struct shape *sh = &sp->shape;
+	struct block *b = &sp->block[i];
 	int r = 0;
 
 	for (uint32_t s = 0; s < sh->slices && r == 0; s++) {
@@ -149,22 +172,23 @@ int block_fill(oc_span *sp, size_t i, const void *data, uint64_t bytes)
 		if (sp->s->how == OC_SPACE_EXPLICIT)
 			space_not_in_child(block_at(sp, s, i), sh->piece_bytes);
 	}
+	/* Also after a failure: some of it can be read already. */
+	b->state = (uint8_t)state;
+	if (r)
+		b->flags |= BLOCK_HALF;
 	return r;
 }
 
 int block_gather(oc_span *sp, size_t i)
 {
 	struct block *b = &sp->block[i];
-	int r = block_fill(sp, i, b->pin.data, b->pin.bytes);
+	int r = block_fill(sp, i, b->pin.data, b->pin.bytes, OC_BLOCK_COPIED);
 
-	if (r)
-		return r;
-	sp->s->n.gathered_bytes += b->pin.bytes;
+	block_unflag(b, BLOCK_KEPT);
+	sp->s->n.gathered_bytes += r ? 0 : b->pin.bytes;
 	oc_unpin(sp->s->ns, &b->pin);
 	sp->s->n.pins--;
-	b->flags &= (uint8_t)~BLOCK_KEPT;
-	b->state = OC_BLOCK_COPIED;
-	return 0;
+	return r;
 }
 
 /* ---- mappings ---- */
@@ -302,7 +326,7 @@ static int map_group(oc_span *sp, size_t a, size_t z, uint64_t runs)
 	for (size_t i = a; i < z; i++) {
 		sp->block[i].state = OC_BLOCK_MAPPED;
 		sp->s->n.ahead_used += (sp->block[i].flags & BLOCK_KEPT) != 0;
-		sp->block[i].flags &= (uint8_t)~BLOCK_KEPT;
+		block_unflag(&sp->block[i], BLOCK_KEPT);
 	}
 	r = map_rows(sp, a, z);
 	for (size_t i = a; i < z; i++)
@@ -328,17 +352,22 @@ static int gather_group(oc_span *sp, size_t a, size_t z)
 	return r;
 }
 
+/* What is HALF has pages of something else: it leaves first. */
+static bool can_map(const struct block *b)
+{
+	return b->state == OC_BLOCK_ABSENT && b->pin.data &&
+	       !(b->flags & (BLOCK_HALF | BLOCK_TAKEN));
+}
+
 /* The next blocks in [first, end) that can be mapped: [*ret_a, *ret_z). */
 static bool next_group(const oc_span *sp, size_t first, size_t end,
 		       size_t *ret_a, size_t *ret_z)
 {
 	size_t a = first, z;
 
-	while (a < end && !(sp->block[a].state == OC_BLOCK_ABSENT &&
-			    sp->block[a].pin.data))
+	while (a < end && !can_map(&sp->block[a]))
 		a++;
-	for (z = a; z < end && sp->block[z].state == OC_BLOCK_ABSENT &&
-		    sp->block[z].pin.data;)
+	for (z = a; z < end && can_map(&sp->block[z]);)
 		z++;
 	*ret_a = a;
 	*ret_z = z;
@@ -347,10 +376,10 @@ static bool next_group(const oc_span *sp, size_t first, size_t end,
 
 static int get_slabs(oc_span *sp, size_t a, size_t z)
 {
-	int fd, r;
+	int r;
 
 	for (size_t i = a; i < z; i++) {
-		r = slab_get(sp->s, sp->block[i].pin.region, &fd);
+		r = slab_get(sp->s, sp->block[i].pin.region);
 		while (r && i-- > a)
 			slab_put(sp->s, sp->block[i].pin.region);
 		if (r)
@@ -380,19 +409,86 @@ int blocks_map(oc_span *sp, size_t first, size_t n)
 	return r;
 }
 
+/* ---- with descriptors that are not open yet ---- */
+
+/* Slabs that are kept open, with a pin in each: a block's own may be given back
+ * while the lock is dropped. */
+#define KEPT_SLABS 32u
+struct kept_slabs {
+	size_t n;
+	struct oc_pin pin[KEPT_SLABS];
+};
+
+static bool is_closed(const oc_span *sp, size_t i)
+{
+	const struct block *b = &sp->block[i];
+
+	return can_map(b) && !slab_is_open(sp->s, b->pin.region);
+}
+
+static int keep_slab(oc_span *sp, size_t i, struct kept_slabs *kept)
+{
+	struct oc_key key = sp->key[i];
+	struct oc_pin *mine = &kept->pin[kept->n];
+	int r = oc_pin(sp->s->ns, &key, sp->part, OC_PIN_NO_TOUCH, mine);
+
+	if (r)
+		return 0; /* no pin left: get_slabs() asks, with the lock */
+	r = slab_get_patiently(sp->s, mine->region);
+	if (r)
+		oc_unpin(sp->s->ns, mine);
+	kept->n += r == 0;
+	return r;
+}
+
+static int keep_slabs(oc_span *sp, size_t first, size_t n,
+		      struct kept_slabs *kept)
+{
+	int r = 0;
+
+	for (size_t i = first; i < first + n && r == 0; i++)
+		if (kept->n < KEPT_SLABS && is_closed(sp, i))
+			r = keep_slab(sp, i, kept);
+	return r;
+}
+
+int blocks_map_patiently(oc_span *sp, size_t first, size_t n)
+{
+	struct kept_slabs kept;
+	int r;
+
+	kept.n = 0;
+	r = keep_slabs(sp, first, n, &kept);
+	/* The node does not answer: not asked again while everybody waits. */
+	for (size_t i = first; i < first + n && r; i++)
+		if (is_closed(sp, i) && sp->s->how == OC_SPACE_FAULTS)
+			block_gather(sp, i);
+	r = blocks_map(sp, first, n);
+	for (size_t k = 0; k < kept.n; k++) {
+		slab_put(sp->s, kept.pin[k].region);
+		oc_unpin(sp->s->ns, &kept.pin[k]);
+	}
+	return r;
+}
+
 int block_map_again(oc_span *sp, size_t i)
 {
 	struct block *b = &sp->block[i];
 	int r;
 
 	if (b->state == OC_BLOCK_BUS)
-		r = block_bus(sp, i);
-	else if (b->grant)
+		return block_bus(sp, i);
+	if (b->grant)
 		r = block_map_frame(sp, i);
 	else
-		r = map_rows(sp, i, i + 1);
-
-	if (r == 0 && b->state != OC_BLOCK_BUS)
-		b->flags &= ~BLOCK_HALF;
-	return r;
+		r = b->state == OC_BLOCK_MAPPED ? map_rows(sp, i, i + 1)
+						: -EAGAIN;
+	if (r)
+		return r;
+	block_unflag(b, BLOCK_HALF);
+	if (b->grant && b->pin.data) {
+		space_leave_shared(sp->s, &b->pin);
+		b->pin = (struct oc_pin){ 0 };
+	}
+	return 0;
 }

@@ -112,8 +112,7 @@ static int open_files(oc_space *s)
 
 /* ---- threads ---- */
 
-static int start_thread(pthread_t *ret_thread, void *(*run)(void *),
-			oc_space *s)
+int space_start_thread(oc_space *s, void *(*run)(void *), pthread_t *ret_thread)
 {
 	sigset_t all, before;
 	int r;
@@ -129,11 +128,11 @@ static int start_thread(pthread_t *ret_thread, void *(*run)(void *),
 
 static int start_threads(oc_space *s)
 {
-	int r = start_thread(&s->worker, worker_main, s);
+	int r = space_start_thread(s, worker_main, &s->worker[0]);
 
-	s->has_worker = r == 0;
+	s->workers = r == 0;
 	if (r == 0 && s->how == OC_SPACE_FAULTS) {
-		r = start_thread(&s->faults, fault_main, s);
+		r = space_start_thread(s, fault_main, &s->faults);
 		s->has_faults = r == 0;
 	}
 	return r;
@@ -144,14 +143,15 @@ static void stop_threads(oc_space *s)
 	uint64_t one = 1;
 
 	space_lock(s);
-	/* Relaxed: read under the lock, or after the kick. */
-	atomic_store_explicit(&s->stop, true, memory_order_relaxed);
+	/* Relaxed: read under the lock; by the fault thread after the kick. */
+	atomic_store_explicit(&s->stop, STOP_WORKERS, memory_order_relaxed);
 	pthread_cond_broadcast(&s->work);
 	space_unlock(s);
+	for (uint32_t i = 0; i < s->workers; i++)
+		pthread_join(s->worker[i], NULL);
+	atomic_store_explicit(&s->stop, STOP_ALL, memory_order_relaxed);
 	if (s->kick >= 0)
 		(void)!write(s->kick, &one, sizeof(one));
-	if (s->has_worker)
-		pthread_join(s->worker, NULL);
 	if (s->has_faults)
 		pthread_join(s->faults, NULL);
 }

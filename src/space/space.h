@@ -25,9 +25,12 @@
  * thread has read its event, so the fault thread never waits for the lock: it
  * tries, and is told when the lock is free (space_unlock()).
  *
- * Threads. `lock` guards all; the fault thread serves touches, the worker what
- * may take long. The library never reads or writes addresses of the space while
- * it holds the lock, but for blocks that are there.
+ * Threads. `lock` guards all. The fault thread serves what needs nobody else: it
+ * never waits for the node. Workers do the rest, and drop the lock while they
+ * wait; a block that must stay as it is meanwhile is TAKEN. More workers are
+ * started when all that there are have something in hand. The library never reads
+ * or writes addresses of the space while it holds the lock, but for blocks that
+ * are there.
  *
  * Order of locks: a space's before the client's.
  *
@@ -85,15 +88,24 @@ enum block_flags {
 	BLOCK_AHEAD = 2,  /* asked for ahead, not there yet */
 	BLOCK_WAS = 4,	  /* was mapped before */
 	BLOCK_KEPT = 16, /* brought ahead: pinned, ABSENT until it is touched */
-	BLOCK_HALF = 8,	 /* a failure left some of its pieces unmapped */
+	BLOCK_HALF = 8,	 /* a failure left some of its pieces as they were
+			    before, whatever the state says */
+	BLOCK_SEALING = 32, /* OWN, TAIL: a seal of its frame was not answered,
+			       and may yet be made: the frame is shown, and not
+			       written any more */
+	BLOCK_TAKEN = 64,   /* somebody makes a copy of it and does not hold the
+			       lock: it stays as it is, faults of it wait */
+	BLOCK_BROUGHT = 128, /* it came from below, or was computed, for a fault
+				that waits */
 };
 
 struct block {
-	struct oc_pin pin;	/* data NULL: none */
+	/* data NULL: none, but COPIED keeps what bytes and tokens it was of */
+	struct oc_pin pin;
 	struct oc_grant *grant; /* OWN, TAIL; NULL: none */
 	uint32_t held;
 	uint8_t state;	 /* enum oc_block_state */
-	uint8_t flags;	 /* enum block_flags */
+	uint16_t flags;	 /* enum block_flags */
 	uint8_t bounces; /* times let go and touched again, decaying */
 	uint64_t let_go_ns;
 	uint64_t wanted_ns; /* WANTED: since */
@@ -140,6 +152,12 @@ struct job {
 #define JOBS 256u
 /* A job's flag beside enum oc_prefetch_flags: bring up and pin, do not map. */
 #define JOB_AHEAD 0x100u
+/* Waits for the node at once; more than one so that what one waits for stops
+ * nobody else. */
+#define WORKERS 4u
+
+/* The fault thread goes last: who moves mappings waits for it. */
+enum stop { GO_ON, STOP_WORKERS, STOP_ALL };
 
 struct oc_space {
 	oc_ns *ns;
@@ -151,33 +169,30 @@ struct oc_space {
 	uint64_t bytes;
 	int uffd, kick, hole; /* hole: an empty file, whose pages are SIGBUS */
 	int pagemap;
-	pthread_t faults, worker;
-	bool has_faults, has_worker;
+	pthread_t faults, worker[WORKERS];
+	bool has_faults;
 
 	pthread_mutex_t lock;
 	pthread_cond_t work, done; /* for the worker; for who waits on it */
 	/* The fault thread wants the lock. Pairs: space_unlock(). */
 	_Atomic(bool) wanted;
-	_Atomic(bool) stop;
-	oc_span *span;	       /* by address */
-	struct slab_ref *slab; /* LAYOUT_SLABS_MAX */
+	_Atomic(uint32_t) stop; /* enum stop */
+	oc_span *span;		/* by address */
+	struct slab_ref *slab;	/* LAYOUT_SLABS_MAX */
 	struct job job[JOBS];
 	uint32_t jobs_head, jobs_tail;
+	uint32_t workers, idle; /* threads; those that wait for a job */
+	bool computing;		/* a caller's function runs: one at a time */
 	uint64_t maps; /* at most so many mappings; space_room() counts anew */
 	bool stray;    /* addresses outside of spans have been touched */
 	uint64_t lent; /* keys that nobody has, so far */
 	struct oc_space_report n;
-
-	/* revoke.c */
-	struct revoke_user user;
-	struct revoke_here here;
-	_Atomic(uint64_t) gave_way; /* to this question */
+	struct revoke_user user; /* revoke.c */
 };
 
 static inline void space_lock(oc_space *s)
 {
 	must(pthread_mutex_lock(&s->lock) == 0);
-	revoke_here = s->here.give_way ? &s->here : NULL;
 }
 void space_unlock(oc_space *s);
 static inline uint64_t space_deadline(const oc_space *s)
@@ -205,6 +220,10 @@ static inline bool span_writable(const oc_span *sp)
 {
 	return span_armed(sp) || sp->flags & OC_SPAN_PAGES;
 }
+static inline void block_unflag(struct block *b, unsigned flags)
+{
+	b->flags = (uint16_t)(b->flags & ~flags);
+}
 static inline struct spot block_spot(const struct block *b)
 {
 	if (unlikely(b->grant != NULL))
@@ -218,28 +237,41 @@ static inline struct spot block_spot(const struct block *b)
 
 /* ---- map.c */
 
-/* A descriptor of a region, open until slab_put(). */
-int slab_get(oc_space *s, uint32_t region, int *ret_fd);
+/* A descriptor of a region, open until slab_put(). Waits for the node when it is
+ * not open; _patiently: and drops the lock meanwhile (the caller has a pin or a
+ * grant there). */
+int slab_get(oc_space *s, uint32_t region);
+int slab_get_patiently(oc_space *s, uint32_t region);
 void slab_put(oc_space *s, uint32_t region);
+static inline bool slab_is_open(const oc_space *s, uint32_t region)
+{
+	return s->slab[region].uses > 0;
+}
 /* Pins those of blocks [first, first + n) that are ABSENT and not pinned, as far
- * as they are resident. 0; -EDQUOT: pins have run out; -errno. */
-int blocks_pin(oc_span *sp, size_t first, size_t n);
+ * as they are resident. flags: PIN_QUICK. 0; -EDQUOT: pins have run out; -errno. */
+int blocks_pin(oc_span *sp, size_t first, size_t n, unsigned flags);
 /* Gives back the pins of those that are still ABSENT. */
 void blocks_unpin(oc_span *sp, size_t first, size_t n);
 /* Maps those of blocks [first, first + n) that are ABSENT and pinned; gathers
  * them when there is no room for mappings. -errno: some may be HALF. */
 int blocks_map(oc_span *sp, size_t first, size_t n);
-/* Maps the pieces of a block that is HALF once more. */
+/* The same, with the lock dropped while the node is asked for descriptors; blocks
+ * whose descriptor cannot be had are copied. */
+int blocks_map_patiently(oc_span *sp, size_t first, size_t n);
+/* Maps the pieces of a block that is HALF once more, if what they showed is still
+ * known; else -EAGAIN: it has to leave (blocks_let_go()) and come again. */
 int block_map_again(oc_span *sp, size_t i);
-/* Fills an ABSENT, pinned block with a copy, and gives the pin back. */
+/* Fills an ABSENT, pinned block with a copy, and gives the pin back. HALF on a
+ * failure. */
 int block_gather(oc_span *sp, size_t i);
-/* Fills an ABSENT block with memory of the process; the caller says what the
- * state is then. data NULL: zeros. */
-int block_fill(oc_span *sp, size_t i, const void *data, uint64_t bytes);
+/* Fills an ABSENT block with memory of the process; data NULL: zeros. On a failure
+ * the block is HALF. */
+int block_fill(oc_span *sp, size_t i, const void *data, uint64_t bytes,
+	       enum oc_block_state state);
 
 /* ---- leave.c: not from the fault thread, which mremap() waits for */
 
-/* Makes blocks ABSENT, whatever they are but TAIL. -errno: some may be HALF. */
+/* Makes blocks ABSENT in all of their pieces, whatever they are but TAIL. -errno: some may be HALF. */
 int blocks_let_go(oc_span *sp, size_t first, size_t n);
 /* Lets go of up to n blocks that nobody holds and that are as the node has
  * them; how many. Nothing in an explicit space, where a touch would be the end. */
@@ -272,22 +304,31 @@ static inline uint64_t span_revocable(const oc_span *sp)
 }
 /* A block's pin, or whether it is held, is new. */
 void block_say(oc_span *sp, size_t i);
-/* struct revoke_here's. */
-int space_give_way_here(void *space);
 
 /* ---- own.c */
 
-/* Gives a block that is there a frame of its own with a copy, or memory of the
- * process when the node has none. 0, -errno. -EBUSY, for the fault thread alone:
- * the node wants something of this space first; the worker's. */
+/* Others wait until a block is not TAKEN any more. */
+void block_wait(oc_span *sp, size_t i);
+/* Gives a block that is there, or pinned, a frame of its own with a copy, or
+ * memory of the process when the node has none. Drops the lock; the caller has
+ * marked the span busy. 0, -errno. */
 int block_own(oc_span *sp, size_t i);
-/* Memory of the process for a MAPPED block, as its addresses show it. */
+/* The same without dropping the lock, for which the node gets little time. */
+int block_own_now(oc_span *sp, size_t i);
+/* Memory of the process for a block that is MAPPED, as its addresses show it. The
+ * node is not asked. */
 int block_own_memory(oc_span *sp, size_t i);
-/* The same with a frame that will be sealed as this key, or not at all. -EBUSY: it
- * is not as the node has it; OC_EXISTS; as oc_grant(). */
+/* block_own() with a frame that will be sealed as this key, or not at all. -EBUSY:
+ * it is not as the node has it; OC_EXISTS; as oc_grant(). */
 int block_own_as(oc_span *sp, size_t i, const struct oc_key *as);
 /* Puts the frame that a block has at its pieces. */
 int block_map_frame(oc_span *sp, size_t i);
+/* The block's bytes as they are seen at its addresses. */
+void block_copy_out(const oc_span *sp, size_t i, uint64_t bytes, char *to);
+/* The pin and the descriptor behind what was shown until now. */
+void space_leave_shared(oc_space *s, struct oc_pin *pin);
+/* A lent frame goes back, whatever the node says and whenever. Used up. */
+void space_give_back(oc_space *s, struct oc_grant *g);
 /* A touch of it is SIGBUS from now on. 0. */
 int block_bus(oc_span *sp, size_t i);
 /* What a block gets that is gone, and which the caller has marked busy. The
@@ -305,7 +346,14 @@ int block_map_quickly(oc_span *sp, size_t i);
  * -errno. Not the fault thread. flags: OC_PREFETCH_WRITE. */
 int blocks_bring(oc_span *sp, size_t first, size_t n, unsigned flags,
 		 uint64_t deadline);
-/* Hands blocks to the worker. -EAGAIN. */
+/* The block gets a frame that will be sealed as this key. As blocks_bring() and
+ * block_own_as(). */
+int block_bring_as(oc_span *sp, size_t i, const struct oc_key *as,
+		   uint64_t deadline);
+/* A thread of the space. -EAGAIN. */
+int space_start_thread(oc_space *s, void *(*run)(void *),
+		       pthread_t *ret_thread);
+/* Hands blocks to the workers. -EAGAIN. */
 int space_hand(oc_span *sp, size_t first, size_t n, unsigned flags);
 void *worker_main(void *space);
 /* Who waits for these blocks looks again. */
