@@ -50,6 +50,7 @@ static void map_all(struct mapper *r, const struct live *n,
 		keys[i] = live_key(m->first + i);
 	o.lost = m->lost;
 	CHECK_OK(oc_span_map(r->s, keys, m->n, &o, &r->sp));
+	CHECK_OK(oc_span_prefetch(r->sp, 0, 0, OC_PREFETCH_WAIT, 0));
 	CHECK_OK(oc_span_info(r->sp, &info));
 	CHECK_INT(info.mapped, ==, m->n);
 	r->base = info.base;
@@ -112,13 +113,22 @@ static void unmap_all(struct mapper *r)
 	oc_client_close(r->c);
 }
 
+static void was_lost(int signo, siginfo_t *info, void *context)
+{
+	(void)context;
+	FAIL("signal %d at %p: a mapped block was lost", signo, info->si_addr);
+}
+
 /* A child that maps, waits, looks at everything, and tells whether it was asked
  * for some of it. */
 static void mapper(const struct live *n, int fd, void *arg)
 {
+	const struct sigaction lost = { .sa_sigaction = was_lost,
+					.sa_flags = SA_SIGINFO };
 	struct oc_space_report report;
 	struct mapper r;
 
+	CHECK_OK(sigaction(SIGBUS, &lost, NULL));
 	map_all(&r, n, arg);
 	child_say(fd, 'm');
 	child_hear(fd);
@@ -138,14 +148,21 @@ struct node {
 	oc_ns *ns;
 };
 
-/* A node whose memory is full of blocks 0 to FRAMES that nobody's process can
- * write any more. */
-static void node_fill(struct node *r)
+/* A node whose memory is full of blocks that nobody's process can write any
+ * more: 0 to FRAMES. `times` as many were written, none before those that leave
+ * for it are below. */
+static void node_fill(struct node *r, unsigned times)
 {
 	oc_client *c = live_connect(&r->n);
 	oc_ns *ns = live_ns(c, PART);
 
-	live_write_some(ns, 0, FRAMES, PART);
+	for (uint64_t i = 0; i < times * FRAMES; i++) {
+		if (i >= FRAMES)
+			LIVE_WAIT(&r->n,
+				  live_counter(c, "demoted") > i - FRAMES);
+		CHECK_OK(live_write(ns, i, PART));
+	}
+	CHECK_INT(live_counter(c, "demote_missed"), ==, 0);
 	CHECK_INT(live_counter(c, "sealed"), ==, FRAMES);
 	oc_ns_close(ns);
 	oc_client_close(c);
@@ -158,7 +175,7 @@ static void node_start(struct node *r, const char *deadline, const char *end)
 	live_start(&r->n, "--dram=8M", "--slab=512K", "--revoke-deadline",
 		   deadline, "--revoke-end", end);
 	r->place[0] = '\0';
-	node_fill(r);
+	node_fill(r, 1);
 }
 
 static void node_start_drive(struct node *r)
@@ -171,7 +188,7 @@ static void node_start_drive(struct node *r)
 	live_start(&r->n, "--dram=8M", "--slab=512K", "--revoke-deadline=1h",
 		   "--nvme", nvme);
 	LIVE_WAIT(&r->n, live_said(&r->n, "the nvme tier is up"));
-	node_fill(r);
+	node_fill(r, 2);
 }
 
 static void node_end(struct node *r)
@@ -227,9 +244,9 @@ TEST(a_pool_full_of_mapped_blocks_makes_room)
 	unsigned asked;
 
 	node_start_drive(&r);
+	/* from the drive: there they are, whatever happens in memory */
 	a = start(&r, &left);
 	b = start(&r, &right);
-	CHECK_INT(live_counter(r.c, "sealed"), ==, FRAMES);
 	/* a third client's, while all there is is mapped */
 	for (uint64_t i = 0; i < HALF; i++)
 		CHECK_OK(live_write(r.ns, 1000 + i, PART));
@@ -301,10 +318,8 @@ TEST(what_a_silent_client_maps_comes_back_with_its_end)
 	LIVE_WAIT(&r.n, press(&r, "revoke_late", 1));
 	child_kill(&child);
 	LIVE_WAIT(&r.n, live_counter(r.c, "revoke_held_bytes") == 0);
-	/* all of it, once its writer has looked around */
-	live_write_some(r.ns, 2000, 8 * FRAMES, PART);
-	CHECK_INT(live_read_some(r.ns, 2000, 8 * FRAMES, PART), >=,
-		  FRAMES - HALF / 4);
+	live_write_some(r.ns, 2000, 2 * FRAMES, PART);
+	CHECK_INT(live_read_some(r.ns, 2000, 2 * FRAMES, PART), >=, HALF / 8);
 	node_end(&r);
 }
 
@@ -339,7 +354,7 @@ TEST(a_client_that_may_not_be_ended_lives)
 		   "--revoke-end=yes");
 	CHECK_OK(setresuid(0, 0, 0));
 	r.place[0] = '\0';
-	node_fill(&r);
+	node_fill(&r, 1);
 	child = start(&r, &all);
 	stand_still(&child);
 	LIVE_WAIT(&r.n, press(&r, "revoke_late", 1));
