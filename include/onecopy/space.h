@@ -33,7 +33,11 @@
  *
  * Pins. Each mapped block holds one of the client's pins. When they run out, or
  * the pool has no room to bring a block up, the space lets go of what it mapped
- * longest ago and nobody holds; a later touch brings that back.
+ * longest ago and nobody holds; a later touch brings that back. The node may ask
+ * for mapped blocks as well, when others need the room: of those that nobody
+ * holds, what it has on a tier below, or (OC_LOST_ZERO, OC_LOST_CALL) nowhere else
+ * in the end. A thread of the client answers, started with its first space that
+ * has faults; a process that stands still is no longer waited for.
  *
  * Ownership. A space belongs to its client and namespace: destroy it before
  * either is closed. A span belongs to its space. Pages of other spaces and

@@ -354,6 +354,11 @@ static void recount(struct store *s, struct pool *p)
 	pool_set(p, POOL_C_revoke_held_bytes, h.bytes);
 }
 
+bool store_client_silent(const struct store_client *c)
+{
+	return c->revoke && c->revoke->late;
+}
+
 bool revoke_holds(const struct store *s, const struct pool *p,
 		  const struct pool_slab *slab)
 {

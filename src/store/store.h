@@ -194,6 +194,8 @@ int store_client_adopt(struct store *s, struct pool *p, uint32_t index,
  * retired when somebody needs the room) until it ends. The segment is not
  * used any more. True: it had no slabs and is gone altogether. */
 bool store_client_close(struct store_client *c);
+/* It was asked for what it maps, and did not answer in time (store/revoke.h). */
+bool store_client_silent(const struct store_client *c);
 /* Its process has ended: what it held comes back, its slabs are nobody's. */
 void store_client_died(struct store_client *c);
 /* A record whose client cannot be adopted: what it held comes back. */

@@ -294,6 +294,17 @@ static struct rig rig_silent(int result, bool wanted)
 	return r;
 }
 
+/* Of the last refusal of a block. */
+static unsigned limit_of(const struct rig *r, uint64_t n)
+{
+	struct past_note note = { 0 };
+	uint64_t key[4];
+
+	key_of(n, key);
+	CHECK_INT(past_find(r->w->s->past[0], key, 1, 1, &note), ==, 1);
+	return note.limit;
+}
+
 TEST(who_does_not_answer_keeps_it_against_its_tenant)
 {
 	struct rig r = rig_silent(-EPERM, true);
@@ -316,9 +327,13 @@ TEST(who_does_not_answer_keeps_it_against_its_tenant)
 	CHECK_INT(ends, ==, 1);
 	CHECK_INT(resident(&r), ==, FRAMES);
 	CHECK(revoke_holds(r.w->s, r.w->p, r.w->p->slab[1]));
+	CHECK(store_client_silent(r.b->c));
+	CHECK_INT(sim_grant(r.a, 101, PART, 0), ==, -ENOBUFS);
+	CHECK_INT(limit_of(&r, 101), ==, LIMIT_SILENT);
 	/* it answers after all */
 	answer_with(r.b, UINT32_MAX);
 	tick(&r);
+	CHECK(!store_client_silent(r.b->c));
 	CHECK_INT(count(&r, POOL_C_revoke_held_bytes), ==, 0);
 	CHECK(!revoke_holds(r.w->s, r.w->p, r.w->p->slab[1]));
 	CHECK_OK(sim_answer(r.a, slot));

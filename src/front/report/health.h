@@ -58,6 +58,7 @@ struct health_facts {
 	const char *below_short; /* it is up, and what it lacks; NULL */
 	uint64_t below_bad, below_errors; /* so far */
 	uint64_t quarantined;		  /* frames, now */
+	uint64_t silent_bytes; /* mapped by clients that do not answer, now */
 };
 
 #define HEALTH_TEXTS 8
