@@ -7,7 +7,9 @@
 #include "cxl.h"
 
 static const struct command *const verbs[] = {
-	&cxl_command_list,
+	&cxl_command_list,  &cxl_command_format, &cxl_command_join,
+	&cxl_command_leave, &cxl_command_status, &cxl_command_check,
+	&cxl_command_fence,
 };
 
 /* "list" of "cxl list". */

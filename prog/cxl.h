@@ -6,6 +6,8 @@
 
 #include "commands.h"
 
-extern const struct command cxl_command_list;
+extern const struct command cxl_command_list, cxl_command_format,
+	cxl_command_join, cxl_command_leave, cxl_command_status,
+	cxl_command_check, cxl_command_fence;
 
 #endif

@@ -75,8 +75,8 @@ static json_t *memory_json(const struct cxl_memory *m)
 	json_t *o = json_object();
 
 	put_text(o, "name", m->name);
-	put_text(o, "kind", cxl_kind_name(m->kind));
-	put_text(o, "state", cxl_state_name(m->state));
+	put_text(o, "kind", cxl_memory_kind_name(m->kind));
+	put_text(o, "state", cxl_memory_state_name(m->state));
 	put_text(o, "on", m->on);
 	json_object_set_new(o, "cxl", json_boolean(m->cxl));
 	put_u64(o, "bytes", m->bytes);
@@ -169,9 +169,9 @@ static void print_memory(const struct cxl_memory *m)
 {
 	char size[32];
 
-	printf("%-12s %-8s %-10s %9s%s%s", m->name, cxl_kind_name(m->kind),
-	       cxl_state_name(m->state), text_size(m->bytes, size),
-	       m->on[0] ? " on " : "", m->on);
+	printf("%-12s %-8s %-10s %9s%s%s", m->name,
+	       cxl_memory_kind_name(m->kind), cxl_memory_state_name(m->state),
+	       text_size(m->bytes, size), m->on[0] ? " on " : "", m->on);
 	print_more(m);
 	printf("\n");
 	print_claim(&m->claim);

@@ -40,7 +40,7 @@ static void cxl_device(struct doctor_answer *a, const struct cxl_memory *m)
 	doctor_number(r, "pmem_bytes", (double)m->persistent_bytes);
 	doctor_text(r, "numa_node", node);
 	doctor_text(r, "driver", m->driver);
-	doctor_text(r, "state", cxl_state_name(m->state));
+	doctor_text(r, "state", cxl_memory_state_name(m->state));
 	doctor_value(r, "%s of RAM, %s persistent, node %s",
 		     text_size(ram, size), text_size(m->persistent_bytes, kept),
 		     node);
@@ -154,7 +154,7 @@ static void dax_device(struct doctor_answer *a, const struct cxl_memory *m)
 	doctor_number(r, "bytes", (double)m->bytes);
 	doctor_number(r, "align_bytes", (double)m->align);
 	doctor_text(r, "mode", dax_mode(m));
-	doctor_text(r, "state", cxl_state_name(m->state));
+	doctor_text(r, "state", cxl_memory_state_name(m->state));
 	doctor_text(r, "target_node", node);
 	doctor_text(r, "on", m->on);
 	doctor_value(r, "%s%s%s, mode %s, node %s", size,
@@ -188,10 +188,13 @@ void doctor_dax(const struct doctor *d, struct doctor_answer *a)
 void doctor_cxl_libraries(const struct doctor *d, struct doctor_answer *a)
 {
 	(void)d;
-	doctor_library(a, "libcxl", "libcxl.so.1", "libcxl1",
-		       "CXL devices are found in sysfs alone.");
-	doctor_library(a, "libdaxctl", "libdaxctl.so.1", "libdaxctl1",
-		       "A dax device's mode has to be set by hand.");
+	/* Neither is used: what they know is in sysfs, which is read. */
+	doctor_library(a, "libcxl", "libcxl.so.1", "ndctl",
+		       "Nothing for onecopy, which reads sysfs; cxl(1), which "
+		       "makes regions, comes with it.");
+	doctor_library(a, "libdaxctl", "libdaxctl.so.1", "daxctl",
+		       "Nothing for onecopy, which reads sysfs; daxctl(1), "
+		       "which changes a device's mode, comes with it.");
 	doctor_library(a, "libnuma", "libnuma.so.1", "libnuma1",
 		       "Pages are placed on nodes by system calls alone.");
 }

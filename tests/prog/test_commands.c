@@ -57,6 +57,9 @@ TEST(wrong_words_are_usage)
 	expect(RUN("cxl", "no-such-word"), 2);
 	expect(RUN("cxl", "list", "word"), 2);
 	expect(RUN("cxl", "list", "--root", "/nowhere", "--poison"), 2);
+	expect(RUN("cxl", "format"), 2);
+	expect(RUN("cxl", "join"), 2);
+	expect(RUN("cxl", "fence", "/nowhere"), 2);
 }
 
 TEST(wrong_values_are_usage)

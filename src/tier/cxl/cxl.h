@@ -40,8 +40,8 @@ enum cxl_state {
 	CXL_UNUSED, /* memdev: none of it lies in a region; region: not committed */
 	CXL_STATES
 };
-const char *cxl_kind_name(enum cxl_kind kind);
-const char *cxl_state_name(enum cxl_state state);
+const char *cxl_memory_kind_name(enum cxl_kind kind);
+const char *cxl_memory_state_name(enum cxl_state state);
 
 /* What the firmware says (HMAT, or CDAT by way of the region); 0: nothing. */
 struct cxl_claim {

@@ -20,7 +20,7 @@
 #define CXL_DIR "/sys/bus/cxl/devices"
 #define DAX_DIR "/sys/bus/dax/devices"
 
-const char *cxl_kind_name(enum cxl_kind kind)
+const char *cxl_memory_kind_name(enum cxl_kind kind)
 {
 	static const char *const names[CXL_KINDS] = {
 		[CXL_MEMDEV] = "memdev",
@@ -32,7 +32,7 @@ const char *cxl_kind_name(enum cxl_kind kind)
 	return kind < CXL_KINDS ? names[kind] : "";
 }
 
-const char *cxl_state_name(enum cxl_state state)
+const char *cxl_memory_state_name(enum cxl_state state)
 {
 	static const char *const names[CXL_STATES] = {
 		[CXL_READY] = "ready",	   [CXL_GIVEN] = "system-ram",

@@ -25,7 +25,13 @@ static bool list_has(const char *text, int node)
 	return node >= 0 && node < CPU_SETSIZE && CPU_ISSET((size_t)node, &set);
 }
 
-/* The kernel's memory tier of each node. */
+/* A device's bytes are in no tier of the kernel, whichever node is near it. */
+static bool has_rank(const struct cxl_memory *m)
+{
+	return m->kind == CXL_NODE || m->state == CXL_GIVEN;
+}
+
+/* The kernel's memory tier of each node, and of dax devices that are its memory. */
 static void ranks_find(struct finder *f)
 {
 	char text[1024];
@@ -41,7 +47,7 @@ static void ranks_find(struct finder *f)
 		for (uint32_t k = 0; k < f->list->n; k++) {
 			struct cxl_memory *m = &f->list->memory[k];
 
-			if (list_has(text, m->node))
+			if (has_rank(m) && list_has(text, m->node))
 				m->rank = (int)strtol(name + 11, NULL, 10);
 		}
 	}

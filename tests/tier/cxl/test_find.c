@@ -193,6 +193,7 @@ TEST(an_nvdimm_is_not_cxl)
 	CHECK(!m->cxl && m->persistent);
 	CHECK_STR(m->on, "nd/region0");
 	CHECK_INT(m->bytes, ==, 262144000);
+	CHECK_INT(m->rank, ==, -1);
 	cxl_list_destroy(list);
 	tree_end(&tree);
 }

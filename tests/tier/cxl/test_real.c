@@ -23,7 +23,7 @@
 #define UNIT  (2ull << 20)
 #define UNITS 6ull
 #define PART  (256u << 10)
-#define PARTS 6u
+#define PARTS 3u
 
 #ifndef MADV_HWPOISON
 #define MADV_HWPOISON 100
