@@ -386,3 +386,100 @@ TEST(the_next_server_asks_again)
 	child_kill(&child);
 	node_end(&r);
 }
+
+/* ---- in one process: what becomes of single blocks */
+
+/* Nearly all frames are lent at once: what is mapped there is asked for. */
+static void take_all(struct node *r)
+{
+	static struct oc_grant g[FRAMES];
+	const unsigned n = FRAMES - 8;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct oc_key key = live_key(3000 + i);
+
+		CHECK_OK(oc_grant(r->ns, &key, P0, 0, 0, 0, &g[i]));
+	}
+	for (unsigned i = 0; i < n; i++)
+		CHECK_OK(oc_abandon(r->ns, &g[i], 0));
+}
+
+TEST(what_was_written_page_by_page_is_not_lost)
+{
+	struct oc_space_options so = { .size = sizeof(so),
+				       .how = OC_SPACE_FAULTS };
+	struct oc_span_options o = OC_SPAN_INIT;
+	static struct oc_key keys[HALF];
+	struct oc_span_block b;
+	struct mapper m;
+	struct node r;
+
+	node_start(&r, "1h", "no");
+	m.c = live_connect(&r.n);
+	m.ns = live_ns(m.c, PART);
+	CHECK_OK(oc_space_create(m.ns, &so, &m.s));
+	for (uint64_t i = 0; i < HALF; i++)
+		keys[i] = live_key(i);
+	o.flags = OC_SPAN_PAGES;
+	o.lost = OC_LOST_ZERO;
+	CHECK_OK(oc_span_map(m.s, keys, HALF, &o, &m.sp));
+	CHECK_OK(oc_span_block(m.sp, 5, &b));
+	memcpy((char *)b.address + 8192, "mine", 4);
+	take_all(&r);
+	CHECK_INT(report_of(m.s).revoked, >, 0);
+	/* the kernel's copies are the process's, with the rest of the block */
+	CHECK(memcmp((char *)b.address + 8192, "mine", 4) == 0);
+	CHECK_OK(oc_span_block(m.sp, 5, &b));
+	CHECK(b.state == OC_BLOCK_COPIED || b.state == OC_BLOCK_MAPPED);
+	unmap_all(&m);
+	node_end(&r);
+}
+
+/* Pins of the server's side, when the client's own are all in use. */
+TEST(pins_of_the_servers_side_are_asked_for_as_well)
+{
+	static const char yaml[] = "dram: 8M\nslab: 512K\nclients:\n  pins: "
+				   "64\n  overflow_pins: 64\n"
+				   "  revoke_deadline: 1h\n";
+	struct mapping all = { 0, FRAMES, OC_LOST_ZERO, false };
+	struct oc_space_report report;
+	struct mapper m;
+	struct node r;
+
+	live_start_config(&r.n, yaml);
+	r.place[0] = '\0';
+	node_fill(&r, 1);
+	map_all(&m, &r.n, &all);
+	take_all(&r);
+	report = report_of(m.s);
+	/* more than the client has slots of its own */
+	CHECK_INT(report.revoked, >, HALF);
+	CHECK_INT(report.revoke_kept, ==, 0);
+	CHECK_INT(live_counter(r.c, "refused"), ==, 0);
+	check_all(&m);
+	unmap_all(&m);
+	node_end(&r);
+}
+
+/* The node's own order of things: a block that is read again and again is let go
+ * and comes back, and the report tells of both. */
+TEST(a_report_tells_of_it)
+{
+	struct mapping all = { 0, FRAMES, OC_LOST_ZERO, false };
+	struct mapper m;
+	struct node r;
+	char *json;
+
+	node_start(&r, "1h", "no");
+	map_all(&m, &r.n, &all);
+	CHECK_INT(report_of(m.s).revoke_asks, ==, 0);
+	take_all(&r);
+	CHECK_INT(report_of(m.s).revoke_asks, >, 0);
+	CHECK_INT(report_of(m.s).revoked, ==, live_counter(r.c, "revoked"));
+	CHECK_INT(report_of(m.s).let_go, >=, report_of(m.s).revoked);
+	CHECK_OK(oc_space_report_json(m.s, &json));
+	CHECK(strstr(json, "\"revoked\":") && strstr(json, "\"revoke_asks\":"));
+	free(json);
+	unmap_all(&m);
+	node_end(&r);
+}
