@@ -61,7 +61,7 @@ static void answer(const struct revoker *r, uint64_t asked)
 	if (client_behind(c))
 		region_resync(c, clock_ns() + FOLLOW_NS);
 	/* B3, release: what was given back is unmapped and its slots are empty.
-	 * Pairs with answered() in store/revoke.c. */
+	 * Pairs with answered(). */
 	shared_store64_release(&h->answered, asked);
 	/* A full queue is readable, which is all that is wanted. */
 	(void)!send(c->bell, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -73,7 +73,7 @@ static void *revoke_main(void *revoker)
 	const struct client_header *h = &r->c->seg->header;
 
 	while (!atomic_load_explicit(&r->stop, memory_order_relaxed)) {
-		/* B1: pairs with A2 in store/revoke.c */
+		/* B1: pairs with ask() */
 		uint64_t asked = shared_load64_acquire(&h->asked);
 
 		if (asked != shared_load64(&h->answered))

@@ -144,7 +144,7 @@ void revoke_choose(struct store *s, struct pool *p, bool all)
 
 /* ---- asking ------------------------------------------------------------------- */
 
-/* A2, release: the bits are there. */
+/* A2, release: the bits are there. Pairs with revoke_main(). */
 static void ask(struct store_client *c)
 {
 	shared_u64 *asked = &c->segment->header.asked;
@@ -218,7 +218,7 @@ static bool answered(const struct store_client *c)
 	const struct client_header *h = &c->segment->header;
 	const struct revoke *r = c->revoke;
 
-	/* acquire: pairs with B3 in client/revoke.c */
+	/* acquire: pairs with answer() in client/revoke.c */
 	if (shared_load64_acquire(&h->answered) == shared_load64(&h->asked))
 		return true;
 	for (uint32_t i = 0; i < r->n; i++)
