@@ -14,7 +14,8 @@ struct session {
 	const struct command *command;
 	const char *socket;
 	bool json;
-	uint64_t lease_ns, return_ns, blocks;
+	uint64_t lease_ns, return_ns, blocks, answer_tokens;
+	unsigned ended; /* enum oc_answer_end */
 	oc_client *client;
 	json_t *all; /* with --json */
 	int status;
@@ -27,6 +28,10 @@ static const struct cli_option session_options[] = {
 	  "fork, pause: how long it lives from now on without use" },
 	{ CLI_LONG + 1, "return", "TIME", NULL,
 	  "pause: when the next turn is expected" },
+	{ CLI_LONG + 3, "ended", "WHY", "unknown",
+	  "pause: turn, tool, length, stop, cancel, other" },
+	{ CLI_LONG + 4, "answer", "TOKENS", NULL,
+	  "pause: how long the answer was" },
 	{ CLI_LONG + 2, "blocks", "N", "all",
 	  "fork: how many of its blocks the new one begins with" },
 	{ 'j', "json", NULL, NULL, "print JSON" },
@@ -214,6 +219,17 @@ static int fork_it(struct session *s, oc_session *parent, const char *name)
 	return 0;
 }
 
+static int pause_it(struct session *s, oc_session *one)
+{
+	struct oc_session_turn turn = OC_SESSION_TURN_INIT;
+
+	turn.expected_return_ms = s->return_ns / NS_PER_MS;
+	turn.lease_ms = s->lease_ns / NS_PER_MS;
+	turn.ended = s->ended;
+	turn.answer_tokens = s->answer_tokens;
+	return oc_session_pause_after(one, &turn, 0);
+}
+
 static int change(struct session *s, const char *verb, const char *which,
 		  const char *name)
 {
@@ -226,8 +242,7 @@ static int change(struct session *s, const char *verb, const char *which,
 	if (strcmp(verb, "fork") == 0)
 		r = fork_it(s, one, name);
 	else if (strcmp(verb, "pause") == 0)
-		r = oc_session_pause(one, s->return_ns / NS_PER_MS,
-				     s->lease_ns / NS_PER_MS, 0);
+		r = pause_it(s, one);
 	else if (strcmp(verb, "resume") == 0)
 		r = oc_session_resume(one, 0);
 	else
@@ -319,6 +334,22 @@ static int session_work(struct session *s, const struct cli *c)
 	return r;
 }
 
+static int why_of(const struct cli *c, unsigned *ret_ended)
+{
+	const char *name;
+
+	for (unsigned i = 0; (name = oc_answer_end_name(i)); i++) {
+		if (strcmp(name, c->value) != 0)
+			continue;
+		*ret_ended = i;
+		return 0;
+	}
+	return cli_fail(c->command, PROG_USAGE,
+			"--ended: %s is none of turn, tool, length, stop, "
+			"cancel, other",
+			c->value);
+}
+
 static int session_run(const struct command *self, int argc, char **argv)
 {
 	struct session s = { .command = self };
@@ -338,6 +369,10 @@ static int session_run(const struct command *self, int argc, char **argv)
 			r = cli_time(&c, &s.return_ns);
 		else if (id == CLI_LONG + 2)
 			r = cli_number(&c, 1, UINT32_MAX, &s.blocks);
+		else if (id == CLI_LONG + 3)
+			r = why_of(&c, &s.ended);
+		else if (id == CLI_LONG + 4)
+			r = cli_number(&c, 1, UINT32_MAX, &s.answer_tokens);
 		else
 			s.json = true;
 		if (r)

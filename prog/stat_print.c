@@ -264,20 +264,21 @@ static void stat_print_tables(FILE *out, const json_t *now,
 /* What is watched first comes first: windows cut the end. */
 void stat_print(FILE *out, const json_t *now, const json_t *last, uint64_t ns)
 {
-	static const char *const tables[] = { "tenants", "tiers", "shapes",
-					      "namespaces", "clients" };
+	static const char *const tables[] = {
+		"tenants", "returns", "tiers", "shapes", "namespaces", "clients"
+	};
 	const json_t *node = json_object_get(now, "node");
 	double seconds = stat_seconds(now, last, ns);
 
 	stat_print_node(out, node);
-	stat_print_tables(out, now, tables, 1);
+	stat_print_tables(out, now, tables, 2);
 	stat_print_doors(out, now, last, stat_door_seconds(now, last, ns));
-	stat_print_tables(out, now, tables + 1, 1);
+	stat_print_tables(out, now, tables + 2, 1);
 	if (json_object_get(now, "below"))
 		stat_print_object(out, "below (all tenants)",
 				  json_object_get(now, "below"));
 	stat_print_rest(out, node);
-	stat_print_tables(out, now, tables + 2, ARRAY_LEN(tables) - 2);
+	stat_print_tables(out, now, tables + 3, ARRAY_LEN(tables) - 3);
 	stat_print_moves(out, now);
 	fprintf(out, "counters%s\n",
 		last	      ? " that grew since the last look, and levels"

@@ -114,6 +114,33 @@ int oc_session_append(oc_session *s, const struct oc_key *keys, size_t n,
  * are to go on with it. OC_MISS. */
 int oc_session_pause(oc_session *s, uint64_t expected_return_ms,
 		     uint64_t lease_ms, uint64_t timeout_ns);
+/* The same, with what is known of the answer that ended the turn: it tells when
+ * the session comes back, and so which blocks stay. What is learned of it, is
+ * learned for each reason apart, so one that is wrong costs little. An older
+ * node takes the times and leaves the rest. -EINVAL: no such reason. */
+enum oc_answer_end {
+	OC_ANSWER_UNKNOWN = 0,
+	OC_ANSWER_TURN = 1,   /* it was finished: somebody reads it */
+	OC_ANSWER_TOOL = 2,   /* a tool is called: back with what that says */
+	OC_ANSWER_LENGTH = 3, /* it was cut at its limit */
+	OC_ANSWER_STOP = 4,   /* at a sequence that the caller gave */
+	OC_ANSWER_CANCEL = 5, /* its caller went away */
+	OC_ANSWER_OTHER = 6,
+};
+/* "turn", "tool" ...; NULL: there is no such reason. */
+const char *oc_answer_end_name(unsigned ended);
+struct oc_session_turn {
+	size_t size;
+	uint64_t expected_return_ms, lease_ms; /* as above */
+	unsigned ended;			       /* enum oc_answer_end */
+	uint64_t answer_tokens;		       /* 0: unknown */
+};
+#define OC_SESSION_TURN_INIT                           \
+	{                                              \
+		.size = sizeof(struct oc_session_turn) \
+	}
+int oc_session_pause_after(oc_session *s, const struct oc_session_turn *turn,
+			   uint64_t timeout_ns);
 /* The next turn begins. Nothing when it is active. OC_MISS, OC_BUSY. */
 int oc_session_resume(oc_session *s, uint64_t timeout_ns);
 /* Puts the end of the lease off, when there is nothing else to ask for. */

@@ -66,7 +66,10 @@ struct region_info {
 	uint32_t kind;
 	bool writable;
 	struct place desc, data;
+	int payload; /* its descriptor + 1, when one was asked for; 0: none */
 };
+/* So many of them are kept, for those who ask again. */
+#define REGION_PAYLOADS 64u
 
 /* Addresses given up for larger ones; unmapped when the client closes. */
 struct leftover {
@@ -114,6 +117,7 @@ struct oc_client {
 	struct client_segment *seg;
 	struct region *region; /* LAYOUT_SLABS_MAX */
 	struct region_info *info;
+	uint32_t payloads; /* kept; the slow lock */
 	struct call *call; /* RING_SLOTS */
 	struct stripe *stripe;
 	struct slots pins, calls;
@@ -272,9 +276,12 @@ static inline bool client_behind(const oc_client *c)
 }
 /* A descriptor of a slab's payload, for a mapping of one's own; the caller
  * closes it. A frame in the slab is pinned or lent, so that it stays. Writable
- * for this client's own slabs. 0, -ESTALE, -errno. */
+ * for this client's own slabs. The node is asked unless it was for this slab
+ * before. 0, -ESTALE, -errno. */
 int region_descriptor(oc_client *c, uint32_t slab, uint64_t deadline,
 		      int *ret_fd);
+/* The same without waiting for anything: -EAGAIN when it takes that. */
+int region_descriptor_kept(oc_client *c, uint32_t slab, int *ret_fd);
 /* Makes the first view; takes the descriptor on success. */
 int region_first_view(oc_client *c, int fd, uint64_t bytes, uint64_t epoch);
 void region_close_all(oc_client *c);

@@ -196,16 +196,21 @@ void oc_session_leave(oc_session *s)
 
 /* ---- its life --------------------------------------------------------------- */
 
-static int state(oc_session *s, enum ring_state what, uint64_t expected_ms,
-		 uint64_t lease_ms, uint64_t timeout_ns)
+static int state(oc_session *s, enum ring_state what,
+		 const struct oc_session_turn *turn, uint64_t timeout_ns)
 {
 	struct ring_call q = { .op = RING_SESSION_STATE,
 			       .part = s->looks, /* the owner stays */
 			       .arg = s->id,
-			       .arg2 = what,
-			       .loc = expected_ms,
-			       .gen = lease_ms };
+			       .arg2 = what };
 	struct ring_answer a;
+
+	if (turn) {
+		q.loc = turn->expected_return_ms;
+		q.gen = turn->lease_ms;
+		q.key[0] = turn->ended;
+		q.key[1] = turn->answer_tokens;
+	}
 
 	if (client_is_child(s->ns->c))
 		return client_child(s->ns->c);
@@ -215,18 +220,37 @@ static int state(oc_session *s, enum ring_state what, uint64_t expected_ms,
 int oc_session_pause(oc_session *s, uint64_t expected_return_ms,
 		     uint64_t lease_ms, uint64_t timeout_ns)
 {
-	return state(s, RING_STATE_PAUSE, expected_return_ms, lease_ms,
-		     timeout_ns);
+	struct oc_session_turn turn = OC_SESSION_TURN_INIT;
+
+	turn.expected_return_ms = expected_return_ms;
+	turn.lease_ms = lease_ms;
+	return state(s, RING_STATE_PAUSE, &turn, timeout_ns);
+}
+
+int oc_session_pause_after(oc_session *s, const struct oc_session_turn *turn,
+			   uint64_t timeout_ns)
+{
+	struct oc_session_turn known = OC_SESSION_TURN_INIT;
+
+	memcpy(&known, turn, MIN(turn->size, sizeof(known)));
+	if (!oc_answer_end_name(known.ended))
+		return -EINVAL;
+	return state(s, RING_STATE_PAUSE, &known, timeout_ns);
+}
+
+const char *oc_answer_end_name(unsigned ended)
+{
+	return ring_answer_end_name(ended);
 }
 
 int oc_session_resume(oc_session *s, uint64_t timeout_ns)
 {
-	return state(s, RING_STATE_RESUME, 0, 0, timeout_ns);
+	return state(s, RING_STATE_RESUME, NULL, timeout_ns);
 }
 
 int oc_session_renew(oc_session *s, uint64_t timeout_ns)
 {
-	return state(s, RING_STATE_RENEW, 0, 0, timeout_ns);
+	return state(s, RING_STATE_RENEW, NULL, timeout_ns);
 }
 
 int oc_session_close(oc_session *s, uint64_t timeout_ns)
@@ -235,7 +259,7 @@ int oc_session_close(oc_session *s, uint64_t timeout_ns)
 
 	if (!s)
 		return 0;
-	r = state(s, RING_STATE_CLOSE, 0, 0, timeout_ns);
+	r = state(s, RING_STATE_CLOSE, NULL, timeout_ns);
 	if (r != -ETIMEDOUT && r != -ENOTCONN)
 		oc_session_leave(s);
 	return r;

@@ -171,6 +171,30 @@ static void describe(struct keep_record *r, const struct policy_use *u)
 	r->last_mark = (uint32_t)u->key[u->n - 1];
 }
 
+static void come_back(struct policy *p, struct keep_record *r,
+		      const struct policy_use *u)
+{
+	comeback_reached(&p->model[KEEP_SESSION], r->partial,
+			 reached_end(r, u));
+	count_return(p, u, r->chain);
+	learn_return(p, r);
+}
+
+static void keep_begin(struct policy *p, const struct policy_use *u)
+{
+	uint32_t i = POLICY_NONE;
+
+	keep_advance(p, u->now_ms);
+	for (uint32_t l = 0; u->n && l < p->lists && i == POLICY_NONE; l++)
+		i = find_session(p, l, u);
+	if (i == POLICY_NONE || p->record[i].in_turn)
+		return;
+	come_back(p, &p->record[i], u);
+	p->record[i].in_turn = true;
+	keep_restart(p, i);
+	keep_settle(p, i);
+}
+
 static uint32_t session_of(struct policy *p, uint32_t list,
 			   const struct policy_use *u)
 {
@@ -180,10 +204,9 @@ static uint32_t session_of(struct policy *p, uint32_t list,
 
 	if (i != POLICY_NONE) {
 		r = &p->record[i];
-		comeback_reached(&p->model[KEEP_SESSION], r->partial,
-				 reached_end(r, u));
-		count_return(p, u, r->chain);
-		learn_return(p, r);
+		if (!r->in_turn)
+			come_back(p, r, u);
+		r->in_turn = false;
 	} else {
 		i = keep_record_new(p, list, KEEP_SESSION);
 		if (i == POLICY_NONE)
@@ -651,6 +674,7 @@ const struct policy_ops policy_onecopy = {
 	.remove = keep_remove,
 	.victim = keep_victim,
 	.stamp = keep_stamp,
+	.begin = keep_begin,
 	.use = keep_use,
 	.wants = keep_wants,
 	.insert_in = keep_insert_in,

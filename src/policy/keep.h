@@ -66,8 +66,9 @@ struct keep_record {
 	bool loose : 1;	  /* the leaf is the chain's last block */
 	bool placed : 1;  /* on a level */
 	bool timed : 1;
-	bool used : 1; /* not free */
-	int16_t saves; /* in classes of worth */
+	bool used : 1;	  /* not free */
+	bool in_turn : 1; /* its return was learned; its use is to come */
+	int16_t saves;	  /* in classes of worth */
 	struct comeback_session session;
 };
 

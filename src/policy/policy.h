@@ -87,6 +87,11 @@ struct policy_ops {
 	 * list? Asked when there is no room; if not, the block passes by.
 	 * insert_in(): as insert(), known to follow `parent`. tick(): the time,
 	 * for uses that nobody describes. load(): what was seen so far.
+	 *
+	 * begin(): a session has come back: that is when its return is learned,
+	 * and when what it lost is counted; its use() follows at the end of the
+	 * turn and then tells of no return. In any list. For callers that see
+	 * both ends of a turn; others call use() alone.
 	 */
 	uint32_t (*use)(struct policy *p, uint32_t list,
 			const struct policy_use *use, uint64_t stamp);
@@ -94,6 +99,7 @@ struct policy_ops {
 		      uint32_t victim);
 	void (*insert_in)(struct policy *p, uint32_t list, uint32_t item,
 			  uint64_t stamp, const struct policy_place *place);
+	void (*begin)(struct policy *p, const struct policy_use *use);
 	void (*tick)(struct policy *p, uint64_t now_ms);
 	void (*load)(const struct policy *p, struct policy_load *ret_load);
 	/*

@@ -66,9 +66,8 @@ struct route_engine {
 	double served;
 	/* queue: seconds until a prompt that is sent now is begun */
 	double wait_s;
-	/* requests a second of late: that were sent there, that came back to
-	 * blocks which were there */
-	double arrivals, returns;
+	/* requests a second of late that came back to blocks which were there */
+	double returns;
 	/* device memory: blocks of it (0: no limit), of these held or waited
 	 * for by requests in flight, how much of these come free in a second,
 	 * and how long a request decodes, holding its own */

@@ -6,11 +6,11 @@
 #define STORED_KEEP   0.99
 #define LAST_SHARE    0.25 /* of the mean use of a block, of one that goes */
 #define SLOWNESS_MOST 4.0
+#define OTHERWISE     3.0 /* times its prefill: it waited for something else */
 #define TRUST_FALL    0.3 /* of the part that was missing */
 #define TRUST_RISE    0.1
 #define TRUST_HEAL_S  120.0 /* in which distrust falls to 1/e by itself */
 #define SERVED_S      10.0  /* in which what was served falls to 1/e */
-#define RECENT	      256.0
 #define RECENT	      256.0 /* requests in which shares fall to 1/e */
 #define DECODE_S      2.0   /* before any was seen */
 
@@ -24,11 +24,22 @@ static double decode_s(const struct route_book *b)
 	return (DECODE_S + b->decode_s) / (1 + b->decodes);
 }
 
+/* What a request in a queue takes beside its prefill. */
+static double more_s(const struct route_book *b)
+{
+	return MAX(0, b->more_s / (1 + b->queued));
+}
+
+/* ... all of those that wait. */
+static double owed_s(const struct route_book *b)
+{
+	return b->owed_s + b->waiting * more_s(b);
+}
+
 static void recent_fade(struct route_book *b, uint64_t serial)
 {
 	double left = exp(-(double)(serial - b->recent_at) / RECENT);
 
-	b->recent *= left;
 	b->back *= left;
 	b->recent_at = serial;
 }
@@ -49,16 +60,17 @@ void route_book_sent(struct route_book *b, struct route_ticket *t, double now,
 		.begin_at = now + price->ready_s,
 		.moved_s = price->moved_s,
 	};
-	b->busy_until = MAX(b->busy_until, t->begin_at) + t->work_s;
+	b->busy_until = MAX(b->busy_until, t->begin_at) + t->work_s + more_s(b);
 	if (!b->waiting) {
 		b->begun_at = t->begin_at;
 		b->head_s = t->work_s;
 	}
 	b->owed_s += t->work_s;
 	b->sent_s += t->work_s;
+	b->sent++;
 	t->behind_s = b->sent_s;
+	t->behind = b->sent;
 	recent_fade(b, r->serial);
-	b->recent += 1 / RECENT;
 	if (r->blocks)
 		b->back += (double)price->here_blocks / r->blocks / RECENT;
 	b->waiting++;
@@ -83,16 +95,24 @@ static void stop_waiting(struct route_book *b, const struct route_ticket *t)
 }
 
 /* From when the engine was free for it, to its first token: what its prefill
- * took. Only where the engine had nothing else to do before. */
+ * took. In a queue there is more to it: what runs decodes in between and holds
+ * memory. That is no slowness, and comes with each request, however short. */
 static void learn(struct route_book *b, const struct route_ticket *t, double at,
 		  double expected_s)
 {
-	double begin = MAX(b->last_first, t->begin_at);
+	double begin = MAX(b->last_first, t->begin_at), took = at - begin;
+	double slow = route_book_slowness(b) * expected_s;
 
 	if (!(expected_s > 0) || at < begin)
 		return;
-	b->observed_s = b->observed_s * OBSERVED_KEEP + (at - begin);
+	b->observed_s =
+		b->observed_s * OBSERVED_KEEP + MIN(took, OTHERWISE * slow);
 	b->predicted_s = b->predicted_s * OBSERVED_KEEP + expected_s;
+	if (t->begin_at >= b->last_first)
+		return;
+	slow = route_book_slowness(b) * expected_s;
+	b->more_s = b->more_s * OBSERVED_KEEP + took - slow;
+	b->queued = b->queued * OBSERVED_KEEP + 1;
 }
 
 void route_book_first(struct route_book *b, struct route_ticket *t, double now,
@@ -109,13 +129,18 @@ void route_book_first(struct route_book *b, struct route_ticket *t, double now,
 	b->last_first = MAX(b->last_first, at);
 	b->begun_at = MAX(b->begun_at, at);
 	b->late_s += 0.1 * (now - at - b->late_s);
-	b->busy_until = at + b->owed_s;
+	b->busy_until = at + owed_s(b);
 }
 
 void route_book_head(struct route_book *b, const struct route_ticket *t)
 {
-	if (t->state == ROUTE_TICKET_WAITING)
-		b->head_s = t->work_s;
+	if (t->state != ROUTE_TICKET_WAITING)
+		return;
+	b->head_s = t->work_s;
+	/* The last first token may have come before it was sent, and the report
+	 * of that after it. */
+	b->begun_at = MAX(b->begun_at, t->begin_at);
+	b->busy_until = MAX(b->busy_until, b->begun_at + owed_s(b));
 }
 
 void route_ticket_inherit(struct route_ticket *from, struct route_ticket *to,
@@ -139,7 +164,7 @@ void route_book_over(struct route_book *b, struct route_ticket *t, double at)
 		return;
 	if (t->state == ROUTE_TICKET_WAITING) {
 		stop_waiting(b, t);
-		b->busy_until -= t->work_s;
+		b->busy_until -= t->work_s + more_s(b);
 	} else {
 		b->decode_blocks -= t->blocks;
 		b->decode_s =
@@ -180,7 +205,8 @@ double route_book_stall(const struct route_book *b, double now)
 {
 	if (!b->waiting)
 		return 0;
-	return MAX(0, now - b->begun_at - b->head_s - 2 * b->late_s);
+	return MAX(0,
+		   now - b->begun_at - b->head_s - more_s(b) - 2 * b->late_s);
 }
 
 /* Work passes with time, but not on and on while no first token is heard of. */
@@ -191,7 +217,7 @@ double route_book_wait(const struct route_book *b, double now)
 
 	if (b->waiting) {
 		passed = now - b->begun_at - stall;
-		wait = MAX(wait, b->owed_s - passed) + stall;
+		wait = MAX(wait, owed_s(b) - passed) + stall;
 	}
 	return wait;
 }
@@ -200,7 +226,10 @@ double route_book_wait(const struct route_book *b, double now)
 double route_book_due(const struct route_book *b, const struct route_ticket *t,
 		      double now)
 {
-	return MAX(0, route_book_wait(b, now) - (b->sent_s - t->behind_s));
+	double behind = b->sent_s - t->behind_s;
+
+	behind += (double)(b->sent - t->behind) * more_s(b);
+	return MAX(0, route_book_wait(b, now) - behind);
 }
 
 double route_book_slowness(const struct route_book *b)
@@ -268,14 +297,12 @@ void route_book_fill(const struct route_book *b, double now,
 	e->decode_blocks = b->decode_blocks;
 }
 
-double route_book_share(const struct route_book *b, uint64_t serial,
-			double *ret_back)
+double route_book_returns(const struct route_book *b, uint64_t serial)
 {
 	struct route_book now = *b;
 
 	recent_fade(&now, serial);
-	*ret_back = now.back;
-	return now.recent;
+	return now.back;
 }
 
 #define POOL_S 1.0 /* of prefill seen, that count as much as the others */

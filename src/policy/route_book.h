@@ -36,6 +36,7 @@ struct route_ticket {
 	double begin_at; /* earliest begin of its prefill: all is moved */
 	double moved_s;
 	double behind_s; /* the book's sent_s when it was sent */
+	uint64_t behind; /* ... and its sent */
 	double first_at;
 };
 
@@ -43,6 +44,7 @@ struct route_book {
 	double busy_until; /* when the prompts sent so far are done */
 	double owed_s;	   /* work of those that wait */
 	double sent_s;	   /* all work that was put in the queue so far */
+	uint64_t sent;	   /* ... in so many prompts */
 	double last_first; /* time of the last first token */
 	double begun_at;   /* of the oldest that waits, at the earliest */
 	double head_s;	   /* its work, as far as that is known */
@@ -51,15 +53,18 @@ struct route_book {
 	double prefill_tokens, uncached, decode_blocks;
 	/* true work / predicted work, both decaying */
 	double observed_s, predicted_s;
+	/* what requests in a queue took beside their prefill, and how many they
+	 * were; both decaying */
+	double more_s, queued;
 	double trust, trust_at;
 	double held;		      /* blocks, of those in flight */
 	double freed;		      /* held / hold, of those in flight */
 	double decode_s, decodes;     /* decaying sum, and of how many */
 	double saved_s, stored, lost; /* decaying sums */
 	double served, served_at;     /* bytes sent to others, decaying */
-	/* shares of the requests: that were sent there, that came back to
-	 * blocks which were there; as of that one */
-	double recent, back;
+	/* share of the requests that came back to blocks which were there; as
+	 * of the request `recent_at` */
+	double back;
 	uint64_t recent_at;
 };
 
@@ -118,10 +123,9 @@ double route_book_serving(const struct route_book *b, double now);
  * believed, and are set right by what was learned. */
 void route_book_fill(const struct route_book *b, double now,
 		     struct route_engine *e);
-/* Share of the fleet's requests of late, as of the request `serial`, that was
- * sent there; and that came back to blocks which were there. */
-double route_book_share(const struct route_book *b, uint64_t serial,
-			double *ret_back);
+/* Share of the fleet's requests of late, as of the request `serial`, that came
+ * back to blocks which were there. */
+double route_book_returns(const struct route_book *b, uint64_t serial);
 /* After that, for all engines together: one of which little was seen at work is
  * taken to be like the others, or those of which too much is believed would be
  * chosen just for that. */

@@ -160,7 +160,9 @@ static void take(const struct route_case *c, struct route_seat *s,
 	s->usual = e->token_s > 0 ? c->token_s / e->token_s : 1;
 	s->crowd = c->crowd + arrivals * s->wait_s;
 	s->copies_s = positive(e->copy_s) * (c->longest - s->reach);
-	s->squeeze = positive(e->arrivals) * positive(full) * s->needs * part;
+	/* what is held beyond the memory waits for it, in the queue */
+	full = MIN(full, 1 - FULL);
+	s->squeeze = arrivals * positive(full) * s->needs * part;
 }
 
 static void crowd(struct route_case *c, double wait)
@@ -246,6 +248,21 @@ static double late_s(const struct route_case *c, const struct route_engine *e,
 	       s->squeeze * hold * hold + s->copies_s;
 }
 
+/* All that a step computes is there at its end: those whose last tokens are in
+ * one step with its own first ones wait for these. */
+static double shared_s(const struct route_case *c, const struct route_engine *e,
+		       uint32_t hit, double work)
+{
+	double tokens = (double)c->r->tokens - tokens_of(c->r, hit);
+	double steps = MAX(tokens, 1), n;
+
+	if (!e->waiting || !(e->chunk > 0))
+		return 0;
+	steps /= e->chunk;
+	n = MIN(e->waiting, 1 + 1 / steps);
+	return n * work / MAX(steps, 1);
+}
+
 static double others_s(const struct route_case *c, const struct route_engine *e,
 		       const struct mix *m, double begin, double work)
 {
@@ -253,6 +270,7 @@ static double others_s(const struct route_case *c, const struct route_engine *e,
 	double late = late_s(c, e, work, m->load_s);
 	const struct route_engine *s;
 
+	late += shared_s(c, e, MAX(m->pull, m->load), work);
 	/* the engine is kept free for it */
 	late += gap * (c->crowd + c->astray * gap);
 	if (m->from == ROUTE_NONE)

@@ -262,21 +262,24 @@ static uint32_t evict_own(struct region *r, struct region_own *own, uint32_t n)
 
 uint32_t region_evict(struct region *r, uint32_t n)
 {
-	uint32_t freed = 0, ask = n;
+	uint32_t freed = 0;
 
 	if (region_may_write(r) || !n)
 		return 0;
 	take_touches(r);
-	/* a scan costs as much for some as for one */
+	/* a scan costs as much for some as for one; shards take turns */
 	for (uint32_t i = 0; i < r->n_own && freed < n; i++) {
-		struct region_own *own = r->own[i];
+		struct region_own *own;
 
+		r->next_own = (r->next_own + 1) % r->n_own;
+		own = r->own[r->next_own];
 		if (own->n_doomed)
 			freed += region_judge_doomed(r, own);
-		ask = MAX(n - MIN(n, freed),
-			  MIN(EVICT_AHEAD, own->frames / 32));
 		if (freed < n)
-			freed += evict_own(r, own, ask);
+			freed += evict_own(
+				r, own,
+				MAX(n - freed,
+				    MIN(EVICT_AHEAD, own->frames / 32)));
 	}
 	return freed;
 }

@@ -117,8 +117,9 @@ static inline bool region_is_live(const struct region *r)
 /* -ENOTCONN, REGION_STALE or 0. */
 int region_may_write(const struct region *r);
 
-/* open.c: a part of the region for writing; whole units. */
-int region_map(struct region *r, uint64_t at, uint64_t bytes, bool populate,
+/* open.c: a part of the region for writing; whole units. The first `populate`
+ * bytes are mapped before it returns. */
+int region_map(struct region *r, uint64_t at, uint64_t bytes, uint64_t populate,
 	       void **ret_base);
 void region_unmap(void *base, uint64_t bytes);
 

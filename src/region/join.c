@@ -138,7 +138,7 @@ static int enter(struct region *r, uint64_t word, const char *name)
 	if (!r->slot)
 		return -ENOMEM;
 	err = region_map(r, r->places.units + r->self * REGION_UNIT,
-			 REGION_UNIT, true, &unit);
+			 REGION_UNIT, REGION_UNIT, &unit);
 	if (err)
 		return err;
 	r->unit = unit;

@@ -147,17 +147,17 @@ static int map_at(int fd, uint64_t at, uint64_t bytes, int prot,
 	return 0;
 }
 
-int region_map(struct region *r, uint64_t at, uint64_t bytes, bool populate,
+int region_map(struct region *r, uint64_t at, uint64_t bytes, uint64_t populate,
 	       void **ret_base)
 {
-	void *base;
+	void *base = NULL;
 	int err = map_at(r->fd, at, bytes, PROT_READ | PROT_WRITE, &base);
 
 	if (err)
 		return err;
 	/* best effort: a file was filled when it was formatted */
 	if (populate)
-		madvise(base, bytes, MADV_POPULATE_WRITE);
+		madvise(base, populate, MADV_POPULATE_WRITE);
 	*ret_base = base;
 	return 0;
 }
@@ -303,7 +303,7 @@ enum region_kind region_kind_of(const struct region *r)
 /* A file's pages exist before it is a region: a hole would be memory that
  * nobody accounts for, and SIGBUS where there is none left. */
 static int fill_file(int fd, enum region_kind kind, uint64_t wanted,
-		     uint64_t *bytes)
+		     bool unfilled, uint64_t *bytes)
 {
 	int err;
 
@@ -315,7 +315,7 @@ static int fill_file(int fd, enum region_kind kind, uint64_t wanted,
 			return -errno;
 		*bytes = wanted;
 	}
-	if (kind == REGION_DEVDAX || !*bytes)
+	if (kind == REGION_DEVDAX || !*bytes || unfilled)
 		return 0;
 	if (fault_point(FAULT_MAP))
 		return -ENOMEM;
@@ -326,12 +326,26 @@ static int fill_file(int fd, enum region_kind kind, uint64_t wanted,
 }
 
 /* 2 MiB pages as far as the kernel can make them now. */
-static void collapse(void *base, uint64_t bytes)
+static void collapse(char *base, uint64_t bytes)
 {
 	for (uint64_t at = 0; at < bytes; at += REGION_UNIT)
-		if (madvise((char *)base + at, PAGE_BYTES, MADV_POPULATE_WRITE))
+		if (madvise(base + at, PAGE_BYTES, MADV_POPULATE_WRITE))
 			return;
-	madvise(base, bytes, MADV_COLLAPSE);
+	madvise(base, ALIGN_UP(bytes, REGION_UNIT), MADV_COLLAPSE);
+}
+
+static void collapse_all(char *base, const struct region_geometry *g,
+			 bool unfilled)
+{
+	struct region_places p;
+
+	if (!unfilled || region_places(g, &p)) {
+		collapse(base, g->bytes);
+		return;
+	}
+	collapse(base, p.shards);
+	for (uint32_t i = 0; i < g->shards; i++)
+		collapse(base + p.shards + i * p.shard_bytes, p.payload);
 }
 
 static int write_format(int fd, enum region_kind kind,
@@ -353,7 +367,7 @@ static int write_format(int fd, enum region_kind kind,
 		return -EEXIST;
 	}
 	if (kind == REGION_TMPFS)
-		collapse(base, g->bytes);
+		collapse_all(base, g, o->unfilled);
 	clock_gettime(CLOCK_REALTIME, &now);
 	if (getrandom(&id, sizeof(id), 0) != sizeof(id))
 		id = (uint64_t)now.tv_nsec << 32 | (uint64_t)getpid();
@@ -378,7 +392,8 @@ static int format_fd(int fd, const struct region_format_options *o)
 
 	if (err)
 		return err;
-	err = fill_file(fd, kind, kind == REGION_DEVDAX ? 0 : o->bytes, &bytes);
+	err = fill_file(fd, kind, kind == REGION_DEVDAX ? 0 : o->bytes,
+			o->unfilled, &bytes);
 	if (err)
 		return err;
 	g.shards = o->shards ? o->shards : g.members;

@@ -62,6 +62,9 @@ struct region_format_options {
 	uint32_t frames;      /* of a shard; 0: as many as there is room for */
 	uint32_t lease_ms;    /* 0: 1000 */
 	const char *tenant;   /* NULL: "default" */
+	bool unfilled;	      /* a file's frames have no pages until they are
+				 touched, and SIGBUS where there are none then:
+				 for measurements that touch no payload */
 	bool force;	      /* even where a region is: all in it is lost */
 };
 

@@ -225,7 +225,7 @@ static int own_create(struct region *r, uint32_t shard,
 	if (own->mark && own->free && own->doomed)
 		err = region_map(
 			r, r->places.shards + shard * r->places.shard_bytes,
-			r->places.shard_bytes, true, &base);
+			r->places.shard_bytes, r->places.payload, &base);
 	if (!err) {
 		own->base = base;
 		own->head = base;

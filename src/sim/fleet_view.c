@@ -500,13 +500,9 @@ void fleet_view_fill(struct fleet *f, const struct route_request *r,
 	if (v->gap_s > 0) {
 		fleet->arrivals = v->seen / (v->gap_s * f->o->engines);
 		fleet->busy = v->work_s / (v->gap_s * f->o->engines);
-		for (uint32_t i = 0; i < f->o->engines; i++) {
-			struct route_engine *e = &engine[i];
-			double a = v->seen / v->gap_s;
-
-			e->arrivals = a * route_book_share(book[i], r->serial,
-							   &e->returns);
-			e->returns *= a;
-		}
+		for (uint32_t i = 0; i < f->o->engines; i++)
+			engine[i].returns =
+				v->seen / v->gap_s *
+				route_book_returns(book[i], r->serial);
 	}
 }

@@ -73,28 +73,41 @@ static size_t ready(const oc_span *sp, size_t i, size_t n)
 	return k;
 }
 
-int block_map_quickly(oc_span *sp, size_t i)
+/* Block i is pinned, its slab's descriptor open. */
+static int map_from(oc_span *sp, size_t i, size_t n, bool goes_on)
 {
-	bool goes_on = i == sp->expect;
-	size_t n = window(sp, i), k = n;
-	int r = blocks_pin(sp, i, n, PIN_QUICK);
+	size_t k = ready(sp, i, n);
+	int r;
 
-	if (r == 0 && sp->block[i].pin.data)
-		k = ready(sp, i, n);
-	if (r || !sp->block[i].pin.data || !k) {
-		blocks_unpin(sp, i, n);
-		return OC_BUSY;
-	}
 	/* What is only guessed costs one mapping at most. */
 	if (!goes_on && sp->pattern != OC_ADVISE_READ_MOSTLY)
 		k = joined(sp, i, k);
 	r = blocks_map(sp, i, k);
-	blocks_unpin(sp, i, n);
 	for (size_t a = i + 1; a < i + k && r == 0; a++)
 		sp->s->n.mapped_around += sp->block[a].state == OC_BLOCK_MAPPED;
 	sp->expect = i + k;
 	if (r == 0)
 		span_read_on(sp, i + k);
+	return r;
+}
+
+int block_map_quickly(oc_span *sp, size_t i)
+{
+	bool goes_on = i == sp->expect;
+	size_t n = window(sp, i);
+	const struct block *b = &sp->block[i];
+	uint32_t region;
+	int r = block_wants_move(sp, i) ? OC_BUSY
+					: blocks_pin(sp, i, n, PIN_QUICK);
+
+	region = b->pin.region;
+	if (r == 0 && b->pin.data && slab_get_kept(sp->s, region) == 0) {
+		r = map_from(sp, i, n, goes_on);
+		slab_put(sp->s, region);
+	} else {
+		r = OC_BUSY;
+	}
+	blocks_unpin(sp, i, n);
 	return r ? OC_BUSY : 0;
 }
 
@@ -172,8 +185,10 @@ static int bring_chunk(oc_span *sp, size_t first, size_t n, unsigned flags,
 
 	if (r == 0)
 		r = blocks_fetch(sp, first, n, !write, deadline);
-	if (r == 0 && !write)
+	if (r == 0 && !write) {
+		blocks_move(sp, first, n);
 		blocks_map_patiently(sp, first, n); /* then one by one */
+	}
 	r = 0;
 	for (size_t i = first; i < first + n && r >= 0; i++) {
 		r = bring_one(sp, i, flags);

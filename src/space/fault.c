@@ -112,7 +112,8 @@ static int serve_missing(oc_span *sp, size_t i, uintptr_t page, bool write)
 		return block_bus(sp, i); /* past the end, as in a file */
 	if (b->flags & BLOCK_AHEAD)
 		s->n.prefetch_late++;
-	if (write && span_armed(sp))
+	/* It will be written: one copy, and not shown before. */
+	if (block_has_turns(sp, i) || (write && span_armed(sp)))
 		return hand_over(sp, i, OC_PREFETCH_WRITE);
 	r = block_map_quickly(sp, i);
 	if (r == OC_BUSY)

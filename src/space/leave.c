@@ -10,9 +10,6 @@
 #include <unistd.h>
 #include "space/space.h"
 
-#define BOUNCES_MANY \
-	3 /* letting go and touching again: a block that thrashes */
-
 void block_drop(oc_span *sp, size_t i)
 {
 	struct block *b = &sp->block[i];
@@ -34,7 +31,9 @@ void block_drop(oc_span *sp, size_t i)
 	free(b->grant);
 	b->grant = NULL;
 	b->state = OC_BLOCK_ABSENT;
-	block_unflag(b, BLOCK_HALF | BLOCK_KEPT | BLOCK_SEALING);
+	if (b->flags & BLOCK_MOVED)
+		sp->s->moved -= sp->shape.part_bytes;
+	block_unflag(b, BLOCK_HALF | BLOCK_KEPT | BLOCK_SEALING | BLOCK_MOVED);
 }
 
 int space_make_absent(oc_space *s, char *at, uint64_t bytes)
@@ -62,7 +61,6 @@ int space_make_absent(oc_space *s, char *at, uint64_t bytes)
 static int let_go_group(oc_span *sp, size_t a, size_t z)
 {
 	const struct shape *sh = &sp->shape;
-	uint64_t now = clock_ns();
 	int r = 0;
 
 	for (uint32_t s = 0; s < sh->slices && r == 0; s++)
@@ -77,9 +75,8 @@ static int let_go_group(oc_span *sp, size_t a, size_t z)
 		}
 		if (b->state == OC_BLOCK_MAPPED)
 			b->flags |= BLOCK_WAS;
-		b->let_go_ns = now;
+		b->let_go = (uint32_t)sp->s->n.let_go++;
 		block_drop(sp, i);
-		sp->s->n.let_go++;
 	}
 	return r;
 }
@@ -169,7 +166,8 @@ static bool may_go(oc_span *sp, size_t i, bool bouncing)
 
 	if (b->state != OC_BLOCK_MAPPED || b->held ||
 	    b->flags & (BLOCK_HALF | BLOCK_WANTED | BLOCK_TAKEN) ||
-	    (!bouncing && b->bounces >= BOUNCES_MANY))
+	    (!bouncing && b->bounces.n >= BOUNCES_MANY &&
+	     decay_now(b->bounces, space_ms()) >= BOUNCES_MANY))
 		return false;
 	if (!block_written(sp, i))
 		return true;

@@ -31,6 +31,15 @@ int slab_get(oc_space *s, uint32_t region)
 	return 0;
 }
 
+int slab_get_kept(oc_space *s, uint32_t region)
+{
+	struct slab_ref *ref = &s->slab[region];
+	int r = ref->uses ? 0 : region_descriptor_kept(s->c, region, &ref->fd);
+
+	ref->uses += r == 0;
+	return r;
+}
+
 int slab_get_patiently(oc_space *s, uint32_t region)
 {
 	struct slab_ref *ref = &s->slab[region];
@@ -191,6 +200,46 @@ int block_gather(oc_span *sp, size_t i)
 	return r;
 }
 
+/* ---- what thrashes ---- */
+
+bool block_wants_move(const oc_span *sp, size_t i)
+{
+	const struct block *b = &sp->block[i];
+	const oc_space *s = sp->s;
+
+	return b->bounces.n >= BOUNCES_MANY && s->how == OC_SPACE_FAULTS &&
+	       s->moved + sp->shape.part_bytes <= s->moved_most &&
+	       decay_now(b->bounces, space_ms()) >= BOUNCES_MANY;
+}
+
+bool block_has_turns(const oc_span *sp, size_t i)
+{
+	const struct block *b = &sp->block[i];
+
+	return b->turns.n >= BOUNCES_MANY && span_armed(sp) &&
+	       decay_now(b->turns, space_ms()) >= BOUNCES_MANY;
+}
+
+void blocks_move(oc_span *sp, size_t first, size_t n)
+{
+	oc_space *s = sp->s;
+
+	for (size_t i = first; i < first + n; i++) {
+		struct block *b = &sp->block[i];
+		uint64_t bytes = b->pin.bytes;
+
+		if (b->state != OC_BLOCK_ABSENT || !b->pin.data ||
+		    b->flags & (BLOCK_HALF | BLOCK_TAKEN) ||
+		    !block_wants_move(sp, i) || block_gather(sp, i))
+			continue;
+		s->n.gathered_bytes -= bytes;
+		s->n.moves++;
+		s->n.move_bytes += bytes;
+		s->moved += sp->shape.part_bytes;
+		b->flags |= BLOCK_MOVED;
+	}
+}
+
 /* ---- mappings ---- */
 
 /* One mapping: slice `s` of blocks [a, z), which join. */
@@ -217,8 +266,9 @@ static int map_run(oc_span *sp, uint32_t s, size_t a, size_t z)
 }
 
 /* Slice `s` of blocks [a, z): a mapping for each run. *ret_gaps: not all of the
- * addresses are mapped then. */
-static int map_runs(oc_span *sp, uint32_t s, size_t a, size_t z, bool *ret_gaps)
+ * addresses are mapped then. *ret_end: up to here they are, also on a failure. */
+static int map_runs(oc_span *sp, uint32_t s, size_t a, size_t z, bool *ret_gaps,
+		    size_t *ret_end)
 {
 	const struct shape *sh = &sp->shape;
 	struct spot here = block_spot(&sp->block[a]), next;
@@ -233,8 +283,10 @@ static int map_runs(oc_span *sp, uint32_t s, size_t a, size_t z, bool *ret_gaps)
 		*ret_gaps |= shape_pages(sh, &here, s) != sh->piece_bytes;
 		if (shape_pages(sh, &here, s))
 			r = map_run(sp, s, from, i + 1);
-		from = i + 1;
+		if (r == 0)
+			from = i + 1;
 	}
+	*ret_end = from;
 	return r;
 }
 
@@ -258,23 +310,37 @@ static void populate(oc_span *sp, uint32_t s, size_t a, size_t z)
 	}
 }
 
-/* Slice `s` of blocks [a, z), all pinned. */
-static int map_row(oc_span *sp, uint32_t s, size_t a, size_t z)
+static int arm_row(oc_span *sp, uint32_t s, size_t a, size_t z, bool gaps)
 {
 	uint64_t bytes = (z - a) * sp->shape.piece_bytes;
 	char *at = block_at(sp, s, a);
-	bool gaps = false;
-	int r = map_runs(sp, s, a, z, &gaps);
+	int r;
 
-	space_not_in_child(at, bytes);
-	if (r || !span_armed(sp))
-		return r;
+	/* a single page comes with the fault that is under way */
 	if (gaps)
 		populate(sp, s, a, z);
-	else
+	else if (bytes > PAGE_BYTES)
 		madvise(at, bytes, MADV_POPULATE_READ); /* a wish */
 	r = uffd_register(sp->s->uffd, at, bytes);
 	return r ? r : uffd_arm(sp->s->uffd, at, bytes);
+}
+
+/* Slice `s` of blocks [a, z), all pinned. *ret_end: up to here it was done, also
+ * on a failure; the rest is as it was. */
+static int map_row(oc_span *sp, uint32_t s, size_t a, size_t z, size_t *ret_end)
+{
+	bool gaps = false;
+	int r = map_runs(sp, s, a, z, &gaps, ret_end), armed = 0;
+
+	if (*ret_end == a)
+		return r;
+	space_not_in_child(block_at(sp, s, a),
+			   (*ret_end - a) * sp->shape.piece_bytes);
+	if (span_armed(sp))
+		armed = arm_row(sp, s, a, *ret_end, gaps);
+	if (armed)
+		*ret_end = a;
+	return armed ? armed : r;
 }
 
 static uint64_t runs_of(const oc_span *sp, size_t a, size_t z)
@@ -294,15 +360,31 @@ static uint64_t runs_of(const oc_span *sp, size_t a, size_t z)
 	return runs;
 }
 
-static int map_rows(oc_span *sp, size_t a, size_t z)
+/* On a failure the first *ret_end - a blocks are mapped; *ret_half: and some of
+ * the rest, in some slices. */
+static int map_rows(oc_span *sp, size_t a, size_t z, size_t *ret_end,
+		    bool *ret_half)
 {
 	int r = 0;
 
-	for (uint32_t s = 0; s < sp->shape.slices && r == 0; s++)
-		r = map_row(sp, s, a, z);
+	*ret_end = z;
+	*ret_half = false;
+	for (uint32_t s = 0; s < sp->shape.slices && r == 0; s++) {
+		uint64_t mmaps = sp->s->n.mmaps;
+		size_t end;
+
+		r = map_row(sp, s, a, z, &end);
+		if (r == 0)
+			continue;
+		/* arming failed; or other slices have been mapped */
+		*ret_half = s || (end == a && sp->s->n.mmaps > mmaps);
+		*ret_end = *ret_half ? a : end;
+	}
 	return r;
 }
 
+/* It came back before the space had let go of as many others as it holds: with a
+ * little more room it had never left. */
 static void note_mapped(oc_span *sp, struct block *b)
 {
 	struct oc_space_report *n = &sp->s->n;
@@ -311,15 +393,17 @@ static void note_mapped(oc_span *sp, struct block *b)
 	if (!(b->flags & BLOCK_WAS))
 		return;
 	n->returned++;
-	if (clock_ns() - b->let_go_ns < NS_PER_S)
-		b->bounces = (uint8_t)MIN(b->bounces + 1, UINT8_MAX);
-	else
-		b->bounces /= 2;
+	if ((uint32_t)n->let_go - b->let_go <= n->pins)
+		decay_add(&b->bounces, space_ms());
 }
 
-/* Blocks [a, z), all ABSENT and pinned, their descriptors open. */
-static int map_group(oc_span *sp, size_t a, size_t z, uint64_t runs)
+/* Blocks [a, z), all ABSENT and pinned, their descriptors open. On a failure some
+ * are HALF, or still ABSENT. */
+static int map_group(oc_span *sp, size_t a, size_t z)
 {
+	uint64_t mmaps = sp->s->n.mmaps;
+	size_t end;
+	bool half;
 	int r;
 
 	/* Before the first of them can be touched. */
@@ -328,14 +412,36 @@ static int map_group(oc_span *sp, size_t a, size_t z, uint64_t runs)
 		sp->s->n.ahead_used += (sp->block[i].flags & BLOCK_KEPT) != 0;
 		block_unflag(&sp->block[i], BLOCK_KEPT);
 	}
-	r = map_rows(sp, a, z);
-	for (size_t i = a; i < z; i++)
-		if (r)
+	r = map_rows(sp, a, z, &end, &half);
+	for (size_t i = a; i < end; i++)
+		note_mapped(sp, &sp->block[i]);
+	for (size_t i = end; i < z; i++)
+		if (half) {
 			sp->block[i].flags |= BLOCK_HALF;
-		else
-			note_mapped(sp, &sp->block[i]);
-	sp->s->maps += 2 * runs;
+		} else {
+			sp->block[i].state = OC_BLOCK_ABSENT;
+			slab_put(sp->s, sp->block[i].pin.region);
+		}
+	sp->s->maps += 2 * (sp->s->n.mmaps - mmaps);
 	return r;
+}
+
+/* Runs are counted where it matters; what is to be gathered has none. */
+static bool group_has_room(const oc_span *sp, size_t a, size_t z)
+{
+	uint64_t most = 2 * (uint64_t)sp->shape.slices * (z - a);
+
+	if (sp->shape.gather)
+		return false;
+	return sp->s->maps + most <= sp->s->n.mappings_limit ||
+	       space_room(sp->s, 2 * runs_of(sp, a, z));
+}
+
+/* What is HALF has pages of something else: it leaves first. */
+static bool can_map(const struct block *b)
+{
+	return b->state == OC_BLOCK_ABSENT && b->pin.data &&
+	       !(b->flags & (BLOCK_HALF | BLOCK_TAKEN));
 }
 
 static int gather_group(oc_span *sp, size_t a, size_t z)
@@ -348,15 +454,9 @@ static int gather_group(oc_span *sp, size_t a, size_t z)
 		return 0;
 	}
 	for (size_t i = a; i < z && r == 0; i++)
-		r = block_gather(sp, i);
+		if (can_map(&sp->block[i]))
+			r = block_gather(sp, i);
 	return r;
-}
-
-/* What is HALF has pages of something else: it leaves first. */
-static bool can_map(const struct block *b)
-{
-	return b->state == OC_BLOCK_ABSENT && b->pin.data &&
-	       !(b->flags & (BLOCK_HALF | BLOCK_TAKEN));
 }
 
 /* The next blocks in [first, end) that can be mapped: [*ret_a, *ret_z). */
@@ -394,16 +494,16 @@ int blocks_map(oc_span *sp, size_t first, size_t n)
 	int r = 0;
 
 	while (r == 0 && next_group(sp, a, end, &a, &z)) {
-		uint64_t runs = runs_of(sp, a, z);
-
-		if (space_room(sp->s, 2 * runs))
-			r = get_slabs(sp, a, z);
-		else
-			r = OC_BUSY;
+		r = group_has_room(sp, a, z) ? get_slabs(sp, a, z) : OC_BUSY;
 		if (r == 0)
-			r = map_group(sp, a, z, runs);
+			r = map_group(sp, a, z);
 		else if (r == OC_BUSY || sp->s->how == OC_SPACE_FAULTS)
 			r = gather_group(sp, a, z);
+		/* The kernel has none left, whatever the limit says. */
+		if (r == -ENOMEM && sp->s->how == OC_SPACE_FAULTS) {
+			sp->s->n.maps_refused++;
+			r = gather_group(sp, a, z);
+		}
 		a = z;
 	}
 	return r;
@@ -474,6 +574,8 @@ int blocks_map_patiently(oc_span *sp, size_t first, size_t n)
 int block_map_again(oc_span *sp, size_t i)
 {
 	struct block *b = &sp->block[i];
+	size_t end;
+	bool half;
 	int r;
 
 	if (b->state == OC_BLOCK_BUS)
@@ -481,8 +583,9 @@ int block_map_again(oc_span *sp, size_t i)
 	if (b->grant)
 		r = block_map_frame(sp, i);
 	else
-		r = b->state == OC_BLOCK_MAPPED ? map_rows(sp, i, i + 1)
-						: -EAGAIN;
+		r = b->state == OC_BLOCK_MAPPED
+			    ? map_rows(sp, i, i + 1, &end, &half)
+			    : -EAGAIN;
 	if (r)
 		return r;
 	block_unflag(b, BLOCK_HALF);

@@ -294,11 +294,34 @@ int block_own_memory(oc_span *sp, size_t i)
 	return 0;
 }
 
+/* The kernel copies the pages that are written, which needs no mapping more: all
+ * that is left where there are none. Such pages are found: block_written(). */
+static int own_pages(oc_span *sp, size_t i)
+{
+	struct spot spot = block_spot(&sp->block[i]);
+	int r = span_armed(sp) ? 0 : -ENOMEM;
+
+	for (uint32_t s = 0; s < sp->shape.slices && r == 0; s++)
+		r = uffd_disarm(sp->s->uffd, block_at(sp, s, i),
+				shape_pages(&sp->shape, &spot, s));
+	return r;
+}
+
 /* Something that others have, and that can be copied. */
 static bool can_own(const struct block *b)
 {
 	return b->state == OC_BLOCK_MAPPED ||
 	       (b->state == OC_BLOCK_ABSENT && b->pin.data);
+}
+
+static void note_own(oc_span *sp, size_t i, uint64_t bytes)
+{
+	struct block *b = &sp->block[i];
+
+	sp->s->n.own_bytes += bytes;
+	if (b->flags & BLOCK_GIVEN)
+		decay_add(&b->turns, space_ms());
+	block_unflag(b, BLOCK_GIVEN);
 }
 
 static int own_anyhow(oc_span *sp, size_t i, bool now)
@@ -314,8 +337,10 @@ static int own_anyhow(oc_span *sp, size_t i, bool now)
 	r = own_lent(sp, i, NULL, now);
 	if (r)
 		r = block_own_memory(sp, i);
+	if (r && b->state == OC_BLOCK_MAPPED)
+		return own_pages(sp, i);
 	if (r == 0)
-		sp->s->n.own_bytes += bytes;
+		note_own(sp, i, bytes);
 	return r;
 }
 
@@ -340,7 +365,7 @@ int block_own_as(oc_span *sp, size_t i, const struct oc_key *as)
 		return -EBUSY;
 	r = own_lent(sp, i, as, false);
 	if (r == 0)
-		sp->s->n.own_bytes += bytes;
+		note_own(sp, i, bytes);
 	return r;
 }
 

@@ -12,6 +12,7 @@
 #define BYTES_WANTED (1ull << 40)
 #define BYTES_LEAST  (1ull << 30)
 #define MAPS_DEFAULT 65530u /* of a kernel that does not say */
+#define MOVES_SHARE  16u    /* of the node's memory */
 
 /* ---- addresses ---- */
 
@@ -52,14 +53,16 @@ static uint64_t max_map_count(void)
 
 static uint64_t maps_now(void)
 {
-	FILE *f = fopen("/proc/self/maps", "re");
+	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	char text[16384];
 	uint64_t n = 0;
-	int c;
+	ssize_t got;
 
-	while (f && (c = fgetc(f)) != EOF)
-		n += c == '\n';
-	if (f)
-		fclose(f);
+	while (fd >= 0 && (got = read(fd, text, sizeof(text))) > 0)
+		for (const char *p = text;
+		     (p = memchr(p, '\n', (size_t)(text + got - p))); p++)
+			n++;
+	fd_close(fd);
 	return n;
 }
 
@@ -68,6 +71,14 @@ static void limit_maps(oc_space *s, uint32_t asked)
 	uint64_t most = max_map_count(), now = maps_now();
 
 	s->n.mappings_limit = asked ? asked : most > now ? (most - now) / 2 : 0;
+}
+
+static void limit_moves(oc_space *s, uint64_t asked)
+{
+	uint64_t share =
+		shared_load64(&s->c->meta->header.limit_bytes) / MOVES_SHARE;
+
+	s->moved_most = asked == UINT64_MAX ? 0 : asked ? asked : share;
 }
 
 /* ---- what the kernel allows ---- */
@@ -255,6 +266,7 @@ int oc_space_create(oc_ns *ns, const struct oc_space_options *options,
 	s->timeout_ns = o.timeout_ns;
 	s->maps = 1;
 	limit_maps(s, o.mappings);
+	limit_moves(s, o.move_bytes);
 	r = open_faults(s, o.how);
 	if (r == 0)
 		r = open_files(s);

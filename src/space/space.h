@@ -83,6 +83,32 @@ bool shape_joins(const struct shape *sh, const struct spot *a,
 /* Of n blocks: how many mappings they take. */
 uint64_t shape_runs(const struct shape *sh, const struct spot *spots, size_t n);
 
+/* A counter that halves while nothing happens. */
+struct decay {
+	uint32_t ms; /* of CLOCK_MONOTONIC, when n was right */
+	uint32_t n;
+};
+#define DECAY_MS 10000u
+static inline uint32_t decay_now(struct decay d, uint32_t now_ms)
+{
+	uint32_t halves = (now_ms - d.ms) / DECAY_MS;
+
+	return halves < 32 ? d.n >> halves : 0;
+}
+static inline void decay_add(struct decay *d, uint32_t now_ms)
+{
+	uint32_t n = decay_now(*d, now_ms);
+
+	d->n = n + (n < UINT32_MAX);
+	d->ms = now_ms;
+}
+static inline uint32_t space_ms(void)
+{
+	return (uint32_t)(clock_ns() / NS_PER_MS);
+}
+/* So many and it thrashes. */
+#define BOUNCES_MANY 3u
+
 enum block_flags {
 	BLOCK_WANTED = 1, /* a fault waits for the worker */
 	BLOCK_AHEAD = 2,  /* asked for ahead, not there yet */
@@ -97,6 +123,9 @@ enum block_flags {
 			       lock: it stays as it is, faults of it wait */
 	BLOCK_BROUGHT = 128, /* it came from below, or was computed, for a fault
 				that waits */
+	BLOCK_GIVEN = 256,   /* was sealed here, or is another writer's version:
+			      the next first write is a turn of writers */
+	BLOCK_MOVED = 512, /* COPIED because it thrashes: counted in `moved` */
 };
 
 struct block {
@@ -104,11 +133,12 @@ struct block {
 	struct oc_pin pin;
 	struct oc_grant *grant; /* OWN, TAIL; NULL: none */
 	uint32_t held;
-	uint8_t state;	 /* enum oc_block_state */
-	uint16_t flags;	 /* enum block_flags */
-	uint8_t bounces; /* times let go and touched again, decaying */
-	uint64_t let_go_ns;
+	uint8_t state;	    /* enum oc_block_state */
+	uint16_t flags;	    /* enum block_flags */
+	uint32_t let_go;    /* WAS: how many blocks had been let go before */
 	uint64_t wanted_ns; /* WANTED: since */
+	/* Let go and touched again soon; written again after it was given. */
+	struct decay bounces, turns;
 };
 
 struct oc_span {
@@ -186,6 +216,7 @@ struct oc_space {
 	uint64_t maps; /* at most so many mappings; space_room() counts anew */
 	bool stray;    /* addresses outside of spans have been touched */
 	uint64_t lent; /* keys that nobody has, so far */
+	uint64_t moved, moved_most; /* bytes of blocks that are MOVED */
 	struct oc_space_report n;
 	struct revoke_user user; /* revoke.c */
 };
@@ -239,8 +270,9 @@ static inline struct spot block_spot(const struct block *b)
 
 /* A descriptor of a region, open until slab_put(). Waits for the node when it is
  * not open; _patiently: and drops the lock meanwhile (the caller has a pin or a
- * grant there). */
+ * grant there); _kept: does not wait, -EAGAIN. */
 int slab_get(oc_space *s, uint32_t region);
+int slab_get_kept(oc_space *s, uint32_t region);
 int slab_get_patiently(oc_space *s, uint32_t region);
 void slab_put(oc_space *s, uint32_t region);
 static inline bool slab_is_open(const oc_space *s, uint32_t region)
@@ -252,6 +284,13 @@ static inline bool slab_is_open(const oc_space *s, uint32_t region)
 int blocks_pin(oc_span *sp, size_t first, size_t n, unsigned flags);
 /* Gives back the pins of those that are still ABSENT. */
 void blocks_unpin(oc_span *sp, size_t first, size_t n);
+/* Has it come and gone so often that a copy is better, and is there room for
+ * that? */
+bool block_wants_move(const oc_span *sp, size_t i);
+/* Copies those of the blocks that are ABSENT, pinned and want it. */
+void blocks_move(oc_span *sp, size_t first, size_t n);
+/* Do writers take turns at it? */
+bool block_has_turns(const oc_span *sp, size_t i);
 /* Maps those of blocks [first, first + n) that are ABSENT and pinned; gathers
  * them when there is no room for mappings. -errno: some may be HALF. */
 int blocks_map(oc_span *sp, size_t first, size_t n);

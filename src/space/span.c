@@ -263,8 +263,10 @@ static int span_begin(oc_span *sp)
 	int r = 0;
 
 	if (!sp->gathered && too_many(sp)) {
-		sp->gathered = true;
 		sp->shape.gather = "its slices are too many mappings";
+		/* block by block where touches are told */
+		sp->gathered = sp->s->how == OC_SPACE_EXPLICIT ||
+			       !(sp->flags & OC_SPAN_LAZY);
 	}
 	if (!sp->gathered && !(sp->flags & OC_SPAN_LAZY))
 		r = blocks_pin(sp, 0, sp->n, 0);
@@ -507,6 +509,8 @@ int oc_span_block(oc_span *sp, size_t i, struct oc_span_block *ret_block)
 			.held = b->held,
 			.region = b->state == OC_BLOCK_MAPPED ? spot.region : 0,
 			.offset = spot.offset,
+			.bounces = decay_now(b->bounces, space_ms()),
+			.turns = decay_now(b->turns, space_ms()),
 		};
 	} else {
 		r = client_fail(sp->s->c, -EINVAL, "no block %zu", i);

@@ -110,10 +110,37 @@ static bool frame_is_all(const oc_span *sp, size_t i, const struct oc_key *key)
 	       !(b->flags & BLOCK_SEALING && block_written(sp, i));
 }
 
+/* Its coming is no bounce. */
+static void block_is_given(struct block *b)
+{
+	block_unflag(b, BLOCK_WAS);
+	b->flags |= BLOCK_GIVEN;
+}
+
+/* The block is a sealed key's from now on, and shows it; where writers take turns
+ * its frame stays as well, for the next of them. */
+static int given(oc_span *sp, size_t i, const struct oc_key *key, bool stays)
+{
+	int r = stays ? 0 : blocks_let_go(sp, i, 1);
+
+	if (r)
+		return r;
+	sp->key[i] = *key;
+	if (stays && !sp->gathered)
+		decay_add(&sp->block[i].turns, space_ms());
+	if (stays)
+		return 0;
+	block_is_given(&sp->block[i]);
+	if (blocks_pin(sp, i, 1, 0) == 0)
+		blocks_map(sp, i, 1); /* else with a touch */
+	return 0;
+}
+
 static int seal_block(oc_span *sp, size_t i, const struct oc_key *key,
 		      uint64_t timeout_ns)
 {
-	int r = written(sp, i), done = 0;
+	bool stays = sp->gathered;
+	int r = written(sp, i), done;
 
 	if (r)
 		return r;
@@ -121,15 +148,13 @@ static int seal_block(oc_span *sp, size_t i, const struct oc_key *key,
 		r = seal_frame(sp, i, timeout_ns);
 	} else {
 		r = seal_copy(sp, i, key, timeout_ns);
-		if ((r == 0 || r == OC_EXISTS) && !sp->gathered)
-			done = blocks_let_go(sp, i, 1);
+		stays |= r == 0 && block_has_turns(sp, i) &&
+			 sp->block[i].state == OC_BLOCK_OWN;
 	}
-	if ((r != 0 && r != OC_EXISTS) || done)
-		return done ? done : r;
-	sp->key[i] = *key;
-	if (!sp->gathered && blocks_pin(sp, i, 1, 0) == 0)
-		blocks_map(sp, i, 1); /* else with a touch */
-	return r;
+	if (r != 0 && r != OC_EXISTS)
+		return r;
+	done = given(sp, i, key, stays);
+	return done ? done : r;
 }
 
 int oc_span_seal(oc_span *sp, size_t i, const struct oc_key *key,
@@ -168,6 +193,35 @@ int oc_span_write_as(oc_span *sp, size_t i, const struct oc_key *key,
 				   client_deadline(s->c, timeout_ns));
 		span_idle(sp);
 	}
+	space_unlock(s);
+	return r;
+}
+
+int oc_span_replace(oc_span *sp, size_t i, const struct oc_key *key)
+{
+	oc_space *s = sp->s;
+	int r = space_usable(s);
+
+	if (r)
+		return r;
+	space_lock(s);
+	span_busy(sp);
+	if (i >= sp->n || sp->gathered)
+		r = client_fail(s->c, -EINVAL, "no block %zu to replace", i);
+	if (r == 0)
+		block_wait(sp, i);
+	if (r == 0 && sp->block[i].held)
+		r = client_fail(s->c, -EBUSY, "block %zu is held", i);
+	if (r == 0)
+		r = blocks_let_go(sp, i, 1);
+	if (r == 0) {
+		/* pinned ahead, as it was */
+		if (sp->block[i].pin.data)
+			block_drop(sp, i);
+		sp->key[i] = *key;
+		block_is_given(&sp->block[i]);
+	}
+	span_idle(sp);
 	space_unlock(s);
 	return r;
 }

@@ -191,9 +191,13 @@ struct pool *quota_lender(const struct store *s, const struct pool *p,
 
 /* store/worth.c: what the eviction policy is told beside single uses. */
 void worth_tick(struct store *s);
-/* A session pauses; back_ms as in struct policy_use. */
+/* A session that was paused is used again. */
+void worth_of_return(const struct store_client *c,
+		     const struct session_record *r);
+/* A session pauses; turn->back_ms as in struct policy_use. */
+struct session_turn;
 void worth_of_session(struct store_client *c, const struct session_record *r,
-		      uint64_t back_ms);
+		      const struct session_turn *turn);
 
 /* store/room.c: a free frame for this client and shape. 0 and the item; 1:
  * perhaps later; -errno: never. */

@@ -82,6 +82,7 @@ static void resume(const struct store_client *c, struct session_record *r)
 	shared_store64(&r->last_gap_ms, gap);
 	shared_store64(&r->gap_ms,
 		       turns <= 1 ? gap : mean - mean / 8 + gap / 8);
+	worth_of_return(c, r);
 	move_session(c->store, c->pool, r);
 }
 
@@ -120,18 +121,20 @@ static void end(struct pool *p, struct session_record *r, enum pool_counter why)
 }
 
 int64_t store_session_state(struct store_client *c, struct session_record *r,
-			    enum ring_state what, uint64_t expected_ms,
-			    uint64_t lease_ms, bool keep_owner)
+			    enum ring_state what,
+			    const struct session_turn *turn, bool keep_owner)
 {
+	const struct session_turn closed = { .back_ms = POLICY_CLOSED };
+
 	if (c->read_only)
 		return -EPERM;
 	switch (what) {
 	case RING_STATE_PAUSE:
-		pause_now(c, r, expected_ms, lease_ms);
-		worth_of_session(c, r, expected_ms);
+		pause_now(c, r, turn->back_ms, turn->lease_ms);
+		worth_of_session(c, r, turn);
 		return 0;
 	case RING_STATE_CLOSE:
-		worth_of_session(c, r, POLICY_CLOSED);
+		worth_of_session(c, r, &closed);
 		end(c->pool, r, POOL_C_sessions_ended);
 		return 0;
 	case RING_STATE_RESUME:

@@ -47,11 +47,17 @@ int64_t store_session_fork(struct store_client *c,
 int64_t store_session_append(struct store_client *c, struct session_record *r,
 			     uint64_t at, const uint64_t (*keys)[4],
 			     uint32_t n);
+/* What is said when a turn ends; what is not known is 0. */
+struct session_turn {
+	uint64_t back_ms, lease_ms;
+	uint32_t ended; /* ring_answer_end_name(); another: unknown */
+	uint64_t answer_tokens;
+};
 /* enum ring_state. OC_NONE for RESUME, RENEW: nothing; RESUME takes a session
  * that nobody owns, unless `keep_owner`. */
 int64_t store_session_state(struct store_client *c, struct session_record *r,
-			    enum ring_state what, uint64_t expected_ms,
-			    uint64_t lease_ms, bool keep_owner);
+			    enum ring_state what,
+			    const struct session_turn *turn, bool keep_owner);
 /* A tier's name, as oc_tier_name() says it. */
 const char *session_tier_name(uint64_t tier);
 /* Everything that is known of it. deep: also what takes a look at its keys and at

@@ -166,13 +166,19 @@ static void state_call(struct store_client *c, const struct ring_call *call,
 {
 	struct session_record *r = pool_session_at(c->pool, call->arg);
 	enum ring_state what = (enum ring_state)call->arg2;
+	bool known = ring_answer_end_name(call->key[0]);
+	const struct session_turn turn = {
+		.back_ms = call->loc,
+		.lease_ms = call->gen,
+		.ended = known ? (uint32_t)call->key[0] : 0,
+		.answer_tokens = call->key[1],
+	};
 
 	/* what was closed by a server that died is closed */
 	answer_set(a, repeat && what == RING_STATE_CLOSE ? 0 : OC_MISS);
 	if (!r)
 		return;
-	answer_set(a, store_session_state(c, r, what, call->loc, call->gen,
-					  call->part != 0));
+	answer_set(a, store_session_state(c, r, what, &turn, call->part != 0));
 	if (a->result == 0 && what != RING_STATE_CLOSE)
 		a->gen = pool_session_keys(c->pool, r);
 }

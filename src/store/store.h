@@ -151,6 +151,12 @@ void store_pool_quota(struct pool *p, uint64_t quota);
 void store_pool_share(struct pool *p, uint64_t share);
 /* Bytes of slabs beyond its share, without those that retire. */
 uint64_t store_pool_borrowed(const struct pool *p);
+/* What its eviction policy has seen of sessions: how many of the usual length
+ * fit, what they came back for, and how much of that was not in memory. False:
+ * the policy knows no sessions. */
+struct policy_load;
+bool store_pool_load(const struct store *s, const struct pool *p,
+		     struct policy_load *ret_load);
 struct pool *store_pool(struct store *s, uint32_t number); /* NULL */
 /* 0, or -ENOENT. */
 int store_pool_by_tenant(struct store *s, const char *tenant,

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the eviction policy is told beside single uses: the time, and, of
- * sessions, their chain when they pause or end, with the return that was
- * announced. A policy that knows no sessions is told nothing.
+ * sessions, when they come back, and their chain when they pause or end, with
+ * the return that was announced, why the answer ended and its size. And what it
+ * has seen of them. A policy that knows no sessions is told nothing.
  *
  * A chain is told by its blocks' first parts, as far as they lie in one arena,
  * that of its first resident block; the other parts of a block leave with it. It
@@ -12,6 +13,7 @@
 #include "base/fault.h"
 #include "pool/session.h"
 #include "store/internal.h"
+#include "store/session.h"
 #include <stdlib.h>
 
 #define KEYS_MOST 65536u /* of a session that are looked at */
@@ -49,7 +51,10 @@ static bool chain_init(struct chain *c, uint32_t n)
 		.item = mem_array(n, sizeof(*c->item)),
 		.n = n,
 	};
-	return c->keys && c->key && c->item;
+	if (c->keys && c->key && c->item)
+		return true;
+	chain_fini(c);
+	return false;
 }
 
 static void chain_find(struct chain *c, const struct pool *p, uint64_t part)
@@ -67,33 +72,110 @@ static void chain_find(struct chain *c, const struct pool *p, uint64_t part)
 	}
 }
 
-void worth_of_session(struct store_client *client,
-		      const struct session_record *r, uint64_t back_ms)
+/* False: there is no memory for it, or no policy that wants it. */
+static bool chain_of(struct chain *c, const struct pool *p,
+		     const struct session_record *r)
 {
-	struct pool *p = client->pool;
 	uint32_t ns = (uint32_t)shared_load64(&r->ns);
 	uint32_t n = MIN(pool_session_keys(p, r), KEYS_MOST);
+
+	*c = (struct chain){ 0 };
+	if (!p->policy_ops->use || !n || !chain_init(c, n))
+		return false;
+	history_read(&p->sessions->history, shared_load64(&r->head), 0, n,
+		     c->keys);
+	chain_find(c, p, frame_part(ns, 0, 0));
+	return true;
+}
+
+static struct policy_use use_of(const struct store *s, const struct pool *p,
+				const struct session_record *r,
+				const struct chain *c)
+{
+	return (struct policy_use){
+		.now_ms = s->now_ns / NS_PER_MS,
+		.session = pool_session_id(p, r),
+		.kind = (uint32_t)shared_load64(&r->ns),
+		.n = c->n,
+		.key = c->key,
+		.item = c->item,
+	};
+}
+
+void worth_of_return(const struct store_client *client,
+		     const struct session_record *r)
+{
+	struct pool *p = client->pool;
+	struct policy_use use;
 	struct chain c;
 
-	if (!p->policy_ops->use || !n)
-		return;
-	if (chain_init(&c, n)) {
-		history_read(&p->sessions->history, shared_load64(&r->head), 0,
-			     n, c.keys);
-		chain_find(&c, p, frame_part(ns, 0, 0));
+	if (p->policy_ops->begin && chain_of(&c, p, r)) {
+		use = use_of(client->store, p, r, &c);
+		p->policy_ops->begin(p->policy, &use);
+		chain_fini(&c);
 	}
-	if (c.any) {
-		struct policy_use use = {
-			.now_ms = client->store->now_ns / NS_PER_MS,
-			.session = pool_session_id(p, r),
-			.kind = ns,
-			.back_ms = back_ms,
-			.n = n,
-			.key = c.key,
-			.item = c.item,
-		};
+}
 
-		p->policy_ops->use(p->policy, c.arena, &use, p->touch_clock);
+/* Parts of a block, in the namespace with the most. */
+static uint32_t parts_most(const struct pool *p)
+{
+	uint64_t most = 1;
+
+	for (uint32_t i = 0; i < LAYOUT_NS_MAX; i++) {
+		const struct ns_record *ns = &p->m->ns[i];
+		uint64_t shape = shared_load64(&ns->ranks_groups);
+
+		if (shared_load64(&ns->id))
+			most = MAX(most, (shape >> 32) * (uint32_t)shape);
 	}
+	return (uint32_t)most;
+}
+
+/* Frames that it has or may have yet. */
+static uint64_t frames_most(const struct store *s, const struct pool *p)
+{
+	uint64_t bytes = pool_counter(p, POOL_C_slab_bytes);
+	uint64_t more = MIN(quota_left(p), quota_room(s, p));
+	double frames = (double)pool_counter(p, POOL_C_frames);
+
+	return bytes ? (uint64_t)(frames * ((double)bytes + (double)more) /
+				  (double)bytes)
+		     : 0;
+}
+
+bool store_pool_load(const struct store *s, const struct pool *p,
+		     struct policy_load *ret_load)
+{
+	struct policy_load load;
+	uint64_t fit;
+
+	if (!p->policy_ops->load)
+		return false;
+	p->policy_ops->load(p->policy, &load);
+	/* frames are of parts, and sessions are told by their blocks; what the
+	 * policy has room for is more than there is memory */
+	fit = frames_most(s, p) / parts_most(p) * load.recent_returns;
+	fit /= MAX(load.recent_returned, 1);
+	load.fit = (uint32_t)MIN(fit, (uint64_t)UINT32_MAX);
+	*ret_load = load;
+	return true;
+}
+
+void worth_of_session(struct store_client *client,
+		      const struct session_record *r,
+		      const struct session_turn *turn)
+{
+	struct pool *p = client->pool;
+	struct policy_use use;
+	struct chain c;
+
+	if (!chain_of(&c, p, r))
+		return;
+	use = use_of(client->store, p, r, &c);
+	use.why = turn->ended;
+	use.output = turn->answer_tokens;
+	use.back_ms = turn->back_ms;
+	if (c.any)
+		p->policy_ops->use(p->policy, c.arena, &use, p->touch_clock);
 	chain_fini(&c);
 }

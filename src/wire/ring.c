@@ -97,6 +97,15 @@ void ring_call_set_name(struct ring_call *call, const char *name)
 	call->checksum = words[7];
 }
 
+const char *ring_answer_end_name(uint64_t ended)
+{
+	static const char *const names[RING_ANSWER_ENDS] = {
+		"unknown", "turn", "tool", "length", "stop", "cancel", "other",
+	};
+
+	return ended < RING_ANSWER_ENDS ? names[ended] : NULL;
+}
+
 const char *ring_op_name(uint64_t op)
 {
 	static const char *const names[RING_OPS] = {

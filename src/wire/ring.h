@@ -80,7 +80,9 @@ enum ring_op {
 	RING_SESSION_STATE = 15,  /* arg = id, arg2 = enum ring_state, loc =
 				    expected return, gen = lease, in ms; 0: none
 				    given; part = 1: as an operator, the owner
-				    stays who it is */
+				    stays who it is. Of a pause, key[0] = why
+				    the answer ended (ring_answer_end_name()),
+				    key[1] = its tokens; 0: unknown */
 	RING_SESSION_KEYS = 16,	  /* arg = id, arg2 = first -> keys in the blob;
 				   loc = how many, gen = keys */
 	RING_SESSION_INFO =
@@ -121,6 +123,10 @@ enum ring_state {
 	RING_STATE_RENEW = 3,
 	RING_STATE_CLOSE = 4,
 };
+
+/* Why an answer ended, as enum oc_answer_end counts; NULL: no such reason. */
+#define RING_ANSWER_ENDS 7u
+const char *ring_answer_end_name(uint64_t ended);
 
 /* A flag of OPEN beside those of enum oc_session_flags, with FIND: key[0] is the
  * session's id, and there is no name. */

@@ -183,6 +183,29 @@ TEST(the_tier_below)
 }
 
 /* More reasons than there is room for, and texts too long for it. */
+/* A working set that does not fit is no fault of the node. */
+TEST(what_sessions_lose_is_worth_knowing)
+{
+	struct health_facts f = fine;
+	struct health h;
+
+	f.returned = 2000;
+	f.lost = 900;
+	h = judge(f);
+	CHECK_INT(h.n_notes, ==, 0);
+	f.lost = 1500;
+	f.sessions_fit = 12;
+	h = judge(f);
+	CHECK(h.ready);
+	CHECK_INT(h.n_degraded, ==, 0);
+	CHECK_INT(h.n_notes, ==, 1);
+	CHECK(strstr(h.note[0], "12 sessions fit"));
+	f.returned = 200; /* too few to tell */
+	f.lost = 200;
+	h = judge(f);
+	CHECK_INT(h.n_notes, ==, 0);
+}
+
 TEST(texts_are_bounded)
 {
 	const char *failures[20];

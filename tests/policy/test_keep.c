@@ -233,6 +233,53 @@ TEST(a_trunk_leaves_last)
 	ops->destroy(p);
 }
 
+/* A turn that is told from its beginning: what is lost is counted then, whatever
+ * is there again at its end, and the gap is that between turns. */
+TEST(a_turn_has_two_ends)
+{
+	uint64_t key[4] = { 1, 2, 3, 4 };
+	uint32_t item[4] = { 0, 1, 2, 3 };
+	struct policy_use u = {
+		.now_ms = 1000, .session = 9, .n = 4, .key = key, .item = item
+	};
+	struct policy_load load;
+	struct policy *p;
+
+	CHECK_OK(ops->create(&p));
+	CHECK_OK(ops->reserve(p, 8, 2));
+	for (uint32_t i = 0; i < 4; i++)
+		ops->insert(p, 1, i, 1);
+	ops->begin(p, &u); /* nobody knows it yet */
+	CHECK(ops->use(p, 1, &u, 1) != POLICY_NONE);
+	ops->remove(p, 2);
+	ops->remove(p, 3);
+	item[2] = item[3] = POLICY_NONE;
+	u.now_ms = 11000;
+	ops->begin(p, &u);
+	ops->begin(p, &u); /* once a turn */
+	CHECK_OK(ops->check(p));
+	for (uint32_t i = 2; i < 4; i++) {
+		item[i] = i;
+		ops->insert(p, 1, i, 2);
+	}
+	u.now_ms = 12000;
+	ops->use(p, 1, &u, 2);
+	ops->load(p, &load);
+	CHECK_INT(load.uses, ==, 2);
+	CHECK_INT(load.returns, ==, 1);
+	CHECK_INT(load.returned, ==, 4);
+	CHECK_INT(load.lost, ==, 2);
+	CHECK_INT(load.fit, ==, 2);
+	/* the turn is over: the next return counts again */
+	u.now_ms = 13000;
+	ops->use(p, 1, &u, 3);
+	ops->load(p, &load);
+	CHECK_INT(load.returns, ==, 2);
+	CHECK_INT(load.lost, ==, 2);
+	CHECK_OK(ops->check(p));
+	ops->destroy(p);
+}
+
 /* Time runs in both lists; a use of one does not touch the other. */
 TEST(time_may_stand_still_or_run_back)
 {

@@ -480,7 +480,6 @@ TEST(what_it_takes_from_others)
 	}
 	e[1].returns = 5;
 	for (uint32_t i = 0; i < 2; i++) {
-		e[i].arrivals = 5;
 		e[i].memory = 2000;
 		e[i].held = i ? 1000 : 1700;
 		e[i].decode_s = 10;
@@ -489,6 +488,46 @@ TEST(what_it_takes_from_others)
 		route_onecopy.decide(&f, &r, &c, NULL);
 		CHECK_INT(c.engine, ==, 1);
 	}
+}
+
+/* Those in its queue whose last step it would share are delayed by it. */
+TEST(a_step_is_shared)
+{
+	struct route_engine e[2];
+	struct route_request r = prompt(4);
+
+	idle(e, 2);
+	e[0].chunk = e[1].chunk = 8192;
+	e[0].wait_s = e[1].wait_s = 1;
+	e[0].waiting = 4;
+	for (r.draw = 0; r.draw < 4; r.draw++)
+		CHECK_INT(decide("onecopy", e, 2, &r).engine, ==, 1);
+	e[1].waiting = 4;
+	e[0].wait_s = 0.9;
+	for (r.draw = 0; r.draw < 4; r.draw++)
+		CHECK_INT(decide("onecopy", e, 2, &r).engine, ==, 0);
+}
+
+/* What is held beyond the memory is a queue, and no more pressing than full. */
+TEST(long_prompts_are_not_parted_from_short_ones)
+{
+	struct route_engine e[2];
+	struct route_fleet f = {
+		.engine = e, .n = 2, .arrivals = 5, .busy = 1.2
+	};
+	struct route_request r = prompt(100);
+	struct route_choice c;
+
+	idle(e, 2);
+	for (uint32_t i = 0; i < 2; i++) {
+		e[i].memory = 2000;
+		e[i].held = i ? 4000 : 6000;
+		e[i].freed = 10000;
+		e[i].decode_s = 20;
+		e[i].wait_s = i ? 12 : 10;
+	}
+	route_onecopy.decide(&f, &r, &c, NULL);
+	CHECK_INT(c.engine, ==, 0);
 }
 
 /* An engine that is believed to be a little faster does not draw all the work of

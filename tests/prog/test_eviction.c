@@ -27,6 +27,19 @@ static void replayed(const char *socket, const char *trace)
 	run_free(&r);
 }
 
+static void returns_are_told(const char *socket)
+{
+	struct run r = RUN("stat", "--json", "--node", socket);
+	json_t *root = run_json(&r);
+	const json_t *one = json_array_get(json_object_get(root, "returns"), 0);
+
+	CHECK(one);
+	CHECK_INT(number(one, "sessions_fit"), >=, 0);
+	CHECK_INT(number(one, "lost_blocks"), <=, number(one, "blocks"));
+	json_decref(root);
+	run_free(&r);
+}
+
 /* It makes room, and a recount of the order finds nothing. */
 TEST(a_full_node_makes_room)
 {
@@ -37,6 +50,7 @@ TEST(a_full_node_makes_room)
 	node = run_node_with("4M", "onecopy", socket);
 	for (int i = 0; i < 2; i++)
 		replayed(socket, trace);
+	returns_are_told(socket);
 	CHECK_INT(run_end(node, SIGTERM), ==, 0);
 	run_clean();
 }

@@ -53,6 +53,9 @@ static const struct {
 	{ "SESSION LIST x", "-ERR invalid cursor\r\n" },
 	{ "SESSION PAUSE chat RETURN 1000 LEASE 5000", "+OK\r\n" },
 	{ "SESSION PAUSE chat BOGUS 1", SYNTAX },
+	{ "SESSION PAUSE chat ANSWER 120 ended Tool", "+OK\r\n" },
+	{ "SESSION PAUSE chat ENDED well", SYNTAX },
+	{ "SESSION PAUSE chat ENDED", SYNTAX },
 	{ "SESSION RESUME chat", "+OK\r\n" },
 	{ "SESSION RESUME none", NO_SESSION },
 	{ "SESSION CLOSE early", ":1\r\n" },
@@ -115,6 +118,7 @@ TEST(the_resp_doors_answers)
 TEST(a_process_keeps_its_session_to_itself)
 {
 	struct oc_session_options o = OC_SESSION_INIT;
+	struct oc_session_turn turn = OC_SESSION_TURN_INIT;
 	struct live n;
 	struct respc *c;
 	oc_client *client;
@@ -133,6 +137,10 @@ TEST(a_process_keeps_its_session_to_itself)
 		 "mine", "1");
 	RESPC_IS(c, ":0\r\n", "SESSION", "FORK", "mine", "theirs");
 	CHECK_OK(oc_session_pause(s, 0, 0, 0));
+	turn.ended = 99;
+	CHECK_INT(oc_session_pause_after(s, &turn, 0), ==, -EINVAL);
+	turn.ended = OC_ANSWER_TURN;
+	CHECK_OK(oc_session_pause_after(s, &turn, 0));
 	RESPC_IS(c, ":0\r\n", "SESSION", "OPEN", "mine", "1");
 	RESPC_IS(c, ":1\r\n", "SESSION", "APPEND", "mine", KEY1);
 	CHECK_OK(oc_session_refresh(s, 0));
@@ -231,7 +239,7 @@ TEST(the_command)
 	plain(RUN("session", "--node", n.socket, "show", "chat"), 0, " ago\n",
 	      NULL); /* hot_since */
 	plain(RUN("session", "--node", n.socket, "pause", "--return", "30s",
-		  "chat"),
+		  "--ended", "tool", "--answer", "9", "chat"),
 	      0, "paused", NULL);
 	plain(RUN("session", "--node", n.socket, "resume", "chat"), 0, "active",
 	      NULL);

@@ -155,6 +155,40 @@ TEST(a_touch_brings_all_slices)
 	sliced_end(&w);
 }
 
+/* More slices than there may be mappings, and a few are touched: a few copies. */
+TEST(too_many_slices_are_gathered_as_they_are_touched)
+{
+	struct oc_space_options so = { .size = sizeof(so),
+				       .how = OC_SPACE_FAULTS,
+				       .mappings = FEW_MAPPINGS };
+	struct oc_span_options o = OC_SPAN_INIT;
+	struct oc_key key[BLOCKS];
+	struct sliced w;
+
+	sliced_start(&w);
+	CHECK_OK(oc_space_create(w.ns, &so, &w.s));
+	for (uint64_t i = 0; i < BLOCKS; i++)
+		key[i] = slice_key(i);
+	o.layout = OC_LAYOUT_SLICES;
+	for (int lazy = 0; lazy < 2; lazy++) {
+		o.flags = lazy ? OC_SPAN_LAZY : 0;
+		CHECK_OK(oc_span_map(w.s, key, BLOCKS, &o, &w.sp));
+		w.info = sp_info(w.sp);
+		CHECK_INT(w.info.gathered, ==, !lazy);
+		CHECK(strstr(w.info.why, "too many mappings"));
+		CHECK_INT(w.info.copied, ==, lazy ? 0 : BLOCKS);
+		slices_right(&w.info, 5, 5, SLICE);
+		slices_right(&w.info, 6, 6, SLICE);
+		CHECK_INT(sp_info(w.sp).copied, ==, lazy ? 2 : BLOCKS);
+		/* a write reaches nobody */
+		slice_at(&w.info, 2, 5)[0] ^= 1;
+		oc_span_unmap(w.sp);
+	}
+	CHECK_INT(sp_report(w.s).gathered_bytes, ==, (BLOCKS + 2) * PART_NEW);
+	oc_space_destroy(w.s);
+	sliced_end(&w);
+}
+
 /* ---- half done ---- */
 
 /* A space whose mappings another span has taken. */

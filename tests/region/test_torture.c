@@ -17,7 +17,18 @@
 #include <poll.h>
 #include <stdatomic.h>
 
-#define ROUNDS	300u
+/* sanitizers look at the same steps, several times as slowly */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ROUNDS 100u
+#endif
+#endif
+#if defined(ONECOPY_TSAN)
+#define ROUNDS 100u
+#endif
+#ifndef ROUNDS
+#define ROUNDS 300u
+#endif
 #define COUNTED 50u /* rounds between two counts */
 #define NODES	3u
 #define FRAMES	24u

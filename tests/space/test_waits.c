@@ -87,7 +87,7 @@ static void *touch(void *arg)
 
 	r->begun = true;
 	if (r->write)
-		atomic_fetch_add(p, 0);
+		atomic_fetch_add(p, 1); /* by 0 it would be a load */
 	else
 		(void)atomic_load(p);
 	r->done = true;

@@ -3,9 +3,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#define RESTART_LATELY_S 60u  /* a restart is news for so long */
-#define OFTEN_STARTS	 4u   /* "often": so many servers, */
-#define OFTEN_LIFE_S	 600u /* whose mean life is shorter */
+#define RESTART_LATELY_S 60u   /* a restart is news for so long */
+#define OFTEN_STARTS	 4u    /* "often": so many servers, */
+#define OFTEN_LIFE_S	 600u  /* whose mean life is shorter */
+#define RETURNS_LEAST	 1000u /* blocks, to say anything of them */
 #define LATELY_MIN	 (HEALTH_LATELY_S / 60)
 
 /* ---- trend ------------------------------------------------------------------- */
@@ -138,6 +139,19 @@ static void judge_below(const struct health_facts *f, struct health *h)
 		note(h, "The nvme tier %s.", f->below_note);
 }
 
+/* Less than half of what is wanted again is kept: fewer sessions would get more
+ * done. That is a matter of who lets them in, and no fault of the node. */
+static void judge_returns(const struct health_facts *f, struct health *h)
+{
+	if (f->returned < RETURNS_LEAST || f->lost * 2 < f->returned)
+		return;
+	note(h,
+	     "Of %llu blocks that sessions came back for lately %llu were not "
+	     "in memory: about %llu sessions fit.",
+	     (unsigned long long)f->returned, (unsigned long long)f->lost,
+	     (unsigned long long)f->sessions_fit);
+}
+
 void health_judge(const struct health_facts *f, struct health *ret_health)
 {
 	struct health *h = ret_health;
@@ -150,6 +164,7 @@ void health_judge(const struct health_facts *f, struct health *ret_health)
 	judge_room(f, h);
 	judge_restarts(f, h);
 	judge_below(f, h);
+	judge_returns(f, h);
 	/* what the program says last: it has the most texts */
 	for (unsigned i = 0; i < f->n_failures; i++)
 		degraded(h, "A door is not there: %s.", f->failure[i]);

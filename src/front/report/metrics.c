@@ -184,6 +184,46 @@ static void put_quotas(struct lines *l, const struct pools *pools)
 	}
 }
 
+/* What the eviction policy has seen of sessions, where it knows them. */
+static const struct {
+	const char *name;
+	enum lines_type type;
+	const char *help;
+} return_rows[] = {
+	{ NAME("sessions_fit"), LINES_GAUGE,
+	  "sessions of the usual length that memory holds" },
+	{ NAME("sessions_resident"), LINES_GAUGE,
+	  "sessions with blocks in memory" },
+	{ NAME("sessions_returned_blocks_total"), LINES_COUNTER,
+	  "blocks that sessions came back for" },
+	{ NAME("sessions_lost_blocks_total"), LINES_COUNTER,
+	  "of these, not in memory any more" },
+};
+
+static void put_returns(struct lines *l, const struct report *r,
+			const struct pools *pools)
+{
+	struct policy_load load;
+
+	if (!pools->n || !store_pool_load(r->store, pools->pool[0].pool, &load))
+		return; /* all pools have the same policy */
+	for (size_t k = 0; k < ARRAY_LEN(return_rows); k++) {
+		lines_family(l, return_rows[k].name, return_rows[k].type,
+			     return_rows[k].help);
+		for (unsigned i = 0; i < pools->n; i++) {
+			const struct lines_label labels[LINES_LABELS] = {
+				{ "tenant", pools->pool[i].tenant },
+			};
+
+			store_pool_load(r->store, pools->pool[i].pool, &load);
+			lines_u64(l, "", labels,
+				  (const uint64_t[]){ load.fit, load.sessions,
+						      load.returned,
+						      load.lost }[k]);
+		}
+	}
+}
+
 /* ---- tiers ------------------------------------------------------------------- */
 
 static void put_tier(struct lines *l, const struct tier_record *t, bool latency)
@@ -441,6 +481,7 @@ int metrics_text(const struct report *r, uint64_t now_ns, size_t most,
 	put_node(&l, r, now_ns);
 	put_pools(&l, &pools);
 	put_quotas(&l, &pools);
+	put_returns(&l, r, &pools);
 	put_tiers(&l, &pools);
 	put_below(&l, r);
 	put_doors(&l, r, &pools);

@@ -192,6 +192,23 @@ static void below_facts(const struct report *r, struct health_facts *f)
 		f->below_short = st->why;
 }
 
+/* The pool whose sessions lost most. */
+static void returns_facts(const struct report *r, struct health_facts *f)
+{
+	struct policy_load load;
+
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
+		const struct pool *p = store_pool(r->store, n);
+
+		if (!p || !store_pool_load(r->store, p, &load) ||
+		    load.recent_lost < f->lost)
+			continue;
+		f->lost = load.recent_lost;
+		f->returned = load.recent_returned;
+		f->sessions_fit = load.fit;
+	}
+}
+
 void report_health(const struct report *r, uint64_t now_ns,
 		   struct health *ret_health)
 {
@@ -211,6 +228,7 @@ void report_health(const struct report *r, uint64_t now_ns,
 	};
 
 	below_facts(r, &f);
+	returns_facts(r, &f);
 	f.lately = health_lately(&r->trend, now_ns, &now);
 	health_judge(&f, ret_health);
 }

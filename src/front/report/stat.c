@@ -125,6 +125,34 @@ static json_t *stat_tenants(const struct report *r, const struct pool *own,
 	return list;
 }
 
+/* For who decides how many sessions to let in; an empty list where the policy of
+ * eviction knows none. */
+static json_t *stat_returns(const struct report *r, const struct pool *own,
+			    bool sees_all)
+{
+	json_t *list = json_array();
+
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
+		const struct pool *p = store_pool(r->store, n);
+		struct policy_load load;
+		json_t *o;
+
+		if (!p || (p != own && !sees_all) ||
+		    !store_pool_load(r->store, p, &load))
+			continue;
+		o = json_object();
+		json_shared(o, "tenant", p->m->header.tenant);
+		json_num(o, "sessions_fit", load.fit);
+		json_num(o, "sessions_resident", load.sessions);
+		json_num(o, "blocks", load.returned);
+		json_num(o, "lost_blocks", load.lost);
+		json_num(o, "lately_blocks", load.recent_returned);
+		json_num(o, "lately_lost_blocks", load.recent_lost);
+		json_array_append_new(list, o);
+	}
+	return list;
+}
+
 /* ---- shapes */
 
 struct shape {
@@ -377,6 +405,7 @@ json_t *report_stat(const struct report *r, struct pool *pool, bool sees_all)
 	if (sees_all)
 		json_object_set_new(o, "below", report_below(r));
 	json_object_set_new(o, "tenants", stat_tenants(r, pool, sees_all));
+	json_object_set_new(o, "returns", stat_returns(r, pool, sees_all));
 	json_object_set_new(o, "doors", stat_doors(r, pool, sees_all));
 	if (pool) {
 		json_object_set_new(o, "shapes", stat_shapes(pool));

@@ -81,12 +81,25 @@ static struct session_record *find(struct call *k, uint32_t arg)
 }
 
 /* Words behind the fixed ones: NAME number, in any order, each once; a flag has
- * no number. False: there is a reply. */
+ * no number; one with names has one of these. False: there is a reply. */
 struct option {
 	const char *word;
 	int64_t value; /* -1: not given */
 	bool flag;
+	const char *(*name)(uint64_t value);
 };
+
+static bool option_named(struct call *k, struct name word, struct option *o)
+{
+	for (uint64_t v = 0; o->name(v); v++) {
+		if (!word_is(word, o->name(v)))
+			continue;
+		o->value = (int64_t)v;
+		return true;
+	}
+	out_error(k->out, WRONG_SYNTAX);
+	return false;
+}
 
 static bool option_take(struct call *k, uint32_t *i, struct option *o)
 {
@@ -100,6 +113,8 @@ static bool option_take(struct call *k, uint32_t *i, struct option *o)
 	if (++*i >= k->n)
 		return false;
 	number = call_arg(k, *i);
+	if (o->name)
+		return option_named(k, number, o);
 	if (resp_number(number.text, number.len, &o->value) && o->value >= 0)
 		return true;
 	out_error(k->out, WRONG_NUMBER);
@@ -168,7 +183,8 @@ static bool key_of(struct name word, uint64_t ret_key[4])
 
 static enum exec_result run_open(struct call *k)
 {
-	struct option o[] = { { "lease", -1, false }, { "new", -1, true } };
+	struct option o[] = { { "lease", -1, false, NULL },
+			      { "new", -1, true, NULL } };
 	struct session_wish wish = { .flags = OC_SESSION_LEASED };
 	struct session_record *s = NULL;
 	int64_t r;
@@ -224,7 +240,8 @@ static enum exec_result run_append(struct call *k)
 
 static enum exec_result run_fork(struct call *k)
 {
-	struct option o[] = { { "lease", -1, false }, { "blocks", -1, false } };
+	struct option o[] = { { "lease", -1, false, NULL },
+			      { "blocks", -1, false, NULL } };
 	struct session_wish wish = { .flags = OC_SESSION_LEASED };
 	struct session_record *parent, *s;
 	int64_t r;
@@ -245,7 +262,11 @@ static enum exec_result run_fork(struct call *k)
 
 static enum exec_result run_state(struct call *k, enum ring_state what)
 {
-	struct option o[] = { { "lease", -1, false }, { "return", -1, false } };
+	struct option o[] = { { "lease", -1, false, NULL },
+			      { "return", -1, false, NULL },
+			      { "answer", -1, false, NULL },
+			      { "ended", -1, false, ring_answer_end_name } };
+	struct session_turn turn;
 	struct session_record *s;
 	int64_t r;
 
@@ -258,9 +279,13 @@ static enum exec_result run_state(struct call *k, enum ring_state what)
 	}
 	if (!s)
 		return say_error(k, OC_MISS);
-	r = store_session_state(k->t->client, s, what,
-				(uint64_t)MAX(o[1].value, 0),
-				(uint64_t)MAX(o[0].value, 0), true);
+	turn = (struct session_turn){
+		.lease_ms = (uint64_t)MAX(o[0].value, 0),
+		.back_ms = (uint64_t)MAX(o[1].value, 0),
+		.answer_tokens = (uint64_t)MAX(o[2].value, 0),
+		.ended = (uint32_t)MAX(o[3].value, 0),
+	};
+	r = store_session_state(k->t->client, s, what, &turn, true);
 	if (r)
 		return say_error(k, r);
 	if (what == RING_STATE_CLOSE)
@@ -351,7 +376,7 @@ static enum exec_result run_info(struct call *k)
  * once. */
 static enum exec_result run_list(struct call *k)
 {
-	struct option o[] = { { "count", -1, false } };
+	struct option o[] = { { "count", -1, false, NULL } };
 	const struct pool_sessions *s = k->t->pool->sessions;
 	uint32_t end = s ? s->end : 0, n = 0, i;
 	struct name cursor = k->n > 2 ? call_arg(k, 2)

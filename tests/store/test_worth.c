@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is said when a turn ends decides what stays: from a client's requests to
+ * the block that leaves, over simulated hours. */
+#include "policy/policy.h"
+#include "tests/store/talk.h"
+
+#define EACH 8u /* blocks of a session; memory holds those of two */
+
+static const struct world_config small = {
+	.limit = 2 * EACH * PART_BYTES,
+	.slab_bytes = 2 * EACH * PART_BYTES,
+	.sessions = { .max = 40,
+		      .per_client = 40,
+		      .keys = 2 * SESSION_NODES * SESSION_NODE_KEYS,
+		      .keys_per_client = SESSION_NODES * SESSION_NODE_KEYS,
+		      .lease_ms = 100000000,
+		      .lease_max_ms = 1000000000 },
+};
+
+struct scene {
+	struct world *w;
+	struct sim *c;
+	uint64_t id[8], other;
+};
+
+static void pass(struct scene *s, uint64_t ms)
+{
+	world_tick(s->w, ms * (WORLD_SEC / 1000));
+}
+
+static void begin(struct scene *s, const struct policy_ops *policy)
+{
+	s->w = world_create_with(&small, policy);
+	store_pool_serve(s->w->p);
+	s->c = sim_add(s->w, 0);
+	s->other = 1000;
+	for (unsigned i = 0; i < 8; i++) {
+		CHECK_OK(talk_open(s->c, NULL, 0, &s->id[i]));
+		CHECK_OK(talk_append(s->c, s->id[i], 0, EACH * i, EACH));
+	}
+}
+
+static bool is_whole(struct scene *s, unsigned i)
+{
+	unsigned n = 0;
+
+	while (n < EACH && world_has(s->w, EACH * i + n, PART))
+		n++;
+	return n == EACH;
+}
+
+/* A turn of session i: its blocks are there, and its answer ended like that. */
+static void turn(struct scene *s, unsigned i, uint64_t back_ms, unsigned ended)
+{
+	struct ring_call call = { .op = RING_SESSION_STATE,
+				  .arg = s->id[i],
+				  .arg2 = RING_STATE_RESUME };
+
+	CHECK_OK(sim_call(s->c, call));
+	for (unsigned n = EACH * i; n < EACH * (i + 1); n++)
+		if (!world_has(s->w, n, PART))
+			sim_put(s->c, n, PART);
+	call.arg2 = RING_STATE_PAUSE;
+	call.loc = back_ms;
+	call.key[0] = ended;
+	call.key[1] = 100;
+	CHECK_OK(sim_call(s->c, call));
+}
+
+/* Sessions that come back as they said, or as others whose answers ended so. */
+static void learn(struct scene *s, bool announced)
+{
+	for (unsigned round = 0; round < 40; round++) {
+		for (unsigned k = 0; k < 8; k++) {
+			for (unsigned i = 0; i < 4; i++)
+				turn(s, i, announced ? 2000 : 0,
+				     OC_ANSWER_TOOL);
+			pass(s, 2000);
+		}
+		for (unsigned i = 4; i < 8; i++)
+			turn(s, i, announced ? 16000 : 0, OC_ANSWER_TURN);
+	}
+}
+
+/* Which of two stays, the one that soon comes back or the one that was used
+ * last? */
+static bool soon_stays(const struct policy_ops *policy, bool announced)
+{
+	struct scene s;
+	bool stays;
+
+	begin(&s, policy);
+	learn(&s, announced);
+	turn(&s, 0, announced ? 2000 : 0, OC_ANSWER_TOOL);
+	pass(&s, 600);
+	turn(&s, 4, announced ? 16000 : 0, OC_ANSWER_TURN);
+	sim_put(s.c, s.other++, PART);
+	stays = is_whole(&s, 0);
+	CHECK(stays != is_whole(&s, 4));
+	world_check(s.w);
+	world_destroy(s.w);
+	return stays;
+}
+
+TEST(an_announced_return_decides_what_stays)
+{
+	CHECK(!soon_stays(&policy_lru, true));
+	CHECK(soon_stays(&policy_onecopy, true));
+}
+
+TEST(why_the_answer_ended_decides_what_stays)
+{
+	CHECK(!soon_stays(&policy_lru, false));
+	CHECK(soon_stays(&policy_onecopy, false));
+}
+
+TEST(a_reason_that_is_none_is_unknown)
+{
+	struct scene s;
+
+	begin(&s, &policy_onecopy);
+	turn(&s, 0, 0, RING_ANSWER_ENDS);
+	turn(&s, 0, 0, 77);
+	CHECK(!ring_answer_end_name(RING_ANSWER_ENDS));
+	CHECK_STR(ring_answer_end_name(OC_ANSWER_OTHER), "other");
+	world_check(s.w);
+	world_destroy(s.w);
+}
+
+/* What a session lost is counted when it comes back, though it is there again
+ * when its turn ends. */
+TEST(losses_are_told)
+{
+	struct policy_load load;
+	struct scene s;
+
+	begin(&s, &policy_onecopy);
+	turn(&s, 0, 0, 0);
+	pass(&s, 1000);
+	turn(&s, 0, 0, 0);
+	CHECK(store_pool_load(s.w->s, s.w->p, &load));
+	CHECK_INT(load.returns, ==, 1);
+	CHECK_INT(load.lost, ==, 0);
+	for (unsigned i = 1; i < 8; i++)
+		turn(&s, i, 0, 0);
+	CHECK(!world_has(s.w, 0, PART));
+	turn(&s, 0, 0, 0);
+	CHECK(store_pool_load(s.w->s, s.w->p, &load));
+	CHECK_INT(load.returns, ==, 2);
+	CHECK_INT(load.returned, ==, 2 * EACH);
+	CHECK_INT(load.lost, ==, EACH);
+	CHECK_INT(load.fit, ==, 2);
+	world_destroy(s.w);
+	begin(&s, &policy_lru);
+	CHECK(!store_pool_load(s.w->s, s.w->p, &load));
+	world_destroy(s.w);
+}
