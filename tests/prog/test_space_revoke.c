@@ -52,7 +52,8 @@ static void map_all(struct mapper *r, const struct live *n,
 	CHECK_OK(oc_span_map(r->s, keys, m->n, &o, &r->sp));
 	CHECK_OK(oc_span_prefetch(r->sp, 0, 0, OC_PREFETCH_WAIT, 0));
 	CHECK_OK(oc_span_info(r->sp, &info));
-	CHECK_INT(info.mapped, ==, m->n);
+	/* the node may have asked for some again, for those that came after */
+	CHECK_INT(info.mapped, >, m->n / 2);
 	r->base = info.base;
 	if (!m->holds)
 		return;
@@ -225,6 +226,20 @@ static char finish(struct child *child)
 	return said;
 }
 
+/* So many frames are lent at once: what is mapped there is asked for. */
+static void take(struct node *r, unsigned n)
+{
+	static struct oc_grant g[FRAMES];
+
+	for (unsigned i = 0; i < n; i++) {
+		struct oc_key key = live_key(3000 + i);
+
+		CHECK_OK(oc_grant(r->ns, &key, P0, 0, 0, 0, &g[i]));
+	}
+	for (unsigned i = 0; i < n; i++)
+		CHECK_OK(oc_abandon(r->ns, &g[i], 0));
+}
+
 /* All of its threads: a signal alone is only on its way. */
 static void stand_still(const struct child *child)
 {
@@ -247,7 +262,8 @@ TEST(a_pool_full_of_mapped_blocks_makes_room)
 	/* from the drive: there they are, whatever happens in memory */
 	a = start(&r, &left);
 	b = start(&r, &right);
-	/* a third client's, while all there is is mapped */
+	/* a third client's: more than what is not mapped */
+	take(&r, HALF + HALF / 4);
 	for (uint64_t i = 0; i < HALF; i++)
 		CHECK_OK(live_write(r.ns, 1000 + i, PART));
 	CHECK_INT(live_counter(r.c, "refused"), ==, 0);
@@ -361,8 +377,8 @@ TEST(a_client_that_may_not_be_ended_lives)
 	CHECK(live_said(&r.n, "it may not be ended"));
 	CHECK_INT(live_counter(r.c, "revoke_held_bytes"), ==, FRAMES * PART);
 	CHECK_OK(kill(child.pid, SIGCONT));
-	CHECK_INT(finish(&child), ==, 'r');
 	LIVE_WAIT(&r.n, live_counter(r.c, "revoke_held_bytes") == 0);
+	CHECK_INT(finish(&child), ==, 'r');
 	node_end(&r);
 }
 
@@ -389,21 +405,6 @@ TEST(the_next_server_asks_again)
 
 /* ---- in one process: what becomes of single blocks */
 
-/* Nearly all frames are lent at once: what is mapped there is asked for. */
-static void take_all(struct node *r)
-{
-	static struct oc_grant g[FRAMES];
-	const unsigned n = FRAMES - 8;
-
-	for (unsigned i = 0; i < n; i++) {
-		struct oc_key key = live_key(3000 + i);
-
-		CHECK_OK(oc_grant(r->ns, &key, P0, 0, 0, 0, &g[i]));
-	}
-	for (unsigned i = 0; i < n; i++)
-		CHECK_OK(oc_abandon(r->ns, &g[i], 0));
-}
-
 TEST(what_was_written_page_by_page_is_not_lost)
 {
 	struct oc_space_options so = { .size = sizeof(so),
@@ -425,7 +426,7 @@ TEST(what_was_written_page_by_page_is_not_lost)
 	CHECK_OK(oc_span_map(m.s, keys, HALF, &o, &m.sp));
 	CHECK_OK(oc_span_block(m.sp, 5, &b));
 	memcpy((char *)b.address + 8192, "mine", 4);
-	take_all(&r);
+	take(&r, FRAMES - 8);
 	CHECK_INT(report_of(m.s).revoked, >, 0);
 	/* the kernel's copies are the process's, with the rest of the block */
 	CHECK(memcmp((char *)b.address + 8192, "mine", 4) == 0);
@@ -450,7 +451,7 @@ TEST(pins_of_the_servers_side_are_asked_for_as_well)
 	r.place[0] = '\0';
 	node_fill(&r, 1);
 	map_all(&m, &r.n, &all);
-	take_all(&r);
+	take(&r, FRAMES - 8);
 	report = report_of(m.s);
 	/* more than the client has slots of its own */
 	CHECK_INT(report.revoked, >, HALF);
@@ -473,7 +474,7 @@ TEST(a_report_tells_of_it)
 	node_start(&r, "1h", "no");
 	map_all(&m, &r.n, &all);
 	CHECK_INT(report_of(m.s).revoke_asks, ==, 0);
-	take_all(&r);
+	take(&r, FRAMES - 8);
 	CHECK_INT(report_of(m.s).revoke_asks, >, 0);
 	CHECK_INT(report_of(m.s).revoked, ==, live_counter(r.c, "revoked"));
 	CHECK_INT(report_of(m.s).let_go, >=, report_of(m.s).revoked);
