@@ -30,6 +30,7 @@ struct mapper {
 	oc_span *sp;
 	char *base;
 	struct oc_pin pin;
+	struct oc_span_block held[HELD]; /* as it was then */
 	const struct mapping *m;
 };
 
@@ -58,6 +59,8 @@ static void map_all(struct mapper *r, const struct live *n,
 	if (!m->holds)
 		return;
 	CHECK_OK(oc_span_hold(r->sp, 0, HELD, 0, 0));
+	for (uint64_t i = 0; i < HELD; i++)
+		CHECK_OK(oc_span_block(r->sp, i, &r->held[i]));
 	CHECK_OK(oc_pin(r->ns, &keys[HELD], P0, 0, &r->pin));
 }
 
@@ -77,7 +80,9 @@ static void check_held(struct mapper *r)
 		struct oc_span_block b;
 
 		CHECK_OK(oc_span_block(r->sp, i, &b));
-		CHECK_INT(b.state, ==, OC_BLOCK_MAPPED);
+		CHECK_INT(b.state, ==, r->held[i].state);
+		CHECK_INT(b.region, ==, r->held[i].region);
+		CHECK_INT(b.offset, ==, r->held[i].offset);
 	}
 	oc_span_release(r->sp, 0, HELD);
 	/* what is pinned is where it was, mapped or not */
