@@ -12,7 +12,7 @@ FUZZ_SECONDS ?= 30
 export JOBS FUZZ_SECONDS YES BOOTSTRAP MODEL LLAMA
 
 .DEFAULT_GOAL := build
-.PHONY: help build run demo test bench fuzz install check format clean
+.PHONY: help build run demo test bench fuzz install check check-cxl-vm format clean
 
 help:
 	@echo 'make build     build/onecopy and the library (the default)'
@@ -23,6 +23,7 @@ help:
 	@echo '                 MODEL=FILE.gguf instead of random weights'
 	@echo 'make test      all builds, all tests, all static checks'
 	@echo 'make check     the static checks only'
+	@echo 'make check-cxl-vm  CXL by the real kernel drivers, in emulated machines'
 	@echo 'make bench     build, then run all benchmarks (BENCH_ARGS=...)'
 	@echo 'make fuzz      fuzz every target for FUZZ_SECONDS (30) each'
 	@echo 'make install   install under $$(DESTDIR)$$(PREFIX) (/usr/local)'
@@ -63,6 +64,9 @@ install: build
 check:
 	@tools/bootstrap check
 	@tools/check
+
+check-cxl-vm: build
+	@tools/check-cxl-vm $(CXL_VM_ARGS)
 
 format:
 	@tools/bootstrap check

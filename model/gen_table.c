@@ -3,8 +3,8 @@
  * Prints the tables of src/coherence as Promela macros, so that the models step
  * through the very tables that the server steps through:
  *
- *   state names, each with its number; NOWHERE, and SLAB_, CLIENT_ and
- *				SESSION_NOWHERE
+ *   state names, each with its number; NOWHERE, and SLAB_, CLIENT_,
+ *				SESSION_ and MEMBER_NOWHERE
  *   TO_<event>(s)		next state of a frame, NOWHERE where illegal
  *   BUMP_<event>(s)		1 where the generation grows
  *   SLAB_TO_, SLAB_BUMP_	the same for slabs
@@ -13,12 +13,14 @@
  *   SESSION_TO_<event>(s)	the same for sessions
  *   SESSION_DOES_<event>(s)	beside: 1 the generation grows, 2 a turn begins,
  *				4 nobody's any more
+ *   MEMBER_TO_, MEMBER_BUMP_	the same for members of a region
  *   SLAB_MOVES(whose, same)	1: the memory moves, 0: the slab retires
  *   LET_GO(s, given, seen)	client_let_go(); seen: it has seen the epoch
  */
 #include <stdio.h>
 #include "coherence/client.h"
 #include "coherence/frame.h"
+#include "coherence/member.h"
 #include "coherence/session.h"
 #include "coherence/slab.h"
 
@@ -82,6 +84,18 @@ static const char *const session_events[SESSION_EVENTS] = {
 	[SESSION_EV_RECOVER] = "RECOVER",
 };
 
+static const char *const member_states[MEMBER_STATES] = {
+	[MEMBER_FREE] = "MEMBER_FREE", [MEMBER_JOINING] = "MEMBER_JOINING",
+	[MEMBER_LIVE] = "MEMBER_LIVE", [MEMBER_EXITED] = "MEMBER_EXITED",
+	[MEMBER_TOLD] = "MEMBER_TOLD",
+};
+
+static const char *const member_events[MEMBER_EVENTS] = {
+	[MEMBER_EV_CLAIM] = "CLAIM", [MEMBER_EV_ENTER] = "ENTER",
+	[MEMBER_EV_LEAVE] = "LEAVE", [MEMBER_EV_EXITED] = "EXITED",
+	[MEMBER_EV_TOLD] = "TOLD",
+};
+
 /* A cell of a table as two numbers. */
 typedef void (*cell_fn)(unsigned state, unsigned event, unsigned *to,
 			unsigned *extra);
@@ -108,6 +122,12 @@ static void session_cell(unsigned s, unsigned ev, unsigned *to, unsigned *extra)
 {
 	*to = session_table[s][ev].to;
 	*extra = session_table[s][ev].does;
+}
+
+static void member_cell(unsigned s, unsigned ev, unsigned *to, unsigned *extra)
+{
+	*to = member_table[s][ev].to;
+	*extra = member_table[s][ev].bump;
 }
 
 /* A chain of Promela conditionals: ((s) == 0 -> a : ((s) == 1 -> b : ...)) */
@@ -177,6 +197,8 @@ int main(void)
 		    client_events, CLIENT_EVENTS, client_cell);
 	print_table("SESSION_", "DOES", session_states, SESSION_STATES,
 		    session_events, SESSION_EVENTS, session_cell);
+	print_table("MEMBER_", "BUMP", member_states, MEMBER_STATES,
+		    member_events, MEMBER_EVENTS, member_cell);
 	print_moves();
 	print_let_go();
 	return ferror(stdout) != 0;

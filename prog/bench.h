@@ -78,6 +78,7 @@ void bench_machine_print(const struct bench *b);
 	X(memory)    \
 	X(session)   \
 	X(space)     \
+	X(cxl)       \
 	X(restart)   \
 	X(device)    \
 	X(nvme)      \

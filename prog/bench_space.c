@@ -23,23 +23,11 @@
 #include "space/uffd.h"
 
 #define SMALL_BLOCKS 8192u /* 128k tokens of 16 */
-#define SMALL_BYTES  4096u
 #define RUNS	     256u
-#define LARGE_BYTES  (2ull << 20)
 #define LARGE_BLOCKS 32u
-#define TURNS	     16u /* of alternating writers, a run */
 #define FAULTS	     2000u
-#define LAZY_BLOCKS  2048u
 
-struct space_bench {
-	struct bench_pool *pool;
-	struct oc_key *key;	   /* in the order in which they are mapped */
-	struct plain_place *place; /* where they lie */
-	size_t n;
-	double value[BENCH_RUNS_MAX], other[BENCH_RUNS_MAX];
-};
-
-static double us_since(uint64_t start)
+double space_us_since(uint64_t start)
 {
 	return (double)(clock_ns() - start) / 1000;
 }
@@ -85,9 +73,7 @@ static void close_places(struct space_bench *s)
 		fd_close(s->place[i].fd);
 }
 
-/* Runs of `each` blocks that follow each other, in another order than they
- * were sealed in. */
-static void shuffle(struct space_bench *s, size_t each)
+void space_shuffle(struct space_bench *s, size_t each)
 {
 	struct oc_key *from = s->pool->key;
 	size_t runs = s->n / each;
@@ -142,15 +128,8 @@ static void end(struct space_bench *s)
 
 /* ---- a space for one measurement ---- */
 
-struct one {
-	oc_space *space;
-	oc_span *span;
-	char *base;
-	uint64_t stride;
-};
-
-static int one_open(struct space_bench *s, unsigned flags, struct one *ret,
-		    double *ret_us)
+int space_one_open(struct space_bench *s, unsigned flags, struct space_one *ret,
+		   double *ret_us)
 {
 	struct oc_span_options o = OC_SPAN_INIT;
 	struct oc_span_info info;
@@ -162,7 +141,7 @@ static int one_open(struct space_bench *s, unsigned flags, struct one *ret,
 	o.flags = flags;
 	start = clock_ns();
 	r = oc_span_map(ret->space, s->key, s->n, &o, &ret->span);
-	*ret_us = us_since(start);
+	*ret_us = space_us_since(start);
 	if (r == 0)
 		r = oc_span_info(ret->span, &info);
 	if (r == 0 && !(flags & OC_SPAN_LAZY) && info.mapped != s->n)
@@ -178,7 +157,7 @@ static int one_open(struct space_bench *s, unsigned flags, struct one *ret,
 
 /* ---- mapping ---- */
 
-static uint64_t mmaps_of(const struct one *o)
+static uint64_t mmaps_of(const struct space_one *o)
 {
 	struct oc_space_report report = { .size = sizeof(report) };
 
@@ -196,12 +175,12 @@ static int map_runs(struct bench *b, struct space_bench *s)
 		.against = "a limit: 2 ms for 8,192 blocks of 4 KiB in 256 "
 			   "runs, pinned, present, write protection armed",
 	};
-	struct one o;
+	struct space_one o;
 	int r = 0;
 
-	shuffle(s, SMALL_BLOCKS / RUNS);
+	space_shuffle(s, SMALL_BLOCKS / RUNS);
 	for (uint32_t i = 0; i < b->runs && r == 0; i++) {
-		r = one_open(s, 0, &o, &s->value[i]);
+		r = space_one_open(s, 0, &o, &s->value[i]);
 		if (r)
 			return r;
 		s->value[i] /= 1000;
@@ -226,18 +205,18 @@ static int map_scattered(struct bench *b, struct space_bench *s)
 		.against = "8,192 bare mmap() of the same blocks",
 		.note = "read-only: without write protection",
 	};
-	struct one o;
+	struct space_one o;
 	int r;
 
-	shuffle(s, 1);
+	space_shuffle(s, 1);
 	r = find_places(s);
 	for (int armed = 0; armed < 2 && r == 0; armed++) {
 		for (uint32_t i = 0; i < b->runs && r == 0; i++) {
-			double bare = plain_map(s->place, s->n, SMALL_BYTES);
+			double bare = plain_map(s->place, s->n, SPACE_SMALL);
 
-			r = bare < 0
-				    ? (int)bare
-				    : one_open(s, armed ? 0 : OC_SPAN_READ_ONLY,
+			r = bare < 0 ? (int)bare
+				     : space_one_open(
+					       s, armed ? 0 : OC_SPAN_READ_ONLY,
 					       &o, &s->value[i]);
 			if (r)
 				return r;
@@ -273,7 +252,7 @@ static int fork_once(struct space_bench *s, oc_session *parent, double *ret_ms)
 	r = oc_session_fork(parent, NULL, 0, &child);
 	if (r == 0)
 		r = oc_span_map_session(space, child, &o, 0, &span);
-	*ret_ms = us_since(start) / 1000;
+	*ret_ms = space_us_since(start) / 1000;
 	oc_session_close(child, 0);
 	oc_space_destroy(space);
 	return r;
@@ -295,7 +274,7 @@ static int forks(struct bench *b, struct space_bench *s)
 	oc_session *parent;
 	int r;
 
-	shuffle(s, SMALL_BLOCKS / RUNS);
+	space_shuffle(s, SMALL_BLOCKS / RUNS);
 	r = oc_session_open(s->pool->ns, NULL, 0, &parent);
 	if (r)
 		return r;
@@ -342,15 +321,15 @@ static int touch_resident(struct bench *b, struct space_bench *s)
 		for (uint32_t i = 0; i < b->runs && r == 0; i++) {
 			uint64_t start;
 			double plain, us;
-			struct one o;
+			struct space_one o;
 
-			r = one_open(s, way[w].flags, &o, &us);
+			r = space_one_open(s, way[w].flags, &o, &us);
 			if (r)
 				return r;
 			start = clock_ns();
-			plain_pages(o.base, s->n * LARGE_BYTES);
-			us = us_since(start);
-			plain = plain_touch(s->place, s->n, LARGE_BYTES);
+			plain_pages(o.base, s->n * SPACE_LARGE);
+			us = space_us_since(start);
+			plain = plain_touch(s->place, s->n, SPACE_LARGE);
 			oc_space_destroy(o.space);
 			if (plain < 0)
 				return (int)plain;
@@ -360,49 +339,6 @@ static int touch_resident(struct bench *b, struct space_bench *s)
 		bench_report(b, &f, s->value, b->runs);
 	}
 	return r;
-}
-
-static int touch_lazy(struct bench *b, struct space_bench *s)
-{
-	struct bench_figure f = {
-		.name = "touch_lazy_us",
-		.unit = "us",
-		.sense = BENCH_AT_MOST,
-		.against = "a touch of a plain mapping and 1.5 times an empty "
-			   "fault hand-off",
-	};
-	double handoff[BENCH_RUNS_MAX], plain = 0;
-	int r = 0;
-
-	shuffle(s, 1);
-	for (uint32_t i = 0; i < b->runs && r == 0; i++) {
-		uint64_t start, sum = 0;
-		struct one o;
-		double us;
-
-		handoff[i] = plain_fault(FAULTS);
-		plain = plain_touch(s->place, LAZY_BLOCKS, SMALL_BYTES) /
-			LAZY_BLOCKS;
-		r = handoff[i] < 0 ? (int)handoff[i]
-				   : one_open(s, OC_SPAN_LAZY, &o, &us);
-		if (r)
-			return r;
-		r = oc_span_advise(o.span, 0, 0, OC_ADVISE_RANDOM, 0);
-		start = clock_ns();
-		for (size_t k = 0; k < LAZY_BLOCKS; k++)
-			sum += plain_pages(o.base + (k * 2 + 1) * o.stride, 1);
-		s->value[i] = us_since(start) / LAZY_BLOCKS;
-		oc_space_destroy(o.space);
-		if (!sum)
-			r = -EIO;
-	}
-	if (r)
-		return r;
-	f.reference = plain + 1.5 * bench_median(handoff, b->runs);
-	f.wanted = f.reference;
-	bench_report(b, &f, s->value, b->runs);
-	bench_inform(b, "fault_handoff_us", "us", handoff, b->runs);
-	return 0;
 }
 
 static int read_after(struct bench *b, struct space_bench *s)
@@ -415,16 +351,16 @@ static int read_after(struct bench *b, struct space_bench *s)
 		.reference = 1,
 		.against = "reading plain memory of the process",
 	};
-	uint64_t bytes = s->n * LARGE_BYTES;
+	uint64_t bytes = s->n * SPACE_LARGE;
 	char *plain = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	struct one o;
+	struct space_one o;
 	double us;
 	int r;
 
 	if (plain == MAP_FAILED)
 		return -errno;
-	r = one_open(s, 0, &o, &us);
+	r = space_one_open(s, 0, &o, &us);
 	if (r)
 		goto out;
 	memcpy(plain, o.base, bytes);
@@ -435,7 +371,7 @@ static int read_after(struct bench *b, struct space_bench *s)
 			uint64_t start = clock_ns();
 			uint64_t sum = plain_sum(k % 2 ? plain : o.base, bytes);
 
-			best[k % 2] = MIN(best[k % 2], us_since(start));
+			best[k % 2] = MIN(best[k % 2], space_us_since(start));
 			r = sum ? r : -EIO;
 		}
 		s->value[i] = best[1] / best[0];
@@ -461,25 +397,26 @@ static int cow(struct bench *b, struct space_bench *s)
 		.against = "memcpy() into a populated mapping and one fault "
 			   "hand-off, of 2 MiB",
 	};
+	const struct plain_cpus anywhere = { -1, -1 };
 	int r = 0;
 
 	for (uint32_t i = 0; i < b->runs && r == 0; i++) {
-		double fault = plain_fault(FAULTS), plain[8], us[8];
-		struct one o;
+		double fault = plain_fault(FAULTS, anywhere), plain[8], us[8];
+		struct space_one o;
 		double open_us;
 
-		r = fault < 0 ? (int)fault : one_open(s, 0, &o, &open_us);
+		r = fault < 0 ? (int)fault : space_one_open(s, 0, &o, &open_us);
 		if (r)
 			return r;
 		for (int k = 0; k < 8; k++) {
-			char *at = o.base + k * LARGE_BYTES;
+			char *at = o.base + k * SPACE_LARGE;
 			uint64_t start;
 
-			plain[k] = plain_copy(at, LARGE_BYTES);
+			plain[k] = plain_copy(at, SPACE_LARGE);
 			start = clock_ns();
 			atomic_store_explicit((_Atomic(char) *)at, 1,
 					      memory_order_relaxed);
-			us[k] = us_since(start);
+			us[k] = space_us_since(start);
 		}
 		oc_space_destroy(o.space);
 		s->other[i] = bench_median(us, 8);
@@ -492,119 +429,13 @@ static int cow(struct bench *b, struct space_bench *s)
 	return 0;
 }
 
-/* A key that no block has yet. */
-static struct oc_key turn_key(struct space_bench *s)
-{
-	struct oc_key key = { { 0x77 } };
-	uint64_t n = s->pool->next++;
-
-	memcpy(key.bytes + 8, &n, sizeof(n));
-	return key;
-}
-
-/* Takes what the other wrote last, changes it, and gives it on. */
-static int turn_space(struct space_bench *s, oc_space *space,
-		      struct oc_key *key)
-{
-	struct oc_key next = turn_key(s);
-	struct oc_span_info info;
-	oc_span *span;
-	struct oc_span_options o = OC_SPAN_INIT;
-	int r;
-
-	o.flags = OC_SPAN_LAZY;
-	r = oc_span_map(space, key, 1, &o, &span);
-	if (r)
-		return r;
-	r = oc_span_info(span, &info);
-	if (r == 0)
-		r = oc_span_write_as(span, 0, &next, 0);
-	if (r == 0) {
-		atomic_fetch_add_explicit((_Atomic(char) *)info.base, 1,
-					  memory_order_relaxed);
-		r = oc_span_seal(span, 0, &next, 0);
-	}
-	oc_span_unmap(span);
-	oc_remove(s->pool->ns, key, 0);
-	*key = next;
-	return r;
-}
-
-static int turn_copy(struct space_bench *s, char *mine, struct oc_key *key)
-{
-	struct oc_key next = turn_key(s);
-	uint64_t bytes;
-	int r = oc_get(s->pool->ns, key, (struct oc_part){ 0, 0 }, mine,
-		       LARGE_BYTES, &bytes);
-
-	if (r)
-		return r;
-	mine[0]++;
-	r = oc_put(s->pool->ns, &next, (struct oc_part){ 0, 0 }, mine, bytes,
-		   0);
-	oc_remove(s->pool->ns, key, 0);
-	*key = next;
-	return r;
-}
-
-static int alternate_once(struct space_bench *s, oc_space *space[2],
-			  char *mine[2], double *ret_ratio)
-{
-	struct oc_key key[2] = { turn_key(s), turn_key(s) };
-	double us[2];
-	int r = 0;
-
-	for (int way = 0; way < 2 && r == 0; way++) {
-		uint64_t start;
-
-		r = oc_put(s->pool->ns, &key[way], (struct oc_part){ 0, 0 },
-			   mine[0], LARGE_BYTES, 0);
-		start = clock_ns();
-		for (uint32_t i = 0; i < TURNS && r == 0; i++)
-			r = way ? turn_space(s, space[i % 2], &key[way])
-				: turn_copy(s, mine[i % 2], &key[way]);
-		us[way] = us_since(start);
-	}
-	*ret_ratio = us[1] / us[0];
-	return r;
-}
-
-static int alternating(struct bench *b, struct space_bench *s)
-{
-	static const struct bench_figure f = {
-		.name = "alternating_writers",
-		.unit = "x",
-		.sense = BENCH_AT_MOST,
-		.wanted = 1.2,
-		.reference = 1,
-		.against = "oc_get(), a change and oc_put() in turns, 2 MiB",
-	};
-	oc_space *space[2] = { NULL, NULL };
-	char *mine[2] = { calloc(1, LARGE_BYTES), calloc(1, LARGE_BYTES) };
-	int r = mine[0] && mine[1] ? 0 : -ENOMEM;
-
-	for (int k = 0; k < 2 && r == 0; k++)
-		r = oc_space_create(s->pool->ns, NULL, &space[k]);
-	for (uint32_t i = 0; i < b->runs && r == 0; i++)
-		r = alternate_once(s, space, mine, &s->value[i]);
-	if (r == 0)
-		bench_report(b, &f, s->value, b->runs);
-	for (int k = 0; k < 2; k++) {
-		oc_space_destroy(space[k]);
-		free(mine[k]);
-	}
-	return r;
-}
-
 /* ---- all ---- */
 
 static int refused(struct bench *b)
 {
 	static const char *const names[] = {
-		"map_256_runs_ms",
-		"touch_lazy_us",
-		"cow_2m",
-		"alternating_writers",
+		"map_256_runs_ms", "touch_lazy",	  "random_touch",
+		"cow_2m",	   "alternating_writers",
 	};
 	int fd, r = uffd_open(&fd);
 
@@ -619,7 +450,7 @@ static int refused(struct bench *b)
 
 static int small_blocks(struct bench *b, struct space_bench *s)
 {
-	int r = begin(s, SMALL_BYTES, SMALL_BLOCKS);
+	int r = begin(s, SPACE_SMALL, SMALL_BLOCKS);
 
 	if (r == 0)
 		r = map_runs(b, s);
@@ -628,24 +459,26 @@ static int small_blocks(struct bench *b, struct space_bench *s)
 	if (r == 0)
 		r = bench_late(b) ? -ETIME : map_scattered(b, s);
 	if (r == 0)
-		r = touch_lazy(b, s);
+		r = space_touch_lazy(b, s);
 	return r;
 }
 
 static int large_blocks(struct bench *b, struct space_bench *s)
 {
-	int r = begin(s, LARGE_BYTES, LARGE_BLOCKS);
+	int r = begin(s, SPACE_LARGE, LARGE_BLOCKS);
 
 	if (r == 0)
 		r = find_places(s);
 	if (r == 0)
 		r = touch_resident(b, s);
 	if (r == 0)
+		r = space_random_touch(b, s);
+	if (r == 0)
 		r = read_after(b, s);
 	if (r == 0)
 		r = bench_late(b) ? -ETIME : cow(b, s);
 	if (r == 0)
-		r = alternating(b, s);
+		r = space_alternating(b, s);
 	return r;
 }
 

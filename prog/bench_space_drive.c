@@ -37,7 +37,7 @@ struct drive_bench {
 	struct oc_key key[BLOCKS];
 	double tier[BENCH_RUNS_MAX]; /* bytes a second */
 	double stream[BENCH_RUNS_MAX], prefetch[BENCH_RUNS_MAX];
-	double faults[BENCH_RUNS_MAX], lost;
+	double faults[BENCH_RUNS_MAX], random[BENCH_RUNS_MAX], lost;
 };
 
 /* ---- the tier alone ---- */
@@ -145,11 +145,18 @@ static int write_all(struct drive_bench *d)
 
 /* ---- through a space ---- */
 
-static int read_blocks(struct drive_bench *d, oc_span *sp, char *base,
-		       bool prefetch)
+enum order { ON, PREFETCHED, ANY };
+
+/* In an order that no guess follows. */
+static void read_any(char *base)
+{
+	for (uint32_t i = 0; i < BLOCKS; i++)
+		plain_pages(base + (uint64_t)(i * 157 % BLOCKS) * BYTES, BYTES);
+}
+
+static int read_blocks(oc_span *sp, char *base, bool prefetch)
 {
 	int r = 0;
-	(void)d;
 
 	for (uint32_t i = 0; i < BLOCKS && r == 0; i++) {
 		if (prefetch && i % (AHEAD / 2) == 0) {
@@ -168,7 +175,7 @@ static int read_blocks(struct drive_bench *d, oc_span *sp, char *base,
 	return r;
 }
 
-static int through(struct drive_bench *d, bool prefetch, double *ret_rate,
+static int through(struct drive_bench *d, enum order order, double *ret_rate,
 		   double *ret_faults)
 {
 	struct oc_space_report report = { .size = sizeof(report) };
@@ -186,14 +193,19 @@ static int through(struct drive_bench *d, bool prefetch, double *ret_rate,
 	r = oc_span_map(space, d->key, BLOCKS, &o, &sp);
 	if (r == 0)
 		r = oc_span_info(sp, &info);
+	if (r == 0 && order == ANY)
+		r = oc_span_advise(sp, 0, 0, OC_ADVISE_RANDOM, 0);
 	start = clock_ns();
-	if (r == 0)
-		r = read_blocks(d, sp, info.base, prefetch);
+	if (r == 0 && order == ANY)
+		read_any(info.base);
+	else if (r == 0)
+		r = read_blocks(sp, info.base, order == PREFETCHED);
 	*ret_rate =
 		(double)(BLOCKS * BYTES) * 1e9 / (double)(clock_ns() - start);
 	if (r == 0)
 		r = oc_space_report(space, &report);
-	*ret_faults = (double)report.faults_bring;
+	*ret_faults =
+		(double)(order == ANY ? report.faults : report.faults_bring);
 	d->lost += (double)report.faults_lost;
 	oc_space_destroy(space);
 	return r;
@@ -220,9 +232,11 @@ static int node_runs(struct bench *b, struct drive_bench *d)
 	for (uint32_t i = 0; i < b->runs && r == 0; i++) {
 		r = bench_late(b)
 			    ? -ETIME
-			    : through(d, false, &d->stream[i], &d->faults[i]);
+			    : through(d, ON, &d->stream[i], &d->faults[i]);
 		if (r == 0)
-			r = through(d, true, &d->prefetch[i], &ignored);
+			r = through(d, PREFETCHED, &d->prefetch[i], &ignored);
+		if (r == 0)
+			r = through(d, ANY, &ignored, &d->random[i]);
 	}
 	return r;
 }
@@ -238,16 +252,26 @@ static void tell(struct bench *b, struct drive_bench *d)
 		.against = "the tier alone, 16 reads of 2 MiB at once, same "
 			   "drive",
 	};
+	static const struct bench_figure any = {
+		.name = "random_from_disk",
+		.unit = "faults a block",
+		.sense = BENCH_AT_MOST,
+		.wanted = 1,
+		.against = "one fault for each of 512 blocks of 2 MiB, in any "
+			   "order",
+	};
 	double tier = bench_median(d->tier, b->runs);
 
 	for (uint32_t i = 0; i < b->runs; i++) {
 		d->stream[i] /= tier;
 		d->prefetch[i] /= tier;
+		d->random[i] /= BLOCKS;
 	}
 	bench_report(b, &f, d->stream, b->runs);
 	f.name = "stream_prefetch";
 	f.wanted = 0.95;
 	bench_report(b, &f, d->prefetch, b->runs);
+	bench_report(b, &any, d->random, b->runs);
 	bench_inform(b, "drive_rate", "B/s", d->tier, b->runs);
 	bench_inform(b, "stream_waits", "faults of 512 blocks", d->faults,
 		     b->runs);

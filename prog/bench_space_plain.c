@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
@@ -86,6 +87,7 @@ double plain_touch(const struct plain_place *place, size_t n, uint64_t bytes)
 struct touching {
 	char *base;
 	size_t n;
+	int cpu;
 	_Atomic(bool) done;
 };
 
@@ -93,6 +95,8 @@ static void *touch_all(void *arg)
 {
 	struct touching *t = arg;
 
+	if (t->cpu >= 0)
+		plain_run_on(t->cpu);
 	plain_pages(t->base, t->n * PAGE_BYTES);
 	/* Relaxed: read in a loop. */
 	atomic_store_explicit(&t->done, true, memory_order_relaxed);
@@ -122,9 +126,25 @@ static double serve(int fd, struct touching *t)
 	return us;
 }
 
-double plain_fault(size_t n)
+void plain_run_on(int cpu)
 {
-	struct touching t = { .n = n };
+	static cpu_set_t all;
+	static bool known;
+	cpu_set_t one;
+
+	if (!known)
+		sched_getaffinity(0, sizeof(all), &all);
+	known = true;
+	CPU_ZERO(&one);
+	if (cpu >= 0)
+		CPU_SET(cpu, &one);
+	/* a wish: without it the threads run where they run */
+	sched_setaffinity(0, sizeof(one), cpu < 0 ? &all : &one);
+}
+
+double plain_fault(size_t n, struct plain_cpus cpus)
+{
+	struct touching t = { .n = n, .cpu = cpus.touch };
 	int fd, r = uffd_open(&fd);
 	double us;
 
@@ -135,8 +155,12 @@ double plain_fault(size_t n)
 		us = -ENOMEM;
 	else
 		us = uffd_register(fd, t.base, n * PAGE_BYTES);
+	if (cpus.serve >= 0)
+		plain_run_on(cpus.serve);
 	if (us >= 0)
 		us = serve(fd, &t);
+	if (cpus.serve >= 0)
+		plain_run_on(-1);
 	if (t.base)
 		munmap(t.base, n * PAGE_BYTES);
 	fd_close(fd);

@@ -26,6 +26,6 @@ struct command {
 extern const struct command command_serve, command_server, command_stat,
 	command_where, command_why, command_check, command_replay,
 	command_bench, command_demo, command_doctor, command_sim,
-	command_session, command_torture;
+	command_session, command_torture, command_cxl;
 
 #endif

@@ -13,8 +13,8 @@
  * well wrote is thrown away. Probes change nothing on the machine: what they
  * make has no name, or loses it before they go on.
  *
- * Files of /proc, /sys, /dev and /etc are read through doctor_read() and its
- * kind, below `root`, which is "" for this machine: a test gives a folder of
+ * Files of /proc, /sys, /dev and /etc are read through base/sysfs.h, below
+ * `root`, which is "" for this machine: a test gives a folder of
  * its own. Where a probe tries something really, what came of it is judged by a
  * function of its own (doctor_judge_*), so that a test can judge what this
  * machine would never answer.
@@ -26,6 +26,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include "base/compiler.h"
+#include "base/sysfs.h"
 
 #define DOCTOR_RESULTS 64
 #define DOCTOR_FACTS   40
@@ -139,35 +140,6 @@ void doctor_limit(struct doctor_result *r, const char *fmt, ...)
 void doctor_failed(struct doctor_result *r, enum doctor_state state,
 		   const char *what, int error);
 
-/* ---- reading below the root -------------------------------------------------- */
-
-/* The start of a file, zero-terminated and without the last newline; 0 or
- * -errno. */
-int doctor_read(const struct doctor *d, char *text, size_t cap, const char *fmt,
-		...) PRINTF_LIKE(4, 5);
-/* The number that a file begins with. -EINVAL: it begins with none. */
-int doctor_read_u64(const struct doctor *d, uint64_t *ret_value,
-		    const char *fmt, ...) PRINTF_LIKE(3, 4);
-bool doctor_exists(const struct doctor *d, const char *fmt, ...)
-	PRINTF_LIKE(2, 3);
-/* Last part of what a symbolic link names; "" where there is none. */
-void doctor_link(const struct doctor *d, char *text, size_t cap,
-		 const char *fmt, ...) PRINTF_LIKE(4, 5);
-/* "NAME: 123 kB" of a file like meminfo, in bytes; 0 where there is none. */
-uint64_t doctor_field(const char *text, const char *name);
-/* Names in a folder that begin with `prefix`, sorted. Returns how many were
- * put into `names`. */
-#define DOCTOR_NAMES 1024
-struct doctor_names {
-	size_t n;
-	char name[DOCTOR_NAMES][64];
-};
-size_t doctor_list(const struct doctor *d, const char *path, const char *prefix,
-		   struct doctor_names *ret_names);
-
-/* "0-3,8": the processors of a list, five here. */
-unsigned doctor_cpu_list(const char *text, cpu_set_t *ret_set);
-
 /* Has this process a seccomp filter (/proc/self/status)? Then that is the first
  * suspect for a call that was refused. */
 bool doctor_filtered(const struct doctor *d);
@@ -187,8 +159,6 @@ struct doctor_speed {
  * about window_ns. 0 or -errno. */
 int doctor_measure(const void *base, uint64_t bytes, uint64_t window_ns,
 		   struct doctor_speed *ret_speed);
-/* Dependent loads alone. */
-double doctor_latency(const void *base, uint64_t bytes, uint64_t window_ns);
 /* Bytes of a buffer that is worth measuring: beyond the last cache, below what
  * is free. A power of two. */
 uint64_t doctor_buffer(const struct doctor *d);

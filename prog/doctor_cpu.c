@@ -18,33 +18,11 @@
 #define EXCHANGE_RUN 16u
 #define HASH_BYTES   (4ull << 20)
 
-unsigned doctor_cpu_list(const char *text, cpu_set_t *ret_set)
-{
-	unsigned n = 0;
-	char *end;
-
-	CPU_ZERO(ret_set);
-	while (*text) {
-		unsigned long from = strtoul(text, &end, 10), to = from;
-
-		if (end == text)
-			break;
-		if (*end == '-')
-			to = strtoul(end + 1, &end, 10);
-		for (; from <= to && from < CPU_SETSIZE; from++) {
-			CPU_SET(from, ret_set);
-			n++;
-		}
-		text = end + (*end == ',');
-	}
-	return n;
-}
-
 static unsigned list_count(const char *text)
 {
 	cpu_set_t set;
 
-	return doctor_cpu_list(text, &set);
+	return sysfs_cpu_list(text, &set);
 }
 
 static unsigned allowed(void)
@@ -58,14 +36,14 @@ static unsigned allowed(void)
 }
 
 static void processors_distance(const struct doctor *d, struct doctor_result *r,
-				const struct doctor_names *nodes)
+				const struct sysfs_names *nodes)
 {
 	char text[256], fact[DOCTOR_NAME];
 
 	for (size_t i = 0; i < nodes->n && i < 16; i++) {
-		if (doctor_read(d, text, sizeof(text),
-				"/sys/devices/system/node/%s/distance",
-				nodes->name[i]))
+		if (sysfs_read(d->root, text, sizeof(text),
+			       "/sys/devices/system/node/%s/distance",
+			       nodes->name[i]))
 			continue;
 		snprintf(fact, sizeof(fact), "distance_%.24s", nodes->name[i]);
 		doctor_text(r, fact, text);
@@ -75,12 +53,13 @@ static void processors_distance(const struct doctor *d, struct doctor_result *r,
 void doctor_processors(const struct doctor *d, struct doctor_answer *a)
 {
 	struct doctor_result *r = doctor_add(a, "processors");
-	struct doctor_names nodes;
+	struct sysfs_names nodes;
 	char text[256] = "", model[128] = "";
 	unsigned online, mine = d->root[0] ? 0 : allowed();
 
-	doctor_read(d, text, sizeof(text), "/sys/devices/system/cpu/online");
-	doctor_list(d, "/sys/devices/system/node", "node", &nodes);
+	sysfs_read(d->root, text, sizeof(text),
+		   "/sys/devices/system/cpu/online");
+	sysfs_list(d->root, "/sys/devices/system/node", "node", &nodes);
 	online = list_count(text);
 	if (online == 0)
 		online = (unsigned)MAX(sysconf(_SC_NPROCESSORS_ONLN), 1l);
@@ -101,23 +80,23 @@ void doctor_caches(const struct doctor *d, struct doctor_answer *a)
 	struct doctor_result *r = doctor_add(a, "caches");
 	char type[32], size[32], shared[64], value[DOCTOR_TEXT] = "";
 	char fact[DOCTOR_NAME], bytes[32];
-	struct doctor_names names;
+	struct sysfs_names names;
 	uint64_t level, n;
 	size_t used = 0;
 
-	doctor_list(d, at, "index", &names);
+	sysfs_list(d->root, at, "index", &names);
 	for (size_t i = 0; i < names.n; i++) {
-		if (doctor_read_u64(d, &level, "%s/%s/level", at,
-				    names.name[i]) ||
-		    doctor_read(d, type, sizeof(type), "%s/%s/type", at,
-				names.name[i]) ||
-		    doctor_read(d, size, sizeof(size), "%s/%s/size", at,
-				names.name[i]) ||
+		if (sysfs_read_u64(d->root, &level, "%s/%s/level", at,
+				   names.name[i]) ||
+		    sysfs_read(d->root, type, sizeof(type), "%s/%s/type", at,
+			       names.name[i]) ||
+		    sysfs_read(d->root, size, sizeof(size), "%s/%s/size", at,
+			       names.name[i]) ||
 		    strcmp(type, "Instruction") == 0 ||
 		    text_parse_size(size, 0, &n))
 			continue;
-		doctor_read(d, shared, sizeof(shared), "%s/%s/shared_cpu_list",
-			    at, names.name[i]);
+		sysfs_read(d->root, shared, sizeof(shared),
+			   "%s/%s/shared_cpu_list", at, names.name[i]);
 		snprintf(fact, sizeof(fact), "l%u_bytes", (unsigned)level);
 		doctor_number(r, fact, (double)n);
 		used += (size_t)snprintf(value + used, sizeof(value) - used,
@@ -190,7 +169,7 @@ void doctor_instructions(const struct doctor *d, struct doctor_answer *a)
 	double rate = d->root[0] ? 0 : copy_rate();
 	size_t used = 0;
 
-	if (doctor_read(d, text, sizeof(text), "/proc/cpuinfo") ||
+	if (sysfs_read(d->root, text, sizeof(text), "/proc/cpuinfo") ||
 	    ((flags = strstr(text, "\nflags")) == NULL &&
 	     (flags = strstr(text, "\nFeatures")) == NULL)) {
 		doctor_value(r, "unknown");

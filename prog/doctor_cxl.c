@@ -1,75 +1,91 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Shared CXL memory: devices of the CXL bus, and memory that is lent out whole
- * (device dax). */
-#include <ctype.h>
+ * (device dax), as tier/cxl finds them. */
 #include <errno.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 #include "base/text.h"
 #include "doctor.h"
+#include "tier/cxl/cxl.h"
 
-static size_t count_prefix(const struct doctor_names *names, const char *prefix)
+static void list_destroy_at(struct cxl_list **list)
 {
-	size_t n = 0, len = strlen(prefix);
+	cxl_list_destroy(*list);
+}
 
-	for (size_t i = 0; i < names->n; i++)
-		n += strncmp(names->name[i], prefix, len) == 0 &&
-		     isdigit((unsigned char)names->name[i][len]);
+static void node_text(const struct cxl_memory *m, char text[24])
+{
+	if (m->node < 0)
+		text_copy(text, 24, "unknown");
+	else
+		snprintf(text, 24, "%d", m->node);
+}
+
+static uint32_t count(const struct cxl_list *list, enum cxl_kind kind)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < list->n; i++)
+		n += list->memory[i].kind == kind;
 	return n;
 }
 
-static void cxl_device(const struct doctor *d, struct doctor_answer *a,
-		       const char *name)
+static void cxl_device(struct doctor_answer *a, const struct cxl_memory *m)
 {
-	struct doctor_result *r = doctor_add(a, name);
-	uint64_t ram = 0, pmem = 0;
-	char numa[32] = "", driver[64], size[32], kept[32];
+	struct doctor_result *r = doctor_add(a, m->name);
+	uint64_t ram = m->bytes - m->persistent_bytes;
+	char size[32], kept[32], node[24];
 
-	doctor_read_u64(d, &ram, "/sys/bus/cxl/devices/%s/ram/size", name);
-	doctor_read_u64(d, &pmem, "/sys/bus/cxl/devices/%s/pmem/size", name);
-	doctor_read(d, numa, sizeof(numa), "/sys/bus/cxl/devices/%s/numa_node",
-		    name);
-	doctor_link(d, driver, sizeof(driver), "/sys/bus/cxl/devices/%s/driver",
-		    name);
+	node_text(m, node);
 	doctor_number(r, "ram_bytes", (double)ram);
-	doctor_number(r, "pmem_bytes", (double)pmem);
-	doctor_text(r, "numa_node", numa);
-	doctor_text(r, "driver", driver);
+	doctor_number(r, "pmem_bytes", (double)m->persistent_bytes);
+	doctor_text(r, "numa_node", node);
+	doctor_text(r, "driver", m->driver);
+	doctor_text(r, "state", cxl_memory_state_name(m->state));
 	doctor_value(r, "%s of RAM, %s persistent, node %s",
-		     text_size(ram, size), text_size(pmem, kept),
-		     numa[0] ? numa : "unknown");
-	if (driver[0])
+		     text_size(ram, size), text_size(m->persistent_bytes, kept),
+		     node);
+	if (m->driver[0])
 		return;
 	doctor_cost(r, "No driver has it: its %s are not used.", size);
 	doctor_mend(r, "modprobe cxl_mem");
 }
 
 /* Memory on the bus that no region makes addressable. */
-static void cxl_regions(struct doctor_result *r, size_t memdevs, size_t regions,
-			size_t decoders)
+static void cxl_regions(struct doctor_result *r, const struct cxl_list *list)
 {
-	doctor_number(r, "memdevs", (double)memdevs);
-	doctor_number(r, "regions", (double)regions);
-	doctor_number(r, "decoders", (double)decoders);
-	doctor_value(r, "%zu memory devices, %zu regions", memdevs, regions);
+	uint32_t memdevs = count(list, CXL_MEMDEV);
+	uint32_t regions = count(list, CXL_REGION);
+
+	doctor_number(r, "memdevs", memdevs);
+	doctor_number(r, "regions", regions);
+	doctor_number(r, "decoders", list->decoders);
+	doctor_value(r, "%u memory devices, %u regions", memdevs, regions);
 	if (memdevs && !regions) {
 		doctor_cost(r,
-			    "%zu devices and no region: their memory has no "
+			    "%u devices and no region: their memory has no "
 			    "addresses.",
 			    memdevs);
 		doctor_mend(r,
 			    "cxl create-region -t ram -d decoder0.0 -m mem0");
 	}
+	if (memdevs == 0) {
+		doctor_worsen(r, DOCTOR_MISSING);
+		doctor_cost(r, "The bus has no memory: the pool ends with this "
+			       "machine's own DRAM.");
+	}
 }
 
 void doctor_cxl(const struct doctor *d, struct doctor_answer *a)
 {
+	CLEANUP(list_destroy_at) struct cxl_list *list = NULL;
+	int e = cxl_find(d->root, &list);
 	struct doctor_result *r = doctor_add(a, "CXL bus");
-	struct doctor_names names;
-	size_t memdevs;
 
-	if (!doctor_exists(d, "/sys/bus/cxl")) {
+	if (e) {
+		doctor_failed(r, DOCTOR_BROKEN, "list of CXL devices", e);
+		return;
+	}
+	if (!list->bus) {
 		doctor_worsen(r, DOCTOR_MISSING);
 		doctor_value(r, "no CXL bus");
 		doctor_cost(r, "The pool ends with this machine's own DRAM: no "
@@ -78,94 +94,107 @@ void doctor_cxl(const struct doctor *d, struct doctor_answer *a)
 			       "CXL devices)");
 		return;
 	}
-	doctor_list(d, "/sys/bus/cxl/devices", "", &names);
-	memdevs = count_prefix(&names, "mem");
-	cxl_regions(r, memdevs, count_prefix(&names, "region"),
-		    count_prefix(&names, "decoder"));
-	if (memdevs == 0) {
-		doctor_worsen(r, DOCTOR_MISSING);
-		doctor_cost(r, "The bus has no memory: the pool ends with this "
-			       "machine's own DRAM.");
+	cxl_regions(r, list);
+	for (uint32_t i = 0; i < list->n; i++)
+		if (list->memory[i].kind == CXL_MEMDEV)
+			cxl_device(a, &list->memory[i]);
+}
+
+static const char *dax_mode(const struct cxl_memory *m)
+{
+	switch (m->state) {
+	case CXL_UNBOUND:
+		return "none";
+	case CXL_GIVEN:
+	case CXL_OFFLINE:
+		return "system-ram";
+	default:
+		return "devdax";
 	}
-	for (size_t i = 0; i < names.n; i++)
-		if (strncmp(names.name[i], "mem", 3) == 0 &&
-		    isdigit((unsigned char)names.name[i][3]))
-			cxl_device(d, a, names.name[i]);
 }
 
-/* May this user use it? */
-static bool dax_open(const struct doctor *d, const char *name)
+static void dax_gaps(const struct cxl_memory *m, const char *size,
+		     struct doctor_result *r)
 {
-	char path[80];
+	const char *name = m->name;
 
-	snprintf(path, sizeof(path), "/dev/%s", name);
-	return d->root[0] || access(path, R_OK | W_OK) == 0;
-}
-
-static void dax_device(const struct doctor *d, struct doctor_answer *a,
-		       const char *name)
-{
-	struct doctor_result *r = doctor_add(a, name);
-	char driver[64], node[32] = "", size[32];
-	uint64_t bytes = 0;
-	bool system;
-
-	doctor_read_u64(d, &bytes, "/sys/bus/dax/devices/%s/size", name);
-	doctor_read(d, node, sizeof(node),
-		    "/sys/bus/dax/devices/%s/target_node", name);
-	doctor_link(d, driver, sizeof(driver), "/sys/bus/dax/devices/%s/driver",
-		    name);
-	system = strcmp(driver, "kmem") == 0;
-	doctor_number(r, "bytes", (double)bytes);
-	doctor_text(r, "mode",
-		    system	? "system-ram"
-		    : driver[0] ? "devdax"
-				: "none");
-	doctor_text(r, "target_node", node);
-	doctor_value(r, "%s, mode %s, node %s", text_size(bytes, size),
-		     system	 ? "system-ram"
-		     : driver[0] ? "devdax"
-				 : "none",
-		     node[0] ? node : "unknown");
-	if (!driver[0]) {
+	switch (m->state) {
+	case CXL_UNBOUND:
 		doctor_cost(r, "No driver has it: its %s are not used.", size);
 		doctor_mend(r, "daxctl reconfigure-device --mode=devdax %s",
 			    name);
-	} else if (!system && !dax_open(d, name)) {
+		break;
+	case CXL_OFFLINE:
+		doctor_cost(r,
+			    "Its memory was given to the kernel, and none of "
+			    "it is online: its %s are not used.",
+			    size);
+		doctor_mend(r, "daxctl online-memory %s", name);
+		break;
+	case CXL_DENIED:
 		doctor_cost(r,
 			    "This user may not open /dev/%s: its %s are "
 			    "not used.",
 			    name, size);
 		doctor_mend(r, "chgrp onecopy /dev/%s && chmod g+rw /dev/%s",
 			    name, name);
+		break;
+	default:
+		break;
 	}
+}
+
+static void dax_device(struct doctor_answer *a, const struct cxl_memory *m)
+{
+	struct doctor_result *r = doctor_add(a, m->name);
+	char size[32], node[24];
+
+	node_text(m, node);
+	text_size(m->bytes, size);
+	doctor_number(r, "bytes", (double)m->bytes);
+	doctor_number(r, "align_bytes", (double)m->align);
+	doctor_text(r, "mode", dax_mode(m));
+	doctor_text(r, "state", cxl_memory_state_name(m->state));
+	doctor_text(r, "target_node", node);
+	doctor_text(r, "on", m->on);
+	doctor_value(r, "%s%s%s, mode %s, node %s", size,
+		     m->on[0] ? " on " : "", m->on, dax_mode(m), node);
+	dax_gaps(m, size, r);
 }
 
 void doctor_dax(const struct doctor *d, struct doctor_answer *a)
 {
-	struct doctor_names names;
+	CLEANUP(list_destroy_at) struct cxl_list *list = NULL;
+	int e = cxl_find(d->root, &list);
+	struct doctor_result *r;
 
-	doctor_list(d, "/sys/bus/dax/devices", "dax", &names);
-	for (size_t i = 0; i < names.n; i++)
-		dax_device(d, a, names.name[i]);
-	if (names.n == 0) {
-		struct doctor_result *r = doctor_add(a, "device dax");
-
-		doctor_worsen(r, DOCTOR_MISSING);
-		doctor_value(r, "no /dev/dax*");
-		doctor_cost(r, "No memory is lent out whole: a pool on CXL has "
-			       "nothing to map.");
-		doctor_mend(r, "daxctl create-device   (where a region is)");
+	for (uint32_t i = 0; e == 0 && i < list->n; i++)
+		if (list->memory[i].kind == CXL_DAX)
+			dax_device(a, &list->memory[i]);
+	if (a->n)
+		return;
+	r = doctor_add(a, "device dax");
+	if (e) {
+		doctor_failed(r, DOCTOR_BROKEN, "list of dax devices", e);
+		return;
 	}
+	doctor_worsen(r, DOCTOR_MISSING);
+	doctor_value(r, "no /dev/dax*");
+	doctor_cost(r, "No memory is lent out whole: a pool on CXL has "
+		       "nothing to map.");
+	doctor_mend(r, "daxctl create-device   (where a region is)");
 }
 
 void doctor_cxl_libraries(const struct doctor *d, struct doctor_answer *a)
 {
 	(void)d;
-	doctor_library(a, "libcxl", "libcxl.so.1", "libcxl1",
-		       "CXL devices are found in sysfs alone.");
-	doctor_library(a, "libdaxctl", "libdaxctl.so.1", "libdaxctl1",
-		       "A dax device's mode has to be set by hand.");
+	/* Neither is used: what they know is in sysfs, which is read. */
+	doctor_library(a, "libcxl", "libcxl.so.1", "ndctl",
+		       "Nothing for onecopy, which reads sysfs; cxl(1), which "
+		       "makes regions, comes with it.");
+	doctor_library(a, "libdaxctl", "libdaxctl.so.1", "daxctl",
+		       "Nothing for onecopy, which reads sysfs; daxctl(1), "
+		       "which changes a device's mode, comes with it.");
 	doctor_library(a, "libnuma", "libnuma.so.1", "libnuma1",
 		       "Pages are placed on nodes by system calls alone.");
 }

@@ -45,17 +45,19 @@ static void card_tell(struct cuda *c, struct doctor_answer *a, int i)
 /* How many cards of a vendor sit in this machine, driver or not. */
 static unsigned pci_cards(const struct doctor *d, uint64_t vendor)
 {
-	struct doctor_names names;
+	struct sysfs_names names;
 	uint64_t who, class;
 	unsigned n = 0;
 
-	doctor_list(d, "/sys/bus/pci/devices", "", &names);
+	sysfs_list(d->root, "/sys/bus/pci/devices", "", &names);
 	for (size_t i = 0; i < names.n; i++)
-		n += doctor_read_u64(d, &who, "/sys/bus/pci/devices/%s/vendor",
-				     names.name[i]) == 0 &&
+		n += sysfs_read_u64(d->root, &who,
+				    "/sys/bus/pci/devices/%s/vendor",
+				    names.name[i]) == 0 &&
 		     who == vendor &&
-		     doctor_read_u64(d, &class, "/sys/bus/pci/devices/%s/class",
-				     names.name[i]) == 0 &&
+		     sysfs_read_u64(d->root, &class,
+				    "/sys/bus/pci/devices/%s/class",
+				    names.name[i]) == 0 &&
 		     (class >> 16 == CLASS_DISPLAY ||
 		      class >> 16 == CLASS_ACCEL);
 	return n;
@@ -86,13 +88,13 @@ static void gpu_none(const struct doctor *d, struct doctor_answer *a,
 
 void doctor_gpu(const struct doctor *d, struct doctor_answer *a)
 {
-	struct doctor_names nodes;
+	struct sysfs_names nodes;
 	struct doctor_result *r;
 	char why[DOCTOR_FACT];
 	struct cuda c = { 0 };
 	int e, n = 0;
 
-	doctor_list(d, "/dev", "nvidia", &nodes);
+	sysfs_list(d->root, "/dev", "nvidia", &nodes);
 	e = d->root[0] ? -ENOENT : cuda_open(NULL, &c, why, sizeof(why));
 	if (e == -ENOENT || e == -ELIBBAD) {
 		gpu_none(d, a, (unsigned)nodes.n);
@@ -123,7 +125,7 @@ void doctor_gpu(const struct doctor *d, struct doctor_answer *a)
 void doctor_rocm(const struct doctor *d, struct doctor_answer *a)
 {
 	unsigned cards = pci_cards(d, VENDOR_AMD);
-	bool kfd = doctor_exists(d, "/dev/kfd");
+	bool kfd = sysfs_exists(d->root, "/dev/kfd");
 	struct doctor_result *r;
 
 	if (!cards && !kfd)
@@ -170,10 +172,10 @@ static void cufile_bounces(struct doctor_result *r)
 static void cufile_by_files(const struct doctor *d, struct doctor_result *r)
 {
 	static char text[65536];
-	bool direct = doctor_exists(d, "/proc/driver/nvidia-fs");
+	bool direct = sysfs_exists(d->root, "/proc/driver/nvidia-fs");
 	bool compat = true;
 
-	if (doctor_read(d, text, sizeof(text), "/etc/cufile.json") == 0) {
+	if (sysfs_read(d->root, text, sizeof(text), "/etc/cufile.json") == 0) {
 		doctor_text(r, "configuration", "/etc/cufile.json");
 		compat = !says_no(text, "allow_compat_mode");
 	}

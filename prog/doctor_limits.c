@@ -40,10 +40,10 @@ static void group_at(const struct doctor *d, const char *base, const char *path,
 {
 	uint64_t most, now = 0;
 
-	if (doctor_read_u64(d, &most, "%s%s/%s", base, path, limit) ||
+	if (sysfs_read_u64(d->root, &most, "%s%s/%s", base, path, limit) ||
 	    most >= g->limit)
 		return;
-	doctor_read_u64(d, &now, "%s%s/%s", base, path, current);
+	sysfs_read_u64(d->root, &now, "%s%s/%s", base, path, current);
 	g->limit = most;
 	g->current = now;
 	snprintf(g->path, sizeof(g->path), "%s%s", base, path);
@@ -92,13 +92,13 @@ static void group_find(const struct doctor *d, struct group *g)
 	uint64_t total = UINT64_MAX;
 
 	*g = (struct group){ .limit = UINT64_MAX };
-	if (doctor_read(d, text, sizeof(text), "/proc/self/cgroup"))
+	if (sysfs_read(d->root, text, sizeof(text), "/proc/self/cgroup"))
 		return;
 	while ((line = strsep(&rest, "\n")))
 		group_line(d, line, g);
 	/* "no limit" of v1 is a number that no machine has */
-	if (doctor_read(d, text, sizeof(text), "/proc/meminfo") == 0)
-		total = doctor_field(text, "MemTotal");
+	if (sysfs_read(d->root, text, sizeof(text), "/proc/meminfo") == 0)
+		total = sysfs_field(text, "MemTotal");
 	if (total && g->limit >= total)
 		g->limit = UINT64_MAX;
 }
@@ -109,8 +109,8 @@ uint64_t doctor_available(const struct doctor *d)
 	uint64_t bytes = 0;
 	struct group g;
 
-	if (doctor_read(d, text, sizeof(text), "/proc/meminfo") == 0)
-		bytes = doctor_field(text, "MemAvailable");
+	if (sysfs_read(d->root, text, sizeof(text), "/proc/meminfo") == 0)
+		bytes = sysfs_field(text, "MemAvailable");
 	group_find(d, &g);
 	if (g.limit != UINT64_MAX)
 		bytes = MIN(bytes, g.limit - MIN(g.current, g.limit));
@@ -125,8 +125,8 @@ static uint64_t node_dram(const struct doctor *d, uint64_t *ret_whole)
 	uint64_t whole = 0;
 	struct group g;
 
-	if (doctor_read(d, text, sizeof(text), "/proc/meminfo") == 0)
-		whole = doctor_field(text, "MemTotal");
+	if (sysfs_read(d->root, text, sizeof(text), "/proc/meminfo") == 0)
+		whole = sysfs_field(text, "MemTotal");
 	group_find(d, &g);
 	whole = MIN(whole, g.limit);
 	config_defaults(&c);
@@ -204,19 +204,19 @@ void doctor_pids(const struct doctor *d, struct doctor_answer *a)
 	uint64_t most = UINT64_MAX, value;
 	char text[8192], *line, *rest = text;
 
-	if (doctor_read(d, text, sizeof(text), "/proc/self/cgroup"))
+	if (sysfs_read(d->root, text, sizeof(text), "/proc/self/cgroup"))
 		text[0] = '\0';
 	while ((line = strsep(&rest, "\n"))) {
 		char *pids = strstr(line, ":pids:");
 
 		if (strncmp(line, "0::", 3) == 0 &&
-		    doctor_read_u64(d, &value, "/sys/fs/cgroup%s/pids.max",
-				    line + 3) == 0)
+		    sysfs_read_u64(d->root, &value, "/sys/fs/cgroup%s/pids.max",
+				   line + 3) == 0)
 			most = MIN(most, value);
 		else if (pids &&
-			 doctor_read_u64(d, &value,
-					 "/sys/fs/cgroup/pids%s/pids.max",
-					 pids + 6) == 0)
+			 sysfs_read_u64(d->root, &value,
+					"/sys/fs/cgroup/pids%s/pids.max",
+					pids + 6) == 0)
 			most = MIN(most, value);
 	}
 	if (!d->root[0] && getrlimit(RLIMIT_NPROC, &l) == 0 &&
@@ -243,7 +243,7 @@ void doctor_overcommit(const struct doctor *d, struct doctor_answer *a)
 	uint64_t mode = 0, percent = 50;
 	char text[4096], left[32];
 
-	if (doctor_read_u64(d, &mode, "/proc/sys/vm/overcommit_memory")) {
+	if (sysfs_read_u64(d->root, &mode, "/proc/sys/vm/overcommit_memory")) {
 		doctor_value(r, "unknown");
 		return;
 	}
@@ -253,12 +253,12 @@ void doctor_overcommit(const struct doctor *d, struct doctor_answer *a)
 			     mode ? "always" : "heuristic", mode);
 		return;
 	}
-	doctor_read_u64(d, &percent, "/proc/sys/vm/overcommit_ratio");
-	if (doctor_read(d, text, sizeof(text), "/proc/meminfo"))
+	sysfs_read_u64(d->root, &percent, "/proc/sys/vm/overcommit_ratio");
+	if (sysfs_read(d->root, text, sizeof(text), "/proc/meminfo"))
 		text[0] = '\0';
-	text_size(doctor_field(text, "CommitLimit") -
-			  MIN(doctor_field(text, "CommitLimit"),
-			      doctor_field(text, "Committed_AS")),
+	text_size(sysfs_field(text, "CommitLimit") -
+			  MIN(sysfs_field(text, "CommitLimit"),
+			      sysfs_field(text, "Committed_AS")),
 		  left);
 	doctor_value(r, "strict (2), %s can still be promised", left);
 	doctor_cost(r,
@@ -358,7 +358,7 @@ void doctor_maps(const struct doctor *d, struct doctor_answer *a)
 	struct doctor_result *r = doctor_add(a, "mappings");
 	uint64_t most, full = maps_of_node();
 	char x[32];
-	int e = doctor_read_u64(d, &most, "/proc/sys/vm/max_map_count");
+	int e = sysfs_read_u64(d->root, &most, "/proc/sys/vm/max_map_count");
 
 	if (e) {
 		doctor_value(r, "vm.max_map_count cannot be read");
@@ -396,7 +396,7 @@ void doctor_seccomp(const struct doctor *d, struct doctor_answer *a)
 	char text[8192];
 	const char *at;
 
-	if (doctor_read(d, text, sizeof(text), "/proc/self/status") == 0 &&
+	if (sysfs_read(d->root, text, sizeof(text), "/proc/self/status") == 0 &&
 	    (at = strstr(text, "\nNoNewPrivs:")) != NULL)
 		no_new = strtoull(at + strlen("\nNoNewPrivs:"), NULL, 10);
 	doctor_number(r, "seccomp", filter);

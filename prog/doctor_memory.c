@@ -8,24 +8,16 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "base/clock.h"
-#include "base/fault.h"
 #include "base/text.h"
 #include "doctor.h"
 #include "shm/segment.h"
-
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
-#define POLICY_BIND 2 /* MPOL_BIND, linux/mempolicy.h */
+#include "tier/speed.h"
 
 #define WINDOW_NS	(60 * NS_PER_MS)
 #define QUICK_WINDOW_NS (15 * NS_PER_MS)
 #define POOL_BYTES	(64ull << 20)
-#define FILL_BYTES	(32ull << 20)
 #define FILL_NS		(400 * NS_PER_MS)
 #define NODES_MEASURED	8u
 
@@ -41,75 +33,17 @@ static void rate_text(double bytes_per_s, char text[32])
 
 /* ---- a node ------------------------------------------------------------------------ */
 
-static int node_bind(void *p, uint64_t bytes, unsigned node)
-{
-	unsigned long mask[16] = { 0 };
-	size_t bits = 8 * sizeof(mask[0]);
-
-	if (node >= bits * ARRAY_LEN(mask))
-		return -EINVAL;
-	mask[node / bits] = 1ul << (node % bits);
-	if (syscall(SYS_mbind, p, bytes, POLICY_BIND, mask,
-		    bits * ARRAY_LEN(mask), 0) < 0)
-		return -errno;
-	return 0;
-}
-
-/* Makes pages, from the start on, until the time is over: memory that a virtual
- * machine has not had before comes slowly. The bytes that are there, a power of
- * two; or -errno. */
-static int64_t node_fill(char *p, uint64_t bytes, uint64_t window)
-{
-	uint64_t end = clock_ns() + window, at = 0;
-
-	while (at < bytes && (at < FILL_BYTES || clock_ns() < end)) {
-		uint64_t step = MIN(FILL_BYTES, bytes - at);
-
-		if (madvise(p + at, step, MADV_POPULATE_WRITE) < 0) {
-			if (errno != EINVAL)
-				return -errno;
-			memset(p + at, 0, step); /* Linux before 5.14 */
-		}
-		at += step;
-	}
-	return (int64_t)round_down_pow2(at);
-}
-
-/* Zeroed memory of a node on huge pages where they can be had. */
-static int node_map(uint64_t bytes, unsigned node, bool bind, void **ret_base)
-{
-	uint64_t place = segment_place_bytes(bytes);
-	void *p;
-	int r;
-
-	if (fault_point(FAULT_MAP))
-		return -ENOMEM;
-	p = mmap(NULL, place, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (p == MAP_FAILED)
-		return -errno;
-	p = segment_place_trim(p, bytes);
-	madvise(p, bytes, MADV_HUGEPAGE); /* a wish */
-	r = bind ? node_bind(p, bytes, node) : 0;
-	if (r) {
-		munmap(p, bytes);
-		return r;
-	}
-	*ret_base = p;
-	return 0;
-}
-
 static int node_measure(const struct doctor *d, unsigned node, bool bind,
 			bool *ret_cached, struct doctor_speed *ret)
 {
 	uint64_t bytes = doctor_buffer(d);
 	void *p = NULL;
 	int64_t filled;
-	int r = node_map(bytes, node, bind, &p);
+	int r = speed_map(bytes, bind ? (int)node : -1, &p);
 
 	if (r)
 		return r;
-	filled = node_fill(p, bytes, d->quick ? FILL_NS / 4 : FILL_NS);
+	filled = speed_fill(p, bytes, d->quick ? FILL_NS / 4 : FILL_NS);
 	if (filled > 0) {
 		r = doctor_measure(p, (uint64_t)filled, window_ns(d), ret);
 		*ret_cached = doctor_cached(d, (uint64_t)filled);
@@ -131,7 +65,7 @@ static int node_measure_near(const struct doctor *d, unsigned node,
 	int r;
 
 	if (cpus && sched_getaffinity(0, sizeof(all), &all) == 0 &&
-	    doctor_cpu_list(cpus, &near)) {
+	    sysfs_cpu_list(cpus, &near)) {
 		CPU_AND(&near, &near, &all);
 		moved = CPU_COUNT(&near) &&
 			sched_setaffinity(0, sizeof(near), &near) == 0;
@@ -168,10 +102,10 @@ static void node_hmat(const struct doctor *d, unsigned node,
 	uint64_t value;
 
 	for (size_t i = 0; i < ARRAY_LEN(values); i++)
-		if (doctor_read_u64(d, &value,
-				    "/sys/devices/system/node/node%u/access0/"
-				    "initiators/%s",
-				    node, values[i].file) == 0)
+		if (sysfs_read_u64(d->root, &value,
+				   "/sys/devices/system/node/node%u/access0/"
+				   "initiators/%s",
+				   node, values[i].file) == 0)
 			doctor_number(r, values[i].fact,
 				      (double)value * values[i].scale);
 }
@@ -206,16 +140,16 @@ static void node_one(const struct doctor *d, struct doctor_answer *a,
 	bool cached = false, far;
 	int e = 0;
 
-	if (doctor_read(d, text, sizeof(text),
-			"/sys/devices/system/node/%s/meminfo", name))
+	if (sysfs_read(d->root, text, sizeof(text),
+		       "/sys/devices/system/node/%s/meminfo", name))
 		return;
-	total = doctor_field(text, "MemTotal");
-	free = doctor_field(text, "MemFree");
+	total = sysfs_field(text, "MemTotal");
+	free = sysfs_field(text, "MemFree");
 	if (total == 0)
 		return; /* processors alone */
 	r = doctor_add(a, name);
-	doctor_read(d, cpus, sizeof(cpus),
-		    "/sys/devices/system/node/%s/cpulist", name);
+	sysfs_read(d->root, cpus, sizeof(cpus),
+		   "/sys/devices/system/node/%s/cpulist", name);
 	far = cpus[0] == '\0';
 	doctor_text(r, "kind", far ? "cxl-like" : "dram");
 	doctor_text(r, "processors", cpus);
@@ -245,8 +179,8 @@ static void nodes_none(const struct doctor *d, struct doctor_answer *a)
 	bool cached = false;
 	uint64_t total = 0;
 
-	if (doctor_read(d, text, sizeof(text), "/proc/meminfo") == 0)
-		total = doctor_field(text, "MemTotal");
+	if (sysfs_read(d->root, text, sizeof(text), "/proc/meminfo") == 0)
+		total = sysfs_field(text, "MemTotal");
 	if (!d->root[0] && node_measure(d, 0, false, &cached, &s) == 0)
 		speed_facts(r, &s, cached);
 	doctor_text(r, "kind", "dram");
@@ -256,9 +190,9 @@ static void nodes_none(const struct doctor *d, struct doctor_answer *a)
 
 void doctor_nodes(const struct doctor *d, struct doctor_answer *a)
 {
-	struct doctor_names names;
+	struct sysfs_names names;
 
-	doctor_list(d, "/sys/devices/system/node", "node", &names);
+	sysfs_list(d->root, "/sys/devices/system/node", "node", &names);
 	for (size_t i = 0; i < names.n; i++)
 		if (names.name[i][4] >= '0' && names.name[i][4] <= '9')
 			node_one(d, a, names.name[i],

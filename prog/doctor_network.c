@@ -50,7 +50,7 @@ static uint64_t effective_capabilities(const struct doctor *d)
 	char text[8192];
 	const char *at;
 
-	if (doctor_read(d, text, sizeof(text), "/proc/self/status"))
+	if (sysfs_read(d->root, text, sizeof(text), "/proc/self/status"))
 		return 0;
 	at = strstr(text, "\nCapEff:");
 	return at ? strtoull(at + strlen("\nCapEff:"), NULL, 16) : 0;
@@ -67,7 +67,8 @@ static void xdp_refused(const struct doctor *d, struct doctor_result *r)
 		   have >> CAPABILITY_SYS_ADMIN & 1;
 	bool net = have >> CAPABILITY_NET_ADMIN & 1;
 
-	doctor_read_u64(d, &off, "/proc/sys/kernel/unprivileged_bpf_disabled");
+	sysfs_read_u64(d->root, &off,
+		       "/proc/sys/kernel/unprivileged_bpf_disabled");
 	doctor_number(r, "unprivileged_bpf_disabled", (double)off);
 	doctor_number(r, "cap_bpf", bpf);
 	doctor_number(r, "cap_net_admin", net);
@@ -144,16 +145,18 @@ static void interface_one(const struct doctor *d, struct doctor_answer *a,
 	struct doctor_result *r = doctor_add(a, name);
 	char driver[64], state[32] = "", speed[32] = "", numa[32] = "";
 	char rate[48];
-	struct doctor_names queues;
+	struct sysfs_names queues;
 	char path[128];
 	bool native;
 
-	doctor_link(d, driver, sizeof(driver), "%s/%s/device/driver", at, name);
-	doctor_read(d, state, sizeof(state), "%s/%s/operstate", at, name);
-	doctor_read(d, speed, sizeof(speed), "%s/%s/speed", at, name);
-	doctor_read(d, numa, sizeof(numa), "%s/%s/device/numa_node", at, name);
+	sysfs_link(d->root, driver, sizeof(driver), "%s/%s/device/driver", at,
+		   name);
+	sysfs_read(d->root, state, sizeof(state), "%s/%s/operstate", at, name);
+	sysfs_read(d->root, speed, sizeof(speed), "%s/%s/speed", at, name);
+	sysfs_read(d->root, numa, sizeof(numa), "%s/%s/device/numa_node", at,
+		   name);
 	snprintf(path, sizeof(path), "%s/%s/queues", at, name);
-	doctor_list(d, path, "rx-", &queues);
+	sysfs_list(d->root, path, "rx-", &queues);
 	native = has_native(driver);
 	doctor_text(r, "driver", driver);
 	doctor_text(r, "state", state);
@@ -176,15 +179,15 @@ static void interface_one(const struct doctor *d, struct doctor_answer *a,
 
 void doctor_interfaces(const struct doctor *d, struct doctor_answer *a)
 {
-	struct doctor_names names;
+	struct sysfs_names names;
 	char path[128];
 
-	doctor_list(d, "/sys/class/net", "", &names);
+	sysfs_list(d->root, "/sys/class/net", "", &names);
 	for (size_t i = 0; i < names.n; i++) {
 		snprintf(path, sizeof(path), "/sys/class/net/%.63s/device",
 			 names.name[i]);
 		/* those with hardware behind them */
-		if (doctor_exists(d, "%s", path))
+		if (sysfs_exists(d->root, "%s", path))
 			interface_one(d, a, names.name[i]);
 	}
 	if (a->n == 0) {
@@ -207,11 +210,13 @@ static void rdma_one(const struct doctor *d, struct doctor_answer *a,
 	struct doctor_result *r = doctor_add(a, name);
 	char rate[64] = "", state[64] = "", layer[64] = "", numa[32] = "";
 
-	doctor_read(d, rate, sizeof(rate), "%s/%s/ports/1/rate", at, name);
-	doctor_read(d, state, sizeof(state), "%s/%s/ports/1/state", at, name);
-	doctor_read(d, layer, sizeof(layer), "%s/%s/ports/1/link_layer", at,
-		    name);
-	doctor_read(d, numa, sizeof(numa), "%s/%s/device/numa_node", at, name);
+	sysfs_read(d->root, rate, sizeof(rate), "%s/%s/ports/1/rate", at, name);
+	sysfs_read(d->root, state, sizeof(state), "%s/%s/ports/1/state", at,
+		   name);
+	sysfs_read(d->root, layer, sizeof(layer), "%s/%s/ports/1/link_layer",
+		   at, name);
+	sysfs_read(d->root, numa, sizeof(numa), "%s/%s/device/numa_node", at,
+		   name);
 	doctor_text(r, "state", state);
 	doctor_text(r, "link_layer", layer);
 	doctor_text(r, "numa_node", numa);
@@ -228,10 +233,10 @@ static void rdma_one(const struct doctor *d, struct doctor_answer *a,
 
 void doctor_rdma(const struct doctor *d, struct doctor_answer *a)
 {
-	struct doctor_names names;
+	struct sysfs_names names;
 	struct doctor_result *r;
 
-	doctor_list(d, "/sys/class/infiniband", "", &names);
+	sysfs_list(d->root, "/sys/class/infiniband", "", &names);
 	for (size_t i = 0; i < names.n; i++)
 		rdma_one(d, a, names.name[i]);
 	if (names.n)

@@ -205,7 +205,7 @@ void doctor_proc(const struct doctor *d, struct doctor_answer *a)
 
 	doctor_value(r, "/proc is mounted and readable");
 	for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
-		if (doctor_exists(d, "%s", wanted[i]))
+		if (sysfs_exists(d->root, "%s", wanted[i]))
 			continue;
 		doctor_worsen(r, DOCTOR_MISSING);
 		r->error = -ENOENT;

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "doctor.h"
+#include "tier/speed.h"
 #include "shm/segment.h"
 
 #ifndef MADV_COLLAPSE
@@ -35,7 +36,7 @@ static void setting(const struct doctor *d, const char *file, char *word,
 {
 	char text[128] = "";
 
-	doctor_read(d, text, sizeof(text), THP "%s", file);
+	sysfs_read(d->root, text, sizeof(text), THP "%s", file);
 	chosen(text, word, cap);
 }
 
@@ -112,13 +113,13 @@ static void pages_try(uint64_t bytes, struct doctor_pages *p)
 	if (p->made)
 		return;
 	if (huge_bytes(s.base) == 0)
-		p->small_ns = doctor_latency(s.base, bytes, LOOK_NS);
+		p->small_ns = speed_latency(s.base, bytes, LOOK_NS);
 	if (madvise(s.base, bytes, MADV_COLLAPSE) < 0)
 		p->collapse = -errno;
 	else if (huge_bytes(s.base) == 0)
 		p->collapse = -ENOTSUP;
 	if (p->collapse == 0)
-		p->huge_ns = doctor_latency(s.base, bytes, LOOK_NS);
+		p->huge_ns = speed_latency(s.base, bytes, LOOK_NS);
 	segment_close(&s);
 }
 
@@ -149,20 +150,20 @@ void doctor_hugetlb(const struct doctor *d, struct doctor_answer *a)
 	static const char folder[] = "/sys/kernel/mm/hugepages";
 	struct doctor_result *r = doctor_add(a, "hugetlb pools");
 	char value[DOCTOR_TEXT] = "", fact[DOCTOR_NAME], size[32];
-	struct doctor_names names;
+	struct sysfs_names names;
 	uint64_t n, free, bytes;
 	size_t used = 0;
 
-	doctor_list(d, folder, "hugepages-", &names);
+	sysfs_list(d->root, folder, "hugepages-", &names);
 	for (size_t i = 0; i < names.n; i++) {
 		n = free = 0;
 		bytes = strtoull(names.name[i] + strlen("hugepages-"), NULL,
 				 10) *
 			1024;
-		doctor_read_u64(d, &n, "%s/%s/nr_hugepages", folder,
-				names.name[i]);
-		doctor_read_u64(d, &free, "%s/%s/free_hugepages", folder,
-				names.name[i]);
+		sysfs_read_u64(d->root, &n, "%s/%s/nr_hugepages", folder,
+			       names.name[i]);
+		sysfs_read_u64(d->root, &free, "%s/%s/free_hugepages", folder,
+			       names.name[i]);
 		snprintf(fact, sizeof(fact), "pages_%" PRIu64, bytes);
 		doctor_number(r, fact, (double)n);
 		if (used < sizeof(value))

@@ -261,14 +261,14 @@ static void judge_full(const struct doctor *d, const struct doctor_uffd *u,
 {
 	uint64_t open = 0;
 
-	if (doctor_read_u64(d, &open,
-			    "/proc/sys/vm/unprivileged_userfaultfd") == 0)
+	if (sysfs_read_u64(d->root, &open,
+			   "/proc/sys/vm/unprivileged_userfaultfd") == 0)
 		doctor_number(r, "unprivileged_userfaultfd", (double)open);
 	if (u->full == 0 || u->device == 0)
 		return;
 	doctor_cost(r, "Faults inside system calls are not seen: a read() into "
 		       "a page that is not there fails with EFAULT.");
-	if (doctor_exists(d, "/dev/userfaultfd"))
+	if (sysfs_exists(d->root, "/dev/userfaultfd"))
 		doctor_mend(r, "chmod o+rw /dev/userfaultfd   (or sysctl -w "
 			       "vm.unprivileged_userfaultfd=1)");
 	else

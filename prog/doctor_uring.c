@@ -168,7 +168,8 @@ static void judge_refusal(const struct doctor *d, const struct doctor_uring *u,
 	uint64_t disabled = 0;
 	const char *who;
 
-	doctor_read_u64(d, &disabled, "/proc/sys/kernel/io_uring_disabled");
+	sysfs_read_u64(d->root, &disabled,
+		       "/proc/sys/kernel/io_uring_disabled");
 	doctor_number(r, "io_uring_disabled", (double)disabled);
 	doctor_worsen(r, DOCTOR_MISSING);
 	doctor_limit(r, "epoll in place of io_uring");

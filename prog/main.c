@@ -11,7 +11,7 @@ static const struct command *const commands[] = {
 	&command_serve,	  &command_server, &command_stat,    &command_where,
 	&command_why,	  &command_check,  &command_session, &command_replay,
 	&command_sim,	  &command_bench,  &command_demo,    &command_doctor,
-	&command_torture,
+	&command_torture, &command_cxl,
 };
 
 static int help(int argc, char **argv)

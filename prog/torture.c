@@ -89,13 +89,45 @@ static uint64_t illegal(const struct torture_result *r)
 	       r->illegal[TRIAL_TWICE] + r->generations + r->sessions;
 }
 
+static const char *const call_names[] = {
+#define X(name, text) text,
+	TORTURE_CALLS(X)
+#undef X
+};
+
+/* The call that stood still for the longest. */
+static unsigned longest(const struct torture_result *r)
+{
+	unsigned most = 0;
+
+	for (unsigned i = 1; i < TORTURE_CALLS_USED; i++)
+		if (r->stall_ns[i] > r->stall_ns[most])
+			most = i;
+	return most;
+}
+
+static double stall_ms(const struct torture_result *r, unsigned call)
+{
+	return (double)r->stall_ns[call] / NS_PER_MS;
+}
+
+static json_t *stalls_json(const struct torture_result *r)
+{
+	json_t *of = json_object();
+
+	for (unsigned i = 0; i < TORTURE_CALLS_USED; i++)
+		json_object_set_new(of, call_names[i],
+				    json_real(stall_ms(r, i)));
+	return of;
+}
+
 #define INT(x) ((json_int_t)(x))
 
 static json_t *result_json(const struct torture_options *o,
 			   const struct torture_result *r)
 {
 	return json_pack(
-		"{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:{s:I,s:I,s:I,s:I,s:I},"
+		"{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:o,s:{s:I,s:I,s:I,s:I,s:I},"
 		"s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:I,s:I,s:I,s:"
 		"f,s:b}",
 		"ops", INT(r->ops), "client_kills", INT(r->client_kills),
@@ -103,8 +135,9 @@ static json_t *result_json(const struct torture_options *o,
 		INT(r->wrong_bytes), "illegal_histories", INT(illegal(r)),
 		"leaked_frames", INT(r->leaked_frames), "leaked_pins",
 		INT(r->leaked_pins), "lost_blocks", INT(r->illegal[TRIAL_LOST]),
-		"longest_stall_ms", (double)r->longest_stall_ns / NS_PER_MS,
-		"illegal", "origin", INT(r->illegal[TRIAL_ORIGIN]), "removed",
+		"longest_stall_ms", stall_ms(r, longest(r)), "stalls_ms",
+		stalls_json(r), "illegal", "origin",
+		INT(r->illegal[TRIAL_ORIGIN]), "removed",
 		INT(r->illegal[TRIAL_REMOVED]), "twice",
 		INT(r->illegal[TRIAL_TWICE]), "generations",
 		INT(r->generations), "sessions", INT(r->sessions), "problems",
@@ -154,8 +187,8 @@ static void result_print(const struct torture_options *o,
 	line("leaked_sessions", r->leaked_sessions, "must be 0");
 	line("lost_blocks", r->illegal[TRIAL_LOST], "must be 0");
 	line("problems", r->problems, "of the recounts, must be 0");
-	printf("  %-20s %12.1f  of a call\n", "longest_stall_ms",
-	       (double)r->longest_stall_ns / NS_PER_MS);
+	printf("  %-20s %12.1f  of a call: %s\n", "longest_stall_ms",
+	       stall_ms(r, longest(r)), call_names[longest(r)]);
 	printf("%s\n", torture_is_right(r) ? "Nothing was wrong."
 					   : "SOMETHING WAS WRONG.");
 }

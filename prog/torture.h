@@ -43,12 +43,36 @@ struct torture_options {
 	bool terminal;
 };
 
+/* What a thread was at when its longest stall was. */
+#define TORTURE_CALLS(X)                    \
+	X(PUT, "put")                       \
+	X(GET, "get")                       \
+	X(HOLD, "hold a pin")               \
+	X(LET_GO, "let a pin go")           \
+	X(MATCH, "match")                   \
+	X(EXISTS, "exists")                 \
+	X(REMOVE, "remove")                 \
+	X(ABANDON, "abandon")               \
+	X(SESSION, "a session's step")      \
+	X(DEVICE, "grants for a device")    \
+	X(RESP_SET, "SET at the RESP door") \
+	X(RESP_GET, "GET there")            \
+	X(RESP_DEL, "DEL there")            \
+	X(RESP_EXISTS, "EXISTS there")
+enum torture_call {
+#define X(name, text) TORTURE_##name,
+	TORTURE_CALLS(X)
+#undef X
+		TORTURE_CALLS_USED
+};
+
 struct torture_result {
 	uint64_t resp_ops, ops, client_kills, device_kills, server_kills;
 	uint64_t wrong_bytes, illegal[TRIAL_WRONGS], generations, sessions;
 	uint64_t forks, leaked_sessions;
 	uint64_t leaked_frames, leaked_pins, problems, failures;
-	uint64_t longest_stall_ns, errors;
+	uint64_t stall_ns[TORTURE_CALLS_USED]; /* the longest of each call */
+	uint64_t errors;
 	uint64_t evicted, quarantines, quarantined, records, calm_evicted;
 	uint64_t elapsed_ns, rounds;
 	bool device; /* direct reads into frames were possible */
@@ -62,7 +86,8 @@ struct torture_log {
 	_Atomic uint32_t n;	  /* records that are whole */
 	_Atomic uint32_t open;	  /* record n was begun */
 	_Atomic uint32_t device;  /* reads of a device under way */
-	_Atomic uint64_t ops, wrong_bytes, generations, stall_ns, errors;
+	_Atomic uint64_t ops, wrong_bytes, generations, errors;
+	_Atomic uint64_t stall_ns[TORTURE_CALLS_USED]; /* the longest */
 	_Atomic uint64_t sessions; /* that are not what they must be */
 	_Atomic uint64_t resp_ops; /* of ops */
 	struct trial_record record[TORTURE_LOG];

@@ -78,6 +78,7 @@ struct actor {
 	uint8_t value[TORTURE_NAMED_BYTES];
 	uint64_t version; /* the last one; never used twice */
 	struct gen gen[2][GENS];
+	enum torture_call call;
 	pthread_t thread;
 };
 
@@ -135,7 +136,7 @@ static struct trial_record *begin(struct actor *a, enum trial_op op,
 
 static void see_stall(struct actor *a, uint64_t took)
 {
-	_Atomic uint64_t *most = &a->log->stall_ns;
+	_Atomic uint64_t *most = &a->log->stall_ns[a->call];
 
 	if (took > atomic_load_explicit(most, memory_order_relaxed))
 		atomic_store_explicit(most, took, memory_order_relaxed);
@@ -664,12 +665,15 @@ static void op_named(struct actor *a)
 		set_named(a, p, key, name);
 		break;
 	case 3:
+		a->call = TORTURE_RESP_DEL;
 		remove_named(a, p, key, name);
 		break;
 	case 4:
+		a->call = TORTURE_RESP_EXISTS;
 		look_named(a, p, key, name);
 		break;
 	default:
+		a->call = TORTURE_RESP_GET;
 		get_named(a, p, key, name);
 	}
 	atomic_fetch_add_explicit(&a->log->resp_ops, 1, memory_order_relaxed);
@@ -677,17 +681,21 @@ static void op_named(struct actor *a)
 
 static const struct operation {
 	void (*run)(struct actor *a);
+	enum torture_call call; /* op_named sees further */
 	uint32_t weight;
 } operations[] = {
-	{ op_put, 30 },	   { op_get, 30 },    { op_hold, 12 },
-	{ op_let_go, 12 }, { op_match, 6 },   { op_exists, 4 },
-	{ op_remove, 5 },  { op_abandon, 3 }, { op_session, 8 },
-	{ op_named, 12 },
+	{ op_put, TORTURE_PUT, 30 },	    { op_get, TORTURE_GET, 30 },
+	{ op_hold, TORTURE_HOLD, 12 },	    { op_let_go, TORTURE_LET_GO, 12 },
+	{ op_match, TORTURE_MATCH, 6 },	    { op_exists, TORTURE_EXISTS, 4 },
+	{ op_remove, TORTURE_REMOVE, 5 },   { op_abandon, TORTURE_ABANDON, 3 },
+	{ op_session, TORTURE_SESSION, 8 }, { op_named, TORTURE_RESP_SET, 12 },
 };
 /* A place that has mostly devices write. */
-static const struct operation device_operations[] = { { op_device, 8 },
-						      { op_get, 2 },
-						      { op_put, 1 } };
+static const struct operation device_operations[] = {
+	{ op_device, TORTURE_DEVICE, 8 },
+	{ op_get, TORTURE_GET, 2 },
+	{ op_put, TORTURE_PUT, 1 },
+};
 
 static void run_one(struct actor *a, const struct operation *table, size_t n)
 {
@@ -698,6 +706,7 @@ static void run_one(struct actor *a, const struct operation *table, size_t n)
 	at = chance(a, sum);
 	for (size_t i = 0; i < n; i++) {
 		if (at < table[i].weight) {
+			a->call = table[i].call;
 			table[i].run(a);
 			return;
 		}

@@ -566,8 +566,9 @@ static void finish(struct run *t)
 		r->generations += atomic_load(&l->generations);
 		r->sessions += atomic_load(&l->sessions);
 		r->errors += atomic_load(&l->errors);
-		r->longest_stall_ns =
-			MAX(r->longest_stall_ns, atomic_load(&l->stall_ns));
+		for (unsigned k = 0; k < TORTURE_CALLS_USED; k++)
+			r->stall_ns[k] = MAX(r->stall_ns[k],
+					     atomic_load(&l->stall_ns[k]));
 	}
 }
 

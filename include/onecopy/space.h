@@ -35,6 +35,15 @@
  * the pool has no room to bring a block up, the space lets go of what it mapped
  * longest ago and nobody holds; a later touch brings that back.
  *
+ * Thrash. A block that is let go and touched again before the space has let go of
+ * as many others as it holds, three times, thrashes: it leaves last, and its next
+ * touch is served by a copy in memory of the process (COPIED), within
+ * oc_space_options.move_bytes. A block that is written again and again after it
+ * was sealed or replaced has writers that take turns: a touch gives it a frame of
+ * the space's own at once, and a seal copies from that frame and leaves it there,
+ * so that a turn costs what oc_get() and oc_put() cost. oc_span_block() and the
+ * report tell of both.
+ *
  * Ownership. A space belongs to its client and namespace: destroy it before
  * either is closed. A span belongs to its space. Pages of other spaces and
  * clients are never reached through it. What a space has written lies in frames
@@ -84,12 +93,17 @@ struct oc_space_options {
 				0: half of what vm.max_map_count leaves */
 	uint64_t timeout_ns;   /* how long a fault may wait for the node; 0: the
 				client's default */
+	uint64_t move_bytes;   /* most bytes of blocks that thrash which are
+				copied into memory of the process instead of
+				being mapped; 0: a sixteenth of the node's
+				memory; UINT64_MAX: none */
 };
 
 /* options NULL: all defaults. -ENOMEM no addresses or memory; -EOPNOTSUPP a kind
  * of memory that there is not; -EPERM, -ENOSYS or what the kernel says when
- * OC_SPACE_FAULTS was asked for and is refused; -EINVAL. Starts two threads,
- * all signals blocked in them. */
+ * OC_SPACE_FAULTS was asked for and is refused; -EINVAL. Starts two threads, and
+ * up to three more while as many touches wait for the node; all signals blocked
+ * in them. */
 int oc_space_create(oc_ns *ns, const struct oc_space_options *options,
 		    oc_space **ret_space);
 /* Unmaps all spans. No thread may be touching the space. Takes NULL. */
@@ -119,8 +133,8 @@ enum oc_lost {
 };
 
 /* Computes block `block` anew: writes `bytes` bytes. 0, or -errno when it cannot.
- * From a thread of the space, which serves no other fault of it meanwhile: it
- * must neither touch the space nor call it. The client may be called. */
+ * From a thread of the space or of a caller of it, one at a time: it must neither
+ * touch the space nor call it. The client may be called. */
 typedef int (*oc_recompute_fn)(void *ctx, const struct oc_key *key,
 			       size_t block, void *data, uint64_t bytes);
 
@@ -165,7 +179,9 @@ struct oc_span_options {
  * of the process instead (gathered; oc_span_info says how many); in an explicit
  * space the rest is left unmapped. Slice after slice needs slices of
  * whole pages; where they are not, or would take too many mappings, the whole
- * span is gathered now, and oc_span_info.gathered says so.
+ * span is gathered now, and oc_span_info.gathered says so. With OC_SPAN_LAZY it
+ * is gathered block by block instead, as it is touched (oc_span_info.why), where
+ * touches are served and slices are whole pages.
  *
  * 0; -ENOSPC no addresses left in the space; -EINVAL; -EDQUOT no pin left;
  * -ENOMEM; -ECHILD. OC_MISS: a span that must be gathered now has a block that
@@ -193,8 +209,8 @@ struct oc_span_info {
 	uint64_t block_stride; /* from block to block */
 	uint64_t slice_stride; /* OC_LAYOUT_SLICES: from slice to slice */
 	uint32_t slices;
-	bool gathered;				  /* the whole span is a copy */
-	const char *why;			  /* it was gathered; "" */
+	bool gathered;	 /* the whole span is a copy */
+	const char *why; /* it is gathered, as a whole or as it is touched; "" */
 	size_t mapped, own, copied, lost, absent; /* blocks, by how they are */
 	uint64_t mappings; /* of the process, as counted from its blocks */
 };
@@ -216,6 +232,9 @@ struct oc_span_block {
 	uint32_t held;	 /* oc_span_hold() */
 	uint32_t region; /* MAPPED: of oc_region; 0 else */
 	uint64_t offset; /* in it */
+	/* How much it thrashes; both halve in 10 s. From 3 on it does. */
+	uint32_t bounces; /* let go, and soon touched again */
+	uint32_t turns;	  /* written again after it was sealed or replaced */
 };
 /* -EINVAL no such block. */
 int oc_span_block(oc_span *span, size_t block, struct oc_span_block *ret_block);
@@ -272,12 +291,20 @@ int oc_span_advise(oc_span *span, size_t first, size_t n, enum oc_advice advice,
 int oc_span_write_as(oc_span *span, size_t block, const struct oc_key *key,
 		     uint64_t timeout_ns);
 /* Seals a block that this space has written as `key`; the span has that key there
- * from now on, mapped and shared as any other. 0; OC_EXISTS: somebody had sealed
- * the key, and theirs is mapped now; -EINVAL: it was not written; -EBUSY: it is
- * held; else as oc_grant() and oc_seal(). On a failure what was written stays,
- * but for OC_STALE. No thread may write to the block meanwhile. */
+ * from now on, mapped and shared as any other (or still OWN: Thrash, above). 0;
+ * OC_EXISTS: somebody had sealed the key, and theirs is mapped now; -EINVAL: it was not written; -EBUSY: it is
+ * held; else as oc_grant() and oc_seal(). On a failure what was written stays, but
+ * for OC_STALE. After -ETIMEDOUT it may be sealed yet: ask again; what is written
+ * to the block before that reaches nobody's frame, and is sealed by asking again
+ * unless somebody (that seal, too) was first. No thread may write to the block
+ * meanwhile. */
 int oc_span_seal(oc_span *span, size_t block, const struct oc_key *key,
 		 uint64_t timeout_ns);
+/* Block `block` shows `key` from now on, which another writer has sealed: what was
+ * there is let go, own writes that are not sealed are lost, and the new bytes come
+ * with a touch or a call. -EINVAL no such block, or the span is gathered; -EBUSY
+ * it is held. No thread may touch the block meanwhile. */
+int oc_span_replace(oc_span *span, size_t block, const struct oc_key *key);
 /* Maps the session's tail after the last block, writable and private, as
  * oc_session_tail() gives it: with a copy of what a fork shared. The session
  * must be the one the span is of. -ENOSPC past the capacity; -EINVAL slice
@@ -285,7 +312,8 @@ int oc_span_seal(oc_span *span, size_t block, const struct oc_key *key,
 int oc_span_tail(oc_span *span, oc_session *session, uint64_t timeout_ns,
 		 struct oc_tail *ret_tail);
 /* oc_session_tail_seal() of a tail that is mapped: it becomes the span's next
- * block, at the address that it has. */
+ * block, at the address that it has. -ETIMEDOUT: ask again; what is written to it
+ * before that is not sealed. */
 int oc_span_tail_seal(oc_span *span, oc_session *session,
 		      const struct oc_key *key, uint64_t timeout_ns);
 
@@ -310,12 +338,16 @@ int oc_span_tail_seal(oc_span *span, oc_session *session,
 	X(own_bytes, "payload bytes copied for first writes")              \
 	X(gathered_bytes, "payload bytes copied instead of being mapped")  \
 	X(maps_full, "times that mappings had run out")                    \
+	X(maps_refused, "... in spite of the limit, for the kernel")       \
 	X(recomputed, "lost blocks that the caller computed")              \
 	X(let_go, "blocks let go for pins, room or advice")                \
 	X(prefetched, "blocks brought or mapped ahead, as asked")          \
 	X(prefetch_late, "... of which a touch came first")                \
 	X(returned, "blocks mapped again after they were let go")          \
 	X(thrashing, "blocks that come and go all the time, now")          \
+	X(thrashing_writers, "blocks at which writers take turns, now")    \
+	X(moves, "blocks that thrash, copied instead of mapped")           \
+	X(move_bytes, "... and their bytes")                               \
 	X(pins, "pins held now")                                           \
 	X(mappings, "mappings of the process now, counted from blocks")    \
 	X(mappings_limit, "and their limit")

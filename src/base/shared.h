@@ -73,6 +73,19 @@ static inline void shared_store32_release(shared_u32 *p, uint32_t v)
 	atomic_store_explicit(p, v, memory_order_release);
 }
 
+/* Compare and swap, for words with more than one writer. True: it was `from` and
+ * is `to` now, and what was stored before is seen by who loads it (acquire). */
+static inline bool shared_swap64(shared_u64 *p, uint64_t from, uint64_t to)
+{
+#ifdef ONECOPY_RECORD /* one thread then: what would fail stores nothing */
+	if (atomic_load_explicit(p, memory_order_acquire) != from)
+		return false;
+	SHARED_RECORD_(p, to, SHARED_RELEASE);
+#endif
+	return atomic_compare_exchange_strong_explicit(
+		p, &from, to, memory_order_acq_rel, memory_order_acquire);
+}
+
 static inline uint64_t shared_load64(const shared_u64 *p)
 {
 	return atomic_load_explicit(p, memory_order_relaxed);

@@ -119,7 +119,8 @@ static void window_check(oc_client *c, struct window *w,
 static int window_repair(oc_client *c, struct window *w, unsigned flags,
 			 const struct footing *f)
 {
-	bool moved = w->pinned < w->n && footing_moved(c, f);
+	bool quick = flags & PIN_QUICK;
+	bool moved = !quick && w->pinned < w->n && footing_moved(c, f);
 
 	for (size_t i = 0; i < w->n; i++) {
 		const struct pin_job *job = &w->jobs[i];
@@ -130,7 +131,7 @@ static int window_repair(oc_client *c, struct window *w, unsigned flags,
 				w->pinned--;
 			continue;
 		}
-		if (!w->again[i] && !moved)
+		if (quick || (!w->again[i] && !moved))
 			continue;
 		r = pin_one(c, job->key, job->part, flags, job->pin);
 		if (r < 0)

@@ -65,7 +65,10 @@ struct region_info {
 	uint32_t kind;
 	bool writable;
 	struct place desc, data;
+	int payload; /* its descriptor + 1, when one was asked for; 0: none */
 };
+/* So many of them are kept, for those who ask again. */
+#define REGION_PAYLOADS 64u
 
 /* Addresses given up for larger ones; unmapped when the client closes. */
 struct leftover {
@@ -113,6 +116,7 @@ struct oc_client {
 	struct client_segment *seg;
 	struct region *region; /* LAYOUT_SLABS_MAX */
 	struct region_info *info;
+	uint32_t payloads; /* kept; the slow lock */
 	struct call *call; /* RING_SLOTS */
 	struct stripe *stripe;
 	struct slots pins, calls;
@@ -268,9 +272,12 @@ static inline bool client_behind(const oc_client *c)
 }
 /* A descriptor of a slab's payload, for a mapping of one's own; the caller
  * closes it. A frame in the slab is pinned or lent, so that it stays. Writable
- * for this client's own slabs. 0, -ESTALE, -errno. */
+ * for this client's own slabs. The node is asked unless it was for this slab
+ * before. 0, -ESTALE, -errno. */
 int region_descriptor(oc_client *c, uint32_t slab, uint64_t deadline,
 		      int *ret_fd);
+/* The same without waiting for anything: -EAGAIN when it takes that. */
+int region_descriptor_kept(oc_client *c, uint32_t slab, int *ret_fd);
 /* Makes the first view; takes the descriptor on success. */
 int region_first_view(oc_client *c, int fd, uint64_t bytes, uint64_t epoch);
 void region_close_all(oc_client *c);
@@ -351,6 +358,9 @@ struct pin_job {
 /* A fence for each window of a batch: 1 % of its time, and what a window reads
  * is still in the first-level cache when it is checked. */
 #define PIN_WINDOW 128
+/* Beside enum oc_pin_flags, for batches: what would have to wait for the node (a
+ * slab that was not met, an index that grew, slots that ran out) is left out. */
+#define PIN_QUICK 0x10000u
 /* Pins up to PIN_WINDOW jobs with one fence. 0 or -errno; on an error no pin
  * of the window is held. */
 int pin_window(oc_client *c, const struct pin_job *jobs, size_t n,

@@ -12,7 +12,9 @@
  * validated a pin therefore finds the shape that belongs to its descriptor.
  */
 #include "client/client.h"
+#include <fcntl.h>
 #include <stdlib.h>
+#include "base/fault.h"
 
 /* A pin may wait this long for a grown index before it reports a miss. */
 #define INDEX_WAIT_NS  (250 * NS_PER_MS)
@@ -41,10 +43,21 @@ static void tell(const oc_client *c, uint32_t slab, int event)
 		c->on_region(c->region_ctx, event, &region);
 }
 
+static void payload_close(oc_client *c, struct region_info *info)
+{
+	if (!info->payload)
+		return;
+	fd_close(info->payload - 1);
+	info->payload = 0;
+	c->payloads--;
+}
+
 static int drop(oc_client *c, uint32_t slab)
 {
 	struct region_info *info = &c->info[slab];
 	int r;
+
+	payload_close(c, info);
 
 	if (!info->told_gone)
 		tell(c, slab, OC_REGION_GOES);
@@ -229,6 +242,30 @@ int region_need(oc_client *c, uint32_t slab, uint64_t deadline)
 	return r;
 }
 
+static int payload_again(const struct region_info *info, int *ret_fd)
+{
+	int fd = fault_point(FAULT_IO)
+			 ? -1
+			 : fcntl(info->payload - 1, F_DUPFD_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -EMFILE;
+	*ret_fd = fd;
+	return 0;
+}
+
+/* What cannot be kept is asked for again. */
+static void payload_keep(oc_client *c, struct region_info *info, int fd)
+{
+	int mine = c->payloads < REGION_PAYLOADS ? fcntl(fd, F_DUPFD_CLOEXEC, 0)
+						 : -1;
+
+	if (mine < 0)
+		return;
+	info->payload = mine + 1;
+	c->payloads++;
+}
+
 static int descriptor_locked(oc_client *c, uint32_t slab, uint64_t deadline,
 			     int *ret_fd)
 {
@@ -236,6 +273,8 @@ static int descriptor_locked(oc_client *c, uint32_t slab, uint64_t deadline,
 	union msg m;
 	int r;
 
+	if (c->info[slab].payload)
+		return payload_again(&c->info[slab], ret_fd);
 	msg_init(&m, MSG_REGION, 0);
 	m.region.region = slab;
 	m.region.generation = slab_word_gen(record_word(c, slab));
@@ -244,10 +283,25 @@ static int descriptor_locked(oc_client *c, uint32_t slab, uint64_t deadline,
 		       a.msg.region.bytes != c->info[slab].bytes))
 		r = client_fail(c, -EPROTO,
 				"a malformed answer about region %u", slab);
-	if (r == 0)
+	if (r == 0) {
 		*ret_fd = fd_take(&a.fds[0]);
+		payload_keep(c, &c->info[slab], *ret_fd);
+	}
 	answer_fini(&a);
 	return r == -ENOENT ? -ESTALE : r;
+}
+
+int region_descriptor_kept(oc_client *c, uint32_t slab, int *ret_fd)
+{
+	const struct region_info *info = &c->info[slab];
+	int r = -EAGAIN;
+
+	if (!lock_try(&c->slow))
+		return r;
+	if (info->payload && info->word == record_word(c, slab))
+		r = payload_again(info, ret_fd);
+	lock_drop(&c->slow);
+	return r;
 }
 
 int region_descriptor(oc_client *c, uint32_t slab, uint64_t deadline,
@@ -429,6 +483,7 @@ void region_close_all(oc_client *c)
 	struct view *v = atomic_load_explicit(&c->view, memory_order_relaxed);
 
 	for (uint32_t i = 1; c->info && i < LAYOUT_SLABS_MAX; i++) {
+		payload_close(c, &c->info[i]);
 		place_close(&c->info[i].desc);
 		place_close(&c->info[i].data);
 	}

@@ -61,28 +61,53 @@ static size_t joined(const oc_span *sp, size_t i, size_t most)
 	return n;
 }
 
-int block_map_quickly(oc_span *sp, size_t i)
+/* Of blocks [i, i + n), those that can be mapped without asking the node. */
+static size_t ready(const oc_span *sp, size_t i, size_t n)
 {
-	bool goes_on = i == sp->expect;
-	size_t n = window(sp, i), k = n;
-	int r = blocks_pin(sp, i, n);
+	size_t k = 0;
 
-	if (r && n > 1)
-		r = blocks_pin(sp, i, k = 1);
-	if (r || !sp->block[i].pin.data) {
-		blocks_unpin(sp, i, n);
-		return OC_BUSY;
-	}
+	while (k < n && (sp->block[i + k].state != OC_BLOCK_ABSENT ||
+			 !sp->block[i + k].pin.data ||
+			 slab_is_open(sp->s, sp->block[i + k].pin.region)))
+		k++;
+	return k;
+}
+
+/* Block i is pinned, its slab's descriptor open. */
+static int map_from(oc_span *sp, size_t i, size_t n, bool goes_on)
+{
+	size_t k = ready(sp, i, n);
+	int r;
+
 	/* What is only guessed costs one mapping at most. */
 	if (!goes_on && sp->pattern != OC_ADVISE_READ_MOSTLY)
 		k = joined(sp, i, k);
 	r = blocks_map(sp, i, k);
-	blocks_unpin(sp, i, n);
 	for (size_t a = i + 1; a < i + k && r == 0; a++)
 		sp->s->n.mapped_around += sp->block[a].state == OC_BLOCK_MAPPED;
 	sp->expect = i + k;
 	if (r == 0)
 		span_read_on(sp, i + k);
+	return r;
+}
+
+int block_map_quickly(oc_span *sp, size_t i)
+{
+	bool goes_on = i == sp->expect;
+	size_t n = window(sp, i);
+	const struct block *b = &sp->block[i];
+	uint32_t region;
+	int r = block_wants_move(sp, i) ? OC_BUSY
+					: blocks_pin(sp, i, n, PIN_QUICK);
+
+	region = b->pin.region;
+	if (r == 0 && b->pin.data && slab_get_kept(sp->s, region) == 0) {
+		r = map_from(sp, i, n, goes_on);
+		slab_put(sp->s, region);
+	} else {
+		r = OC_BUSY;
+	}
+	blocks_unpin(sp, i, n);
 	return r ? OC_BUSY : 0;
 }
 
@@ -91,10 +116,10 @@ int block_map_quickly(oc_span *sp, size_t i)
 /* Pins, with room made for them. */
 static int pin_some(oc_span *sp, size_t first, size_t n)
 {
-	int r = blocks_pin(sp, first, n);
+	int r = blocks_pin(sp, first, n, 0);
 
 	while (r == -EDQUOT && space_make_room(sp->s, ROOM_CHUNK))
-		r = blocks_pin(sp, first, n);
+		r = blocks_pin(sp, first, n, 0);
 	return r;
 }
 
@@ -104,17 +129,18 @@ static int mend(oc_span *sp, size_t i)
 
 	if (!(b->flags & BLOCK_HALF))
 		return 0;
-	if (b->state == OC_BLOCK_MAPPED)
-		return blocks_let_go(sp, i, 1);
-	return b->state == OC_BLOCK_OWN ? block_map_again(sp, i) : 0;
+	/* What was written is in its frame; all else comes again. */
+	return b->state == OC_BLOCK_OWN || b->state == OC_BLOCK_BUS
+		       ? block_map_again(sp, i)
+		       : blocks_let_go(sp, i, 1);
 }
 
-static int bring_one(oc_span *sp, size_t i, unsigned flags)
+static int map_one(oc_span *sp, size_t i)
 {
 	struct block *b = &sp->block[i];
-	int r = mend(sp, i);
+	int r = 0;
 
-	if (r == 0 && b->state == OC_BLOCK_ABSENT)
+	if (b->state == OC_BLOCK_ABSENT)
 		r = pin_some(sp, i, 1);
 	if (r == 0 && b->state == OC_BLOCK_ABSENT && b->pin.data)
 		r = blocks_map(sp, i, 1);
@@ -122,14 +148,30 @@ static int bring_one(oc_span *sp, size_t i, unsigned flags)
 	if (r == -ENOMEM && space_make_room(sp->s, ROOM_CHUNK) &&
 	    mend(sp, i) == 0 && pin_some(sp, i, 1) == 0)
 		r = blocks_map(sp, i, 1);
-	if (r == 0 && b->state == OC_BLOCK_ABSENT) {
+	return r;
+}
+
+static int bring_one(oc_span *sp, size_t i, unsigned flags)
+{
+	struct block *b = &sp->block[i];
+	int r;
+
+	block_wait(sp, i);
+	r = mend(sp, i);
+	if (r == 0 && flags & OC_PREFETCH_WRITE) {
+		/* from where it is pinned: no need to show it before */
+		r = b->state == OC_BLOCK_ABSENT ? pin_some(sp, i, 1) : 0;
+		if (r == 0)
+			r = block_own(sp, i);
+	}
+	if (r == 0)
+		r = map_one(sp, i);
+	if (r == 0 && b->state == OC_BLOCK_ABSENT)
 		r = sp->s->how == OC_SPACE_EXPLICIT && b->pin.data
 			    ? -ENOSPC
 			    : block_lose(sp, i);
-		sp->s->n.faults_lost += r == OC_MISS && b->flags & BLOCK_WANTED;
-	}
 	if (r == 0 && flags & OC_PREFETCH_WRITE)
-		r = block_own(sp, i);
+		r = block_own(sp, i); /* what has been computed */
 	if (b->state == OC_BLOCK_BUS || b->state == OC_BLOCK_ZERO)
 		r = r ? r : OC_MISS;
 	return r;
@@ -138,19 +180,40 @@ static int bring_one(oc_span *sp, size_t i, unsigned flags)
 static int bring_chunk(oc_span *sp, size_t first, size_t n, unsigned flags,
 		       uint64_t deadline)
 {
-	bool lost = false;
+	bool lost = false, write = flags & OC_PREFETCH_WRITE;
 	int r = pin_some(sp, first, n);
 
 	if (r == 0)
-		r = blocks_fetch(sp, first, n, true, deadline);
-	if (r == 0)
-		blocks_map(sp, first, n); /* what failed is tried one by one */
+		r = blocks_fetch(sp, first, n, !write, deadline);
+	if (r == 0 && !write) {
+		blocks_move(sp, first, n);
+		blocks_map_patiently(sp, first, n); /* then one by one */
+	}
 	r = 0;
 	for (size_t i = first; i < first + n && r >= 0; i++) {
 		r = bring_one(sp, i, flags);
 		lost |= r == OC_MISS;
 	}
 	return r < 0 ? r : lost ? OC_MISS : 0;
+}
+
+int block_bring_as(oc_span *sp, size_t i, const struct oc_key *as,
+		   uint64_t deadline)
+{
+	struct block *b = &sp->block[i];
+	int r;
+
+	block_wait(sp, i);
+	r = mend(sp, i);
+	if (r == 0 && b->state == OC_BLOCK_ABSENT)
+		r = pin_some(sp, i, 1);
+	if (r == 0)
+		r = blocks_fetch(sp, i, 1, false, deadline);
+	if (r == 0 && b->state == OC_BLOCK_ABSENT && !b->pin.data)
+		r = block_lose(sp, i);
+	if (r == 0 && b->state == OC_BLOCK_MAPPED && block_written(sp, i))
+		r = -EBUSY;
+	return r ? r : block_own_as(sp, i, as);
 }
 
 int blocks_bring(oc_span *sp, size_t first, size_t n, unsigned flags,
@@ -174,7 +237,17 @@ int blocks_bring(oc_span *sp, size_t first, size_t n, unsigned flags,
 	return r < 0 ? r : lost ? OC_MISS : 0;
 }
 
-/* ---- the worker ---- */
+/* ---- the workers ---- */
+
+/* One more where all have something in hand; without it they take turns. */
+static void more_workers(oc_space *s)
+{
+	if (s->idle >= s->jobs_tail - s->jobs_head || s->workers == WORKERS ||
+	    atomic_load_explicit(&s->stop, memory_order_relaxed))
+		return;
+	if (space_start_thread(s, worker_main, &s->worker[s->workers]) == 0)
+		s->workers++;
+}
 
 int space_hand(oc_span *sp, size_t first, size_t n, unsigned flags)
 {
@@ -183,6 +256,7 @@ int space_hand(oc_span *sp, size_t first, size_t n, unsigned flags)
 	if (s->jobs_tail - s->jobs_head >= JOBS)
 		return -EAGAIN;
 	s->job[s->jobs_tail++ % JOBS] = (struct job){ sp, first, n, flags };
+	more_workers(s);
 	pthread_cond_signal(&s->work);
 	return 0;
 }
@@ -198,12 +272,21 @@ void blocks_wake(oc_span *sp, size_t first, size_t n)
 
 /* A thread waits for it, and gets something: what cannot be had in time is
  * lost. */
-static void settle(oc_span *sp, size_t i)
+static void settle(oc_span *sp, size_t i, unsigned flags)
 {
+	struct oc_space_report *n = &sp->s->n;
 	struct block *b = &sp->block[i];
 
-	if (b->state == OC_BLOCK_ABSENT && block_lose(sp, i) == OC_MISS)
-		sp->s->n.faults_lost++;
+	if (b->state == OC_BLOCK_ABSENT)
+		block_lose(sp, i);
+	if (b->state == OC_BLOCK_BUS || b->state == OC_BLOCK_ZERO)
+		n->faults_lost++;
+	else if (flags & OC_PREFETCH_WRITE)
+		n->faults_write++;
+	else if (b->flags & BLOCK_BROUGHT)
+		n->faults_bring++;
+	else
+		n->faults_map++;
 	space_stalled(sp->s, b->wanted_ns);
 }
 
@@ -212,7 +295,7 @@ static void note_below(oc_span *sp, const struct job *j)
 {
 	const struct block *b = &sp->block[j->first];
 
-	if (j->n != 1 || b->state != OC_BLOCK_MAPPED || !reach_exists(sp->s->c))
+	if (j->n != 1 || !(b->flags & BLOCK_BROUGHT) || !reach_exists(sp->s->c))
 		return;
 	sp->below = true;
 	span_read_on(sp, j->first + 1);
@@ -229,14 +312,15 @@ static void work_on(oc_span *sp, const struct job *j)
 {
 	span_busy(sp);
 	blocks_bring(sp, j->first, j->n, j->flags, space_deadline(sp->s));
+	note_below(sp, j);
 	for (size_t i = j->first; i < j->first + j->n; i++) {
 		if (sp->block[i].flags & BLOCK_WANTED)
-			settle(sp, i);
+			settle(sp, i, j->flags);
 		else
 			sp->s->n.prefetched++;
-		sp->block[i].flags &= (uint8_t) ~(BLOCK_WANTED | BLOCK_AHEAD);
+		block_unflag(&sp->block[i],
+			     BLOCK_WANTED | BLOCK_AHEAD | BLOCK_BROUGHT);
 	}
-	note_below(sp, j);
 	blocks_wake(sp, j->first, j->n);
 	span_idle(sp);
 }
@@ -250,7 +334,9 @@ void *worker_main(void *space)
 		struct job j;
 
 		if (s->jobs_head == s->jobs_tail) {
+			s->idle++;
 			must(pthread_cond_wait(&s->work, &s->lock) == 0);
+			s->idle--;
 			continue;
 		}
 		j = s->job[s->jobs_head++ % JOBS];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The thread that serves touches.
+ * The thread that serves touches, as far as they need nobody else: what has to
+ * wait for the node is a worker's.
  *
  * It reads what the kernel tells, always: whoever lets a block go waits for
  * that, with the lock in hand. So it only tries the lock; when somebody has it,
@@ -70,54 +71,53 @@ static int serve_there(oc_span *sp, size_t i, uintptr_t page)
 	return uffd_zero(sp->s->uffd, (void *)page, PAGE_BYTES);
 }
 
-/* To the worker: OC_BUSY, who will wake it. */
-static int hand_over(oc_span *sp, size_t i)
+/* To a worker: OC_BUSY, who will wake it. flags: OC_PREFETCH_WRITE. */
+static int hand_over(oc_span *sp, size_t i, unsigned flags)
 {
 	struct block *b = &sp->block[i];
 	int r;
 
 	if (b->flags & BLOCK_WANTED)
-		return OC_BUSY;
-	r = space_hand(sp, i, 1, 0);
+		return OC_BUSY; /* it looks again after that */
+	r = space_hand(sp, i, 1, flags);
 	if (r == 0) {
 		b->flags |= BLOCK_WANTED;
 		b->wanted_ns = clock_ns();
-		sp->s->n.faults_bring++;
 	}
 	return r == 0 ? OC_BUSY : 0; /* it faults again */
 }
 
 static int serve_write(oc_span *sp, size_t i)
 {
-	oc_space *s = sp->s;
-
 	if (sp->block[i].flags & BLOCK_HALF)
-		return block_map_again(sp, i) ? hand_over(sp, i) : 0;
-	if (sp->block[i].state != OC_BLOCK_MAPPED) {
-		s->n.faults_again++;
-		return 0;
-	}
-	s->n.faults_write++;
-	return block_own(sp, i);
+		return block_map_again(sp, i) ? hand_over(sp, i, 0) : 0;
+	if (sp->block[i].state == OC_BLOCK_MAPPED)
+		return hand_over(sp, i, OC_PREFETCH_WRITE);
+	sp->s->n.faults_again++;
+	return 0;
 }
 
-static int serve_missing(oc_span *sp, size_t i, uintptr_t page)
+/* write: it will be written, by who touched it. */
+static int serve_missing(oc_span *sp, size_t i, uintptr_t page, bool write)
 {
 	struct block *b = &sp->block[i];
 	oc_space *s = sp->s;
 	int r;
 
 	if (b->flags & BLOCK_HALF)
-		return block_map_again(sp, i) ? hand_over(sp, i) : 0;
+		return block_map_again(sp, i) ? hand_over(sp, i, 0) : 0;
 	if (b->state != OC_BLOCK_ABSENT)
 		return serve_there(sp, i, page);
 	if (i >= sp->n)
 		return block_bus(sp, i); /* past the end, as in a file */
 	if (b->flags & BLOCK_AHEAD)
 		s->n.prefetch_late++;
+	/* It will be written: one copy, and not shown before. */
+	if (block_has_turns(sp, i) || (write && span_armed(sp)))
+		return hand_over(sp, i, OC_PREFETCH_WRITE);
 	r = block_map_quickly(sp, i);
 	if (r == OC_BUSY)
-		return hand_over(sp, i);
+		return hand_over(sp, i, 0);
 	s->n.faults_map++;
 	return r;
 }
@@ -142,7 +142,10 @@ static int serve(oc_space *s, const struct uffd_fault *f)
 	if (!sp || sp->going)
 		return serve_stray(s, page);
 	i = span_block_of(sp, f->address);
-	return f->protected ? serve_write(sp, i) : serve_missing(sp, i, page);
+	if (sp->block[i].flags & BLOCK_TAKEN)
+		return OC_BUSY;
+	return f->protected ? serve_write(sp, i)
+			    : serve_missing(sp, i, page, f->write);
 }
 
 static void serve_all(struct faults *w)
@@ -217,7 +220,8 @@ void *fault_main(void *space)
 	uint64_t kicks;
 
 	/* Relaxed: the kick after it is read by a system call. */
-	while (!atomic_load_explicit(&s->stop, memory_order_relaxed)) {
+	while (atomic_load_explicit(&s->stop, memory_order_relaxed) !=
+	       STOP_ALL) {
 		if (poll(p, 2, w.n ? 1 : -1) < 0)
 			continue;
 		if (p[1].revents)

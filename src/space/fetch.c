@@ -25,8 +25,8 @@
 struct row {
 	oc_span *sp;
 	size_t first;
-	bool map; /* and not only those that somebody waits for */
-	size_t came;
+	bool map;    /* and not only those that somebody waits for */
+	size_t came; /* and are here */
 };
 
 /* ---- room ---- */
@@ -48,21 +48,28 @@ static void keep_within(oc_span *sp, size_t n)
 
 /* ---- a row ---- */
 
-static void came(oc_span *sp, size_t i, bool map)
+/* False: it has left again, before it could be pinned. */
+static bool came(oc_span *sp, size_t i, bool map)
 {
 	struct block *b = &sp->block[i];
 	bool wanted = b->flags & BLOCK_WANTED;
 
-	if (b->state != OC_BLOCK_ABSENT || blocks_pin(sp, i, 1) || !b->pin.data)
-		return;
+	if (b->state != OC_BLOCK_ABSENT || b->pin.data)
+		return true;
+	if (blocks_pin(sp, i, 1, 0) || !b->pin.data)
+		return false;
 	sp->s->n.moved_bytes += b->pin.bytes;
+	if (wanted)
+		b->flags |= BLOCK_BROUGHT;
 	if (!wanted && !map) {
 		b->flags |= BLOCK_KEPT;
 		sp->s->n.ahead++;
-		return;
+		return true;
 	}
+	blocks_move(sp, i, 1);
 	if (blocks_map(sp, i, 1) == 0 && wanted)
 		blocks_wake(sp, i, 1);
+	return true;
 }
 
 static void arrived(void *ctx, const struct reach_job *job, int result)
@@ -74,8 +81,7 @@ static void arrived(void *ctx, const struct reach_job *job, int result)
 		return;
 	space_lock(sp->s);
 	if (!sp->going)
-		came(sp, row->first + job->block, row->map);
-	row->came++;
+		row->came += came(sp, row->first + job->block, row->map);
 	space_unlock(sp->s);
 }
 

@@ -10,9 +10,6 @@
 #include <unistd.h>
 #include "space/space.h"
 
-#define BOUNCES_MANY \
-	3 /* letting go and touching again: a block that thrashes */
-
 void block_drop(oc_span *sp, size_t i)
 {
 	struct block *b = &sp->block[i];
@@ -22,17 +19,21 @@ void block_drop(oc_span *sp, size_t i)
 
 	if (open)
 		slab_put(sp->s, spot.region);
+	if (b->grant && b->pin.data) /* HALF: the copy, and what it is of */
+		slab_put(sp->s, b->pin.region);
 	if (b->pin.data) {
 		oc_unpin(sp->s->ns, &b->pin);
 		sp->s->n.pins--;
 	}
 	/* a tail's frame is the session's */
 	if (b->grant && b->state != OC_BLOCK_TAIL)
-		oc_abandon(sp->s->ns, b->grant, OC_NOWAIT);
+		space_give_back(sp->s, b->grant);
 	free(b->grant);
 	b->grant = NULL;
 	b->state = OC_BLOCK_ABSENT;
-	b->flags &= (uint8_t) ~(BLOCK_HALF | BLOCK_KEPT);
+	if (b->flags & BLOCK_MOVED)
+		sp->s->moved -= sp->shape.part_bytes;
+	block_unflag(b, BLOCK_HALF | BLOCK_KEPT | BLOCK_SEALING | BLOCK_MOVED);
 }
 
 int space_make_absent(oc_space *s, char *at, uint64_t bytes)
@@ -60,7 +61,6 @@ int space_make_absent(oc_space *s, char *at, uint64_t bytes)
 static int let_go_group(oc_span *sp, size_t a, size_t z)
 {
 	const struct shape *sh = &sp->shape;
-	uint64_t now = clock_ns();
 	int r = 0;
 
 	for (uint32_t s = 0; s < sh->slices && r == 0; s++)
@@ -75,16 +75,16 @@ static int let_go_group(oc_span *sp, size_t a, size_t z)
 		}
 		if (b->state == OC_BLOCK_MAPPED)
 			b->flags |= BLOCK_WAS;
-		b->let_go_ns = now;
+		b->let_go = (uint32_t)sp->s->n.let_go++;
 		block_drop(sp, i);
-		sp->s->n.let_go++;
 	}
 	return r;
 }
 
 static bool can_leave(const struct block *b)
 {
-	return b->state != OC_BLOCK_ABSENT && b->state != OC_BLOCK_TAIL;
+	return (b->state != OC_BLOCK_ABSENT || b->flags & BLOCK_HALF) &&
+	       b->state != OC_BLOCK_TAIL && !(b->flags & BLOCK_TAKEN);
 }
 
 int blocks_let_go(oc_span *sp, size_t first, size_t n)
@@ -148,8 +148,9 @@ static bool pages_written(int pagemap, const char *at, uint64_t bytes)
 bool block_written(const oc_span *sp, size_t i)
 {
 	struct spot spot = block_spot(&sp->block[i]);
+	bool can = span_writable(sp) || sp->block[i].flags & BLOCK_SEALING;
 
-	for (uint32_t s = 0; s < sp->shape.slices && span_writable(sp); s++)
+	for (uint32_t s = 0; s < sp->shape.slices && can; s++)
 		if (pages_written(sp->s->pagemap, block_at(sp, s, i),
 				  shape_pages(&sp->shape, &spot, s)))
 			return true;
@@ -164,12 +165,13 @@ static bool may_go(oc_span *sp, size_t i, bool bouncing)
 	const struct block *b = &sp->block[i];
 
 	if (b->state != OC_BLOCK_MAPPED || b->held ||
-	    b->flags & (BLOCK_HALF | BLOCK_WANTED) ||
-	    (!bouncing && b->bounces >= BOUNCES_MANY))
+	    b->flags & (BLOCK_HALF | BLOCK_WANTED | BLOCK_TAKEN) ||
+	    (!bouncing && b->bounces.n >= BOUNCES_MANY &&
+	     decay_now(b->bounces, space_ms()) >= BOUNCES_MANY))
 		return false;
 	if (!block_written(sp, i))
 		return true;
-	block_own(sp, i);
+	block_own_now(sp, i);
 	return false;
 }
 
@@ -177,6 +179,7 @@ static bool may_go(oc_span *sp, size_t i, bool bouncing)
 static bool leave_kept(oc_span *sp, size_t i)
 {
 	if (!(sp->block[i].flags & BLOCK_KEPT) || sp->block[i].held ||
+	    sp->block[i].flags & BLOCK_TAKEN ||
 	    sp->block[i].state != OC_BLOCK_ABSENT)
 		return false;
 	block_drop(sp, i);

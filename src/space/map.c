@@ -16,7 +16,7 @@
 
 #define PIN_CHUNK 128u
 
-int slab_get(oc_space *s, uint32_t region, int *ret_fd)
+int slab_get(oc_space *s, uint32_t region)
 {
 	struct slab_ref *ref = &s->slab[region];
 	int r;
@@ -28,7 +28,35 @@ int slab_get(oc_space *s, uint32_t region, int *ret_fd)
 			return r;
 	}
 	ref->uses++;
-	*ret_fd = ref->fd;
+	return 0;
+}
+
+int slab_get_kept(oc_space *s, uint32_t region)
+{
+	struct slab_ref *ref = &s->slab[region];
+	int r = ref->uses ? 0 : region_descriptor_kept(s->c, region, &ref->fd);
+
+	ref->uses += r == 0;
+	return r;
+}
+
+int slab_get_patiently(oc_space *s, uint32_t region)
+{
+	struct slab_ref *ref = &s->slab[region];
+	int fd, r;
+
+	if (ref->uses)
+		return slab_get(s, region);
+	space_unlock(s);
+	r = region_descriptor(s->c, region, space_deadline(s), &fd);
+	space_lock(s);
+	if (r)
+		return r;
+	if (ref->uses) /* somebody else was as fast */
+		fd_close(fd);
+	else
+		ref->fd = fd;
+	ref->uses++;
 	return 0;
 }
 
@@ -48,9 +76,8 @@ static bool wants_pin(const struct block *b)
 	return b->state == OC_BLOCK_ABSENT && !b->pin.data;
 }
 
-static int pin_chunk(oc_span *sp, size_t first, size_t n)
+static int pin_chunk(oc_span *sp, size_t first, size_t n, unsigned flags)
 {
-	unsigned flags = sp->flags & OC_SPAN_VERIFY ? OC_PIN_VERIFY : 0;
 	struct oc_pin pin[PIN_CHUNK];
 	size_t pinned;
 	int r = oc_pin_batch(sp->s->ns, sp->key + first, n, sp->part, flags,
@@ -67,10 +94,13 @@ static int pin_chunk(oc_span *sp, size_t first, size_t n)
 	return 0;
 }
 
-int blocks_pin(oc_span *sp, size_t first, size_t n)
+int blocks_pin(oc_span *sp, size_t first, size_t n, unsigned flags)
 {
 	size_t end = first + n, stop;
 	int r = 0;
+
+	if (sp->flags & OC_SPAN_VERIFY)
+		flags |= OC_PIN_VERIFY;
 
 	while (first < end && r == 0) {
 		if (!wants_pin(&sp->block[first])) {
@@ -80,7 +110,7 @@ int blocks_pin(oc_span *sp, size_t first, size_t n)
 		for (stop = first + 1; stop < end && stop - first < PIN_CHUNK &&
 				       wants_pin(&sp->block[stop]);)
 			stop++;
-		r = pin_chunk(sp, first, stop - first);
+		r = pin_chunk(sp, first, stop - first, flags);
 		first = stop;
 	}
 	return r;
@@ -92,7 +122,7 @@ void blocks_unpin(oc_span *sp, size_t first, size_t n)
 		struct block *b = &sp->block[i];
 
 		if (b->state != OC_BLOCK_ABSENT || !b->pin.data ||
-		    b->flags & BLOCK_KEPT)
+		    b->flags & (BLOCK_KEPT | BLOCK_TAKEN))
 			continue;
 		oc_unpin(sp->s->ns, &b->pin);
 		sp->s->n.pins--;
@@ -127,9 +157,11 @@ static int fill_piece(const oc_space *s, void *at, uint64_t bytes,
 	return r;
 }
 
-int block_fill(oc_span *sp, size_t i, const void *data, uint64_t bytes)
+int block_fill(oc_span *sp, size_t i, const void *data, uint64_t bytes,
+	       enum oc_block_state state)
 {
 	const struct shape *sh = &sp->shape;
+	struct block *b = &sp->block[i];
 	int r = 0;
 
 	for (uint32_t s = 0; s < sh->slices && r == 0; s++) {
@@ -143,22 +175,63 @@ int block_fill(oc_span *sp, size_t i, const void *data, uint64_t bytes)
 		if (sp->s->how == OC_SPACE_EXPLICIT)
 			space_not_in_child(block_at(sp, s, i), sh->piece_bytes);
 	}
+	/* Also after a failure: some of it can be read already. */
+	b->state = (uint8_t)state;
+	if (r)
+		b->flags |= BLOCK_HALF;
 	return r;
 }
 
 int block_gather(oc_span *sp, size_t i)
 {
 	struct block *b = &sp->block[i];
-	int r = block_fill(sp, i, b->pin.data, b->pin.bytes);
+	int r = block_fill(sp, i, b->pin.data, b->pin.bytes, OC_BLOCK_COPIED);
 
-	if (r)
-		return r;
-	sp->s->n.gathered_bytes += b->pin.bytes;
+	block_unflag(b, BLOCK_KEPT);
+	sp->s->n.gathered_bytes += r ? 0 : b->pin.bytes;
 	oc_unpin(sp->s->ns, &b->pin);
 	sp->s->n.pins--;
-	b->flags &= (uint8_t)~BLOCK_KEPT;
-	b->state = OC_BLOCK_COPIED;
-	return 0;
+	return r;
+}
+
+/* ---- what thrashes ---- */
+
+bool block_wants_move(const oc_span *sp, size_t i)
+{
+	const struct block *b = &sp->block[i];
+	const oc_space *s = sp->s;
+
+	return b->bounces.n >= BOUNCES_MANY && s->how == OC_SPACE_FAULTS &&
+	       s->moved + sp->shape.part_bytes <= s->moved_most &&
+	       decay_now(b->bounces, space_ms()) >= BOUNCES_MANY;
+}
+
+bool block_has_turns(const oc_span *sp, size_t i)
+{
+	const struct block *b = &sp->block[i];
+
+	return b->turns.n >= BOUNCES_MANY && span_armed(sp) &&
+	       decay_now(b->turns, space_ms()) >= BOUNCES_MANY;
+}
+
+void blocks_move(oc_span *sp, size_t first, size_t n)
+{
+	oc_space *s = sp->s;
+
+	for (size_t i = first; i < first + n; i++) {
+		struct block *b = &sp->block[i];
+		uint64_t bytes = b->pin.bytes;
+
+		if (b->state != OC_BLOCK_ABSENT || !b->pin.data ||
+		    b->flags & (BLOCK_HALF | BLOCK_TAKEN) ||
+		    !block_wants_move(sp, i) || block_gather(sp, i))
+			continue;
+		s->n.gathered_bytes -= bytes;
+		s->n.moves++;
+		s->n.move_bytes += bytes;
+		s->moved += sp->shape.part_bytes;
+		b->flags |= BLOCK_MOVED;
+	}
 }
 
 /* ---- mappings ---- */
@@ -187,8 +260,9 @@ static int map_run(oc_span *sp, uint32_t s, size_t a, size_t z)
 }
 
 /* Slice `s` of blocks [a, z): a mapping for each run. *ret_gaps: not all of the
- * addresses are mapped then. */
-static int map_runs(oc_span *sp, uint32_t s, size_t a, size_t z, bool *ret_gaps)
+ * addresses are mapped then. *ret_end: up to here they are, also on a failure. */
+static int map_runs(oc_span *sp, uint32_t s, size_t a, size_t z, bool *ret_gaps,
+		    size_t *ret_end)
 {
 	const struct shape *sh = &sp->shape;
 	struct spot here = block_spot(&sp->block[a]), next;
@@ -203,8 +277,10 @@ static int map_runs(oc_span *sp, uint32_t s, size_t a, size_t z, bool *ret_gaps)
 		*ret_gaps |= shape_pages(sh, &here, s) != sh->piece_bytes;
 		if (shape_pages(sh, &here, s))
 			r = map_run(sp, s, from, i + 1);
-		from = i + 1;
+		if (r == 0)
+			from = i + 1;
 	}
+	*ret_end = from;
 	return r;
 }
 
@@ -228,23 +304,37 @@ static void populate(oc_span *sp, uint32_t s, size_t a, size_t z)
 	}
 }
 
-/* Slice `s` of blocks [a, z), all pinned. */
-static int map_row(oc_span *sp, uint32_t s, size_t a, size_t z)
+static int arm_row(oc_span *sp, uint32_t s, size_t a, size_t z, bool gaps)
 {
 	uint64_t bytes = (z - a) * sp->shape.piece_bytes;
 	char *at = block_at(sp, s, a);
-	bool gaps = false;
-	int r = map_runs(sp, s, a, z, &gaps);
+	int r;
 
-	space_not_in_child(at, bytes);
-	if (r || !span_armed(sp))
-		return r;
+	/* a single page comes with the fault that is under way */
 	if (gaps)
 		populate(sp, s, a, z);
-	else
+	else if (bytes > PAGE_BYTES)
 		madvise(at, bytes, MADV_POPULATE_READ); /* a wish */
 	r = uffd_register(sp->s->uffd, at, bytes);
 	return r ? r : uffd_arm(sp->s->uffd, at, bytes);
+}
+
+/* Slice `s` of blocks [a, z), all pinned. *ret_end: up to here it was done, also
+ * on a failure; the rest is as it was. */
+static int map_row(oc_span *sp, uint32_t s, size_t a, size_t z, size_t *ret_end)
+{
+	bool gaps = false;
+	int r = map_runs(sp, s, a, z, &gaps, ret_end), armed = 0;
+
+	if (*ret_end == a)
+		return r;
+	space_not_in_child(block_at(sp, s, a),
+			   (*ret_end - a) * sp->shape.piece_bytes);
+	if (span_armed(sp))
+		armed = arm_row(sp, s, a, *ret_end, gaps);
+	if (armed)
+		*ret_end = a;
+	return armed ? armed : r;
 }
 
 static uint64_t runs_of(const oc_span *sp, size_t a, size_t z)
@@ -264,15 +354,31 @@ static uint64_t runs_of(const oc_span *sp, size_t a, size_t z)
 	return runs;
 }
 
-static int map_rows(oc_span *sp, size_t a, size_t z)
+/* On a failure the first *ret_end - a blocks are mapped; *ret_half: and some of
+ * the rest, in some slices. */
+static int map_rows(oc_span *sp, size_t a, size_t z, size_t *ret_end,
+		    bool *ret_half)
 {
 	int r = 0;
 
-	for (uint32_t s = 0; s < sp->shape.slices && r == 0; s++)
-		r = map_row(sp, s, a, z);
+	*ret_end = z;
+	*ret_half = false;
+	for (uint32_t s = 0; s < sp->shape.slices && r == 0; s++) {
+		uint64_t mmaps = sp->s->n.mmaps;
+		size_t end;
+
+		r = map_row(sp, s, a, z, &end);
+		if (r == 0)
+			continue;
+		/* arming failed; or other slices have been mapped */
+		*ret_half = s || (end == a && sp->s->n.mmaps > mmaps);
+		*ret_end = *ret_half ? a : end;
+	}
 	return r;
 }
 
+/* It came back before the space had let go of as many others as it holds: with a
+ * little more room it had never left. */
 static void note_mapped(oc_span *sp, struct block *b)
 {
 	struct oc_space_report *n = &sp->s->n;
@@ -281,31 +387,55 @@ static void note_mapped(oc_span *sp, struct block *b)
 	if (!(b->flags & BLOCK_WAS))
 		return;
 	n->returned++;
-	if (clock_ns() - b->let_go_ns < NS_PER_S)
-		b->bounces = (uint8_t)MIN(b->bounces + 1, UINT8_MAX);
-	else
-		b->bounces /= 2;
+	if ((uint32_t)n->let_go - b->let_go <= n->pins)
+		decay_add(&b->bounces, space_ms());
 }
 
-/* Blocks [a, z), all ABSENT and pinned, their descriptors open. */
-static int map_group(oc_span *sp, size_t a, size_t z, uint64_t runs)
+/* Blocks [a, z), all ABSENT and pinned, their descriptors open. On a failure some
+ * are HALF, or still ABSENT. */
+static int map_group(oc_span *sp, size_t a, size_t z)
 {
+	uint64_t mmaps = sp->s->n.mmaps;
+	size_t end;
+	bool half;
 	int r;
 
 	/* Before the first of them can be touched. */
 	for (size_t i = a; i < z; i++) {
 		sp->block[i].state = OC_BLOCK_MAPPED;
 		sp->s->n.ahead_used += (sp->block[i].flags & BLOCK_KEPT) != 0;
-		sp->block[i].flags &= (uint8_t)~BLOCK_KEPT;
+		block_unflag(&sp->block[i], BLOCK_KEPT);
 	}
-	r = map_rows(sp, a, z);
-	for (size_t i = a; i < z; i++)
-		if (r)
+	r = map_rows(sp, a, z, &end, &half);
+	for (size_t i = a; i < end; i++)
+		note_mapped(sp, &sp->block[i]);
+	for (size_t i = end; i < z; i++)
+		if (half) {
 			sp->block[i].flags |= BLOCK_HALF;
-		else
-			note_mapped(sp, &sp->block[i]);
-	sp->s->maps += 2 * runs;
+		} else {
+			sp->block[i].state = OC_BLOCK_ABSENT;
+			slab_put(sp->s, sp->block[i].pin.region);
+		}
+	sp->s->maps += 2 * (sp->s->n.mmaps - mmaps);
 	return r;
+}
+
+/* Runs are counted where it matters; what is to be gathered has none. */
+static bool group_has_room(const oc_span *sp, size_t a, size_t z)
+{
+	uint64_t most = 2 * (uint64_t)sp->shape.slices * (z - a);
+
+	if (sp->shape.gather)
+		return false;
+	return sp->s->maps + most <= sp->s->n.mappings_limit ||
+	       space_room(sp->s, 2 * runs_of(sp, a, z));
+}
+
+/* What is HALF has pages of something else: it leaves first. */
+static bool can_map(const struct block *b)
+{
+	return b->state == OC_BLOCK_ABSENT && b->pin.data &&
+	       !(b->flags & (BLOCK_HALF | BLOCK_TAKEN));
 }
 
 static int gather_group(oc_span *sp, size_t a, size_t z)
@@ -318,7 +448,8 @@ static int gather_group(oc_span *sp, size_t a, size_t z)
 		return 0;
 	}
 	for (size_t i = a; i < z && r == 0; i++)
-		r = block_gather(sp, i);
+		if (can_map(&sp->block[i]))
+			r = block_gather(sp, i);
 	return r;
 }
 
@@ -328,11 +459,9 @@ static bool next_group(const oc_span *sp, size_t first, size_t end,
 {
 	size_t a = first, z;
 
-	while (a < end && !(sp->block[a].state == OC_BLOCK_ABSENT &&
-			    sp->block[a].pin.data))
+	while (a < end && !can_map(&sp->block[a]))
 		a++;
-	for (z = a; z < end && sp->block[z].state == OC_BLOCK_ABSENT &&
-		    sp->block[z].pin.data;)
+	for (z = a; z < end && can_map(&sp->block[z]);)
 		z++;
 	*ret_a = a;
 	*ret_z = z;
@@ -341,10 +470,10 @@ static bool next_group(const oc_span *sp, size_t first, size_t end,
 
 static int get_slabs(oc_span *sp, size_t a, size_t z)
 {
-	int fd, r;
+	int r;
 
 	for (size_t i = a; i < z; i++) {
-		r = slab_get(sp->s, sp->block[i].pin.region, &fd);
+		r = slab_get(sp->s, sp->block[i].pin.region);
 		while (r && i-- > a)
 			slab_put(sp->s, sp->block[i].pin.region);
 		if (r)
@@ -359,17 +488,79 @@ int blocks_map(oc_span *sp, size_t first, size_t n)
 	int r = 0;
 
 	while (r == 0 && next_group(sp, a, end, &a, &z)) {
-		uint64_t runs = runs_of(sp, a, z);
-
-		if (space_room(sp->s, 2 * runs))
-			r = get_slabs(sp, a, z);
-		else
-			r = OC_BUSY;
+		r = group_has_room(sp, a, z) ? get_slabs(sp, a, z) : OC_BUSY;
 		if (r == 0)
-			r = map_group(sp, a, z, runs);
+			r = map_group(sp, a, z);
 		else if (r == OC_BUSY || sp->s->how == OC_SPACE_FAULTS)
 			r = gather_group(sp, a, z);
+		/* The kernel has none left, whatever the limit says. */
+		if (r == -ENOMEM && sp->s->how == OC_SPACE_FAULTS) {
+			sp->s->n.maps_refused++;
+			r = gather_group(sp, a, z);
+		}
 		a = z;
+	}
+	return r;
+}
+
+/* ---- with descriptors that are not open yet ---- */
+
+/* Slabs that are kept open, with a pin in each: a block's own may be given back
+ * while the lock is dropped. */
+#define KEPT_SLABS 32u
+struct kept_slabs {
+	size_t n;
+	struct oc_pin pin[KEPT_SLABS];
+};
+
+static bool is_closed(const oc_span *sp, size_t i)
+{
+	const struct block *b = &sp->block[i];
+
+	return can_map(b) && !slab_is_open(sp->s, b->pin.region);
+}
+
+static int keep_slab(oc_span *sp, size_t i, struct kept_slabs *kept)
+{
+	struct oc_key key = sp->key[i];
+	struct oc_pin *mine = &kept->pin[kept->n];
+	int r = oc_pin(sp->s->ns, &key, sp->part, OC_PIN_NO_TOUCH, mine);
+
+	if (r)
+		return 0; /* no pin left: get_slabs() asks, with the lock */
+	r = slab_get_patiently(sp->s, mine->region);
+	if (r)
+		oc_unpin(sp->s->ns, mine);
+	kept->n += r == 0;
+	return r;
+}
+
+static int keep_slabs(oc_span *sp, size_t first, size_t n,
+		      struct kept_slabs *kept)
+{
+	int r = 0;
+
+	for (size_t i = first; i < first + n && r == 0; i++)
+		if (kept->n < KEPT_SLABS && is_closed(sp, i))
+			r = keep_slab(sp, i, kept);
+	return r;
+}
+
+int blocks_map_patiently(oc_span *sp, size_t first, size_t n)
+{
+	struct kept_slabs kept;
+	int r;
+
+	kept.n = 0;
+	r = keep_slabs(sp, first, n, &kept);
+	/* The node does not answer: not asked again while everybody waits. */
+	for (size_t i = first; i < first + n && r; i++)
+		if (is_closed(sp, i) && sp->s->how == OC_SPACE_FAULTS)
+			block_gather(sp, i);
+	r = blocks_map(sp, first, n);
+	for (size_t k = 0; k < kept.n; k++) {
+		slab_put(sp->s, kept.pin[k].region);
+		oc_unpin(sp->s->ns, &kept.pin[k]);
 	}
 	return r;
 }
@@ -377,16 +568,24 @@ int blocks_map(oc_span *sp, size_t first, size_t n)
 int block_map_again(oc_span *sp, size_t i)
 {
 	struct block *b = &sp->block[i];
+	size_t end;
+	bool half;
 	int r;
 
 	if (b->state == OC_BLOCK_BUS)
-		r = block_bus(sp, i);
-	else if (b->grant)
+		return block_bus(sp, i);
+	if (b->grant)
 		r = block_map_frame(sp, i);
 	else
-		r = map_rows(sp, i, i + 1);
-
-	if (r == 0 && b->state != OC_BLOCK_BUS)
-		b->flags &= ~BLOCK_HALF;
-	return r;
+		r = b->state == OC_BLOCK_MAPPED
+			    ? map_rows(sp, i, i + 1, &end, &half)
+			    : -EAGAIN;
+	if (r)
+		return r;
+	block_unflag(b, BLOCK_HALF);
+	if (b->grant && b->pin.data) {
+		space_leave_shared(sp->s, &b->pin);
+		b->pin = (struct oc_pin){ 0 };
+	}
+	return 0;
 }

@@ -14,6 +14,8 @@
 
 #define KEY_TAG 0x65636170730000ull
 #define TRIES	3 /* keys that somebody has in spite of all */
+/* How long the node may take when the lock is held meanwhile. */
+#define NOW_NS (20 * NS_PER_MS)
 
 static void key_nobody_has(oc_space *s, struct oc_key *ret_key)
 {
@@ -24,22 +26,92 @@ static void key_nobody_has(oc_space *s, struct oc_key *ret_key)
 }
 
 /* as: the key that it will be sealed as; NULL: unknown. */
-static int lend(oc_span *sp, const struct oc_key *as, uint64_t bytes,
-		uint32_t tokens, struct oc_grant *ret_grant)
+static int lend(oc_span *sp, const struct oc_key *as, const struct oc_pin *of,
+		uint64_t timeout_ns, struct oc_grant *ret_grant)
 {
 	int r = OC_EXISTS;
 
 	if (as)
-		return oc_grant(sp->s->ns, as, sp->part, bytes, tokens,
-				sp->s->timeout_ns, ret_grant);
+		return oc_grant(sp->s->ns, as, sp->part, of->bytes, of->tokens,
+				timeout_ns, ret_grant);
 	for (int i = 0; i < TRIES && r == OC_EXISTS; i++) {
 		struct oc_key key;
 
 		key_nobody_has(sp->s, &key);
-		r = oc_grant(sp->s->ns, &key, sp->part, bytes, tokens,
-			     sp->s->timeout_ns, ret_grant);
+		r = oc_grant(sp->s->ns, &key, sp->part, of->bytes, of->tokens,
+			     timeout_ns, ret_grant);
 	}
 	return r;
+}
+
+/* ---- taken ---- */
+
+void block_wait(oc_span *sp, size_t i)
+{
+	while (sp->block[i].flags & BLOCK_TAKEN)
+		must(pthread_cond_wait(&sp->s->done, &sp->s->lock) == 0);
+}
+
+static void take(oc_span *sp, size_t i)
+{
+	sp->block[i].flags |= BLOCK_TAKEN;
+	span_busy(sp);
+}
+
+/* Whoever touched it meanwhile looks again. */
+static void untake(oc_span *sp, size_t i)
+{
+	block_unflag(&sp->block[i], BLOCK_TAKEN);
+	blocks_wake(sp, i, 1);
+	sp->busy--;
+	pthread_cond_broadcast(&sp->s->done);
+}
+
+/* A frame and the descriptor of its slab. */
+static int lend_patiently(oc_span *sp, size_t i, const struct oc_key *as,
+			  struct oc_grant *ret_grant)
+{
+	oc_space *s = sp->s;
+	struct oc_pin of = sp->block[i].pin;
+	int r;
+
+	space_unlock(s);
+	r = lend(sp, as, &of, s->timeout_ns, ret_grant);
+	space_lock(s);
+	if (r)
+		return r;
+	r = slab_get_patiently(s, ret_grant->region);
+	if (r)
+		space_give_back(s, ret_grant);
+	return r;
+}
+
+static int lend_now(oc_span *sp, size_t i, struct oc_grant *ret_grant)
+{
+	int r = lend(sp, NULL, &sp->block[i].pin,
+		     MIN(client_span(sp->s->c, sp->s->timeout_ns), NOW_NS),
+		     ret_grant);
+
+	if (r)
+		return r;
+	r = slab_get(sp->s, ret_grant->region);
+	if (r)
+		space_give_back(sp->s, ret_grant);
+	return r;
+}
+
+/* ---- frames ---- */
+
+/* Without waiting for the answer: a request that the node gets late gives it
+ * back late. After a seal that was not answered it may be sealed by then, and
+ * the node says no. */
+void space_give_back(oc_space *s, struct oc_grant *g)
+{
+	struct ring_call q;
+
+	if (g->data && write_abandon_call(s->ns, g, &q) == 0)
+		call_forget(s->c, &q, space_deadline(s));
+	g->data = NULL;
 }
 
 int block_map_frame(oc_span *sp, size_t i)
@@ -47,6 +119,8 @@ int block_map_frame(oc_span *sp, size_t i)
 	const struct shape *sh = &sp->shape;
 	struct block *b = &sp->block[i];
 	struct spot spot = block_spot(b);
+	/* A frame that may be everybody's by now: writes stay here. */
+	int how = b->flags & BLOCK_SEALING ? MAP_PRIVATE : MAP_SHARED;
 	int r = 0;
 
 	for (uint32_t s = 0; s < sh->slices && r == 0; s++) {
@@ -55,7 +129,7 @@ int block_map_frame(oc_span *sp, size_t i)
 
 		if (!bytes)
 			break;
-		r = space_map_at(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+		r = space_map_at(at, bytes, PROT_READ | PROT_WRITE, how,
 				 sp->s->slab[spot.region].fd,
 				 spot.offset + s * sh->from_stride);
 		if (r == 0)
@@ -87,11 +161,9 @@ static void copy_seen(void *to, const void *from, uint64_t bytes)
 }
 #endif
 
-/* The block's bytes as they are seen at its addresses. */
-static void copy_out(const oc_span *sp, size_t i, char *to)
+void block_copy_out(const oc_span *sp, size_t i, uint64_t bytes, char *to)
 {
 	const struct shape *sh = &sp->shape;
-	uint64_t bytes = sp->block[i].pin.bytes;
 
 	for (uint32_t s = 0; s < sh->slices; s++) {
 		uint64_t from = s * sh->from_stride;
@@ -102,52 +174,87 @@ static void copy_out(const oc_span *sp, size_t i, char *to)
 	}
 }
 
-/* The pin and the descriptor behind what was shown until now. */
-static void leave_shared(oc_space *s, struct oc_pin *pin)
+void space_leave_shared(oc_space *s, struct oc_pin *pin)
 {
 	slab_put(s, pin->region);
 	oc_unpin(s->ns, pin);
 	s->n.pins--;
 }
 
-static int own_frame(oc_span *sp, size_t i, const struct oc_key *as)
+/* What was shown of the node's, or pinned to be. */
+static void leave(oc_span *sp, size_t i, bool mapped)
 {
 	struct block *b = &sp->block[i];
-	struct oc_pin shared = b->pin;
-	struct oc_grant *g = mem_alloc(sizeof(*g));
-	int fd, r = g ? lend(sp, as, shared.bytes, shared.tokens, g) : -ENOMEM;
 
-	if (r)
-		goto free_grant;
-	r = slab_get(sp->s, g->region, &fd);
-	if (r)
-		goto abandon;
-	copy_out(sp, i, g->data);
+	sp->s->n.ahead_used += (b->flags & BLOCK_KEPT) != 0;
+	block_unflag(b, BLOCK_KEPT);
+	if (mapped) {
+		space_leave_shared(sp->s, &b->pin);
+		return;
+	}
+	oc_unpin(sp->s->ns, &b->pin);
+	sp->s->n.pins--;
+}
+
+/* A lent frame, its slab open, becomes the block's, with a copy. On a failure it
+ * is still the caller's. */
+static int own_frame(oc_span *sp, size_t i, struct oc_grant *g)
+{
+	struct block *b = &sp->block[i];
+	bool mapped = b->state == OC_BLOCK_MAPPED;
+	int r;
+
+	if (mapped)
+		block_copy_out(sp, i, b->pin.bytes, g->data);
+	else
+		memcpy(g->data, b->pin.data, b->pin.bytes);
 	b->grant = g;
 	r = block_map_frame(sp, i);
-	if (r && sp->shape.slices == 1)
-		goto put_slab;
-	if (r)
-		b->flags |= BLOCK_HALF; /* some slices show the copy already */
+	if (r && sp->shape.slices == 1) {
+		b->grant = NULL;
+		return r;
+	}
 	b->state = OC_BLOCK_OWN;
+	if (r)
+		b->flags |= BLOCK_HALF;
+	if (r && mapped) /* some slices still show what is pinned, which stays
+			    so until the rest is mapped: block_map_again() */
+		return 0;
+	leave(sp, i, mapped);
 	b->pin = (struct oc_pin){ 0 };
-	leave_shared(sp->s, &shared);
 	return 0;
-put_slab:
-	b->grant = NULL;
-	slab_put(sp->s, g->region);
-abandon:
-	oc_abandon(sp->s->ns, g, OC_NOWAIT);
-free_grant:
-	free(g);
+}
+
+/* as: see lend(). now: the lock is not dropped. */
+static int own_lent(oc_span *sp, size_t i, const struct oc_key *as, bool now)
+{
+	struct oc_grant *g = mem_alloc(sizeof(*g));
+	int r;
+
+	if (!g)
+		return -ENOMEM;
+	take(sp, i);
+	r = now ? lend_now(sp, i, g) : lend_patiently(sp, i, as, g);
+	if (r == 0) {
+		r = own_frame(sp, i, g);
+		if (r) {
+			slab_put(sp->s, g->region);
+			space_give_back(sp->s, g);
+		}
+	}
+	untake(sp, i);
+	if (r)
+		free(g);
 	return r;
 }
 
 /* Memory of the process, put there in one step. */
 static int own_piece(oc_span *sp, uint32_t s, size_t i)
 {
+	const struct block *b = &sp->block[i];
 	uint64_t bytes = sp->shape.piece_bytes;
-	struct spot spot = block_spot(&sp->block[i]);
+	struct spot spot = block_spot(b);
+	uint64_t n = shape_pages(&sp->shape, &spot, s);
 	char *at = block_at(sp, s, i);
 	void *fresh = space_map_anywhere(bytes, PROT_READ | PROT_WRITE);
 	int r;
@@ -155,7 +262,12 @@ static int own_piece(oc_span *sp, uint32_t s, size_t i)
 	if (!fresh)
 		return -ENOMEM;
 	space_not_in_child(fresh, bytes);
-	copy_seen(fresh, at, shape_pages(&sp->shape, &spot, s));
+	if (b->state == OC_BLOCK_MAPPED)
+		copy_seen(fresh, at, n);
+	else if (n)
+		memcpy(fresh,
+		       (const char *)b->pin.data + s * sp->shape.from_stride,
+		       MIN(n, b->pin.bytes - s * sp->shape.from_stride));
 	r = space_move_at(fresh, at, bytes);
 	if (r)
 		munmap(fresh, bytes);
@@ -165,38 +277,82 @@ static int own_piece(oc_span *sp, uint32_t s, size_t i)
 static int own_memory(oc_span *sp, size_t i)
 {
 	struct block *b = &sp->block[i];
-	struct oc_pin shared = b->pin;
+	bool mapped = b->state == OC_BLOCK_MAPPED;
 
 	for (uint32_t s = 0; s < sp->shape.slices; s++) {
 		int r = own_piece(sp, s, i);
 
 		/* Slices that were moved already are right, and stay. */
+		if (r && !mapped)
+			b->flags |= BLOCK_HALF;
 		if (r)
 			return r;
 	}
 	sp->s->maps += 2 * sp->shape.slices;
 	b->state = OC_BLOCK_COPIED;
-	b->pin = (struct oc_pin){ 0 };
-	leave_shared(sp->s, &shared);
+	leave(sp, i, mapped);
 	return 0;
 }
 
-int block_own(oc_span *sp, size_t i)
+/* The kernel copies the pages that are written, which needs no mapping more: all
+ * that is left where there are none. Such pages are found: block_written(). */
+static int own_pages(oc_span *sp, size_t i)
+{
+	struct spot spot = block_spot(&sp->block[i]);
+	int r = span_armed(sp) ? 0 : -ENOMEM;
+
+	for (uint32_t s = 0; s < sp->shape.slices && r == 0; s++)
+		r = uffd_disarm(sp->s->uffd, block_at(sp, s, i),
+				shape_pages(&sp->shape, &spot, s));
+	return r;
+}
+
+/* Something that others have, and that can be copied. */
+static bool can_own(const struct block *b)
+{
+	return b->state == OC_BLOCK_MAPPED ||
+	       (b->state == OC_BLOCK_ABSENT && b->pin.data);
+}
+
+static void note_own(oc_span *sp, size_t i, uint64_t bytes)
+{
+	struct block *b = &sp->block[i];
+
+	sp->s->n.own_bytes += bytes;
+	if (b->flags & BLOCK_GIVEN)
+		decay_add(&b->turns, space_ms());
+	block_unflag(b, BLOCK_GIVEN);
+}
+
+static int own_anyhow(oc_span *sp, size_t i, bool now)
 {
 	struct block *b = &sp->block[i];
 	uint64_t bytes = b->pin.bytes;
 	int r;
 
-	if (b->state != OC_BLOCK_MAPPED)
+	if (!can_own(b))
 		return 0; /* nothing that others see */
 	if (b->flags & BLOCK_HALF)
 		return -EAGAIN;
-	r = own_frame(sp, i, NULL);
+	r = own_lent(sp, i, NULL, now);
 	if (r)
 		r = own_memory(sp, i);
+	if (r && b->state == OC_BLOCK_MAPPED)
+		return own_pages(sp, i);
 	if (r == 0)
-		sp->s->n.own_bytes += bytes;
+		note_own(sp, i, bytes);
 	return r;
+}
+
+int block_own(oc_span *sp, size_t i)
+{
+	block_wait(sp, i);
+	return own_anyhow(sp, i, false);
+}
+
+int block_own_now(oc_span *sp, size_t i)
+{
+	return own_anyhow(sp, i, true);
 }
 
 int block_own_as(oc_span *sp, size_t i, const struct oc_key *as)
@@ -205,11 +361,11 @@ int block_own_as(oc_span *sp, size_t i, const struct oc_key *as)
 	uint64_t bytes = b->pin.bytes;
 	int r;
 
-	if (b->state != OC_BLOCK_MAPPED || b->flags & BLOCK_HALF)
+	if (!can_own(b) || b->flags & (BLOCK_HALF | BLOCK_TAKEN))
 		return -EBUSY;
-	r = own_frame(sp, i, as);
+	r = own_lent(sp, i, as, false);
 	if (r == 0)
-		sp->s->n.own_bytes += bytes;
+		note_own(sp, i, bytes);
 	return r;
 }
 
@@ -230,7 +386,7 @@ int block_bus(oc_span *sp, size_t i)
 	}
 	/* SIGBUS in a part of it: lost, and the rest follows with a touch */
 	sp->block[i].state = OC_BLOCK_BUS;
-	sp->block[i].flags &= ~BLOCK_HALF;
+	block_unflag(&sp->block[i], BLOCK_HALF);
 	if (r)
 		sp->block[i].flags |= BLOCK_HALF;
 	sp->s->maps += 2 * sp->shape.slices;
@@ -239,11 +395,7 @@ int block_bus(oc_span *sp, size_t i)
 
 static int lose_zero(oc_span *sp, size_t i)
 {
-	int r = block_fill(sp, i, NULL, 0);
-
-	if (r == 0)
-		sp->block[i].state = OC_BLOCK_ZERO;
-	return r;
+	return block_fill(sp, i, NULL, 0, OC_BLOCK_ZERO);
 }
 
 /* Into a frame, sealed: everybody has it again. Without the lock. */
@@ -257,10 +409,11 @@ static int compute_frame(oc_span *sp, size_t i, const struct oc_key *key)
 		return r;
 	r = sp->recompute(sp->ctx, key, i, g.data, g.bytes);
 	if (r) {
-		oc_abandon(s->ns, &g, OC_NOWAIT);
+		space_give_back(s, &g);
 		return r < 0 ? r : -EIO;
 	}
 	r = oc_seal(s->ns, &g, NULL, s->timeout_ns);
+	space_give_back(s, &g); /* when the seal was not answered */
 	return r == OC_STALE ? -EAGAIN : r;
 }
 
@@ -283,32 +436,50 @@ static int compute_memory(oc_span *sp, size_t i, const struct oc_key *key,
 	return 0;
 }
 
+/* Runs the caller's function, without the lock. */
+static int compute(oc_span *sp, size_t i, void **ret_data)
+{
+	oc_space *s = sp->s;
+	struct oc_key key = sp->key[i];
+	int r;
+
+	s->computing = true;
+	space_unlock(s);
+	r = compute_frame(sp, i, &key);
+	if (r < 0 && r != -EIO)
+		r = compute_memory(sp, i, &key, ret_data);
+	space_lock(s);
+	s->computing = false;
+	pthread_cond_broadcast(&s->done);
+	return r;
+}
+
 static int lose_call(oc_span *sp, size_t i)
 {
 	oc_space *s = sp->s;
 	struct block *b = &sp->block[i];
-	struct oc_key key = sp->key[i];
 	void *data = NULL;
 	int r;
 
-	space_unlock(s);
-	r = compute_frame(sp, i, &key);
-	if (r < 0 && r != -EIO)
-		r = compute_memory(sp, i, &key, &data);
-	space_lock(s);
+	while (s->computing)
+		must(pthread_cond_wait(&s->done, &s->lock) == 0);
+	if (b->state != OC_BLOCK_ABSENT || b->pin.data)
+		return 0;
+	r = compute(sp, i, &data);
 	if (r >= 0 && !data && b->state == OC_BLOCK_ABSENT) {
-		r = blocks_pin(sp, i, 1);
+		r = blocks_pin(sp, i, 1, 0);
 		if (r == 0)
 			r = blocks_map(sp, i, 1);
 	} else if (r >= 0 && b->state == OC_BLOCK_ABSENT) {
-		r = block_fill(sp, i, data, sp->shape.part_bytes);
-		if (r == 0)
-			b->state = OC_BLOCK_COPIED;
+		r = block_fill(sp, i, data, sp->shape.part_bytes,
+			       OC_BLOCK_COPIED);
 	}
 	free(data);
 	if (r >= 0 && b->state == OC_BLOCK_ABSENT)
 		r = -EAGAIN; /* it was there, and left at once */
-	sp->s->n.recomputed += r >= 0;
+	s->n.recomputed += r >= 0;
+	if (r >= 0)
+		b->flags |= BLOCK_BROUGHT;
 	return MIN(r, 0);
 }
 

@@ -12,6 +12,7 @@
 #define BYTES_WANTED (1ull << 40)
 #define BYTES_LEAST  (1ull << 30)
 #define MAPS_DEFAULT 65530u /* of a kernel that does not say */
+#define MOVES_SHARE  16u    /* of the node's memory */
 
 /* ---- addresses ---- */
 
@@ -52,14 +53,16 @@ static uint64_t max_map_count(void)
 
 static uint64_t maps_now(void)
 {
-	FILE *f = fopen("/proc/self/maps", "re");
+	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	char text[16384];
 	uint64_t n = 0;
-	int c;
+	ssize_t got;
 
-	while (f && (c = fgetc(f)) != EOF)
-		n += c == '\n';
-	if (f)
-		fclose(f);
+	while (fd >= 0 && (got = read(fd, text, sizeof(text))) > 0)
+		for (const char *p = text;
+		     (p = memchr(p, '\n', (size_t)(text + got - p))); p++)
+			n++;
+	fd_close(fd);
 	return n;
 }
 
@@ -68,6 +71,14 @@ static void limit_maps(oc_space *s, uint32_t asked)
 	uint64_t most = max_map_count(), now = maps_now();
 
 	s->n.mappings_limit = asked ? asked : most > now ? (most - now) / 2 : 0;
+}
+
+static void limit_moves(oc_space *s, uint64_t asked)
+{
+	uint64_t share =
+		shared_load64(&s->c->meta->header.limit_bytes) / MOVES_SHARE;
+
+	s->moved_most = asked == UINT64_MAX ? 0 : asked ? asked : share;
 }
 
 /* ---- what the kernel allows ---- */
@@ -112,8 +123,7 @@ static int open_files(oc_space *s)
 
 /* ---- threads ---- */
 
-static int start_thread(pthread_t *ret_thread, void *(*run)(void *),
-			oc_space *s)
+int space_start_thread(oc_space *s, void *(*run)(void *), pthread_t *ret_thread)
 {
 	sigset_t all, before;
 	int r;
@@ -129,11 +139,11 @@ static int start_thread(pthread_t *ret_thread, void *(*run)(void *),
 
 static int start_threads(oc_space *s)
 {
-	int r = start_thread(&s->worker, worker_main, s);
+	int r = space_start_thread(s, worker_main, &s->worker[0]);
 
-	s->has_worker = r == 0;
+	s->workers = r == 0;
 	if (r == 0 && s->how == OC_SPACE_FAULTS) {
-		r = start_thread(&s->faults, fault_main, s);
+		r = space_start_thread(s, fault_main, &s->faults);
 		s->has_faults = r == 0;
 	}
 	return r;
@@ -144,14 +154,15 @@ static void stop_threads(oc_space *s)
 	uint64_t one = 1;
 
 	space_lock(s);
-	/* Relaxed: read under the lock, or after the kick. */
-	atomic_store_explicit(&s->stop, true, memory_order_relaxed);
+	/* Relaxed: read under the lock; by the fault thread after the kick. */
+	atomic_store_explicit(&s->stop, STOP_WORKERS, memory_order_relaxed);
 	pthread_cond_broadcast(&s->work);
 	space_unlock(s);
+	for (uint32_t i = 0; i < s->workers; i++)
+		pthread_join(s->worker[i], NULL);
+	atomic_store_explicit(&s->stop, STOP_ALL, memory_order_relaxed);
 	if (s->kick >= 0)
 		(void)!write(s->kick, &one, sizeof(one));
-	if (s->has_worker)
-		pthread_join(s->worker, NULL);
 	if (s->has_faults)
 		pthread_join(s->faults, NULL);
 }
@@ -254,6 +265,7 @@ int oc_space_create(oc_ns *ns, const struct oc_space_options *options,
 	s->timeout_ns = o.timeout_ns;
 	s->maps = 1;
 	limit_maps(s, o.mappings);
+	limit_moves(s, o.move_bytes);
 	r = open_faults(s, o.how);
 	if (r == 0)
 		r = open_files(s);

@@ -25,9 +25,12 @@
  * thread has read its event, so the fault thread never waits for the lock: it
  * tries, and is told when the lock is free (space_unlock()).
  *
- * Threads. `lock` guards all; the fault thread serves touches, the worker what
- * may take long. The library never reads or writes addresses of the space while
- * it holds the lock, but for blocks that are there.
+ * Threads. `lock` guards all. The fault thread serves what needs nobody else: it
+ * never waits for the node. Workers do the rest, and drop the lock while they
+ * wait; a block that must stay as it is meanwhile is TAKEN. More workers are
+ * started when all that there are have something in hand. The library never reads
+ * or writes addresses of the space while it holds the lock, but for blocks that
+ * are there.
  *
  * Order of locks: a space's before the client's.
  *
@@ -79,23 +82,62 @@ bool shape_joins(const struct shape *sh, const struct spot *a,
 /* Of n blocks: how many mappings they take. */
 uint64_t shape_runs(const struct shape *sh, const struct spot *spots, size_t n);
 
+/* A counter that halves while nothing happens. */
+struct decay {
+	uint32_t ms; /* of CLOCK_MONOTONIC, when n was right */
+	uint32_t n;
+};
+#define DECAY_MS 10000u
+static inline uint32_t decay_now(struct decay d, uint32_t now_ms)
+{
+	uint32_t halves = (now_ms - d.ms) / DECAY_MS;
+
+	return halves < 32 ? d.n >> halves : 0;
+}
+static inline void decay_add(struct decay *d, uint32_t now_ms)
+{
+	uint32_t n = decay_now(*d, now_ms);
+
+	d->n = n + (n < UINT32_MAX);
+	d->ms = now_ms;
+}
+static inline uint32_t space_ms(void)
+{
+	return (uint32_t)(clock_ns() / NS_PER_MS);
+}
+/* So many and it thrashes. */
+#define BOUNCES_MANY 3u
+
 enum block_flags {
 	BLOCK_WANTED = 1, /* a fault waits for the worker */
 	BLOCK_AHEAD = 2,  /* asked for ahead, not there yet */
 	BLOCK_WAS = 4,	  /* was mapped before */
 	BLOCK_KEPT = 16, /* brought ahead: pinned, ABSENT until it is touched */
-	BLOCK_HALF = 8,	 /* a failure left some of its pieces unmapped */
+	BLOCK_HALF = 8,	 /* a failure left some of its pieces as they were
+			    before, whatever the state says */
+	BLOCK_SEALING = 32, /* OWN, TAIL: a seal of its frame was not answered,
+			       and may yet be made: the frame is shown, and not
+			       written any more */
+	BLOCK_TAKEN = 64,   /* somebody makes a copy of it and does not hold the
+			       lock: it stays as it is, faults of it wait */
+	BLOCK_BROUGHT = 128, /* it came from below, or was computed, for a fault
+				that waits */
+	BLOCK_GIVEN = 256,   /* was sealed here, or is another writer's version:
+			      the next first write is a turn of writers */
+	BLOCK_MOVED = 512, /* COPIED because it thrashes: counted in `moved` */
 };
 
 struct block {
-	struct oc_pin pin;	/* data NULL: none */
+	/* data NULL: none, but COPIED keeps what bytes and tokens it was of */
+	struct oc_pin pin;
 	struct oc_grant *grant; /* OWN, TAIL; NULL: none */
 	uint32_t held;
-	uint8_t state;	 /* enum oc_block_state */
-	uint8_t flags;	 /* enum block_flags */
-	uint8_t bounces; /* times let go and touched again, decaying */
-	uint64_t let_go_ns;
+	uint8_t state;	    /* enum oc_block_state */
+	uint16_t flags;	    /* enum block_flags */
+	uint32_t let_go;    /* WAS: how many blocks had been let go before */
 	uint64_t wanted_ns; /* WANTED: since */
+	/* Let go and touched again soon; written again after it was given. */
+	struct decay bounces, turns;
 };
 
 struct oc_span {
@@ -139,6 +181,12 @@ struct job {
 #define JOBS 256u
 /* A job's flag beside enum oc_prefetch_flags: bring up and pin, do not map. */
 #define JOB_AHEAD 0x100u
+/* Waits for the node at once; more than one so that what one waits for stops
+ * nobody else. */
+#define WORKERS 4u
+
+/* The fault thread goes last: who moves mappings waits for it. */
+enum stop { GO_ON, STOP_WORKERS, STOP_ALL };
 
 struct oc_space {
 	oc_ns *ns;
@@ -150,21 +198,24 @@ struct oc_space {
 	uint64_t bytes;
 	int uffd, kick, hole; /* hole: an empty file, whose pages are SIGBUS */
 	int pagemap;
-	pthread_t faults, worker;
-	bool has_faults, has_worker;
+	pthread_t faults, worker[WORKERS];
+	bool has_faults;
 
 	pthread_mutex_t lock;
 	pthread_cond_t work, done; /* for the worker; for who waits on it */
 	/* The fault thread wants the lock. Pairs: space_unlock(). */
 	_Atomic(bool) wanted;
-	_Atomic(bool) stop;
-	oc_span *span;	       /* by address */
-	struct slab_ref *slab; /* LAYOUT_SLABS_MAX */
+	_Atomic(uint32_t) stop; /* enum stop */
+	oc_span *span;		/* by address */
+	struct slab_ref *slab;	/* LAYOUT_SLABS_MAX */
 	struct job job[JOBS];
 	uint32_t jobs_head, jobs_tail;
+	uint32_t workers, idle; /* threads; those that wait for a job */
+	bool computing;		/* a caller's function runs: one at a time */
 	uint64_t maps; /* at most so many mappings; space_room() counts anew */
 	bool stray;    /* addresses outside of spans have been touched */
 	uint64_t lent; /* keys that nobody has, so far */
+	uint64_t moved, moved_most; /* bytes of blocks that are MOVED */
 	struct oc_space_report n;
 };
 
@@ -198,6 +249,10 @@ static inline bool span_writable(const oc_span *sp)
 {
 	return span_armed(sp) || sp->flags & OC_SPAN_PAGES;
 }
+static inline void block_unflag(struct block *b, unsigned flags)
+{
+	b->flags = (uint16_t)(b->flags & ~flags);
+}
 static inline struct spot block_spot(const struct block *b)
 {
 	if (unlikely(b->grant != NULL))
@@ -211,28 +266,49 @@ static inline struct spot block_spot(const struct block *b)
 
 /* ---- map.c */
 
-/* A descriptor of a region, open until slab_put(). */
-int slab_get(oc_space *s, uint32_t region, int *ret_fd);
+/* A descriptor of a region, open until slab_put(). Waits for the node when it is
+ * not open; _patiently: and drops the lock meanwhile (the caller has a pin or a
+ * grant there); _kept: does not wait, -EAGAIN. */
+int slab_get(oc_space *s, uint32_t region);
+int slab_get_kept(oc_space *s, uint32_t region);
+int slab_get_patiently(oc_space *s, uint32_t region);
 void slab_put(oc_space *s, uint32_t region);
+static inline bool slab_is_open(const oc_space *s, uint32_t region)
+{
+	return s->slab[region].uses > 0;
+}
 /* Pins those of blocks [first, first + n) that are ABSENT and not pinned, as far
- * as they are resident. 0; -EDQUOT: pins have run out; -errno. */
-int blocks_pin(oc_span *sp, size_t first, size_t n);
+ * as they are resident. flags: PIN_QUICK. 0; -EDQUOT: pins have run out; -errno. */
+int blocks_pin(oc_span *sp, size_t first, size_t n, unsigned flags);
 /* Gives back the pins of those that are still ABSENT. */
 void blocks_unpin(oc_span *sp, size_t first, size_t n);
+/* Has it come and gone so often that a copy is better, and is there room for
+ * that? */
+bool block_wants_move(const oc_span *sp, size_t i);
+/* Copies those of the blocks that are ABSENT, pinned and want it. */
+void blocks_move(oc_span *sp, size_t first, size_t n);
+/* Do writers take turns at it? */
+bool block_has_turns(const oc_span *sp, size_t i);
 /* Maps those of blocks [first, first + n) that are ABSENT and pinned; gathers
  * them when there is no room for mappings. -errno: some may be HALF. */
 int blocks_map(oc_span *sp, size_t first, size_t n);
-/* Maps the pieces of a block that is HALF once more. */
+/* The same, with the lock dropped while the node is asked for descriptors; blocks
+ * whose descriptor cannot be had are copied. */
+int blocks_map_patiently(oc_span *sp, size_t first, size_t n);
+/* Maps the pieces of a block that is HALF once more, if what they showed is still
+ * known; else -EAGAIN: it has to leave (blocks_let_go()) and come again. */
 int block_map_again(oc_span *sp, size_t i);
-/* Fills an ABSENT, pinned block with a copy, and gives the pin back. */
+/* Fills an ABSENT, pinned block with a copy, and gives the pin back. HALF on a
+ * failure. */
 int block_gather(oc_span *sp, size_t i);
-/* Fills an ABSENT block with memory of the process; the caller says what the
- * state is then. data NULL: zeros. */
-int block_fill(oc_span *sp, size_t i, const void *data, uint64_t bytes);
+/* Fills an ABSENT block with memory of the process; data NULL: zeros. On a failure
+ * the block is HALF. */
+int block_fill(oc_span *sp, size_t i, const void *data, uint64_t bytes,
+	       enum oc_block_state state);
 
 /* ---- leave.c: not from the fault thread, which mremap() waits for */
 
-/* Makes blocks ABSENT, whatever they are but TAIL. -errno: some may be HALF. */
+/* Makes blocks ABSENT in all of their pieces, whatever they are but TAIL. -errno: some may be HALF. */
 int blocks_let_go(oc_span *sp, size_t first, size_t n);
 /* Lets go of up to n blocks that nobody holds and that are as the node has
  * them; how many. Nothing in an explicit space, where a touch would be the end. */
@@ -253,14 +329,25 @@ uint64_t span_count_maps(const oc_span *sp);
 
 /* ---- own.c */
 
-/* Gives a block that is there a frame of its own with a copy, or memory of the
- * process when the node has none. 0, -errno. */
+/* Others wait until a block is not TAKEN any more. */
+void block_wait(oc_span *sp, size_t i);
+/* Gives a block that is there, or pinned, a frame of its own with a copy, or
+ * memory of the process when the node has none. Drops the lock; the caller has
+ * marked the span busy. 0, -errno. */
 int block_own(oc_span *sp, size_t i);
-/* The same with a frame that will be sealed as this key, or not at all. -EBUSY: it
- * is not as the node has it; OC_EXISTS; as oc_grant(). */
+/* The same without dropping the lock, for which the node gets little time. */
+int block_own_now(oc_span *sp, size_t i);
+/* block_own() with a frame that will be sealed as this key, or not at all. -EBUSY:
+ * it is not as the node has it; OC_EXISTS; as oc_grant(). */
 int block_own_as(oc_span *sp, size_t i, const struct oc_key *as);
 /* Puts the frame that a block has at its pieces. */
 int block_map_frame(oc_span *sp, size_t i);
+/* The block's bytes as they are seen at its addresses. */
+void block_copy_out(const oc_span *sp, size_t i, uint64_t bytes, char *to);
+/* The pin and the descriptor behind what was shown until now. */
+void space_leave_shared(oc_space *s, struct oc_pin *pin);
+/* A lent frame goes back, whatever the node says and whenever. Used up. */
+void space_give_back(oc_space *s, struct oc_grant *g);
 /* A touch of it is SIGBUS from now on. 0. */
 int block_bus(oc_span *sp, size_t i);
 /* What a block gets that is gone, and which the caller has marked busy. The
@@ -278,7 +365,14 @@ int block_map_quickly(oc_span *sp, size_t i);
  * -errno. Not the fault thread. flags: OC_PREFETCH_WRITE. */
 int blocks_bring(oc_span *sp, size_t first, size_t n, unsigned flags,
 		 uint64_t deadline);
-/* Hands blocks to the worker. -EAGAIN. */
+/* The block gets a frame that will be sealed as this key. As blocks_bring() and
+ * block_own_as(). */
+int block_bring_as(oc_span *sp, size_t i, const struct oc_key *as,
+		   uint64_t deadline);
+/* A thread of the space. -EAGAIN. */
+int space_start_thread(oc_space *s, void *(*run)(void *),
+		       pthread_t *ret_thread);
+/* Hands blocks to the workers. -EAGAIN. */
 int space_hand(oc_span *sp, size_t first, size_t n, unsigned flags);
 void *worker_main(void *space);
 /* Who waits for these blocks looks again. */

@@ -173,7 +173,7 @@ static void scatter(oc_span *sp, size_t i, const char *from, uint64_t bytes)
 static int gather_one(oc_span *sp, size_t i, char *scratch)
 {
 	struct block *b = &sp->block[i];
-	int r = blocks_pin(sp, i, 1);
+	int r = blocks_pin(sp, i, 1, 0);
 
 	if (r)
 		return r;
@@ -234,7 +234,9 @@ static int span_fill(oc_span *sp)
 		return span_gather(sp);
 	if (sp->flags & OC_SPAN_LAZY)
 		return 0;
-	r = blocks_map(sp, 0, sp->n);
+	span_busy(sp);
+	r = blocks_map_patiently(sp, 0, sp->n);
+	span_idle(sp);
 	for (size_t i = 0; i < sp->n && r == 0; i++)
 		if (sp->block[i].flags & BLOCK_HALF)
 			r = -ENOMEM;
@@ -261,11 +263,13 @@ static int span_begin(oc_span *sp)
 	int r = 0;
 
 	if (!sp->gathered && too_many(sp)) {
-		sp->gathered = true;
 		sp->shape.gather = "its slices are too many mappings";
+		/* block by block where touches are told */
+		sp->gathered = sp->s->how == OC_SPACE_EXPLICIT ||
+			       !(sp->flags & OC_SPAN_LAZY);
 	}
 	if (!sp->gathered && !(sp->flags & OC_SPAN_LAZY))
-		r = blocks_pin(sp, 0, sp->n);
+		r = blocks_pin(sp, 0, sp->n, 0);
 	if (r == 0 && sp->n && sp->block[0].pin.data)
 		skew = sp->block[0].pin.offset;
 	if (r == 0)
@@ -364,12 +368,12 @@ static int append(oc_span *sp, const struct oc_key *keys, size_t n)
 		if (sp->gathered)
 			r = gather_some(sp, first, n);
 		else if (!(sp->flags & OC_SPAN_LAZY))
-			r = blocks_pin(sp, first, n);
+			r = blocks_pin(sp, first, n, 0);
 	}
 	if (r == 0) {
 		sp->n += n;
 		if (!sp->gathered && !(sp->flags & OC_SPAN_LAZY))
-			blocks_map(sp, first, n); /* the rest: with a touch */
+			blocks_map_patiently(sp, first, n); /* or a touch */
 	}
 	return r;
 }
@@ -381,7 +385,9 @@ int oc_span_append(oc_span *sp, const struct oc_key *keys, size_t n)
 	if (r)
 		return r;
 	space_lock(sp->s);
+	span_busy(sp);
 	r = append(sp, keys, n);
+	span_idle(sp);
 	space_unlock(sp->s);
 	return r;
 }
@@ -400,11 +406,13 @@ int oc_span_refresh(oc_span *sp, oc_session *session, uint64_t timeout_ns)
 	if (r)
 		return r;
 	space_lock(sp->s);
+	span_busy(sp);
 	have = sp->n;
 	if (n < have || memcmp(keys, sp->key, have * sizeof(*keys)) != 0)
 		r = OC_STALE;
 	if (r == 0)
 		r = append(sp, keys + have, n - have);
+	span_idle(sp);
 	space_unlock(sp->s);
 	free(keys);
 	return r;
@@ -501,6 +509,8 @@ int oc_span_block(oc_span *sp, size_t i, struct oc_span_block *ret_block)
 			.held = b->held,
 			.region = b->state == OC_BLOCK_MAPPED ? spot.region : 0,
 			.offset = spot.offset,
+			.bounces = decay_now(b->bounces, space_ms()),
+			.turns = decay_now(b->turns, space_ms()),
 		};
 	} else {
 		r = client_fail(sp->s->c, -EINVAL, "no block %zu", i);

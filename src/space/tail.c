@@ -16,19 +16,37 @@ static bool same_key(const struct oc_key *a, const struct oc_key *b)
 	return memcmp(a, b, sizeof(*a)) == 0;
 }
 
-/* A new block with the bytes of the frame that the space has. */
-static int seal_copy(oc_span *sp, const struct block *b,
-		     const struct oc_key *key, uint64_t timeout_ns)
+/* What a block is of that was written: its own frame, or memory of the process. */
+static struct oc_grant written_as(const oc_span *sp, const struct block *b)
 {
-	struct oc_grant g;
+	if (b->grant)
+		return *b->grant;
+	return (struct oc_grant){
+		.bytes = b->pin.bytes ? b->pin.bytes : sp->shape.part_bytes,
+		.tokens = b->pin.tokens,
+	};
+}
+
+/* A new block with the bytes that are seen at the block's addresses. */
+static int seal_copy(oc_span *sp, size_t i, const struct oc_key *key,
+		     uint64_t timeout_ns)
+{
+	struct oc_grant w = written_as(sp, &sp->block[i]), g;
+	int r = oc_grant(sp->s->ns, key, sp->part, w.bytes, w.tokens,
+			 timeout_ns, &g);
 	uint64_t sum;
-	int r = oc_grant(sp->s->ns, key, sp->part, b->grant->bytes,
-			 b->grant->tokens, timeout_ns, &g);
 
 	if (r)
 		return r;
-	sum = oc_fill(&g, b->grant->data, b->grant->bytes);
-	return oc_seal(sp->s->ns, &g, &sum, timeout_ns);
+	if (w.data && !(sp->block[i].flags & BLOCK_SEALING)) {
+		sum = oc_fill(&g, w.data, w.bytes);
+		r = oc_seal(sp->s->ns, &g, &sum, timeout_ns);
+	} else {
+		block_copy_out(sp, i, w.bytes, g.data);
+		r = oc_seal(sp->s->ns, &g, NULL, timeout_ns);
+	}
+	space_give_back(sp->s, &g); /* when it was not answered */
+	return r;
 }
 
 /* The frame itself: it was lent for that. Its writable addresses go first. */
@@ -36,6 +54,7 @@ static int seal_frame(oc_span *sp, size_t i, uint64_t timeout_ns)
 {
 	struct block *b = &sp->block[i];
 	struct oc_grant g = *b->grant;
+	struct oc_where where;
 	int r = space_make_absent(sp->s, block_at(sp, 0, i),
 				  sp->shape.piece_bytes);
 
@@ -43,54 +62,93 @@ static int seal_frame(oc_span *sp, size_t i, uint64_t timeout_ns)
 		return r;
 	r = oc_seal(sp->s->ns, &g, NULL, timeout_ns);
 	if (r == -ETIMEDOUT) {
-		b->flags |= BLOCK_HALF; /* still lent; it comes with a touch */
+		b->flags |= BLOCK_HALF | BLOCK_SEALING; /* with a touch */
 		return r;
 	}
+	/* the earlier seal, which nobody had answered */
+	if (r == OC_STALE && b->flags & BLOCK_SEALING &&
+	    oc_where(sp->s->ns, &g.key, sp->part, &where) == 0)
+		r = OC_EXISTS;
 	slab_put(sp->s, b->grant->region);
 	free(b->grant);
 	b->grant = NULL;
 	b->state = OC_BLOCK_ABSENT;
+	block_unflag(b, BLOCK_HALF | BLOCK_SEALING);
 	return r;
 }
 
-/* Whatever it is that the space has written, as a frame. */
-static int written_frame(oc_span *sp, size_t i)
+/* Whatever it is that the space has written, as something that can be sealed. */
+static int written(oc_span *sp, size_t i)
 {
 	struct block *b = &sp->block[i];
 
+	block_wait(sp, i);
 	if (b->state == OC_BLOCK_MAPPED && block_written(sp, i))
 		block_own(sp, i);
-	if (b->state != OC_BLOCK_OWN)
+	if (b->state != OC_BLOCK_OWN && b->state != OC_BLOCK_COPIED)
 		return client_fail(sp->s->c, -EINVAL,
-				   "block %zu is not a frame of this space's "
-				   "own",
+				   "block %zu was not written by this space",
 				   i);
 	if (b->held)
 		return client_fail(sp->s->c, -EBUSY, "block %zu is held", i);
 	return b->flags & BLOCK_HALF ? block_map_again(sp, i) : 0;
 }
 
-static int seal_block(oc_span *sp, size_t i, const struct oc_key *key,
-		      uint64_t timeout_ns)
+/* Is the frame all there is of what was written? */
+static bool frame_is_all(const oc_span *sp, size_t i, const struct oc_key *key)
 {
-	struct block *b = &sp->block[i];
-	int r = written_frame(sp, i), done = 0;
+	const struct block *b = &sp->block[i];
+
+	return b->state == OC_BLOCK_OWN && sp->shape.slices == 1 &&
+	       same_key(&b->grant->key, key) &&
+	       !(b->flags & BLOCK_SEALING && block_written(sp, i));
+}
+
+/* Its coming is no bounce. */
+static void block_is_given(struct block *b)
+{
+	block_unflag(b, BLOCK_WAS);
+	b->flags |= BLOCK_GIVEN;
+}
+
+/* The block is a sealed key's from now on, and shows it; where writers take turns
+ * its frame stays as well, for the next of them. */
+static int given(oc_span *sp, size_t i, const struct oc_key *key, bool stays)
+{
+	int r = stays ? 0 : blocks_let_go(sp, i, 1);
 
 	if (r)
 		return r;
-	if (sp->shape.slices == 1 && same_key(&b->grant->key, key)) {
+	sp->key[i] = *key;
+	if (stays && !sp->gathered)
+		decay_add(&sp->block[i].turns, space_ms());
+	if (stays)
+		return 0;
+	block_is_given(&sp->block[i]);
+	if (blocks_pin(sp, i, 1, 0) == 0)
+		blocks_map(sp, i, 1); /* else with a touch */
+	return 0;
+}
+
+static int seal_block(oc_span *sp, size_t i, const struct oc_key *key,
+		      uint64_t timeout_ns)
+{
+	bool stays = sp->gathered;
+	int r = written(sp, i), done;
+
+	if (r)
+		return r;
+	if (frame_is_all(sp, i, key)) {
 		r = seal_frame(sp, i, timeout_ns);
 	} else {
-		r = seal_copy(sp, b, key, timeout_ns);
-		if (r == 0 || r == OC_EXISTS)
-			done = blocks_let_go(sp, i, 1);
+		r = seal_copy(sp, i, key, timeout_ns);
+		stays |= r == 0 && block_has_turns(sp, i) &&
+			 sp->block[i].state == OC_BLOCK_OWN;
 	}
-	if ((r != 0 && r != OC_EXISTS) || done)
-		return done ? done : r;
-	sp->key[i] = *key;
-	if (blocks_pin(sp, i, 1) == 0)
-		blocks_map(sp, i, 1); /* else with a touch */
-	return r;
+	if (r != 0 && r != OC_EXISTS)
+		return r;
+	done = given(sp, i, key, stays);
+	return done ? done : r;
 }
 
 int oc_span_seal(oc_span *sp, size_t i, const struct oc_key *key,
@@ -102,8 +160,10 @@ int oc_span_seal(oc_span *sp, size_t i, const struct oc_key *key,
 	if (r)
 		return r;
 	space_lock(s);
+	span_busy(sp);
 	r = i < sp->n ? seal_block(sp, i, key, timeout_ns)
 		      : client_fail(s->c, -EINVAL, "no block %zu", i);
+	span_idle(sp);
 	space_unlock(s);
 	return r;
 }
@@ -123,14 +183,39 @@ int oc_span_write_as(oc_span *sp, size_t i, const struct oc_key *key,
 		r = client_fail(s->c, -EROFS, "a span that is not written");
 	if (r == 0) {
 		span_busy(sp);
-		r = blocks_bring(sp, i, 1, 0,
-				 client_deadline(s->c, timeout_ns));
-		if (r == 0 && block_written(sp, i))
-			r = -EBUSY;
-		if (r == 0)
-			r = block_own_as(sp, i, key);
+		r = block_bring_as(sp, i, key,
+				   client_deadline(s->c, timeout_ns));
 		span_idle(sp);
 	}
+	space_unlock(s);
+	return r;
+}
+
+int oc_span_replace(oc_span *sp, size_t i, const struct oc_key *key)
+{
+	oc_space *s = sp->s;
+	int r = space_usable(s);
+
+	if (r)
+		return r;
+	space_lock(s);
+	span_busy(sp);
+	if (i >= sp->n || sp->gathered)
+		r = client_fail(s->c, -EINVAL, "no block %zu to replace", i);
+	if (r == 0)
+		block_wait(sp, i);
+	if (r == 0 && sp->block[i].held)
+		r = client_fail(s->c, -EBUSY, "block %zu is held", i);
+	if (r == 0)
+		r = blocks_let_go(sp, i, 1);
+	if (r == 0) {
+		/* pinned ahead, as it was */
+		if (sp->block[i].pin.data)
+			block_drop(sp, i);
+		sp->key[i] = *key;
+		block_is_given(&sp->block[i]);
+	}
+	span_idle(sp);
 	space_unlock(s);
 	return r;
 }
@@ -151,12 +236,12 @@ static int tail_check(oc_span *sp)
 	return 0;
 }
 
-/* The lock is held. */
-static int tail_show(oc_span *sp, const struct oc_grant *g)
+/* The lock is held. flags: BLOCK_SEALING, 0. */
+static int tail_show(oc_span *sp, const struct oc_grant *g, unsigned flags)
 {
 	struct block *b = &sp->block[sp->n];
 	struct oc_grant *own;
-	int fd, r = 0;
+	int r = 0;
 
 	if (b->state == OC_BLOCK_TAIL && b->grant->data == g->data &&
 	    b->grant->generation == g->generation)
@@ -172,7 +257,7 @@ static int tail_show(oc_span *sp, const struct oc_grant *g)
 	}
 	own = r ? NULL : mem_alloc(sizeof(*own));
 	if (r == 0)
-		r = own ? slab_get(sp->s, g->region, &fd) : -ENOMEM;
+		r = own ? slab_get(sp->s, g->region) : -ENOMEM;
 	if (r) {
 		free(own);
 		return r;
@@ -180,6 +265,7 @@ static int tail_show(oc_span *sp, const struct oc_grant *g)
 	*own = *g;
 	b->grant = own;
 	b->state = OC_BLOCK_TAIL;
+	b->flags |= (uint16_t)flags;
 	r = block_map_frame(sp, sp->n);
 	if (r)
 		block_drop(sp, sp->n);
@@ -212,7 +298,7 @@ int oc_span_tail(oc_span *sp, oc_session *session, uint64_t timeout_ns,
 	space_lock(sp->s);
 	r = tail_check(sp);
 	if (r == 0)
-		r = tail_show(sp, &part_of(session, sp->part)->grant);
+		r = tail_show(sp, &part_of(session, sp->part)->grant, 0);
 	if (r == 0)
 		tail.data = block_at(sp, 0, sp->n);
 	space_unlock(sp->s);
@@ -244,10 +330,11 @@ int oc_span_tail_seal(oc_span *sp, oc_session *session,
 		r = oc_session_tail_seal(session, key, NULL, timeout_ns);
 	if (r == 0) {
 		sp->key[sp->n++] = *key;
-		if (blocks_pin(sp, sp->n - 1, 1) == 0)
+		if (blocks_pin(sp, sp->n - 1, 1, 0) == 0)
 			blocks_map(sp, sp->n - 1, 1); /* else with a touch */
 	} else if (part_of(session, sp->part)->grant.data) {
-		tail_show(sp, &part_of(session, sp->part)->grant);
+		tail_show(sp, &part_of(session, sp->part)->grant,
+			  r == -ETIMEDOUT ? BLOCK_SEALING : 0);
 	}
 	space_unlock(s);
 	return r;

@@ -83,17 +83,27 @@ int uffd_register(int fd, void *at, uint64_t bytes)
 	return ioctl(fd, UFFDIO_REGISTER, &r) ? -errno : 0;
 }
 
-int uffd_arm(int fd, void *at, uint64_t bytes)
+static int protect(int fd, void *at, uint64_t bytes, uint64_t mode)
 {
 	struct uffdio_writeprotect wp = { .range = { (uintptr_t)at, bytes },
-					  .mode = UFFDIO_WRITEPROTECT_MODE_WP };
+					  .mode = mode };
 
-	if (fault_point(FAULT_MAP))
-		return -ENOMEM;
 	while (ioctl(fd, UFFDIO_WRITEPROTECT, &wp))
 		if (errno != EAGAIN) /* mappings change just now */
 			return -errno;
 	return 0;
+}
+
+int uffd_arm(int fd, void *at, uint64_t bytes)
+{
+	if (fault_point(FAULT_MAP))
+		return -ENOMEM;
+	return protect(fd, at, bytes, UFFDIO_WRITEPROTECT_MODE_WP);
+}
+
+int uffd_disarm(int fd, void *at, uint64_t bytes)
+{
+	return protect(fd, at, bytes, 0);
 }
 
 int uffd_wake(int fd, void *at, uint64_t bytes)

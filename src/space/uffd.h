@@ -26,6 +26,8 @@ int uffd_open(int *ret_fd);
 int uffd_register(int fd, void *at, uint64_t bytes);
 /* Pages, present or not, whose next write is told. */
 int uffd_arm(int fd, void *at, uint64_t bytes);
+/* Writes are told no more, and those who wait go on: the kernel copies pages. */
+int uffd_disarm(int fd, void *at, uint64_t bytes);
 int uffd_wake(int fd, void *at, uint64_t bytes);
 /* Fills pages that have none; does not wake. Pages that are there stay. */
 int uffd_copy(int fd, void *at, const void *from, uint64_t bytes);

@@ -13,6 +13,8 @@
  *     quarter more), because it costs a retirement that others take part in.
  * A client without any slab of the shape takes the coldest there is. A slab too
  * small for one frame is retired, one after the other, until a new one fits.
+ * Where a retirement was waited for in vain, what needs nobody's answer is taken
+ * first, however warm.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -209,12 +211,34 @@ static bool colder(const struct pool *p, const struct store_client *c,
 	return age > own;
 }
 
+static uint32_t client_uid(const struct store_client *c)
+{
+	return (uint32_t)shared_load64(&c->record->pid_uid);
+}
+
+/* Once it is empty: does its memory serve the arena without anybody's answer? Not
+ * if it belongs to somebody alive, is too small, a device may still write there,
+ * or a process of another user may still hold a writable descriptor of it. */
+static bool is_at_hand(const struct store_client *c, const struct pool_arena *a,
+		       const struct pool_slab *slab)
+{
+	enum slab_whose whose = slab->owner == c->id ? SLAB_OWN
+				: slab->owner	     ? SLAB_ANOTHERS
+						     : SLAB_ORPHAN;
+	bool same_user = slab->writer_uid == client_uid(c);
+
+	return slab->payload.bytes >= a->frame_bytes && !slab->n_quarantined &&
+	       slab_ways[whose][same_user] != SLAB_EV_RETIRE;
+}
+
+enum reach { ANY_SLAB, AT_HAND };
+
 /* c and a NULL: any slab that could leave. None larger than `most`. */
 static struct pool_slab *coldest(const struct pool *p,
 				 const struct store_client *c,
 				 const struct pool_arena *a,
 				 const struct pool_slab *not_before,
-				 uint64_t most)
+				 uint64_t most, enum reach reach)
 {
 	struct pool_slab *best = NULL;
 
@@ -222,6 +246,8 @@ static struct pool_slab *coldest(const struct pool *p,
 		struct pool_slab *s = p->slab[id];
 
 		if (!slab_takeable(s, a, c) || s->payload.bytes > most)
+			continue;
+		if (reach == AT_HAND && !is_at_hand(c, a, s))
 			continue;
 		if (not_before && (slab_mean(s) < slab_mean(not_before) ||
 				   (slab_mean(s) == slab_mean(not_before) &&
@@ -266,43 +292,41 @@ static void retire_for(struct store_client *c, struct pool_arena *a,
 	retire(c->store, p, slab->id);
 }
 
-static uint32_t client_uid(const struct store_client *c)
-{
-	return (uint32_t)shared_load64(&c->record->pid_uid);
-}
-
-/* 0: its memory serves this arena now; 1: it is on its way out: it belongs to
- * somebody alive, is too small, a device may still write there, or a process of
- * another user may still hold a writable descriptor of it. */
+/* 0: its memory serves this arena now; 1: it is on its way out. */
 static int slab_take(struct store_client *c, struct pool_arena *a,
 		     struct pool_slab *slab)
 {
 	struct pool *p = c->pool;
-	uint32_t id = slab->id, fresh;
-	enum slab_whose whose = slab->owner == c->id ? SLAB_OWN
-				: slab->owner	     ? SLAB_ANOTHERS
-						     : SLAB_ORPHAN;
-	bool same_user = slab->writer_uid == client_uid(c);
+	uint32_t fresh;
 
-	if (slab->payload.bytes < a->frame_bytes || slab->n_quarantined ||
-	    slab_ways[whose][same_user] == SLAB_EV_RETIRE) {
+	if (!is_at_hand(c, a, slab)) {
 		retire_for(c, a, p, slab);
 		return 1;
 	}
-	return pool_slab_reshape(p, id, c->id, a->frame_bytes, &fresh);
+	return pool_slab_reshape(p, slab->id, c->id, a->frame_bytes, &fresh);
+}
+
+/* The slab that is retiring for this arena; NULL: none (any more). */
+static const struct pool_slab *awaited(const struct store_client *c,
+				       const struct pool_arena *a)
+{
+	const struct pool *p = c->store->pool[a->awaited_pool];
+	const struct pool_slab *s = p ? pool_slab_at(p, a->awaited) : NULL;
+
+	return s && s->gen == a->awaited_gen && s->retiring ? s : NULL;
 }
 
 /* Takes the coldest slab that is cold enough and not in use. victim:
  * UINT64_MAX takes any. 0, 1 as slab_take(), -ENOSPC. */
-static int take_slab(struct store_client *c, uint32_t arena, uint64_t victim)
+static int take_coldest(struct store_client *c, uint32_t arena, uint64_t victim,
+			enum reach reach)
 {
 	struct pool *p = c->pool;
 	struct pool_arena *a = &p->arena[arena];
 	struct pool_slab *slab = NULL;
 
-	c->store->cause.pressure = PRESSURE_SLAB;
 	for (unsigned tries = 0; tries < 8; tries++) {
-		slab = coldest(p, c, a, slab, UINT64_MAX);
+		slab = coldest(p, c, a, slab, UINT64_MAX, reach);
 		if (!slab ||
 		    (victim != UINT64_MAX && !colder(p, c, slab, victim)))
 			return -ENOSPC;
@@ -312,6 +336,18 @@ static int take_slab(struct store_client *c, uint32_t arena, uint64_t victim)
 			return slab_take(c, a, slab);
 	}
 	return -ENOSPC;
+}
+
+/* Where those who have a slab did not let it go in time, they may be waiting for
+ * this very grant: what needs no answer of theirs goes first, however warm. */
+static int take_slab(struct store_client *c, uint32_t arena, uint64_t victim)
+{
+	int r = -ENOSPC;
+
+	c->store->cause.pressure = PRESSURE_SLAB;
+	if (awaited(c, &c->pool->arena[arena]))
+		r = take_coldest(c, arena, victim, AT_HAND);
+	return r == 0 ? 0 : take_coldest(c, arena, victim, ANY_SLAB);
 }
 
 static bool drains_better(const struct pool_slab *s,
@@ -421,7 +457,8 @@ static int take_from_tenant(struct store_client *c, uint32_t arena,
 		return -ENOSPC;
 	c->store->cause.pressure = PRESSURE_TENANT;
 	for (unsigned tries = 0; tries < 8; tries++) {
-		slab = coldest(q, NULL, NULL, slab, store_pool_borrowed(q));
+		slab = coldest(q, NULL, NULL, slab, store_pool_borrowed(q),
+			       ANY_SLAB);
 		if (!slab)
 			return -ENOSPC;
 		if (pool_slab_empty(slab) || evict_slab(c->store, q, slab)) {
@@ -444,16 +481,6 @@ static uint32_t look_after(const struct store_client *c,
 	uint64_t frames = a->slabs * MAX(bytes / a->frame_bytes, 1ull);
 
 	return (uint32_t)MIN(frames, (uint64_t)LOOK_AROUND);
-}
-
-/* The slab that is retiring for this arena; NULL: none (any more). */
-static const struct pool_slab *awaited(const struct store_client *c,
-				       const struct pool_arena *a)
-{
-	const struct pool *p = c->store->pool[a->awaited_pool];
-	const struct pool_slab *s = p ? pool_slab_at(p, a->awaited) : NULL;
-
-	return s && s->gen == a->awaited_gen && s->retiring ? s : NULL;
 }
 
 /* There is hope that those who have it let go: no second one meanwhile. */

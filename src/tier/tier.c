@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "tier/cxl/cxl.h"
 #include "tier/gpu/gpu.h"
 #include "tier/tier.h"
 
-static const struct tier_ops *const tiers[] = { &tier_dram, &tier_nvme,
-						&tier_gpu };
+static const struct tier_ops *const tiers[] = { &tier_dram, &tier_cxl,
+						&tier_nvme, &tier_gpu };
 
 const struct tier_ops *tier_find(unsigned kind)
 {

@@ -137,7 +137,8 @@ struct tier_place {
 
 struct tier_stat {
 	enum tier_state state;
-	const char *why; /* of a state that is not UP: static text; "" */
+	const char *why; /* of a state that is not UP, or what it lacks: static
+			    text; "" */
 	const char *io;	 /* how it moves: "io_uring", "threads", ... static */
 	bool direct;	 /* past the page cache */
 #define X(name, text) uint64_t name;

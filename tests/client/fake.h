@@ -51,6 +51,8 @@ struct fake {
 	uint64_t index_epoch;
 	/* Switches of the tests. */
 	_Atomic(bool) mute_ring, mute_socket, refuse_region;
+	/* seals are not made, nor answered; are made and not answered */
+	_Atomic(bool) drop_seals, hush_seals;
 	_Atomic(uint64_t) done, granted, abandoned, unpinned, bad, cancelled;
 	bool stale_once; /* a report was lost once */
 	struct fake_below below[FAKE_FRAMES];

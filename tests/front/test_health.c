@@ -161,6 +161,12 @@ TEST(the_tier_below)
 	f.below_why = "";
 	h = judge(f);
 	CHECK(says(&h, "The nvme tier is coming."));
+	f.below_state = NULL;
+	f.below_short = "its file system is full, before its limit";
+	h = judge(f);
+	CHECK_INT(h.n_degraded, ==, 1);
+	CHECK(says(&h, "The nvme tier: its file system is full, before its "
+		       "limit."));
 }
 
 /* More reasons than there is room for, and texts too long for it. */

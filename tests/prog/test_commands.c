@@ -3,9 +3,10 @@
 #include "tests/prog/run.h"
 #include "tests/test.h"
 
-static const char *const commands[] = { "replay", "demo",    "stat",   "where",
-					"why",	  "check",   "bench",  "doctor",
-					"sim",	  "session", "torture" };
+static const char *const commands[] = { "replay",  "demo",    "stat",
+					"where",   "why",     "check",
+					"bench",   "doctor",  "sim",
+					"session", "torture", "cxl" };
 
 #define EACH(name)                               \
 	for (const char *const *name = commands; \
@@ -52,6 +53,13 @@ TEST(wrong_words_are_usage)
 	expect(RUN("why", "--block-tokens", "0", "--tokens", "1"), 2);
 	expect(RUN("bench"), 2);
 	expect(RUN("bench", "no-such-bench"), 2);
+	expect(RUN("cxl"), 2);
+	expect(RUN("cxl", "no-such-word"), 2);
+	expect(RUN("cxl", "list", "word"), 2);
+	expect(RUN("cxl", "list", "--root", "/nowhere", "--poison"), 2);
+	expect(RUN("cxl", "format"), 2);
+	expect(RUN("cxl", "join"), 2);
+	expect(RUN("cxl", "fence", "/nowhere"), 2);
 }
 
 TEST(wrong_values_are_usage)

@@ -477,6 +477,38 @@ TEST(the_servers_memory_is_made_anew_for_a_client)
 	moves(false);
 }
 
+/* Clients that have a slab may be waiting for the server's answer to just this
+ * grant, and never let go meanwhile: what the server has itself does for it. */
+TEST(nobody_need_answer_while_the_server_has_slabs)
+{
+	uint64_t key[4];
+	struct local_part part;
+	struct sim *a;
+	struct own o;
+	int64_t r;
+
+	begin(&o, &four);
+	o.w->local_answer = on_told;
+	a = sim_add(o.w, 0);
+	for (uint64_t n = 0; n < 48; n++)
+		sim_put(a, n, PART);
+	for (uint32_t id = 1; id < o.w->p->slab_end; id++)
+		store_region_given(a->c, id);
+	own_put(&o, 100, 0, 1, 4096); /* used last, in the fourth slab */
+	key_of(101, key);
+	CHECK_INT(local_grant(o.c, key, own_part(&o, 0), 20000, 0, 7,
+			      5 * WORLD_SEC, &r, &part),
+		  ==, STORE_LATER);
+	CHECK_INT(a->announced, ==, 1);
+	for (unsigned i = 0; i < 15; i++)
+		world_tick(o.w, WORLD_SEC / 100);
+	CHECK_INT(told.n, ==, 1);
+	CHECK_OK(told.result[0]);
+	CHECK_OK(own_seal(&o, 101, 0, 1, 20000, &told.part[0]));
+	CHECK(own_has(&o, 101, 0, 1, 20000));
+	end(&o);
+}
+
 /* Nor is what a dead client leaves behind. */
 TEST(a_dead_clients_memory_is_made_anew_for_the_server)
 {

@@ -125,6 +125,8 @@ static void judge_below(const struct health_facts *f, struct health *h)
 	if (f->below_state)
 		degraded(h, "The nvme tier is %s%s%s.", f->below_state,
 			 f->below_why[0] ? ": " : "", f->below_why);
+	if (f->below_short)
+		degraded(h, "The nvme tier: %s.", f->below_short);
 	if (f->below_bad)
 		note(h,
 		     "%llu parts on nvme were wrong; their places are not used "

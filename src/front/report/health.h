@@ -53,8 +53,9 @@ struct health_facts {
 	bool uring_refused; /* and epoll is used */
 	/* the tier below; state NULL: all is well with it, or there is none */
 	const char *below_state, *below_why;
-	const char *below_note; /* how it works, where that is not as it should
+	const char *below_note;	 /* how it works, where that is not as it should
 				   be; NULL */
+	const char *below_short; /* it is up, and what it lacks; NULL */
 	uint64_t below_bad, below_errors; /* so far */
 	uint64_t quarantined;		  /* frames, now */
 	/* blocks that sessions came back for lately, in the pool that lost most

@@ -187,6 +187,8 @@ static void below_facts(const struct report *r, struct health_facts *f)
 	if (!st->direct && st->state != TIER_COMING)
 		f->below_note = "goes through the page cache: O_DIRECT is "
 				"refused there";
+	if (st->state == TIER_UP && st->why[0])
+		f->below_short = st->why;
 }
 
 /* The pool whose sessions lost most. */

@@ -25,14 +25,20 @@ enum tier_state health_step(enum tier_state state, enum health_event event)
 	return to == TIER_COMING ? state : (enum tier_state)to;
 }
 
-enum health_answer health_answer(int result, bool write)
+enum health_answer health_answer(int result, bool write, bool begun)
 {
 	switch (-result) {
 	case 0:
 	case ECANCELED:
 	case EBADMSG:
-	case ETIMEDOUT: /* of ours: it was not begun */
 		return HEALTH_FINE;
+	case ETIMEDOUT: /* ours, or the block layer's */
+		return begun ? HEALTH_PLACE : HEALTH_FINE;
+	case ENOMEM:
+	case EAGAIN:
+	case EINTR:
+	case EINVAL:
+		return HEALTH_HOST;
 	case EROFS:
 	case ENOSPC:
 	case EDQUOT:

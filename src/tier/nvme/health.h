@@ -30,8 +30,10 @@ enum health_answer {
 	HEALTH_REFUSED, /* EROFS, ENOSPC, EDQUOT: of a write */
 	HEALTH_GONE,	/* ENODEV and such: the device, not the place */
 	HEALTH_PLACE,	/* EIO and such: perhaps this place alone */
+	HEALTH_HOST,	/* ENOMEM and such: this machine, not the place */
 };
-enum health_answer health_answer(int result, bool write);
+/* begun: the device was asked. */
+enum health_answer health_answer(int result, bool write, bool begun);
 
 #define HEALTH_LATE_NS 1000000000ull
 /* Places that fail one after the other, none well between, are a device. */

@@ -38,6 +38,8 @@ void nvme_stat(const struct tier *tier, struct tier_stat *ret)
 		*ret = t->count; /* else it is the job's */
 	ret->state = t->state;
 	ret->why = t->why;
+	if (t->state == TIER_UP && t->grow_failed)
+		ret->why = "its file system is full, before its limit";
 	ret->io = t->engine.backend->name;
 	ret->direct = t->direct;
 	ret->limit_bytes = t->options.size;

@@ -61,7 +61,8 @@ static const char *refusal(int result)
 
 enum health_answer nvme_watch_answer(struct nvme *t, const struct nvme_io *io)
 {
-	enum health_answer a = health_answer(io->result, io->op != NVME_READ);
+	enum health_answer a = health_answer(io->result, io->op != NVME_READ,
+					     io->begun_ns != 0);
 
 	if (io->begun_ns && t->now_ns > io->begun_ns + HEALTH_LATE_NS)
 		t->count.late++;

@@ -197,7 +197,7 @@ void rig_fill(uint64_t number, void *data, uint64_t bytes)
 		((uint8_t *)data)[i] = (uint8_t)number;
 }
 
-static void done(struct tier_move *m, int result)
+void rig_move_done(struct tier_move *m, int result)
 {
 	struct rig_move *r = (struct rig_move *)m;
 
@@ -211,7 +211,7 @@ static void prepare(const struct rig *g, struct rig_move *m, uint64_t number,
 {
 	memset(m, 0, sizeof(*m));
 	m->number = number;
-	m->m.done = done;
+	m->m.done = rig_move_done;
 	rig_id(g, number, &m->m.id);
 	m->m.room = ALIGN_UP(bytes, PAGE_BYTES);
 	CHECK(posix_memalign(&m->m.data, PAGE_BYTES, m->m.room) == 0);

@@ -61,6 +61,8 @@ const char *rig_file(struct rig *g); /* static buffer */
 
 void rig_id(const struct rig *g, uint64_t number, struct tier_id *ret_id);
 void rig_fill(uint64_t number, void *data, uint64_t bytes);
+/* done() of a struct rig_move that a test makes itself. */
+void rig_move_done(struct tier_move *m, int result);
 /* bytes 0: RIG_PART. */
 int rig_write_begin(struct rig *g, struct rig_move *m, uint64_t number,
 		    uint64_t bytes);

@@ -306,12 +306,14 @@ BOTH(no_space_to_grow)
 	}
 	CHECK_INT(rig_stat(g).state, ==, TIER_UP);
 	CHECK_INT(rig_stat(g).limit_bytes, <, limit);
+	CHECK(strstr(rig_stat(g).why, "full"));
 	CHECK_INT(rig_stat(g).dropped, >, 80);
 	g->held = false;
 	g->now += 20 * NS_PER_S;
 	for (uint64_t n = 200; n < 300; n++)
 		CHECK_OK(rig_write(g, n, 0));
 	CHECK_INT(rig_stat(g).limit_bytes, ==, limit);
+	CHECK_STR(rig_stat(g).why, "");
 	CHECK_INT(rig_stat(g).parts, >, 20);
 }
 

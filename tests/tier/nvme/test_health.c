@@ -30,13 +30,17 @@ TEST(states)
 
 TEST(answers)
 {
-	CHECK_INT(health_answer(0, true), ==, HEALTH_FINE);
-	CHECK_INT(health_answer(-EROFS, true), ==, HEALTH_REFUSED);
-	CHECK_INT(health_answer(-ENOSPC, true), ==, HEALTH_REFUSED);
-	CHECK_INT(health_answer(-ENODEV, false), ==, HEALTH_GONE);
-	CHECK_INT(health_answer(-EIO, false), ==, HEALTH_PLACE);
-	CHECK_INT(health_answer(-ENODATA, false), ==, HEALTH_PLACE);
-	CHECK_INT(health_answer(-ECANCELED, true), ==, HEALTH_FINE);
+	CHECK_INT(health_answer(0, true, true), ==, HEALTH_FINE);
+	CHECK_INT(health_answer(-EROFS, true, true), ==, HEALTH_REFUSED);
+	CHECK_INT(health_answer(-ENOSPC, true, true), ==, HEALTH_REFUSED);
+	CHECK_INT(health_answer(-ENODEV, false, true), ==, HEALTH_GONE);
+	CHECK_INT(health_answer(-EIO, false, true), ==, HEALTH_PLACE);
+	CHECK_INT(health_answer(-ENODATA, false, true), ==, HEALTH_PLACE);
+	CHECK_INT(health_answer(-ETIMEDOUT, false, true), ==, HEALTH_PLACE);
+	CHECK_INT(health_answer(-ETIMEDOUT, false, false), ==, HEALTH_FINE);
+	CHECK_INT(health_answer(-ENOMEM, true, true), ==, HEALTH_HOST);
+	CHECK_INT(health_answer(-EINVAL, false, true), ==, HEALTH_HOST);
+	CHECK_INT(health_answer(-ECANCELED, true, true), ==, HEALTH_FINE);
 }
 
 /* ---- depth: against a device that serves `width` moves at once ----------------------- */

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * onecopy cxl join: a member in the foreground, until it is asked to end or was
+ * declared dead. With --work it does what nodes do, and checks each byte: it
+ * pins blocks of all shards and writes those that are missing into its own.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/rng.h"
+#include "cxl.h"
+#include "cxl_region.h"
+#include "payload.h"
+#include "stop.h"
+
+#define JOIN_HELD  8u	/* pins kept while other work is done */
+#define JOIN_BURST 256u /* operations between two looks at the clock */
+
+struct join {
+	const struct command *command;
+	const char *path, *name;
+	uint64_t shards, work, bytes, operations, seed;
+	bool adopt, json;
+	struct region *region;
+	struct rng rng;
+	unsigned char *data;
+	struct region_pin pin[JOIN_HELD];
+	uint64_t pinned[JOIN_HELD]; /* block + 1; 0: none */
+	uint64_t done, hits, remote, misses, sealed, full, wrong;
+};
+
+static const struct cli_option join_options[] = {
+	{ 'n', "name", "NAME", "the host's", "what status calls it" },
+	{ 'S', "shards", "N", "1", "shards to own; 0: only read" },
+	{ 'a', "adopt", NULL, NULL,
+	  "take over the shards of members that are proved dead" },
+	{ 'w', "work", "N", NULL,
+	  "pin, verify and write blocks 0 to N-1 at random" },
+	{ 'b', "bytes", "SIZE", "a frame", "of each block, with --work" },
+	{ 'o', "operations", "N", "without end", "then leave" },
+	{ CLI_LONG, "seed", "N", "1", "of --work" },
+	{ 'j', "json", NULL, NULL, "print JSON, a line a second" },
+	CLI_END
+};
+
+/* ---- work ---------------------------------------------------------------------------- */
+
+static int block_name(const struct join *j, uint64_t block, struct oc_key *key,
+		      struct region_name *name)
+{
+	int r = payload_key("region", 0, block, key);
+
+	(void)j;
+	*name = (struct region_name){ .ns = { 0x6e6f69676572, 1, 2, 3 } };
+	memcpy(name->key, key->bytes, sizeof(name->key));
+	return r;
+}
+
+static void join_verify(struct join *j, const struct oc_key *key,
+			const struct region_pin *pin)
+{
+	uint64_t wrong = pin->bytes == j->bytes
+				 ? payload_wrong(key, pin->data, pin->bytes)
+				 : j->bytes;
+
+	if (wrong)
+		fprintf(stderr,
+			"onecopy cxl join: shard %u frame %u: %llu wrong "
+			"bytes\n",
+			pin->shard, pin->frame, (unsigned long long)wrong);
+	j->wrong += wrong;
+}
+
+/* The block that was pinned some time ago is still what it was. */
+static int join_let_go(struct join *j, unsigned at)
+{
+	struct region_name name;
+	struct oc_key key;
+	int r;
+
+	if (!j->pinned[at])
+		return 0;
+	r = block_name(j, j->pinned[at] - 1, &key, &name);
+	if (r)
+		return r;
+	join_verify(j, &key, &j->pin[at]);
+	region_unpin(j->region, &j->pin[at]);
+	j->pinned[at] = 0;
+	return 0;
+}
+
+static int join_write(struct join *j, const struct oc_key *key,
+		      const struct region_name *name)
+{
+	int r;
+
+	j->misses++;
+	payload_make(key, j->data, j->bytes);
+	r = region_put(j->region, name, j->data, j->bytes, 0);
+	j->sealed += r == 0;
+	j->full += r == REGION_FULL;
+	return r == REGION_EXISTS || r == REGION_FULL ? 0 : r;
+}
+
+static int join_once(struct join *j)
+{
+	unsigned at = (unsigned)(j->done++ % JOIN_HELD);
+	uint64_t block = rng_below(&j->rng, j->work);
+	struct region_name name;
+	struct oc_key key;
+	int r = join_let_go(j, at);
+
+	if (r == 0)
+		r = block_name(j, block, &key, &name);
+	if (r)
+		return r;
+	r = region_pin(j->region, &name, &j->pin[at]);
+	if (r == REGION_MISS)
+		return j->shards ? join_write(j, &key, &name) : 0;
+	if (r)
+		return r;
+	j->hits++;
+	j->remote += !region_owns(j->region, j->pin[at].shard);
+	join_verify(j, &key, &j->pin[at]);
+	j->pinned[at] = block + 1;
+	return 0;
+}
+
+/* ---- life ----------------------------------------------------------------------------- */
+
+static void join_tell(const struct join *j)
+{
+	struct region_member_status s;
+	uint32_t member = 0;
+	uint64_t inc = 0;
+
+	if (region_self(j->region, &member, &inc))
+		return;
+	region_member_status(j->region, member, &s);
+	if (j->json)
+		printf("{\"member\": %u, \"incarnation\": %llu, \"shards\": "
+		       "%u, \"operations\": %llu, \"hits\": %llu, \"remote\": "
+		       "%llu, \"sealed\": %llu, \"evicted\": %llu, \"full\": "
+		       "%llu, \"wrong_bytes\": %llu}\n",
+		       member, (unsigned long long)inc, s.shards,
+		       (unsigned long long)j->done, (unsigned long long)j->hits,
+		       (unsigned long long)j->remote,
+		       (unsigned long long)j->sealed,
+		       (unsigned long long)s.count[REGION_C_evictions],
+		       (unsigned long long)j->full,
+		       (unsigned long long)j->wrong);
+	else
+		printf("member %u.%llu: %u shards, %llu operations, %llu hits "
+		       "(%llu of others), %llu sealed, %llu wrong bytes\n",
+		       member, (unsigned long long)inc, s.shards,
+		       (unsigned long long)j->done, (unsigned long long)j->hits,
+		       (unsigned long long)j->remote,
+		       (unsigned long long)j->sealed,
+		       (unsigned long long)j->wrong);
+	fflush(stdout);
+}
+
+static bool join_over(const struct join *j)
+{
+	return stop_wanted() || (j->operations && j->done >= j->operations);
+}
+
+static int join_burst(struct join *j)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < JOIN_BURST && r == 0 && !join_over(j); i++)
+		r = join_once(j);
+	return r;
+}
+
+static int join_live(struct join *j)
+{
+	uint64_t step =
+		region_geometry_of(j->region)->lease_ms * NS_PER_MS / 10;
+	uint64_t tick = 0, told = clock_ns();
+	int r = 0;
+
+	join_tell(j);
+	while (r == 0 && !join_over(j)) {
+		uint64_t now = clock_ns();
+
+		if (now - tick >= step) {
+			r = region_tick(j->region);
+			tick = now;
+		}
+		if (now - told >= NS_PER_S && (j->work || j->json)) {
+			join_tell(j);
+			told = now;
+		}
+		if (r == 0 && j->work)
+			r = join_burst(j);
+		else if (r == 0)
+			poll(NULL, 0, (int)MAX(step / NS_PER_MS, 1));
+	}
+	return r;
+}
+
+static int join_end(struct join *j)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < JOIN_HELD && r == 0; i++)
+		r = join_let_go(j, i);
+	join_tell(j);
+	return r ? r : region_leave(j->region);
+}
+
+static int join_region(struct join *j)
+{
+	struct region_join_options o = { .size = sizeof(o),
+					 .name = j->name,
+					 .shards = (uint32_t)j->shards,
+					 .adopt = j->adopt };
+	uint64_t frame = region_geometry_of(j->region)->frame_bytes;
+	int r;
+
+	if (!j->bytes)
+		j->bytes = frame;
+	if (j->bytes > frame)
+		return cli_fail(j->command, PROG_USAGE,
+				"blocks of %llu bytes in frames of %llu",
+				(unsigned long long)j->bytes,
+				(unsigned long long)frame);
+	j->data = aligned_alloc(PAGE_BYTES, ALIGN_UP(j->bytes, PAGE_BYTES));
+	r = j->data ? region_join(j->region, &o) : -ENOMEM;
+	if (r == 0)
+		r = join_live(j);
+	if (r == 0)
+		r = join_end(j);
+	free(j->data);
+	if (r)
+		return cxl_say(j->command, j->path, r);
+	return j->wrong ? PROG_FAILED : PROG_OK;
+}
+
+static int join_option(struct join *j, const struct cli *c, int id)
+{
+	switch (id) {
+	case 'n':
+		j->name = c->value;
+		return strlen(c->value) <= REGION_NAME
+			       ? 0
+			       : cli_fail(j->command, PROG_USAGE,
+					  "a name has up to %d bytes",
+					  REGION_NAME);
+	case 'S':
+		return cli_number(c, 0, REGION_SHARDS_MAX, &j->shards);
+	case 'w':
+		return cli_number(c, 1, UINT64_MAX, &j->work);
+	case 'b':
+		return cli_size(c, 0, &j->bytes);
+	case 'o':
+		return cli_number(c, 1, UINT64_MAX, &j->operations);
+	case CLI_LONG:
+		return cli_number(c, 0, UINT64_MAX, &j->seed);
+	case 'a':
+		j->adopt = true;
+		return 0;
+	default:
+		j->json = true;
+		return 0;
+	}
+}
+
+static int join_run(const struct command *self, int argc, char **argv)
+{
+	struct join j = { .command = self, .shards = 1, .seed = 1 };
+	struct cli c;
+	int id, r = 0;
+
+	cli_begin(&c, self, argc, argv);
+	while (r == 0 && (id = cli_next(&c)) > 0)
+		r = join_option(&j, &c, id);
+	if (r == 0 && id < 0)
+		return c.status;
+	if (r == 0)
+		r = cli_words(&c, 1, 1);
+	if (r == 0 && j.operations && !j.work)
+		r = cli_fail(self, PROG_USAGE, "--operations wants --work");
+	if (r == 0)
+		r = cxl_open(&c, &j.region);
+	if (r)
+		return r;
+	j.path = c.argv[c.first];
+	j.rng.state = j.seed;
+	stop_catch();
+	if (!j.json)
+		cxl_region_print(j.region);
+	r = join_region(&j);
+	region_close(j.region);
+	return r;
+}
+
+const struct command cxl_command_join = {
+	.name = "cxl join",
+	.summary = "be a member of a region until told to end",
+	.usage = "[OPTIONS] PATH",
+	.options = join_options,
+	.run = join_run,
+};

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* onecopy cxl format, fence, leave. */
+#include "cxl_region.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "cxl.h"
+#include "region/host.h"
+
+bool cxl_stands_in(const struct region *r)
+{
+	return region_kind_of(r) != REGION_DEVDAX;
+}
+
+static int say_error(const struct command *command, const char *path, int r)
+{
+	switch (r) {
+	case -ENOENT:
+		return cli_fail(command, PROG_BAD_INPUT, "%s: no such file",
+				path);
+	case -ENODATA:
+		return cli_fail(command, PROG_BAD_INPUT,
+				"%s: no region is there; see onecopy cxl "
+				"format",
+				path);
+	case -EPROTONOSUPPORT:
+		return cli_fail(command, PROG_BAD_INPUT,
+				"%s: a region of another version or build",
+				path);
+	case -EPROTO:
+		return cli_fail(command, PROG_BAD_INPUT,
+				"%s: the region is damaged", path);
+	case -EMEDIUMTYPE:
+		return cli_fail(command, PROG_BAD_INPUT,
+				"%s: neither a devdax device with pages of 2 "
+				"MiB nor a file on tmpfs or hugetlbfs",
+				path);
+	case -EEXIST:
+		return cli_fail(command, PROG_REFUSED,
+				"%s: a region is there; --force ends it and "
+				"all blocks in it",
+				path);
+	case -EBUSY:
+		return cli_fail(command, PROG_REFUSED,
+				"%s: every member slot is taken; see onecopy "
+				"cxl status",
+				path);
+	default:
+		return cli_fail(command, (int)exit_of(r), "%s: %s", path,
+				strerror(-r));
+	}
+}
+
+int cxl_say(const struct command *command, const char *path, int r)
+{
+	switch (r) {
+	case 0:
+		return PROG_OK;
+	case REGION_STALE:
+		return cli_fail(command, PROG_FAILED,
+				"%s: this member was declared dead", path);
+	case REGION_ALIVE:
+		return cli_fail(command, PROG_REFUSED,
+				"%s: not proved dead: its process lives, or is "
+				"on another host; --told vouches for its end",
+				path);
+	case REGION_MISS:
+		return cli_fail(command, PROG_FAILED, "%s: nobody is there",
+				path);
+	default:
+		return r < 0 ? say_error(command, path, r)
+			     : cli_fail(command, PROG_SYSTEM, "%s: answer %d",
+					path, r);
+	}
+}
+
+int cxl_open(const struct cli *c, struct region **ret_region)
+{
+	const char *path = c->argv[c->first];
+	int r = region_open(path, ret_region);
+
+	return r ? cxl_say(c->command, path, r) : 0;
+}
+
+const char *cxl_state_name(enum member_state state)
+{
+	static const char *const names[MEMBER_STATES] = {
+		[MEMBER_FREE] = "free",	    [MEMBER_JOINING] = "joining",
+		[MEMBER_LIVE] = "live",	    [MEMBER_EXITED] = "exited",
+		[MEMBER_TOLD] = "declared",
+	};
+
+	return state < MEMBER_STATES ? names[state] : "damaged";
+}
+
+int cxl_member(const struct command *command, struct region *r,
+	       const char *word, uint32_t *ret_member)
+{
+	uint32_t members = region_geometry_of(r)->members;
+	struct region_member_status s;
+	uint64_t number;
+
+	if (text_parse_u64(word, members - 1, &number) == 0) {
+		*ret_member = (uint32_t)number;
+		return 0;
+	}
+	for (uint32_t i = 0; i < members; i++) {
+		region_member_status(r, i, &s);
+		if (!s.known || s.state == MEMBER_FREE ||
+		    strcmp(s.name, word) != 0)
+			continue;
+		*ret_member = i;
+		return 0;
+	}
+	return cli_fail(command, PROG_FAILED, "no member %s", word);
+}
+
+json_t *cxl_region_json(const struct region *r)
+{
+	const struct region_geometry *g = region_geometry_of(r);
+
+	return json_pack("{s:s,s:b,s:s,s:I,s:I,s:I,s:I,s:I,s:I}", "kind",
+			 region_kind_name(region_kind_of(r)), "stands_in",
+			 (int)cxl_stands_in(r), "mode", "coherent", "bytes",
+			 (json_int_t)g->bytes, "members",
+			 (json_int_t)g->members, "shards",
+			 (json_int_t)g->shards, "frames", (json_int_t)g->frames,
+			 "frame_bytes", (json_int_t)g->frame_bytes, "lease_ms",
+			 (json_int_t)g->lease_ms);
+}
+
+void cxl_region_print(const struct region *r)
+{
+	const struct region_geometry *g = region_geometry_of(r);
+	char all[32], frame[32];
+
+	printf("%s, coherent: %s, %u members, %u shards of %u frames of %s, "
+	       "lease %u ms\n",
+	       region_kind_name(region_kind_of(r)), text_size(g->bytes, all),
+	       g->members, g->shards, g->frames,
+	       text_size(g->frame_bytes, frame), g->lease_ms);
+	if (cxl_stands_in(r))
+		printf("(" CXL_STANDS_IN ")\n");
+}
+
+/* ---- format -------------------------------------------------------------------- */
+
+static const struct cli_option format_options[] = {
+	{ 's', "size", "SIZE", "all there is",
+	  "of a file on tmpfs or hugetlbfs, which is made" },
+	{ 'm', "members", "N", "16", "processes that can join, at most 512" },
+	{ 'S', "shards", "N", "as members", "parts with one writer each" },
+	{ 'f', "frame", "SIZE", "2MiB", "room for one part of a block" },
+	{ 'l', "lease", "TIME", "1s",
+	  "a member that is silent for longer is told as late" },
+	{ 't', "tenant", "NAME", "default", "whose region it is" },
+	{ CLI_LONG, "force", NULL, NULL,
+	  "end the region that is there, and all blocks in it" },
+	{ 'j', "json", NULL, NULL, "print JSON" },
+	CLI_END
+};
+
+static int format_option(const struct cli *c, int id,
+			 struct region_format_options *o)
+{
+	uint64_t n = 0;
+	int r = 0;
+
+	if (id == 's')
+		return cli_size(c, 0, &o->bytes);
+	if (id == 'f')
+		return cli_size(c, 0, &o->frame_bytes);
+	if (id == 'm' && !(r = cli_number(c, 1, REGION_MEMBERS_MAX, &n)))
+		o->members = (uint32_t)n;
+	else if (id == 'S' && !(r = cli_number(c, 1, REGION_SHARDS_MAX, &n)))
+		o->shards = (uint32_t)n;
+	else if (id == 'l' && !(r = cli_time(c, &n)))
+		o->lease_ms = (uint32_t)MIN(n / NS_PER_MS, 1u << 30);
+	else if (id == 't')
+		o->tenant = c->value;
+	return r;
+}
+
+static int format_show(const struct cli *c, bool json)
+{
+	struct region *region;
+	json_t *root;
+	int r = cxl_open(c, &region);
+
+	if (r)
+		return r;
+	if (json) {
+		root = cxl_region_json(region);
+		json_dumpf(root, stdout, JSON_INDENT(2));
+		printf("\n");
+		json_decref(root);
+	} else {
+		cxl_region_print(region);
+	}
+	region_close(region);
+	return PROG_OK;
+}
+
+static int format_run(const struct command *self, int argc, char **argv)
+{
+	struct region_format_options o = { .size = sizeof(o) };
+	bool json = false;
+	struct cli c;
+	int id, r = 0;
+
+	cli_begin(&c, self, argc, argv);
+	while (r == 0 && (id = cli_next(&c)) > 0) {
+		if (id == CLI_LONG)
+			o.force = true;
+		else if (id == 'j')
+			json = true;
+		else
+			r = format_option(&c, id, &o);
+	}
+	if (r == 0 && id < 0)
+		return c.status;
+	if (r == 0)
+		r = cli_words(&c, 1, 1);
+	if (r)
+		return r;
+	r = region_format(c.argv[c.first], &o);
+	if (r == -EINVAL)
+		return cli_fail(self, PROG_USAGE,
+				"frames are whole pages of 4 KiB, below 4 GiB; "
+				"a tenant's name has up to %d bytes",
+				REGION_NAME);
+	if (r == -ENOSPC)
+		return cli_fail(self, PROG_REFUSED,
+				"%s: no room: 2 MiB for each member, and a "
+				"frame in each shard, is the least",
+				c.argv[c.first]);
+	return r ? cxl_say(self, c.argv[c.first], r) : format_show(&c, json);
+}
+
+const struct command cxl_command_format = {
+	.name = "cxl format",
+	.summary = "make a region of a devdax device or a file in memory",
+	.usage = "[OPTIONS] PATH",
+	.options = format_options,
+	.run = format_run,
+};
+
+/* ---- fence ----------------------------------------------------------------------- */
+
+static const struct cli_option fence_options[] = {
+	{ CLI_LONG, "told", NULL, NULL,
+	  "its process has ended, or its host was cut off: I vouch for it" },
+	{ 'j', "json", NULL, NULL, "print JSON" },
+	CLI_END
+};
+
+static int fence_member(const struct cli *c, struct region *region, bool told,
+			bool json)
+{
+	const char *word = c->argv[c->first + 1];
+	struct region_member_status s;
+	uint32_t member = 0;
+	int r = cxl_member(c->command, region, word, &member);
+
+	if (r)
+		return r;
+	r = region_fence(region, member, told);
+	if (r)
+		return cxl_say(c->command, word, r);
+	region_member_status(region, member, &s);
+	if (json)
+		printf("{\"member\": %u, \"state\": \"%s\", \"shards\": %u}\n",
+		       member, cxl_state_name(s.state), s.shards);
+	else
+		printf("member %u is %s: its pins do not count, and its %u "
+		       "shard%s may be taken\n",
+		       member, cxl_state_name(s.state), s.shards,
+		       s.shards == 1 ? "" : "s");
+	return PROG_OK;
+}
+
+static int fence_run(const struct command *self, int argc, char **argv)
+{
+	bool told = false, json = false;
+	struct region *region = NULL;
+	struct cli c;
+	int id, r;
+
+	cli_begin(&c, self, argc, argv);
+	while ((id = cli_next(&c)) > 0) {
+		if (id == CLI_LONG)
+			told = true;
+		else
+			json = true;
+	}
+	if (id < 0)
+		return c.status;
+	r = cli_words(&c, 2, 2);
+	if (r == 0)
+		r = cxl_open(&c, &region);
+	if (r)
+		return r;
+	r = fence_member(&c, region, told, json);
+	region_close(region);
+	return r;
+}
+
+const struct command cxl_command_fence = {
+	.name = "cxl fence",
+	.summary = "declare a member dead, so that its room is used again",
+	.usage = "[OPTIONS] PATH MEMBER",
+	.options = fence_options,
+	.run = fence_run,
+};
+
+/* ---- leave ------------------------------------------------------------------------ */
+
+static const struct cli_option leave_options[] = {
+	{ 't', "timeout", "TIME", "10s", "how long to wait for it" },
+	{ 'j', "json", NULL, NULL, "print JSON" },
+	CLI_END
+};
+
+/* SIGTERM, by a pidfd, so that it reaches this process or nobody; then until its
+ * record says that it left. */
+static int leave_ask(const struct command *self, struct region *region,
+		     uint32_t member, uint64_t timeout_ns)
+{
+	uint64_t end = clock_ns() + timeout_ns;
+	struct region_member_status s;
+	int fd, r = 0;
+
+	region_member_status(region, member, &s);
+	if (s.state != MEMBER_LIVE)
+		return cli_fail(self, PROG_FAILED, "member %u is %s", member,
+				cxl_state_name(s.state));
+	if (!s.known || !s.here)
+		return cli_fail(self, PROG_REFUSED,
+				"member %u is not of this host: end it there",
+				member);
+	fd = (int)syscall(SYS_pidfd_open, (pid_t)s.pid, 0);
+	/* The number may have gone to another process, but not after the file
+	 * descriptor is there. */
+	if (region_host_ended(s.pid, s.started))
+		r = cli_fail(self, PROG_FAILED,
+			     "its process has ended: see onecopy cxl fence");
+	else if (fd < 0 || syscall(SYS_pidfd_send_signal, fd, SIGTERM, NULL, 0))
+		r = cli_fail(self, PROG_REFUSED, "process %llu: %s",
+			     (unsigned long long)s.pid, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	while (r == 0) {
+		region_member_status(region, member, &s);
+		if (s.state != MEMBER_LIVE)
+			return PROG_OK;
+		if (clock_ns() > end)
+			return cli_fail(self, PROG_FAILED,
+					"member %u does not leave", member);
+		poll(NULL, 0, 20);
+	}
+	return r;
+}
+
+static int leave_run(const struct command *self, int argc, char **argv)
+{
+	uint64_t timeout = 10 * NS_PER_S;
+	struct region *region = NULL;
+	uint32_t member = 0;
+	bool json = false;
+	struct cli c;
+	int id, r = 0;
+
+	cli_begin(&c, self, argc, argv);
+	while (r == 0 && (id = cli_next(&c)) > 0) {
+		if (id == 't')
+			r = cli_time(&c, &timeout);
+		else
+			json = true;
+	}
+	if (r == 0 && id < 0)
+		return c.status;
+	if (r == 0)
+		r = cli_words(&c, 2, 2);
+	if (r == 0)
+		r = cxl_open(&c, &region);
+	if (r)
+		return r;
+	r = cxl_member(self, region, c.argv[c.first + 1], &member);
+	if (r == 0)
+		r = leave_ask(self, region, member, timeout);
+	if (r == 0 && json)
+		printf("{\"member\": %u, \"left\": true}\n", member);
+	else if (r == 0)
+		printf("member %u left\n", member);
+	region_close(region);
+	return r;
+}
+
+const struct command cxl_command_leave = {
+	.name = "cxl leave",
+	.summary = "ask a member of this host to leave its region",
+	.usage = "[OPTIONS] PATH MEMBER",
+	.options = leave_options,
+	.run = leave_run,
+};

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the words of "onecopy cxl" that work on a region have in common. */
+#ifndef ONECOPY_PROG_CXL_REGION_H
+#define ONECOPY_PROG_CXL_REGION_H
+
+#include <jansson.h>
+
+#include "commands.h"
+#include "region/region.h"
+
+/* A line that says so stands wherever figures or contents are shown. */
+#define CXL_STANDS_IN "ordinary memory stands in for CXL"
+bool cxl_stands_in(const struct region *r);
+
+/* The only word left is the region's path. Opens it, or says what is wrong: 0 or
+ * an exit status. */
+int cxl_open(const struct cli *c, struct region **ret_region);
+/* Says what an answer of region.h means; returns the exit status. */
+int cxl_say(const struct command *command, const char *path, int r);
+/* A member by its number or its name. 0, or an exit status and it was said. */
+int cxl_member(const struct command *command, struct region *r,
+	       const char *word, uint32_t *ret_member);
+const char *cxl_state_name(enum member_state state);
+
+/* {path-independent facts}: id, kind, sizes. New reference. */
+json_t *cxl_region_json(const struct region *r);
+/* Two spaces and a line. */
+void cxl_region_print(const struct region *r);
+
+#endif

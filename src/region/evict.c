@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Making room in the own shards, and what readers tell their owners.
+ *
+ *   reader (any member)                 owner
+ *   R1 slot = (loc, gen)                S1 desc.word = LEAVING or DOOMED, each
+ *   R2 full fence                       S2 full fence, one for the batch
+ *   R3 desc.word == (gen, SEALED)?      S3 which members are LIVE; their `high`;
+ *      pinned : a miss                     their slots
+ *                                       S4 named: SPARE (DOOMED waits);
+ *                                          else: entry out, RELEASE, gen + 1
+ *
+ * As in coherence/pin.h: store buffering with a full fence on both sides. A
+ * member stores LIVE and `high` before its slot, so who misses those has missed
+ * the slot, and its own mark was seen. Slots of a member that is late are looked
+ * at as ever: it may come back and read on. Those of the dead are not.
+ *
+ * The order is a clock: a block that was touched, or pinned when it was looked
+ * at, is passed over once. Readers of other nodes say so in their touch rings,
+ * which lose what is not read in time.
+ */
+#include "base/hash.h"
+#include "coherence/pin.h"
+#include "region/internal.h"
+
+#define EVICT_BATCH 64u
+#define EVICT_AHEAD 16u /* made free beyond what was asked for */
+
+/* ---- pins --------------------------------------------------------------------------- */
+
+static bool is_own(const struct region_own *own, uint64_t pin,
+		   uint32_t *ret_frame)
+{
+	uint64_t loc = pin_word_loc(pin);
+
+	*ret_frame = frame_loc_frame(loc);
+	return frame_loc_slab(loc) == own->shard + 1 &&
+	       *ret_frame < own->frames;
+}
+
+static void scan_unit(const struct region *r, struct region_own *own,
+		      const struct region_unit *unit)
+{
+	uint64_t high;
+	uint32_t frame;
+
+	if (r->mem->refresh)
+		r->mem->refresh(unit, REGION_UNIT);
+	high = shared_load64_acquire(&unit->head.high);
+	high = MIN(high, REGION_SLOTS);
+	for (uint64_t i = 0; i < high; i++) {
+		uint64_t pin = pin_read(&unit->slot[i]);
+
+		if (!pin || !is_own(own, pin, &frame) ||
+		    !(own->mark[frame] & MARK_LEAVING))
+			continue;
+		if (pin_word_names(pin, region_loc(own->shard, frame),
+				   frame_word_gen(shared_load64(
+					   &own->desc[frame].word))))
+			own->mark[frame] |= MARK_PINNED;
+	}
+}
+
+/* S2 and S3. */
+static void scan(struct region *r, struct region_own *own)
+{
+	r->mem->fence();
+	for (uint32_t i = 0; i < r->g.members; i++)
+		if (member_pins(
+			    shared_load64_acquire(&region_record(r, i)->word)))
+			scan_unit(r, own, region_unit_of(r, i));
+}
+
+static enum frame_state state_of(const struct region_own *own, uint32_t frame)
+{
+	return frame_word_state(shared_load64(&own->desc[frame].word));
+}
+
+static void release(struct region *r, struct region_own *own, uint32_t frame)
+{
+	region_unlist(own, frame);
+	region_step(r, own, frame, FRAME_EV_RELEASE);
+	region_freed(own, frame);
+}
+
+/* S4 for one frame that is LEAVING: true when it is free. */
+static bool settle(struct region *r, struct region_own *own, uint32_t frame)
+{
+	bool pinned = own->mark[frame] & MARK_PINNED;
+
+	own->mark[frame] = 0;
+	if (pinned) {
+		region_step(r, own, frame, FRAME_EV_SPARE);
+		own->mark[frame] = MARK_USED;
+		region_count(r, REGION_C_spared, 1);
+		return false;
+	}
+	own->n_sealed--;
+	region_count(r, REGION_C_evictions, 1);
+	release(r, own, frame);
+	return true;
+}
+
+uint32_t region_judge_doomed(struct region *r, struct region_own *own)
+{
+	uint32_t n = own->n_doomed;
+
+	for (uint32_t i = 0; i < n; i++)
+		own->mark[own->doomed[i]] = MARK_LEAVING;
+	scan(r, own);
+	own->n_doomed = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t frame = own->doomed[i];
+
+		if (own->mark[frame] & MARK_PINNED)
+			own->doomed[own->n_doomed++] = frame;
+		else
+			release(r, own, frame);
+		own->mark[frame] = 0;
+	}
+	return n - own->n_doomed;
+}
+
+static uint32_t judge(struct region *r, struct region_own *own,
+		      const uint32_t *frames, uint32_t n)
+{
+	uint32_t freed = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		region_step(r, own, frames[i], FRAME_EV_LEAVE);
+		own->mark[frames[i]] |= MARK_LEAVING;
+	}
+	scan(r, own);
+	for (uint32_t i = 0; i < n; i++)
+		freed += settle(r, own, frames[i]);
+	return freed;
+}
+
+/* ---- what readers tell ---------------------------------------------------------------- */
+
+static void take_touch(struct region *r, uint64_t pin)
+{
+	uint32_t frame;
+
+	for (uint32_t i = 0; i < r->n_own; i++) {
+		struct region_own *own = r->own[i];
+
+		if (is_own(own, pin, &frame) &&
+		    frame_word_gen(shared_load64(&own->desc[frame].word)) %
+				    (1u << 24) ==
+			    pin_word_gen(pin))
+			own->mark[frame] |= MARK_USED;
+	}
+}
+
+static void take_touches(struct region *r)
+{
+	for (uint32_t i = 0; i < r->g.members; i++) {
+		const struct region_unit *unit = region_unit_of(r, i);
+		uint64_t tail, *seen = &r->touch_seen[i];
+
+		/* Pairs with touch(). */
+		tail = shared_load64_acquire(&unit->head.touch_tail);
+		if (tail - *seen > REGION_TOUCHES)
+			*seen = tail - REGION_TOUCHES;
+		for (; *seen < tail; ++*seen)
+			take_touch(
+				r,
+				shared_load64(
+					&unit->touch[*seen % REGION_TOUCHES]));
+	}
+}
+
+/* A reader found a block bad: believed when the owner finds it bad too. */
+static void take_report(struct region *r, uint64_t pin)
+{
+	struct region_own *own =
+		region_own_of(r, frame_loc_slab(pin_word_loc(pin)) - 1);
+	const struct region_desc *d;
+	struct region_name name = { .group = 0 };
+	uint64_t part, word;
+	uint32_t frame;
+
+	if (!own || !is_own(own, pin, &frame))
+		return;
+	d = &own->desc[frame];
+	word = shared_load64(&d->word);
+	if (frame_word_state(word) != FRAME_SEALED ||
+	    pin != pin_word(region_loc(own->shard, frame),
+			    frame_word_gen(word)))
+		return;
+	part = shared_load64(&d->part);
+	shared_load_words(name.key, d->key, 4);
+	name.group = frame_part_group(part);
+	name.rank = frame_part_rank(part);
+	if (hash_payload(own->payload + frame * r->g.frame_bytes,
+			 frame_extent_bytes(shared_load64(&d->extent)),
+			 region_seed(&name)) == shared_load64(&d->checksum))
+		return;
+	region_count(r, REGION_C_bad, 1);
+	region_doom(r, own, frame);
+}
+
+void region_take_reports(struct region *r)
+{
+	for (uint32_t i = 0; i < r->g.members; i++) {
+		const struct region_unit *unit = region_unit_of(r, i);
+		uint64_t tail, *seen = &r->report_seen[i];
+
+		/* Pairs with report(). */
+		tail = shared_load64_acquire(&unit->head.report_tail);
+		if (tail - *seen > REGION_REPORTS)
+			*seen = tail - REGION_REPORTS;
+		for (; *seen < tail; ++*seen)
+			take_report(
+				r, shared_load64(
+					   &unit->head.report[*seen %
+							      REGION_REPORTS]));
+	}
+}
+
+/* ---- leaving ---------------------------------------------------------------------------- */
+
+/* The next frames that may leave; at most two turns of the hand. */
+static uint32_t choose(struct region_own *own, uint32_t *frames, uint32_t n)
+{
+	uint32_t got = 0;
+
+	for (uint64_t turn = 0; turn < 2ull * own->frames && got < n; turn++) {
+		uint32_t frame = own->hand;
+
+		own->hand = own->hand + 1 < own->frames ? own->hand + 1 : 0;
+		if (state_of(own, frame) != FRAME_SEALED)
+			continue;
+		if (own->mark[frame] & MARK_USED) {
+			own->mark[frame] &= (uint8_t)~MARK_USED;
+			continue;
+		}
+		if (own->mark[frame] & MARK_LEAVING)
+			break; /* all the way round */
+		own->mark[frame] |= MARK_LEAVING;
+		frames[got++] = frame;
+	}
+	return got;
+}
+
+/* Until n are free here, or all that may leave was looked at. */
+static uint32_t evict_own(struct region *r, struct region_own *own, uint32_t n)
+{
+	uint32_t frames[EVICT_BATCH], freed = 0, looked = 0;
+
+	while (freed < n && looked < 2 * own->frames) {
+		uint32_t got = choose(own, frames, MIN(n - freed, EVICT_BATCH));
+
+		if (!got)
+			break;
+		freed += judge(r, own, frames, got);
+		looked += got;
+	}
+	return freed;
+}
+
+uint32_t region_evict(struct region *r, uint32_t n)
+{
+	uint32_t freed = 0;
+
+	if (region_may_write(r) || !n)
+		return 0;
+	take_touches(r);
+	/* a scan costs as much for some as for one; shards take turns */
+	for (uint32_t i = 0; i < r->n_own && freed < n; i++) {
+		struct region_own *own;
+
+		r->next_own = (r->next_own + 1) % r->n_own;
+		own = r->own[r->next_own];
+		if (own->n_doomed)
+			freed += region_judge_doomed(r, own);
+		if (freed < n)
+			freed += evict_own(
+				r, own,
+				MAX(n - freed,
+				    MIN(EVICT_AHEAD, own->frames / 32)));
+	}
+	return freed;
+}
+
+int region_remove(struct region *r, const struct region_name *name)
+{
+	struct region_found found;
+	struct region_own *own;
+	int err = region_may_write(r);
+
+	if (err)
+		return err;
+	if (region_find(r, name, &found))
+		return REGION_MISS;
+	own = region_own_of(r, found.shard);
+	if (!own)
+		return REGION_MISS;
+	region_doom(r, own, found.frame);
+	region_count(r, REGION_C_removed, 1);
+	region_judge_doomed(r, own);
+	return 0;
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a handle knows; private to src/region/. */
+#ifndef ONECOPY_REGION_INTERNAL_H
+#define ONECOPY_REGION_INTERNAL_H
+
+#include "region/host.h"
+#include "region/mem.h"
+#include "region/region.h"
+
+/* A shard as everybody reads it. */
+struct region_view {
+	struct table table;
+	const struct region_desc *desc;
+	const unsigned char *payload;
+};
+
+/* What a shard's owner has besides; heap. `mark` has a byte for each frame. */
+enum region_mark {
+	MARK_USED = 1,	  /* since the hand passed */
+	MARK_LEAVING = 2, /* judged now */
+	MARK_PINNED = 4,
+};
+struct region_own {
+	uint32_t shard, frames;
+	uint64_t owner; /* our word in the owner record */
+	unsigned char *base;
+	struct region_shard_head *head;
+	struct table table;
+	struct region_desc *desc;
+	unsigned char *payload;
+	uint8_t *mark;
+	uint32_t *free;
+	uint32_t *doomed; /* [n_doomed] */
+	uint32_t n_free, n_sealed, n_doomed, n_quarantined;
+	uint32_t hand; /* next to be looked at for eviction */
+};
+
+struct region {
+	int fd;
+	enum region_kind kind;
+	const struct region_mem *mem;
+	struct region_geometry g;
+	struct region_places places;
+	const unsigned char *all;	/* the whole, for reading */
+	struct region_control *control; /* for writing */
+	struct region_view *view;	/* [shards] */
+	struct region_host host;
+
+	/* of a member */
+	uint32_t self;
+	uint64_t word;		  /* ours while LIVE; 0: no member */
+	bool locked;		  /* inside region_join() */
+	struct region_unit *unit; /* our own, for writing */
+	uint32_t *slot;		  /* free slots, a stack of those below made */
+	uint32_t n_slot, made, pinned;
+	uint64_t touches;
+	struct region_own **own;
+	uint32_t n_own, next_own, want;
+	bool adopt;
+	uint64_t *touch_seen;  /* [members]: touches taken in */
+	uint64_t *report_seen; /* [members] */
+	uint64_t *beat_seen;   /* [members] */
+};
+
+static inline struct region_member *region_record(const struct region *r,
+						  uint32_t member)
+{
+	return &r->control->member[member];
+}
+
+static inline const struct region_unit *region_unit_of(const struct region *r,
+						       uint32_t member)
+{
+	return (const void *)(r->all + r->places.units + member * REGION_UNIT);
+}
+
+static inline const struct region_shard_head *
+region_head_of(const struct region *r, uint32_t shard)
+{
+	return (const void *)(r->all + r->places.shards +
+			      shard * r->places.shard_bytes);
+}
+
+static inline struct table_hash region_hash(const struct region_name *n)
+{
+	return table_hash(n->key, region_part(n));
+}
+
+static inline bool region_desc_is(const struct region_desc *d,
+				  const struct region_name *n)
+{
+	for (unsigned i = 0; i < 4; i++)
+		if (shared_load64(&d->key[i]) != n->key[i] ||
+		    shared_load64(&d->ns[i]) != n->ns[i])
+			return false;
+	return shared_load64(&d->part) == region_part(n);
+}
+
+uint64_t region_seed(const struct region_name *n);
+
+/* A counter of this member; one writer. */
+static inline void region_count(struct region *r, enum region_count what,
+				uint64_t n)
+{
+	shared_u64 *count = &r->unit->head.count[what];
+
+	shared_store64(count, shared_load64(count) + n);
+}
+
+/* Has nobody declared this member dead? */
+static inline bool region_is_live(const struct region *r)
+{
+	return r->word && shared_load64_acquire(
+				  &region_record(r, r->self)->word) == r->word;
+}
+
+/* -ENOTCONN, REGION_STALE or 0. */
+int region_may_write(const struct region *r);
+
+/* open.c: a part of the region for writing; whole units. The first `populate`
+ * bytes are mapped before it returns. */
+int region_map(struct region *r, uint64_t at, uint64_t bytes, uint64_t populate,
+	       void **ret_base);
+void region_unmap(void *base, uint64_t bytes);
+
+/* shard.c */
+struct region_own *region_own_of(const struct region *r, uint32_t shard);
+void region_own_destroy(struct region *r, struct region_own *own);
+/* One transition of the table, published. */
+void region_step(struct region *r, struct region_own *own, uint32_t frame,
+		 enum frame_event event);
+/* SEALED becomes DOOMED, and is waited for. */
+void region_doom(struct region *r, struct region_own *own, uint32_t frame);
+/* The frame has become FREE. */
+void region_freed(struct region_own *own, uint32_t frame);
+/* Its entry, if it is there. */
+void region_unlist(struct region_own *own, uint32_t frame);
+/* For people: the gauges of a shard. */
+void region_gauge(struct region_own *own);
+
+/* evict.c: looks at the pins of all members and releases the doomed frames that
+ * none names. Returns how many it released. */
+uint32_t region_judge_doomed(struct region *r, struct region_own *own);
+void region_take_reports(struct region *r);
+
+/* join.c: drops what a member had, in this process alone. */
+void region_forget(struct region *r);
+
+#endif

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Finding, pinning and reading blocks of any shard.
+ *
+ * A block of an own shard is looked for there first. Else all other shards are
+ * asked at once: a block is in nearly every case in the first of the two buckets
+ * that its hash names (index/table.h), and that bucket has the same number in
+ * every shard; so the first buckets of all are fetched together, then looked
+ * at; the second ones only when none had it. One miss of the cache, not one for
+ * each shard.
+ */
+#include "base/hash.h"
+#include "coherence/pin.h"
+#include "region/internal.h"
+#include <errno.h>
+
+/* ---- finding ------------------------------------------------------------------------- */
+
+/* Is the entry true? Nothing of it is believed before. */
+static bool believe(struct region *r, uint32_t shard, uint64_t entry,
+		    const struct region_name *name,
+		    struct region_found *ret_found)
+{
+	uint64_t loc = table_word_loc(entry), word;
+	uint32_t frame = frame_loc_frame(loc);
+	const struct region_desc *d = &r->view[shard].desc[frame];
+
+	if (frame_loc_slab(loc) != shard + 1 || frame >= r->g.frames)
+		return false;
+	if (r->mem->refresh)
+		r->mem->refresh(d, sizeof(*d));
+	/* Pairs with coherent_publish(), by region_step(). */
+	word = shared_load64_acquire(&d->word);
+	if (frame_word_state(word) != FRAME_SEALED ||
+	    (uint8_t)frame_word_gen(word) != table_word_gen(entry) ||
+	    !region_desc_is(d, name))
+		return false;
+	ret_found->shard = shard;
+	ret_found->frame = frame;
+	ret_found->word = word;
+	return true;
+}
+
+static bool look_in_bucket(struct region *r, uint32_t shard, uint64_t bucket,
+			   struct table_hash h, const struct region_name *name,
+			   struct region_found *ret_found)
+{
+	const struct table_bucket *b = &r->view[shard].table.bucket[bucket];
+	unsigned fits;
+
+	if (r->mem->refresh)
+		r->mem->refresh(b, sizeof(*b));
+	fits = table_fits(b, h);
+	while (unlikely(fits)) {
+		unsigned way = (unsigned)__builtin_ctz(fits);
+		/* Pairs with put(). */
+		uint64_t entry = shared_load64_acquire(&b->entry[way]);
+
+		fits &= fits - 1;
+		if (entry && believe(r, shard, entry, name, ret_found))
+			return true;
+	}
+	return false;
+}
+
+static bool look_in_own(struct region *r, struct table_hash h,
+			const struct region_name *name,
+			struct region_found *ret_found)
+{
+	for (uint32_t i = 0; i < r->n_own; i++) {
+		const struct table *t = &r->own[i]->table;
+		uint32_t shard = r->own[i]->shard;
+
+		if (look_in_bucket(r, shard, table_bucket_a(t, h), h, name,
+				   ret_found) ||
+		    look_in_bucket(r, shard, table_bucket_b(t, h), h, name,
+				   ret_found))
+			return true;
+	}
+	return false;
+}
+
+static bool look_in_all(struct region *r, uint64_t bucket, struct table_hash h,
+			const struct region_name *name,
+			struct region_found *ret_found)
+{
+	for (uint32_t i = 0; i < r->g.shards; i++)
+		__builtin_prefetch(&r->view[i].table.bucket[bucket]);
+	for (uint32_t i = 0; i < r->g.shards; i++)
+		if (look_in_bucket(r, i, bucket, h, name, ret_found))
+			return true;
+	return false;
+}
+
+int region_find(struct region *r, const struct region_name *name,
+		struct region_found *ret_found)
+{
+	struct table_hash h = region_hash(name);
+	const struct table *t = &r->view[0].table; /* all are of one size */
+
+	if (look_in_own(r, h, name, ret_found) ||
+	    look_in_all(r, table_bucket_a(t, h), h, name, ret_found) ||
+	    look_in_all(r, table_bucket_b(t, h), h, name, ret_found))
+		return 0;
+	return REGION_MISS;
+}
+
+/* ---- pinning --------------------------------------------------------------------------- */
+
+#define HIGH_STEP 64u
+
+static int slot_claim(struct region *r, uint32_t *ret_slot)
+{
+	shared_u64 *high = &r->unit->head.high;
+
+	if (r->n_slot) {
+		*ret_slot = r->slot[--r->n_slot];
+		return 0;
+	}
+	if (r->made == REGION_SLOTS)
+		return REGION_FULL;
+	/* before the slot: who misses it has missed the slot */
+	if (r->made >= shared_load64(high))
+		r->mem->publish(high, MIN(r->made + HIGH_STEP, REGION_SLOTS));
+	*ret_slot = r->made++;
+	return 0;
+}
+
+static void slot_release(struct region *r, uint32_t slot)
+{
+	/* release: pairs with pin_read(); our last loads are before it */
+	r->mem->publish(&r->unit->slot[slot], 0);
+	r->slot[r->n_slot++] = slot;
+}
+
+static void touch(struct region *r, uint64_t pin)
+{
+	struct region_unit *unit = r->unit;
+
+	shared_store64(&unit->touch[r->touches++ % REGION_TOUCHES], pin);
+	/* Pairs with take_touches(). */
+	r->mem->publish(&unit->head.touch_tail, r->touches);
+}
+
+/* 0, or REGION_STALE; the slot is claimed and stays ours in either case. */
+static int pin_found(struct region *r, const struct region_found *found,
+		     uint32_t slot, struct region_pin *ret_pin)
+{
+	const struct region_view *v = &r->view[found->shard];
+	const struct region_desc *d = &v->desc[found->frame];
+	uint64_t gen = frame_word_gen(found->word), extent;
+	uint64_t loc = region_loc(found->shard, found->frame);
+
+	pin_publish(&r->unit->slot[slot], loc, gen);  /* R1 */
+	r->mem->fence();			      /* R2 */
+	if (!r->mem->validate(&d->word, found->word)) /* R3 */
+		return REGION_STALE;
+	extent = shared_load64(&d->extent);
+	*ret_pin = (struct region_pin){
+		.data = v->payload + found->frame * r->g.frame_bytes,
+		.bytes = MIN(frame_extent_bytes(extent), r->g.frame_bytes),
+		.tokens = frame_extent_tokens(extent),
+		.shard = found->shard,
+		.frame = found->frame,
+		.gen = gen,
+		.checksum = shared_load64(&d->checksum),
+		.slot = slot,
+	};
+	touch(r, pin_word(loc, gen));
+	return 0;
+}
+
+int region_pin(struct region *r, const struct region_name *name,
+	       struct region_pin *ret_pin)
+{
+	struct region_found found;
+	uint32_t slot;
+	int err;
+
+	if (unlikely(!r->word))
+		return -ENOTCONN;
+	/* one that moved or was put back meanwhile is looked for once more */
+	for (unsigned tries = 0; tries < 2; tries++) {
+		if (region_find(r, name, &found))
+			break;
+		err = slot_claim(r, &slot);
+		if (err)
+			return err;
+		err = pin_found(r, &found, slot, ret_pin);
+		if (!err) {
+			r->pinned++;
+			region_count(r, REGION_C_pins, 1);
+			if (!region_owns(r, found.shard))
+				region_count(r, REGION_C_pins_remote, 1);
+			return 0;
+		}
+		slot_release(r, slot);
+		region_count(r, REGION_C_stale, 1);
+	}
+	region_count(r, REGION_C_misses, 1);
+	return REGION_MISS;
+}
+
+void region_unpin(struct region *r, const struct region_pin *pin)
+{
+	slot_release(r, pin->slot);
+	r->pinned--;
+}
+
+/* ---- reading ----------------------------------------------------------------------------- */
+
+static void report(struct region *r, const struct region_pin *pin)
+{
+	struct region_unit_head *head = &r->unit->head;
+	uint64_t tail = shared_load64(&head->report_tail);
+
+	region_count(r, REGION_C_bad, 1);
+	shared_store64(&head->report[tail % REGION_REPORTS],
+		       pin_word(region_loc(pin->shard, pin->frame), pin->gen));
+	/* Pairs with region_take_reports(). */
+	r->mem->publish(&head->report_tail, tail + 1);
+}
+
+int region_verify(struct region *r, const struct region_name *name,
+		  const struct region_pin *pin)
+{
+	if (hash_payload(pin->data, pin->bytes, region_seed(name)) ==
+	    pin->checksum)
+		return 0;
+	report(r, pin);
+	return REGION_BAD;
+}

@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The memory under a region: what it is, formatting it, mapping it.
+ *
+ * A devdax device has no size of its own (st_size is 0; sysfs tells) and takes
+ * neither truncation nor mappings that are not whole units; files on tmpfs and
+ * hugetlbfs stand in for it and are treated in the same way.
+ */
+#include "base/fault.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "region/internal.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
+
+const char *region_kind_name(enum region_kind kind)
+{
+	switch (kind) {
+	case REGION_DEVDAX:
+		return "devdax";
+	case REGION_TMPFS:
+		return "tmpfs";
+	case REGION_HUGETLB:
+		return "hugetlbfs";
+	}
+	return "?";
+}
+
+/* ---- what it is --------------------------------------------------------------- */
+
+static int read_number(const char *path, uint64_t *ret_value)
+{
+	char text[32];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = fault_point(FAULT_IO) ? -1 : read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (n <= 0)
+		return -EIO;
+	text[n] = '\0';
+	*ret_value = strtoull(text, NULL, 0);
+	return 0;
+}
+
+static int measure_device(const struct stat *st, uint64_t *ret_bytes)
+{
+	uint64_t align = 0;
+	char path[96];
+	int err;
+
+	snprintf(path, sizeof(path), "/sys/dev/char/%u:%u/size",
+		 major(st->st_rdev), minor(st->st_rdev));
+	err = read_number(path, ret_bytes);
+	if (err)
+		return err == -ENOENT ? -EMEDIUMTYPE : err;
+	snprintf(path, sizeof(path), "/sys/dev/char/%u:%u/align",
+		 major(st->st_rdev), minor(st->st_rdev));
+	/* of 1 GiB, say: its mappings are larger than our units */
+	err = read_number(path, &align);
+	return err == 0 && align > REGION_UNIT ? -EMEDIUMTYPE : 0;
+}
+
+static int measure(int fd, enum region_kind *ret_kind, uint64_t *ret_bytes)
+{
+	struct statfs fs;
+	struct stat st;
+
+	if (fault_point(FAULT_IO))
+		return -EIO;
+	if (fstat(fd, &st) || fstatfs(fd, &fs))
+		return -errno;
+	if (S_ISCHR(st.st_mode)) {
+		*ret_kind = REGION_DEVDAX;
+		return measure_device(&st, ret_bytes);
+	}
+	if (!S_ISREG(st.st_mode))
+		return -EMEDIUMTYPE;
+	if (fs.f_type == TMPFS_MAGIC)
+		*ret_kind = REGION_TMPFS;
+	else if (fs.f_type == HUGETLBFS_MAGIC &&
+		 fs.f_bsize <= (long)REGION_UNIT)
+		*ret_kind = REGION_HUGETLB;
+	else
+		return -EMEDIUMTYPE;
+	*ret_bytes = (uint64_t)st.st_size;
+	return 0;
+}
+
+/* ---- mapping --------------------------------------------------------------------- */
+
+static int map_error(int err)
+{
+	return err == EAGAIN || err == EFAULT || err == ENOSPC ? -ENOMEM : -err;
+}
+
+/* At an address that is a whole unit, so that the page table can take it in
+ * entries of 2 MiB; the rest of what was reserved is given back. */
+static int map_at(int fd, uint64_t at, uint64_t bytes, int prot,
+		  void **ret_base)
+{
+	char *room, *base;
+	uint64_t head;
+
+	if (fault_point(FAULT_MAP))
+		return -ENOMEM;
+	room = mmap(NULL, bytes + REGION_UNIT, PROT_NONE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (room == MAP_FAILED)
+		return map_error(errno);
+	head = ALIGN_UP((uintptr_t)room, REGION_UNIT) - (uintptr_t)room;
+	base = mmap(room + head, bytes, prot, MAP_SHARED | MAP_FIXED, fd,
+		    (off_t)at);
+	if (base == MAP_FAILED) {
+		int err = map_error(errno);
+
+		munmap(room, bytes + REGION_UNIT);
+		return err;
+	}
+	if (head)
+		munmap(room, head);
+	if (head < REGION_UNIT)
+		munmap(base + bytes, REGION_UNIT - head);
+	madvise(base, bytes, MADV_HUGEPAGE); /* a wish */
+	/* a child is no member */
+	madvise(base, bytes, MADV_DONTFORK);
+	*ret_base = base;
+	return 0;
+}
+
+int region_map(struct region *r, uint64_t at, uint64_t bytes, uint64_t populate,
+	       void **ret_base)
+{
+	void *base = NULL;
+	int err = map_at(r->fd, at, bytes, PROT_READ | PROT_WRITE, &base);
+
+	if (err)
+		return err;
+	/* best effort: a file was filled when it was formatted */
+	if (populate)
+		madvise(base, populate, MADV_POPULATE_WRITE);
+	*ret_base = base;
+	return 0;
+}
+
+void region_unmap(void *base, uint64_t bytes)
+{
+	if (base)
+		munmap(base, bytes);
+}
+
+/* ---- opening --------------------------------------------------------------------- */
+
+static void make_views(struct region *r)
+{
+	for (uint32_t i = 0; i < r->g.shards; i++) {
+		/* only read through: table_init() stores, table_probe() never */
+		unsigned char *base = (unsigned char *)(uintptr_t)r->all +
+				      r->places.shards +
+				      i * r->places.shard_bytes;
+		struct region_view *v = &r->view[i];
+
+		v->desc = (const void *)(base + r->places.desc);
+		v->payload = base + r->places.payload;
+		if (table_attach(&v->table, base + r->places.table,
+				 r->places.table_bytes))
+			v->table.bucket = NULL;
+	}
+}
+
+static int attach_views(struct region *r)
+{
+	r->view = mem_array(r->g.shards, sizeof(*r->view));
+	r->own = mem_array(r->g.shards, sizeof(struct region_own *));
+	r->touch_seen = mem_array(r->g.members, sizeof(uint64_t));
+	r->report_seen = mem_array(r->g.members, sizeof(uint64_t));
+	r->beat_seen = mem_array(r->g.members, sizeof(uint64_t));
+	if (!r->view || !r->own || !r->touch_seen || !r->report_seen ||
+	    !r->beat_seen)
+		return -ENOMEM;
+	make_views(r);
+	for (uint32_t i = 0; i < r->g.shards; i++)
+		if (!r->view[i].table.bucket)
+			return -EPROTO;
+	return 0;
+}
+
+static int attach(struct region *r, uint64_t bytes)
+{
+	struct region_geometry g;
+	void *base;
+	int err;
+
+	if (bytes < 3 * REGION_UNIT)
+		return -ENODATA;
+	err = map_at(r->fd, 0, REGION_UNIT, PROT_READ | PROT_WRITE, &base);
+	if (err)
+		return err;
+	r->control = base;
+	err = region_read_format(&r->control->header, bytes, &g, &r->places);
+	if (err)
+		return err;
+	r->g = g;
+	r->mem = region_mem_of(shared_load64(&r->control->header.mode));
+	err = map_at(r->fd, 0, g.bytes, PROT_READ, &base);
+	if (err)
+		return err;
+	r->all = base;
+	err = region_host_id(r->fd, &r->host);
+	return err ? err : attach_views(r);
+}
+
+/* Takes the descriptor in either case. */
+static int open_consume(int fd, struct region **ret_region)
+{
+	struct region *r = mem_alloc(sizeof(*r));
+	uint64_t bytes = 0;
+	int err;
+
+	if (!r) {
+		close(fd);
+		return -ENOMEM;
+	}
+	r->fd = fd;
+	err = measure(fd, &r->kind, &bytes);
+	if (!err)
+		err = attach(r, bytes);
+	if (err) {
+		region_close(r);
+		return err;
+	}
+	*ret_region = r;
+	return 0;
+}
+
+int region_open(const char *path, struct region **ret_region)
+{
+	int fd;
+
+	if (fault_point(FAULT_IO))
+		return -EIO;
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	return fd < 0 ? -errno : open_consume(fd, ret_region);
+}
+
+int region_open_fd(int fd, struct region **ret_region)
+{
+	char path[48];
+
+	/* an open file of its own, so that its lock is (join.c) */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return region_open(path, ret_region);
+}
+
+void region_close(struct region *r)
+{
+	if (!r)
+		return;
+	region_forget(r);
+	region_unmap(r->control, REGION_UNIT);
+	/* mapped read-only: nothing is written through this */
+	region_unmap((void *)(uintptr_t)r->all, r->g.bytes);
+	fd_close(r->fd);
+	free(r->view);
+	free(r->own);
+	free(r->touch_seen);
+	free(r->report_seen);
+	free(r->beat_seen);
+	free(r);
+}
+
+const struct region_geometry *region_geometry_of(const struct region *r)
+{
+	return &r->g;
+}
+
+enum region_kind region_kind_of(const struct region *r)
+{
+	return r->kind;
+}
+
+/* ---- formatting -------------------------------------------------------------------- */
+
+/* A file's pages exist before it is a region: a hole would be memory that
+ * nobody accounts for, and SIGBUS where there is none left. */
+static int fill_file(int fd, enum region_kind kind, uint64_t wanted,
+		     bool unfilled, uint64_t *bytes)
+{
+	int err;
+
+	if (wanted > *bytes) {
+		wanted = ALIGN_UP(wanted, REGION_UNIT);
+		if (fault_point(FAULT_IO))
+			return -EIO;
+		if (ftruncate(fd, (off_t)wanted))
+			return -errno;
+		*bytes = wanted;
+	}
+	if (kind == REGION_DEVDAX || !*bytes || unfilled)
+		return 0;
+	if (fault_point(FAULT_MAP))
+		return -ENOMEM;
+	do
+		err = fallocate(fd, 0, 0, (off_t)*bytes) ? errno : 0;
+	while (err == EINTR);
+	return -err;
+}
+
+/* 2 MiB pages as far as the kernel can make them now. */
+static void collapse(char *base, uint64_t bytes)
+{
+	for (uint64_t at = 0; at < bytes; at += REGION_UNIT)
+		if (madvise(base + at, PAGE_BYTES, MADV_POPULATE_WRITE))
+			return;
+	madvise(base, ALIGN_UP(bytes, REGION_UNIT), MADV_COLLAPSE);
+}
+
+static void collapse_all(char *base, const struct region_geometry *g,
+			 bool unfilled)
+{
+	struct region_places p;
+
+	if (!unfilled || region_places(g, &p)) {
+		collapse(base, g->bytes);
+		return;
+	}
+	collapse(base, p.shards);
+	for (uint32_t i = 0; i < g->shards; i++)
+		collapse(base + p.shards + i * p.shard_bytes, p.payload);
+}
+
+static int write_format(int fd, enum region_kind kind,
+			const struct region_format_options *o,
+			struct region_geometry *g)
+{
+	struct timespec now;
+	struct region_geometry old;
+	struct region_places places;
+	uint64_t id = 0;
+	void *base;
+	int err = map_at(fd, 0, g->bytes, PROT_READ | PROT_WRITE, &base);
+
+	if (err)
+		return err;
+	err = region_read_format(base, g->bytes, &old, &places);
+	if (err != -ENODATA && !o->force) {
+		region_unmap(base, g->bytes);
+		return -EEXIST;
+	}
+	if (kind == REGION_TMPFS)
+		collapse_all(base, g, o->unfilled);
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (getrandom(&id, sizeof(id), 0) != sizeof(id))
+		id = (uint64_t)now.tv_nsec << 32 | (uint64_t)getpid();
+	region_write_format(base, g, o->tenant ? o->tenant : "default", id,
+			    (uint64_t)now.tv_sec * 1000 +
+				    (uint64_t)now.tv_nsec / 1000000);
+	region_unmap(base, g->bytes);
+	return 0;
+}
+
+static int format_fd(int fd, const struct region_format_options *o)
+{
+	struct region_geometry g = {
+		.members = o->members ? o->members : 16,
+		.frame_bytes = o->frame_bytes ? o->frame_bytes : REGION_UNIT,
+		.lease_ms = o->lease_ms ? o->lease_ms : 1000,
+	};
+	struct region_places p;
+	enum region_kind kind;
+	uint64_t bytes = 0;
+	int err = measure(fd, &kind, &bytes);
+
+	if (err)
+		return err;
+	err = fill_file(fd, kind, kind == REGION_DEVDAX ? 0 : o->bytes,
+			o->unfilled, &bytes);
+	if (err)
+		return err;
+	g.shards = o->shards ? o->shards : g.members;
+	if (o->bytes && o->bytes < bytes)
+		bytes = o->bytes;
+	err = region_fit(&g, bytes & ~(REGION_UNIT - 1));
+	if (!err && o->frames > g.frames)
+		err = -ENOSPC;
+	if (!err && o->frames) {
+		g.frames = o->frames;
+		err = region_places(&g, &p);
+		g.bytes = p.shards + g.shards * p.shard_bytes;
+	}
+	return err ? err : write_format(fd, kind, o, &g);
+}
+
+int region_format(const char *path, const struct region_format_options *o)
+{
+	bool made = false;
+	int fd, err;
+
+	if (o->size != sizeof(*o) ||
+	    (o->tenant && strlen(o->tenant) > REGION_NAME))
+		return -EINVAL;
+	if (fault_point(FAULT_IO))
+		return -EIO;
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT && o->bytes) {
+		fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		made = fd >= 0;
+	}
+	if (fd < 0)
+		return -errno;
+	err = format_fd(fd, o);
+	close(fd);
+	if (err && made)
+		unlink(path);
+	return err;
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A CXL region: coherent memory that the processes of several nodes map, each
+ * of which writes shards of its own and reads all. A block that one node has
+ * sealed is found, pinned, validated and read by another where it lies: no
+ * copy, no message, no lock. docs/design/region.md tells why it holds.
+ *
+ * Life cycle. `region_format()` once. Then each process: region_open(),
+ * region_join(), region_tick() at least every third of a lease, region_leave(),
+ * region_close(). Who has opened and not joined looks, and touches nothing.
+ *
+ * Concurrency. A handle is used by one thread at a time; a process may have
+ * several, each a member of its own. Not inherited by fork: a child opens again.
+ * All calls but region_open(), region_format() and region_join() are without
+ * system calls, region_tick() and region_fence() excepted, which ask the kernel
+ * whether a process lives.
+ *
+ * Death. A member that dies at any store leaves a region in which every block
+ * that it had sealed is read as before. Its pins, its slot and its shards'
+ * room are used again when it is *proved* dead, and not before: by
+ * region_tick() of a member on the same host, which sees the process' end, or by
+ * region_fence(), because an operator or a fencing hook says so. A member whose
+ * heartbeats stop may be paused only; it is told as late, and its room is
+ * quarantined. It comes back and goes on.
+ *
+ * Trust. Members can write the control area, so all belong to one tenant. What
+ * is read from the region is checked against its bounds.
+ */
+#ifndef ONECOPY_REGION_REGION_H
+#define ONECOPY_REGION_REGION_H
+
+#include "region/format.h"
+
+struct region;
+
+/* Documented answers. */
+enum region_answer {
+	REGION_MISS = 1,   /* no such block */
+	REGION_EXISTS = 2, /* the region has this block already */
+	REGION_STALE = 3,  /* it left meanwhile */
+	REGION_BAD = 4,	   /* its bytes do not have its checksum */
+	REGION_FULL = 5,   /* no room: all is pinned, or there is no shard */
+	REGION_ALIVE = 6,  /* not proved dead */
+};
+
+/* What stands under the region. */
+enum region_kind {
+	REGION_DEVDAX = 1,
+	REGION_TMPFS,	/* ordinary memory that stands in */
+	REGION_HUGETLB, /* the same, in pages of 2 MiB or more */
+};
+const char *region_kind_name(enum region_kind kind);
+
+/* ---- the memory (open.c) ---------------------------------------------------- */
+
+struct region_format_options {
+	size_t size;	  /* of this struct */
+	uint64_t bytes;	  /* of a file to be made; 0: all of what is there */
+	uint32_t members; /* 0: 16 */
+	uint32_t shards;  /* 0: as many as members */
+	uint64_t frame_bytes; /* 0: 2 MiB */
+	uint32_t frames;      /* of a shard; 0: as many as there is room for */
+	uint32_t lease_ms;    /* 0: 1000 */
+	const char *tenant;   /* NULL: "default" */
+	bool unfilled;	      /* a file's frames have no pages until they are
+				 touched, and SIGBUS where there are none then:
+				 for measurements that touch no payload */
+	bool force;	      /* even where a region is: all in it is lost */
+};
+
+/* Formats a devdax device, or a file on tmpfs or hugetlbfs, which is made with
+ * mode 0600 when it is not there. -EEXIST: a region is there;
+ * -EMEDIUMTYPE: this is no memory; -ENOSPC: too small. Blocking. */
+int region_format(const char *path, const struct region_format_options *o);
+
+/* Maps a region for reading and the control area for writing. -ENODATA,
+ * -EPROTONOSUPPORT, -EPROTO: as region_read_format(). */
+int region_open(const char *path, struct region **ret_region);
+/* The same for a descriptor, which stays the caller's. */
+int region_open_fd(int fd, struct region **ret_region);
+/* Leaves nothing: a member that closes without leaving counts as alive for as
+ * long as its process lives. Takes NULL. */
+void region_close(struct region *r);
+
+const struct region_geometry *region_geometry_of(const struct region *r);
+enum region_kind region_kind_of(const struct region *r);
+
+/* ---- membership (join.c) ---------------------------------------------------- */
+
+struct region_join_options {
+	size_t size;
+	const char *name; /* for people; NULL: the host's */
+	uint32_t shards;  /* to take at once, at most */
+	bool adopt; /* take over the shards of the dead in region_tick() */
+};
+
+/* Becomes a member. -EBUSY: every slot is taken, or another process of this
+ * host stands in the middle of joining; -EOPNOTSUPP: the region's mode has no
+ * way to join; -EALREADY. Blocking for two seconds at most. */
+int region_join(struct region *r, const struct region_join_options *o);
+/* Gives its shards back with all sealed blocks. Its pins must be unpinned
+ * (-EBUSY). REGION_STALE: it was declared dead meanwhile. */
+int region_leave(struct region *r);
+/* Of a member, at least every third of a lease: a heartbeat; looks which members
+ * of this host have ended; takes shards that it wants, gives one to a member
+ * that has none. REGION_STALE: somebody declared this member dead: it must not
+ * write any more. */
+int region_tick(struct region *r);
+/* Declares a member dead. told: an operator or a hook vouches that its process
+ * has ended, or its host; else the kernel must say so. 0; REGION_ALIVE;
+ * REGION_MISS: nobody has the slot. */
+int region_fence(struct region *r, uint32_t member, bool told);
+
+/* This member's slot and incarnation; -ENOTCONN. */
+int region_self(const struct region *r, uint32_t *ret_member,
+		uint64_t *ret_inc);
+
+/* ---- shards (shard.c, evict.c) ---------------------------------------------- */
+
+/* Takes a shard that is nobody's, or whose owner is gone, with its blocks. 0,
+ * REGION_ALIVE, REGION_STALE (this member was declared dead), -ENOMEM. */
+int region_take(struct region *r, uint32_t shard);
+/* Gives it back; whoever wants may take it. */
+int region_give(struct region *r, uint32_t shard);
+bool region_owns(const struct region *r, uint32_t shard);
+uint32_t region_owned(const struct region *r); /* how many */
+
+struct region_grant {
+	uint32_t shard, frame;
+	uint64_t gen;
+	void *data; /* frame_bytes, to be written */
+	struct region_name name;
+};
+
+/* A frame of an own shard for a block; evicts what was not used when none is
+ * free. 0, REGION_EXISTS (in any shard), REGION_FULL, REGION_STALE; -EFBIG.
+ * flags: FRAME_GRANT_DEVICE when a device will write it. */
+int region_grant(struct region *r, const struct region_name *name,
+		 uint64_t bytes, uint32_t tokens, unsigned flags,
+		 struct region_grant *ret_grant);
+/* Copies and makes the checksum in one pass. */
+uint64_t region_fill(struct region *r, const struct region_grant *g,
+		     const void *data, uint64_t bytes);
+/* The block is found from now on. `bytes` as granted or fewer. 0; with any other
+ * answer the frame is free again: REGION_EXISTS, sealed meanwhile by somebody
+ * else; REGION_FULL, the index had no room. REGION_STALE: no such grant. */
+int region_seal(struct region *r, const struct region_grant *g, uint64_t bytes,
+		uint32_t tokens, uint64_t checksum);
+void region_abandon(struct region *r, const struct region_grant *g);
+/* The three in one. */
+int region_put(struct region *r, const struct region_name *name,
+	       const void *data, uint64_t bytes, uint32_t tokens);
+/* From the own shards. 0, REGION_MISS. A pinned one goes when its pins have. */
+int region_remove(struct region *r, const struct region_name *name);
+/* Makes up to n frames free. Returns how many. */
+uint32_t region_evict(struct region *r, uint32_t n);
+
+/* ---- reading (look.c) --------------------------------------------------------- */
+
+struct region_found {
+	uint32_t shard, frame;
+	uint64_t word; /* (gen, SEALED) when it was seen */
+};
+/* Where a block is: own shards first. 0 or REGION_MISS. A hint until pinned. */
+int region_find(struct region *r, const struct region_name *name,
+		struct region_found *ret_found);
+
+struct region_pin {
+	const void *data;
+	uint64_t bytes;
+	uint32_t tokens;
+	uint32_t shard, frame;
+	uint64_t gen;
+	uint64_t checksum;
+	uint32_t slot;
+};
+/* 0; REGION_MISS; REGION_FULL: no slot; -ENOTCONN. Unpinned by the same handle. */
+int region_pin(struct region *r, const struct region_name *name,
+	       struct region_pin *ret_pin);
+void region_unpin(struct region *r, const struct region_pin *pin);
+/* Hashes the bytes: 0, or REGION_BAD, which its owner is told. */
+int region_verify(struct region *r, const struct region_name *name,
+		  const struct region_pin *pin);
+
+/* ---- looking (status.c, check.c) ---------------------------------------------- */
+
+struct region_member_status {
+	enum member_state state;
+	bool known; /* what follows is there */
+	bool here;  /* on this host */
+	bool late;  /* live, and its lease has run out by its host's clock */
+	uint64_t inc, pid, started, beats;
+	int64_t silent_ms; /* since its last heartbeat, by that clock */
+	uint64_t pins;	   /* slots in use */
+	uint32_t shards;
+	uint64_t count[REGION_COUNTS_USED];
+	char name[REGION_NAME + 1];
+};
+/* member < geometry.members */
+void region_member_status(struct region *r, uint32_t member,
+			  struct region_member_status *ret_status);
+
+struct region_shard_status {
+	int64_t owner;	  /* member, -1: nobody */
+	bool gone;	  /* its owner is proved dead: may be taken */
+	bool quarantined; /* its owner is late: nobody may */
+	bool ready;	  /* the owner has taken over what lay there */
+	uint64_t free, sealed, held; /* held: frames for devices of the dead */
+};
+void region_shard_status(struct region *r, uint32_t shard,
+			 struct region_shard_status *ret_status);
+
+/* Tells every problem; returns how many. quiet: nobody works in the region, so
+ * that counts must agree exactly. Bytes: verify every sealed block's checksum
+ * as well. */
+struct region_checked {
+	uint64_t frames, sealed, free, granted, other;
+	uint64_t entries, pins, verified_bytes, replicas;
+};
+uint64_t region_check(struct region *r, bool quiet, bool bytes,
+		      void (*tell)(void *ctx, const char *problem), void *ctx,
+		      struct region_checked *ret_checked);
+
+#endif

@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A shard's owner: taking it, filling frames, giving it back.
+ *
+ * The descriptors are the truth. An owner that dies at any store leaves: a frame
+ * GRANTED, which nobody was told of; a block SEALED and not in the index, or
+ * LEAVING, or DOOMED. The next owner makes the first free again (unless a device
+ * may write there), enters the second, puts the third back, and judges the
+ * fourth again: the last owner may have looked at the pins, but this one does
+ * not know that. It begins when the last one is proved dead, so nobody else
+ * writes here.
+ *
+ * An entry is removed before its frame becomes FREE, so no entry names a filling
+ * that is over.
+ */
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "region/internal.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+
+uint64_t region_seed(const struct region_name *n)
+{
+	uint8_t key[HASH_KEY_BYTES];
+
+	memcpy(key, n->key, sizeof(key));
+	return hash_part_seed(key, n->group, n->rank);
+}
+
+struct region_own *region_own_of(const struct region *r, uint32_t shard)
+{
+	for (uint32_t i = 0; i < r->n_own; i++)
+		if (r->own[i]->shard == shard)
+			return r->own[i];
+	return NULL;
+}
+
+bool region_owns(const struct region *r, uint32_t shard)
+{
+	return region_own_of(r, shard) != NULL;
+}
+
+uint32_t region_owned(const struct region *r)
+{
+	return r->n_own;
+}
+
+void region_own_destroy(struct region *r, struct region_own *own)
+{
+	if (!own)
+		return;
+	region_unmap(own->base, r->places.shard_bytes);
+	free(own->mark);
+	free(own->free);
+	free(own->doomed);
+	free(own);
+}
+
+/* ---- frames ---------------------------------------------------------------------- */
+
+void region_step(struct region *r, struct region_own *own, uint32_t frame,
+		 enum frame_event event)
+{
+	shared_u64 *word = &own->desc[frame].word;
+	uint64_t next;
+
+	must(frame_step(shared_load64(word), event, &next) == 0);
+	if (r->mem->flush)
+		r->mem->flush(&own->desc[frame], sizeof(own->desc[frame]));
+	r->mem->publish(word, next);
+}
+
+void region_freed(struct region_own *own, uint32_t frame)
+{
+	own->mark[frame] = 0;
+	own->free[own->n_free++] = frame;
+}
+
+void region_doom(struct region *r, struct region_own *own, uint32_t frame)
+{
+	region_step(r, own, frame, FRAME_EV_DOOM);
+	region_unlist(own, frame);
+	own->n_sealed--;
+	own->doomed[own->n_doomed++] = frame;
+}
+
+static uint64_t entry_of(const struct region_own *own, uint32_t frame,
+			 struct table_hash *ret_hash)
+{
+	const struct region_desc *d = &own->desc[frame];
+	uint64_t key[4];
+
+	shared_load_words(key, d->key, 4);
+	*ret_hash = table_hash(key, shared_load64(&d->part));
+	return table_word(*ret_hash, frame_word_gen(shared_load64(&d->word)),
+			  region_loc(own->shard, frame));
+}
+
+void region_unlist(struct region_own *own, uint32_t frame)
+{
+	struct table_hash h;
+	uint64_t word = entry_of(own, frame, &h);
+
+	table_remove(&own->table, h, word);
+}
+
+/* For table_insert(): the hash of an entry, by its descriptor. */
+static bool entry_home(void *ctx, uint64_t word, struct table_hash *ret_h)
+{
+	const struct region_own *own = ctx;
+	uint64_t loc = table_word_loc(word);
+	uint32_t frame = frame_loc_frame(loc);
+	uint64_t state;
+
+	if (loc != region_loc(own->shard, frame) || frame >= own->frames)
+		return false;
+	state = frame_word_state(shared_load64(&own->desc[frame].word));
+	return (state == FRAME_SEALED || state == FRAME_LEAVING ||
+		state == FRAME_DOOMED) &&
+	       entry_of(own, frame, ret_h) == word;
+}
+
+static int enlist(struct region_own *own, uint32_t frame)
+{
+	struct table_hash h;
+	uint64_t word = entry_of(own, frame, &h), seen;
+	unsigned cursor = 0;
+
+	while ((seen = table_probe(&own->table, h, &cursor)))
+		if (seen == word)
+			return 0;
+	return table_insert(&own->table, h, word, entry_home, own);
+}
+
+void region_gauge(struct region_own *own)
+{
+	shared_store64(&own->head->free, own->n_free);
+	shared_store64(&own->head->sealed, own->n_sealed);
+	shared_store64(&own->head->quarantined, own->n_quarantined);
+}
+
+/* ---- taking over -------------------------------------------------------------------- */
+
+static void recover_frame(struct region *r, struct region_own *own,
+			  uint32_t frame)
+{
+	const struct region_desc *d = &own->desc[frame];
+	/* Acquire before a store of the word: pairs with coherent_publish() of
+	 * the last owner, whose seal our own store must carry on. */
+	uint64_t word = shared_load64_acquire(&d->word);
+
+	switch (frame_word_state(word)) {
+	case FRAME_GRANTED:
+		region_step(r, own, frame,
+			    shared_load64(&d->grant_flags) & FRAME_GRANT_DEVICE
+				    ? FRAME_EV_QUARANTINE
+				    : FRAME_EV_OWNER_DIED);
+		break;
+	case FRAME_LEAVING:
+		region_step(r, own, frame, FRAME_EV_RECOVER);
+		break;
+	default:
+		break;
+	}
+}
+
+/* 0, or -EPROTO: a word that no owner stores. */
+static int recover_count(struct region *r, struct region_own *own,
+			 uint32_t frame)
+{
+	switch (frame_word_state(shared_load64(&own->desc[frame].word))) {
+	case FRAME_FREE:
+		region_freed(own, frame);
+		return 0;
+	case FRAME_SEALED:
+		own->n_sealed++;
+		if (enlist(own, frame))
+			region_doom(r, own, frame);
+		return 0;
+	case FRAME_DOOMED:
+		own->doomed[own->n_doomed++] = frame;
+		return 0;
+	case FRAME_QUARANTINED:
+		own->n_quarantined++;
+		return 0;
+	default:
+		return -EPROTO;
+	}
+}
+
+static int recover(struct region *r, struct region_own *own)
+{
+	int err = 0;
+
+	/* from the end, so that frames are handed out from the beginning */
+	for (uint32_t i = r->g.frames; i-- > 0 && !err;) {
+		recover_frame(r, own, i);
+		err = recover_count(r, own, i);
+	}
+	if (err)
+		return err;
+	region_gauge(own);
+	r->mem->publish(&own->head->ready, own->owner);
+	return 0;
+}
+
+static int own_create(struct region *r, uint32_t shard,
+		      struct region_own **ret_own)
+{
+	struct region_own *own = mem_alloc(sizeof(*own));
+	void *base = NULL;
+	int err = -ENOMEM;
+
+	if (!own)
+		return -ENOMEM;
+	own->shard = shard;
+	own->frames = r->g.frames;
+	own->owner = region_owner_word(r->self, member_word_inc(r->word));
+	own->mark = mem_array(r->g.frames, 1);
+	own->free = mem_array(r->g.frames, sizeof(*own->free));
+	own->doomed = mem_array(r->g.frames, sizeof(*own->doomed));
+	if (own->mark && own->free && own->doomed)
+		err = region_map(
+			r, r->places.shards + shard * r->places.shard_bytes,
+			r->places.shard_bytes, r->places.payload, &base);
+	if (!err) {
+		own->base = base;
+		own->head = base;
+		own->desc = (void *)(own->base + r->places.desc);
+		own->payload = own->base + r->places.payload;
+		err = table_attach(&own->table, own->base + r->places.table,
+				   r->places.table_bytes);
+	}
+	if (err) {
+		region_own_destroy(r, own);
+		return err;
+	}
+	*ret_own = own;
+	return 0;
+}
+
+/* May this member take the shard? */
+static int takeable(const struct region *r, uint64_t owner, uint64_t mine)
+{
+	uint32_t member;
+
+	if (!owner || owner == mine)
+		return 0;
+	member = region_owner_member(owner);
+	if (member >= r->g.members)
+		return -EPROTO;
+	return member_gone(
+		       shared_load64_acquire(&region_record(r, member)->word),
+		       region_owner_inc(owner))
+		       ? 0
+		       : REGION_ALIVE;
+}
+
+int region_take(struct region *r, uint32_t shard)
+{
+	struct region_own *own = NULL;
+	shared_u64 *word;
+	uint64_t owner;
+	int err = region_may_write(r);
+
+	if (err)
+		return err;
+	if (shard >= r->g.shards)
+		return -EINVAL;
+	if (region_own_of(r, shard))
+		return 0;
+	word = &r->control->owner[shard].word;
+	owner = shared_load64_acquire(word);
+	err = takeable(r, owner,
+		       region_owner_word(r->self, member_word_inc(r->word)));
+	if (!err)
+		err = own_create(r, shard, &own);
+	if (err)
+		return err;
+	if (owner != own->owner && !r->mem->swap(word, owner, own->owner))
+		err = REGION_ALIVE;
+	else
+		err = recover(r, own);
+	if (err) {
+		region_own_destroy(r, own);
+		return err;
+	}
+	if (owner)
+		region_count(r, REGION_C_taken, 1);
+	r->own[r->n_own++] = own;
+	return 0;
+}
+
+int region_give(struct region *r, uint32_t shard)
+{
+	struct region_own *own = region_own_of(r, shard);
+	int err = region_may_write(r);
+	uint32_t i = 0;
+
+	if (err)
+		return err;
+	if (!own)
+		return -EINVAL;
+	if (own->n_free + own->n_sealed + own->n_doomed + own->n_quarantined !=
+	    r->g.frames)
+		return -EBUSY; /* a grant is out */
+	region_gauge(own);
+	r->mem->publish(&own->head->ready, 0);
+	if (!r->mem->swap(&r->control->owner[shard].word, own->owner, 0))
+		err = REGION_STALE;
+	while (r->own[i] != own)
+		i++;
+	memmove(&r->own[i], &r->own[i + 1],
+		(--r->n_own - i) * sizeof(struct region_own *));
+	region_own_destroy(r, own);
+	return err;
+}
+
+/* ---- filling ---------------------------------------------------------------------- */
+
+static struct region_own *with_room(struct region *r)
+{
+	for (uint32_t i = 0; i < r->n_own; i++) {
+		struct region_own *own = r->own[(r->next_own + i) % r->n_own];
+
+		if (!own->n_free)
+			continue;
+		r->next_own = (r->next_own + i) % r->n_own;
+		return own;
+	}
+	return NULL;
+}
+
+static void grant_frame(struct region *r, struct region_own *own,
+			uint32_t frame, const struct region_name *name,
+			uint64_t extent, unsigned flags)
+{
+	struct region_desc *d = &own->desc[frame];
+
+	/* FREE is there before the fields, or a successor could put the last
+	 * filling back under this name. */
+	shared_fence_stores();
+	shared_store_words(d->key, name->key, 4);
+	shared_store_words(d->ns, name->ns, 4);
+	shared_store64(&d->part, region_part(name));
+	shared_store64(&d->extent, extent);
+	shared_store64(&d->grant_flags, flags);
+	region_step(r, own, frame, FRAME_EV_GRANT);
+}
+
+int region_grant(struct region *r, const struct region_name *name,
+		 uint64_t bytes, uint32_t tokens, unsigned flags,
+		 struct region_grant *ret_grant)
+{
+	struct region_found found;
+	struct region_own *own;
+	uint32_t frame;
+	int err = region_may_write(r);
+
+	if (err)
+		return err;
+	if (!bytes || bytes > r->g.frame_bytes)
+		return -EFBIG;
+	if (region_find(r, name, &found) == 0) {
+		region_count(r, REGION_C_exists, 1);
+		return REGION_EXISTS;
+	}
+	own = with_room(r);
+	if (!own && region_evict(r, 1))
+		own = with_room(r);
+	if (!own) {
+		region_count(r, REGION_C_refused, 1);
+		return REGION_FULL;
+	}
+	frame = own->free[--own->n_free];
+	grant_frame(r, own, frame, name, frame_extent((uint32_t)bytes, tokens),
+		    flags & FRAME_GRANT_KNOWN);
+	*ret_grant = (struct region_grant){
+		.shard = own->shard,
+		.frame = frame,
+		.gen = frame_word_gen(shared_load64(&own->desc[frame].word)),
+		.data = own->payload + frame * r->g.frame_bytes,
+		.name = *name,
+	};
+	return 0;
+}
+
+uint64_t region_fill(struct region *r, const struct region_grant *g,
+		     const void *data, uint64_t bytes)
+{
+	return r->mem->fill(g->data, data, bytes, region_seed(&g->name));
+}
+
+/* The own shard of a grant that is still out, or NULL. */
+static struct region_own *granted(const struct region *r,
+				  const struct region_grant *g)
+{
+	struct region_own *own = region_own_of(r, g->shard);
+
+	return own && g->frame < r->g.frames &&
+			       shared_load64(&own->desc[g->frame].word) ==
+				       frame_word(g->gen, FRAME_GRANTED)
+		       ? own
+		       : NULL;
+}
+
+void region_abandon(struct region *r, const struct region_grant *g)
+{
+	struct region_own *own = granted(r, g);
+
+	if (!own || !region_is_live(r))
+		return;
+	region_step(r, own, g->frame, FRAME_EV_ABANDON);
+	region_freed(own, g->frame);
+}
+
+static uint64_t realtime_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / NS_PER_MS;
+}
+
+static int seal_frame(struct region *r, struct region_own *own,
+		      const struct region_grant *g, uint64_t extent,
+		      uint64_t checksum)
+{
+	struct region_desc *d = &own->desc[g->frame];
+
+	shared_store64(&d->extent, extent);
+	shared_store64(&d->checksum, checksum);
+	shared_store64(&d->sealed_ms, realtime_ms());
+	if (r->mem->flush)
+		r->mem->flush(g->data, frame_extent_bytes(extent));
+	region_step(r, own, g->frame, FRAME_EV_SEAL);
+	own->n_sealed++;
+	if (enlist(own, g->frame) == 0)
+		return 0;
+	region_doom(r, own, g->frame);
+	region_judge_doomed(r, own);
+	region_count(r, REGION_C_refused, 1);
+	return REGION_FULL;
+}
+
+int region_seal(struct region *r, const struct region_grant *g, uint64_t bytes,
+		uint32_t tokens, uint64_t checksum)
+{
+	struct region_own *own = granted(r, g);
+	struct region_found found;
+	int err = region_may_write(r);
+
+	if (err)
+		return err;
+	if (!own)
+		return REGION_STALE;
+	if (!bytes || bytes > r->g.frame_bytes)
+		return -EFBIG;
+	if (region_find(r, &g->name, &found) == 0) {
+		region_count(r, REGION_C_exists, 1);
+		region_abandon(r, g);
+		return REGION_EXISTS;
+	}
+	err = seal_frame(r, own, g, frame_extent((uint32_t)bytes, tokens),
+			 checksum);
+	if (err)
+		return err;
+	region_count(r, REGION_C_seals, 1);
+	region_count(r, REGION_C_seal_bytes, bytes);
+	return 0;
+}
+
+int region_put(struct region *r, const struct region_name *name,
+	       const void *data, uint64_t bytes, uint32_t tokens)
+{
+	struct region_grant g;
+	int err = region_grant(r, name, bytes, tokens, 0, &g);
+
+	if (err)
+		return err;
+	return region_seal(r, &g, bytes, tokens,
+			   region_fill(r, &g, data, bytes));
+}

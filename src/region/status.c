@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who holds what, for people. Everything read here may be half changed. */
+#include "base/clock.h"
+#include "region/internal.h"
+#include <time.h>
+
+static int64_t silent_ms(uint64_t beat_ms)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t)now.tv_sec * 1000 +
+	       (int64_t)(now.tv_nsec / (long)NS_PER_MS) - (int64_t)beat_ms;
+}
+
+static uint64_t pins_of(const struct region *r, uint32_t member)
+{
+	const struct region_unit *unit = region_unit_of(r, member);
+	uint64_t high = shared_load64_acquire(&unit->head.high), pins = 0;
+
+	high = MIN(high, REGION_SLOTS);
+	for (uint64_t i = 0; i < high; i++)
+		pins += shared_load64(&unit->slot[i]) != 0;
+	return pins;
+}
+
+/* Shards of this incarnation. */
+static uint32_t shards_of(const struct region *r, uint32_t member, uint64_t inc)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < r->g.shards; i++)
+		n += shared_load64(&r->control->owner[i].word) ==
+		     region_owner_word(member, inc);
+	return n;
+}
+
+static void status_known(struct region *r, uint32_t member,
+			 struct region_member_status *s)
+{
+	const struct region_member *m = region_record(r, member);
+	const struct region_unit_head *head = &region_unit_of(r, member)->head;
+
+	s->here = shared_load64(&m->host[0]) == r->host.id[0] &&
+		  shared_load64(&m->host[1]) == r->host.id[1];
+	s->pid = shared_load64(&m->pid);
+	s->started = shared_load64(&m->started);
+	s->beats = shared_load64(&m->beat);
+	s->silent_ms = silent_ms(shared_load64(&m->beat_ms));
+	s->late = (s->state == MEMBER_LIVE || s->state == MEMBER_JOINING) &&
+		  s->silent_ms > (int64_t)r->g.lease_ms;
+	s->shards = shards_of(r, member, s->inc);
+	shared_load_bytes(s->name, REGION_NAME, m->name);
+	s->name[REGION_NAME] = '\0';
+	for (unsigned i = 0; i < REGION_COUNTS_USED; i++)
+		s->count[i] = shared_load64(&head->count[i]);
+}
+
+void region_member_status(struct region *r, uint32_t member,
+			  struct region_member_status *ret_status)
+{
+	const struct region_member *m = region_record(r, member);
+	uint64_t word = shared_load64_acquire(&m->word);
+	struct region_member_status s = {
+		.state = member_word_state(word),
+		.inc = member_word_inc(word),
+	};
+
+	/* Pairs with identify(). */
+	s.known = s.inc && shared_load64_acquire(&m->known) == s.inc;
+	if (s.state == MEMBER_LIVE)
+		s.pins = pins_of(r, member);
+	if (s.known)
+		status_known(r, member, &s);
+	*ret_status = s;
+}
+
+void region_shard_status(struct region *r, uint32_t shard,
+			 struct region_shard_status *ret_status)
+{
+	const struct region_shard_head *head = region_head_of(r, shard);
+	uint64_t owner = shared_load64_acquire(&r->control->owner[shard].word);
+	struct region_shard_status s = {
+		.owner = -1,
+		.ready = shared_load64(&head->ready) == owner,
+		.free = shared_load64(&head->free),
+		.sealed = shared_load64(&head->sealed),
+		.held = shared_load64(&head->quarantined),
+	};
+	uint32_t member = owner ? region_owner_member(owner) : 0;
+
+	if (owner && member < r->g.members) {
+		struct region_member_status m;
+
+		region_member_status(r, member, &m);
+		s.owner = member;
+		s.gone = member_gone(
+			shared_load64_acquire(&region_record(r, member)->word),
+			region_owner_inc(owner));
+		s.quarantined = !s.gone && m.late;
+	}
+	*ret_status = s;
+}

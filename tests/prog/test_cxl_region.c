@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* onecopy cxl on a region: real processes that join, work, are killed, stand
+ * still and leave. */
+#include "tests/prog/run.h"
+#include "tests/test.h"
+
+#include <stdbool.h>
+#include <sys/mman.h>
+
+static char path[64];
+
+/* A memfd of this test; others open it through /proc. */
+static void make(const char *members)
+{
+	int fd = memfd_create("onecopy-test-region", MFD_CLOEXEC);
+	struct run r;
+
+	CHECK(fd >= 0);
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", getpid(), fd);
+	r = RUN("cxl", "format", path, "--size", "40M", "--members", members,
+		"--frame", "16K", "--lease", "200ms");
+	CHECK_INT(r.status, ==, 0);
+	CHECK(strstr(r.out, "ordinary memory stands in") != NULL);
+	run_free(&r);
+}
+
+static json_t *status(void)
+{
+	struct run r = RUN("cxl", "status", "--json", path);
+	json_t *root;
+
+	CHECK_INT(r.status, ==, 0);
+	root = run_json(&r);
+	run_free(&r);
+	return root;
+}
+
+static int64_t number(const json_t *o, const char *name)
+{
+	return json_integer_value(json_object_get(o, name));
+}
+
+/* Waits until the member is in that state, and has sealed something. */
+static void await(size_t member, const char *state, int64_t seals)
+{
+	for (;;) {
+		json_t *root = status();
+		const json_t *one = json_array_get(
+			json_object_get(root, "members"), member);
+		bool is =
+			strcmp(json_string_value(json_object_get(one, "state")),
+			       state) == 0 &&
+			number(one, "seals") >= seals;
+
+		json_decref(root);
+		if (is)
+			return;
+	}
+}
+
+static int64_t shards_of(size_t member)
+{
+	json_t *root = status();
+	int64_t n =
+		number(json_array_get(json_object_get(root, "members"), member),
+		       "shards");
+
+	json_decref(root);
+	return n;
+}
+
+static int run_status(struct run r)
+{
+	int s = r.status;
+
+	run_free(&r);
+	return s;
+}
+
+static pid_t join(const char *name, const char *adopt)
+{
+	const char *const words[] = { "cxl", "join",   path,   "--name",
+				      name,  "--work", "2000", "--json",
+				      adopt, NULL };
+
+	return run_start(words);
+}
+
+TEST(a_killed_members_blocks_and_room_are_taken_over)
+{
+	pid_t a, b;
+	struct run r;
+
+	make("4");
+	a = join("a", NULL);
+	await(0, "live", 100);
+	b = join("b", "--adopt");
+	await(1, "live", 1);
+	CHECK_INT(run_status(RUN("cxl", "fence", path, "a")), ==, 4);
+	CHECK_INT(run_end(a, SIGKILL), ==, 128 + SIGKILL);
+	await(0, "exited", 0);
+	while (shards_of(1) < 2)
+		;
+	r = RUN("cxl", "leave", "--json", path, "b");
+	CHECK_INT(r.status, ==, 0);
+	run_free(&r);
+	CHECK_INT(run_end(b, 0), ==, 0); /* no wrong byte */
+	CHECK_INT(run_status(RUN("cxl", "check", "--bytes", "--quiet", "--json",
+				 path)),
+		  ==, 0);
+}
+
+/* Its lease runs out and nothing happens to it; when it goes on, it goes on.
+ * Whoever is declared dead all the same notices, and ends. */
+TEST(a_member_that_stands_still_is_late_and_not_dead)
+{
+	pid_t a, b;
+
+	make("4");
+	a = join("a", NULL);
+	await(0, "live", 100);
+	b = join("b", "--adopt");
+	await(1, "live", 1);
+	CHECK_OK(kill(a, SIGSTOP));
+	await(0, "late", 100);
+	CHECK_INT(shards_of(0), ==, 1);
+	CHECK_INT(shards_of(1), ==, 1);
+	CHECK_INT(run_status(RUN("cxl", "fence", path, "a")), ==, 4);
+	CHECK_OK(kill(a, SIGCONT));
+	await(0, "live", 100);
+	CHECK_INT(run_status(RUN("cxl", "leave", path, "1")), ==, 0);
+	CHECK_INT(run_end(b, 0), ==, 0);
+	CHECK_INT(run_status(RUN("cxl", "fence", "--told", path, "a")), ==, 0);
+	CHECK_INT(run_end(a, 0), ==, 1);
+	CHECK_INT(run_status(RUN("cxl", "leave", path, "0")), ==, 1);
+}
+
+TEST(what_cannot_be_done_is_said)
+{
+	make("2");
+	CHECK_INT(run_status(RUN("cxl", "format", path)), ==, 4);
+	CHECK_INT(run_status(RUN("cxl", "format", "--force", "--members", "2",
+				 path)),
+		  ==, 0);
+	CHECK_INT(run_status(RUN("cxl", "status", "/dev/null")), ==, 5);
+	CHECK_INT(run_status(RUN("cxl", "status", "/nowhere")), ==, 5);
+	CHECK_INT(run_status(RUN("cxl", "join", path, "--bytes", "1G", "--work",
+				 "1")),
+		  ==, 2);
+	CHECK_INT(run_status(RUN("cxl", "join", path, "--operations", "1")), ==,
+		  2);
+	CHECK_INT(run_status(RUN("cxl", "format", "--frame", "5000", "--force",
+				 path)),
+		  ==, 2);
+	CHECK_INT(run_status(RUN("cxl", "fence", path, "nobody")), ==, 1);
+	CHECK_INT(run_status(RUN("cxl", "fence", path, "0")), ==, 1);
+	CHECK_INT(run_status(RUN("cxl", "join", path, "--work", "10", "--bytes",
+				 "4K", "--operations", "1000")),
+		  ==, 0);
+}
