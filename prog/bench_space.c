@@ -24,6 +24,8 @@
 
 #define SMALL_BLOCKS 8192u /* 128k tokens of 16 */
 #define RUNS	     256u
+/* A node whose slabs have room for pages of 2 MiB, as all but toys. */
+#define NODE_BYTES   (256ull << 20)
 #define LARGE_BLOCKS 32u
 #define FAULTS	     2000u
 
@@ -96,7 +98,7 @@ void space_shuffle(struct space_bench *s, size_t each)
 
 static int begin(struct space_bench *s, uint64_t bytes, size_t n)
 {
-	int r = bench_pool_open(MAX(3 * n * bytes, 64ull << 20), bytes,
+	int r = bench_pool_open(MAX(3 * n * bytes, NODE_BYTES), bytes,
 				&s->pool);
 
 	if (r)

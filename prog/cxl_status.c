@@ -10,6 +10,8 @@
 
 static const char *member_how(const struct region_member_status *s)
 {
+	if (s->ended)
+		return "ended";
 	if (s->state == MEMBER_LIVE && s->late)
 		return "late";
 	return cxl_state_name(s->state);

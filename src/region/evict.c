@@ -159,6 +159,8 @@ static void take_touches(struct region *r)
 		const struct region_unit *unit = region_unit_of(r, i);
 		uint64_t tail, *seen = &r->touch_seen[i];
 
+		if (r->mem->refresh)
+			r->mem->refresh(unit, sizeof(*unit));
 		/* Pairs with touch(). */
 		tail = shared_load64_acquire(&unit->head.touch_tail);
 		if (tail - *seen > REGION_TOUCHES)
@@ -207,6 +209,8 @@ void region_take_reports(struct region *r)
 		const struct region_unit *unit = region_unit_of(r, i);
 		uint64_t tail, *seen = &r->report_seen[i];
 
+		if (r->mem->refresh)
+			r->mem->refresh(&unit->head, sizeof(unit->head));
 		/* Pairs with report(). */
 		tail = shared_load64_acquire(&unit->head.report_tail);
 		if (tail - *seen > REGION_REPORTS)

@@ -63,11 +63,14 @@ static bool look_in_bucket(struct region *r, uint32_t shard, uint64_t bucket,
 	return false;
 }
 
+/* Many own shards one after the other would cost more than all at once. */
+#define OWN_FIRST 2u
+
 static bool look_in_own(struct region *r, struct table_hash h,
 			const struct region_name *name,
 			struct region_found *ret_found)
 {
-	for (uint32_t i = 0; i < r->n_own; i++) {
+	for (uint32_t i = 0; i < r->n_own && r->n_own <= OWN_FIRST; i++) {
 		const struct table *t = &r->own[i]->table;
 		uint32_t shard = r->own[i]->shard;
 
@@ -148,17 +151,22 @@ static int pin_found(struct region *r, const struct region_found *found,
 {
 	const struct region_view *v = &r->view[found->shard];
 	const struct region_desc *d = &v->desc[found->frame];
-	uint64_t gen = frame_word_gen(found->word), extent;
+	uint64_t gen = frame_word_gen(found->word), extent, bytes;
 	uint64_t loc = region_loc(found->shard, found->frame);
+	const unsigned char *data;
 
 	pin_publish(&r->unit->slot[slot], loc, gen);  /* R1 */
 	r->mem->fence();			      /* R2 */
 	if (!r->mem->validate(&d->word, found->word)) /* R3 */
 		return REGION_STALE;
 	extent = shared_load64(&d->extent);
+	data = v->payload + found->frame * r->g.frame_bytes;
+	bytes = MIN(frame_extent_bytes(extent), r->g.frame_bytes);
+	if (r->mem->refresh)
+		r->mem->refresh(data, bytes);
 	*ret_pin = (struct region_pin){
-		.data = v->payload + found->frame * r->g.frame_bytes,
-		.bytes = MIN(frame_extent_bytes(extent), r->g.frame_bytes),
+		.data = data,
+		.bytes = bytes,
 		.tokens = frame_extent_tokens(extent),
 		.shard = found->shard,
 		.frame = found->frame,

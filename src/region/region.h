@@ -188,6 +188,8 @@ struct region_member_status {
 	enum member_state state;
 	bool known; /* what follows is there */
 	bool here;  /* on this host */
+	bool ended; /* live, here, and its process has ended: nobody has
+		       declared it dead yet */
 	bool late;  /* live, and its lease has run out by its host's clock */
 	uint64_t inc, pid, started, beats;
 	int64_t silent_ms; /* since its last heartbeat, by that clock */

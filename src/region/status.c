@@ -45,6 +45,8 @@ static void status_known(struct region *r, uint32_t member,
 		  shared_load64(&m->host[1]) == r->host.id[1];
 	s->pid = shared_load64(&m->pid);
 	s->started = shared_load64(&m->started);
+	s->ended = s->state == MEMBER_LIVE && s->here &&
+		   region_host_ended(s->pid, s->started);
 	s->beats = shared_load64(&m->beat);
 	s->silent_ms = silent_ms(shared_load64(&m->beat_ms));
 	s->late = (s->state == MEMBER_LIVE || s->state == MEMBER_JOINING) &&

@@ -100,23 +100,28 @@ static size_t jobs_of(const oc_span *sp, size_t first, size_t n,
 	return found;
 }
 
-/* One try. How many came, or -errno. */
+/* One try; 0, -errno. The keys are a copy: a block may get another meanwhile. */
 static int fetch_row(oc_span *sp, struct row *row, struct reach_job *jobs,
 		     size_t n, size_t n_jobs, uint64_t deadline)
 {
+	struct oc_key *keys = mem_array(n, sizeof(*keys));
 	oc_space *s = sp->s;
 	struct reach r;
-	int e = reach_init(&r, s->ns, sp->key + row->first, n, sp->part.rank,
-			   deadline);
+	int e = -ENOMEM;
 
-	if (e)
-		return e;
-	row->came = 0;
-	space_unlock(s);
-	reach_fetch(&r, jobs, n_jobs, arrived, row);
-	space_lock(s);
-	reach_fini(&r);
-	return 0;
+	if (keys) {
+		memcpy(keys, sp->key + row->first, n * sizeof(*keys));
+		e = reach_init(&r, s->ns, keys, n, sp->part.rank, deadline);
+	}
+	if (e == 0) {
+		row->came = 0;
+		space_unlock(s);
+		reach_fetch(&r, jobs, n_jobs, arrived, row);
+		space_lock(s);
+		reach_fini(&r);
+	}
+	free(keys);
+	return e;
 }
 
 /* Is the first of them still below, so that only room was missing? The lock is

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Blocks that are a space's own: first writes, and what is gone for good.
+ * Blocks that are a space's own: first writes.
  *
  * A first write gets a frame of this client, lent under a key that nobody has,
  * as a session's tail is. So it counts against the node's memory and this
@@ -19,7 +19,9 @@
 
 static void key_nobody_has(oc_space *s, struct oc_key *ret_key)
 {
-	uint64_t words[4] = { s->c->id, (uintptr_t)s, ++s->lent, KEY_TAG };
+	uint64_t nth =
+		atomic_fetch_add_explicit(&s->lent, 1, memory_order_relaxed);
+	uint64_t words[4] = { s->c->id, (uintptr_t)s, nth, KEY_TAG };
 
 	words[3] = hash_bytes(words, sizeof(words), s->c->serial ^ clock_ns());
 	memcpy(ret_key->bytes, words, sizeof(words));
@@ -215,6 +217,7 @@ static int own_frame(oc_span *sp, size_t i, struct oc_grant *g)
 		return r;
 	}
 	b->state = OC_BLOCK_OWN;
+	sp->s->maps += 2 * (uint64_t)sp->shape.slices;
 	if (r)
 		b->flags |= BLOCK_HALF;
 	if (r && mapped) /* some slices still show what is pinned, which stays
@@ -334,6 +337,11 @@ static int own_anyhow(oc_span *sp, size_t i, bool now)
 		return 0; /* nothing that others see */
 	if (b->flags & BLOCK_HALF)
 		return -EAGAIN;
+	/* No mapping for a frame: a copy in the reserve takes none. */
+	if (b->state == OC_BLOCK_ABSENT && sp->s->how == OC_SPACE_FAULTS &&
+	    (sp->shape.gather ||
+	     !space_room(sp->s, 2 * (uint64_t)sp->shape.slices)))
+		return block_gather(sp, i);
 	r = own_lent(sp, i, NULL, now);
 	if (r)
 		r = own_memory(sp, i);
@@ -367,133 +375,4 @@ int block_own_as(oc_span *sp, size_t i, const struct oc_key *as)
 	if (r == 0)
 		note_own(sp, i, bytes);
 	return r;
-}
-
-/* ---- gone for good ---- */
-
-int block_bus(oc_span *sp, size_t i)
-{
-	int r = 0;
-
-	for (uint32_t s = 0; s < sp->shape.slices && r == 0; s++) {
-		char *at = block_at(sp, s, i);
-
-		r = space_map_at(at, sp->shape.piece_bytes,
-				 PROT_READ | PROT_WRITE, MAP_PRIVATE,
-				 sp->s->hole, 0);
-		if (r == 0)
-			space_not_in_child(at, sp->shape.piece_bytes);
-	}
-	/* SIGBUS in a part of it: lost, and the rest follows with a touch */
-	sp->block[i].state = OC_BLOCK_BUS;
-	block_unflag(&sp->block[i], BLOCK_HALF);
-	if (r)
-		sp->block[i].flags |= BLOCK_HALF;
-	sp->s->maps += 2 * sp->shape.slices;
-	return 0;
-}
-
-static int lose_zero(oc_span *sp, size_t i)
-{
-	return block_fill(sp, i, NULL, 0, OC_BLOCK_ZERO);
-}
-
-/* Into a frame, sealed: everybody has it again. Without the lock. */
-static int compute_frame(oc_span *sp, size_t i, const struct oc_key *key)
-{
-	oc_space *s = sp->s;
-	struct oc_grant g;
-	int r = oc_grant(s->ns, key, sp->part, 0, 0, s->timeout_ns, &g);
-
-	if (r)
-		return r;
-	r = sp->recompute(sp->ctx, key, i, g.data, g.bytes);
-	if (r) {
-		space_give_back(s, &g);
-		return r < 0 ? r : -EIO;
-	}
-	r = oc_seal(s->ns, &g, NULL, s->timeout_ns);
-	space_give_back(s, &g); /* when the seal was not answered */
-	return r == OC_STALE ? -EAGAIN : r;
-}
-
-/* Into memory of the process: the node lends no frame. */
-static int compute_memory(oc_span *sp, size_t i, const struct oc_key *key,
-			  void **ret_data)
-{
-	uint64_t bytes = sp->shape.part_bytes;
-	void *data = mem_alloc(bytes);
-	int r;
-
-	if (!data)
-		return -ENOMEM;
-	r = sp->recompute(sp->ctx, key, i, data, bytes);
-	if (r) {
-		free(data);
-		return r < 0 ? r : -EIO;
-	}
-	*ret_data = data;
-	return 0;
-}
-
-/* Runs the caller's function, without the lock. */
-static int compute(oc_span *sp, size_t i, void **ret_data)
-{
-	oc_space *s = sp->s;
-	struct oc_key key = sp->key[i];
-	int r;
-
-	s->computing = true;
-	space_unlock(s);
-	r = compute_frame(sp, i, &key);
-	if (r < 0 && r != -EIO)
-		r = compute_memory(sp, i, &key, ret_data);
-	space_lock(s);
-	s->computing = false;
-	pthread_cond_broadcast(&s->done);
-	return r;
-}
-
-static int lose_call(oc_span *sp, size_t i)
-{
-	oc_space *s = sp->s;
-	struct block *b = &sp->block[i];
-	void *data = NULL;
-	int r;
-
-	while (s->computing)
-		must(pthread_cond_wait(&s->done, &s->lock) == 0);
-	if (b->state != OC_BLOCK_ABSENT || b->pin.data)
-		return 0;
-	r = compute(sp, i, &data);
-	if (r >= 0 && !data && b->state == OC_BLOCK_ABSENT) {
-		r = blocks_pin(sp, i, 1, 0);
-		if (r == 0)
-			r = blocks_map(sp, i, 1);
-	} else if (r >= 0 && b->state == OC_BLOCK_ABSENT) {
-		r = block_fill(sp, i, data, sp->shape.part_bytes,
-			       OC_BLOCK_COPIED);
-	}
-	free(data);
-	if (r >= 0 && b->state == OC_BLOCK_ABSENT)
-		r = -EAGAIN; /* it was there, and left at once */
-	s->n.recomputed += r >= 0;
-	if (r >= 0)
-		b->flags |= BLOCK_BROUGHT;
-	return MIN(r, 0);
-}
-
-int block_lose(oc_span *sp, size_t i)
-{
-	int r;
-
-	if (sp->lost == OC_LOST_CALL) {
-		r = lose_call(sp, i);
-		if (r == 0)
-			return 0;
-	}
-	if (sp->block[i].state != OC_BLOCK_ABSENT)
-		return 0;
-	r = sp->lost == OC_LOST_ZERO ? lose_zero(sp, i) : block_bus(sp, i);
-	return r ? r : OC_MISS;
 }

@@ -214,7 +214,7 @@ struct oc_space {
 	bool computing;		/* a caller's function runs: one at a time */
 	uint64_t maps; /* at most so many mappings; space_room() counts anew */
 	bool stray;    /* addresses outside of spans have been touched */
-	uint64_t lent; /* keys that nobody has, so far */
+	_Atomic(uint64_t) lent;	    /* keys that nobody has, so far; no lock */
 	uint64_t moved, moved_most; /* bytes of blocks that are MOVED */
 	struct oc_space_report n;
 };
@@ -264,7 +264,7 @@ static inline struct spot block_spot(const struct block *b)
 
 /* ---- all below: the lock is held ---- */
 
-/* ---- map.c */
+/* ---- slab.c */
 
 /* A descriptor of a region, open until slab_put(). Waits for the node when it is
  * not open; _patiently: and drops the lock meanwhile (the caller has a pin or a
@@ -277,18 +277,14 @@ static inline bool slab_is_open(const oc_space *s, uint32_t region)
 {
 	return s->slab[region].uses > 0;
 }
+
+/* ---- map.c */
+
 /* Pins those of blocks [first, first + n) that are ABSENT and not pinned, as far
  * as they are resident. flags: PIN_QUICK. 0; -EDQUOT: pins have run out; -errno. */
 int blocks_pin(oc_span *sp, size_t first, size_t n, unsigned flags);
 /* Gives back the pins of those that are still ABSENT. */
 void blocks_unpin(oc_span *sp, size_t first, size_t n);
-/* Has it come and gone so often that a copy is better, and is there room for
- * that? */
-bool block_wants_move(const oc_span *sp, size_t i);
-/* Copies those of the blocks that are ABSENT, pinned and want it. */
-void blocks_move(oc_span *sp, size_t first, size_t n);
-/* Do writers take turns at it? */
-bool block_has_turns(const oc_span *sp, size_t i);
 /* Maps those of blocks [first, first + n) that are ABSENT and pinned; gathers
  * them when there is no room for mappings. -errno: some may be HALF. */
 int blocks_map(oc_span *sp, size_t first, size_t n);
@@ -298,6 +294,9 @@ int blocks_map_patiently(oc_span *sp, size_t first, size_t n);
 /* Maps the pieces of a block that is HALF once more, if what they showed is still
  * known; else -EAGAIN: it has to leave (blocks_let_go()) and come again. */
 int block_map_again(oc_span *sp, size_t i);
+
+/* ---- copy.c */
+
 /* Fills an ABSENT, pinned block with a copy, and gives the pin back. HALF on a
  * failure. */
 int block_gather(oc_span *sp, size_t i);
@@ -305,10 +304,18 @@ int block_gather(oc_span *sp, size_t i);
  * the block is HALF. */
 int block_fill(oc_span *sp, size_t i, const void *data, uint64_t bytes,
 	       enum oc_block_state state);
+/* Has it come and gone so often that a copy is better, and is there room for
+ * that? */
+bool block_wants_move(const oc_span *sp, size_t i);
+/* Copies those of the blocks that are ABSENT, pinned and want it. */
+void blocks_move(oc_span *sp, size_t first, size_t n);
+/* Do writers take turns at it? */
+bool block_has_turns(const oc_span *sp, size_t i);
 
 /* ---- leave.c: not from the fault thread, which mremap() waits for */
 
-/* Makes blocks ABSENT in all of their pieces, whatever they are but TAIL. -errno: some may be HALF. */
+/* Makes blocks ABSENT in all of their pieces, whatever they are but TAIL. -errno:
+ * some may be HALF. */
 int blocks_let_go(oc_span *sp, size_t first, size_t n);
 /* Lets go of up to n blocks that nobody holds and that are as the node has
  * them; how many. Nothing in an explicit space, where a touch would be the end. */
@@ -348,6 +355,9 @@ void block_copy_out(const oc_span *sp, size_t i, uint64_t bytes, char *to);
 void space_leave_shared(oc_space *s, struct oc_pin *pin);
 /* A lent frame goes back, whatever the node says and whenever. Used up. */
 void space_give_back(oc_space *s, struct oc_grant *g);
+
+/* ---- lost.c */
+
 /* A touch of it is SIGBUS from now on. 0. */
 int block_bus(oc_span *sp, size_t i);
 /* What a block gets that is gone, and which the caller has marked busy. The

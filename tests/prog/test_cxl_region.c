@@ -110,6 +110,26 @@ TEST(a_killed_members_blocks_and_room_are_taken_over)
 		  ==, 0);
 }
 
+/* Nobody is there to see it: status says so, and fence needs no voucher. */
+TEST(the_last_members_end_is_seen_by_who_asks)
+{
+	pid_t a;
+
+	make("4");
+	a = join("a", NULL);
+	await(0, "live", 100);
+	CHECK_INT(run_end(a, SIGKILL), ==, 128 + SIGKILL);
+	await(0, "ended", 0);
+	CHECK_INT(run_status(RUN("cxl", "leave", path, "a")), ==, 1);
+	CHECK_INT(run_status(RUN("cxl", "fence", path, "a")), ==, 0);
+	await(0, "exited", 0);
+	CHECK_INT(run_status(RUN("cxl", "join", path, "--work", "100",
+				 "--operations", "5000")),
+		  ==, 0);
+	CHECK_INT(run_status(RUN("cxl", "check", "--bytes", "--quiet", path)),
+		  ==, 0);
+}
+
 /* Its lease runs out and nothing happens to it; when it goes on, it goes on.
  * Whoever is declared dead all the same notices, and ends. */
 TEST(a_member_that_stands_still_is_late_and_not_dead)

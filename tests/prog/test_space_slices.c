@@ -180,11 +180,16 @@ TEST(too_many_slices_are_gathered_as_they_are_touched)
 		slices_right(&w.info, 5, 5, SLICE);
 		slices_right(&w.info, 6, 6, SLICE);
 		CHECK_INT(sp_info(w.sp).copied, ==, lazy ? 2 : BLOCKS);
-		/* a write reaches nobody */
+		/* a write reaches nobody, and takes no mapping */
 		slice_at(&w.info, 2, 5)[0] ^= 1;
+		slice_at(&w.info, 2, 5)[0] ^= 1;
+		slices_right(&w.info, 5, 5, SLICE);
+		slice_at(&w.info, 1, 6)[9] ^= 1;
+		slice_at(&w.info, 1, 7)[9] ^= 1;
+		CHECK_INT(sp_info(w.sp).own, ==, 0);
 		oc_span_unmap(w.sp);
 	}
-	CHECK_INT(sp_report(w.s).gathered_bytes, ==, (BLOCKS + 2) * PART_NEW);
+	CHECK_INT(sp_report(w.s).gathered_bytes, ==, (BLOCKS + 3) * PART_NEW);
 	oc_space_destroy(w.s);
 	sliced_end(&w);
 }

@@ -127,6 +127,13 @@ static int scene_let_go(struct rig *r, oc_space *s, oc_span *sp)
 	return oc_span_advise(sp, 3, 8, OC_ADVISE_DO_NOT_NEED, 0);
 }
 
+/* By what it is already: the bytes stay. */
+static int scene_replace(struct rig *r, oc_space *s, oc_span *sp)
+{
+	(void)s;
+	return oc_span_replace(sp, 3, &r->key[3]);
+}
+
 static int scene_touch(struct rig *r, oc_space *s, oc_span *sp)
 {
 	(void)r;
@@ -194,6 +201,12 @@ TEST(fake_letting_go_fails_at_each_step)
 {
 	walk(OC_SPACE_FAULTS, scene_let_go, true);
 	walk(OC_SPACE_EXPLICIT, scene_let_go, true);
+}
+
+TEST(fake_replacing_fails_at_each_step)
+{
+	walk(OC_SPACE_FAULTS, scene_replace, true);
+	walk(OC_SPACE_EXPLICIT, scene_replace, true);
 }
 
 TEST(fake_touches_go_on_after_each_failure)
