@@ -128,6 +128,8 @@ struct node_config {
 	uint32_t pins, overflow_pins; /* slots of its own, the server's */
 	uint32_t granted_frames;      /* lent for writing at a time */
 	uint32_t slab_percent;	      /* of dram that its slabs may be */
+	uint64_t revoke_ns;	      /* to give back what it maps */
+	uint32_t revoke_end;	      /* who does not is ended */
 	struct config_sessions {
 		uint32_t max, per_client; /* of a tenant, of a client */
 		uint32_t keys, keys_per_client;
@@ -235,9 +237,13 @@ extern const size_t config_n_options;
 		{ CONFIG_OPTION_FIRST + 18, "cxl", "SPEC", NULL,                      \
 		  "CXL memory below DRAM: node:N[:SIZE], /dev/daxX.Y[:SIZE], "        \
 		  "or memory:SIZE, which stands in" },                                \
+		{ CONFIG_OPTION_FIRST + 19, "save-on-exit", NULL, NULL,               \
+		  "at a clean stop write what is in memory alone to nvme" },          \
+		{ CONFIG_OPTION_FIRST + 20, "revoke-deadline", "TIME", "2s",          \
+		  "for clients to give back what they map when room is needed" },     \
 	{                                                                             \
-		CONFIG_OPTION_FIRST + 19, "save-on-exit", NULL, NULL,                 \
-			"at a clean stop write what is in memory alone to nvme"       \
+		CONFIG_OPTION_FIRST + 21, "revoke-end", "yes|no", "no",               \
+			"clients that do not are ended, where they may be"            \
 	}
 /* Applies one by its name ("dram"). -ENOENT no such option; -EINVAL with a
  * text that begins with the value (NULL: the option takes none). Those of a

@@ -48,6 +48,8 @@ static const cyaml_schema_field_t clients_fields[] = {
 	TEXT("overflow_pins", struct raw_clients, overflow_pins),
 	TEXT("granted_frames", struct raw_clients, granted_frames),
 	TEXT("slab_share", struct raw_clients, slab_share),
+	TEXT("revoke_deadline", struct raw_clients, revoke_deadline),
+	TEXT("revoke_end", struct raw_clients, revoke_end),
 	CYAML_FIELD_END
 };
 

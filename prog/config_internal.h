@@ -68,7 +68,7 @@ struct raw_config {
 		backend, log_level;
 	struct raw_clients {
 		config_text max, pins, overflow_pins, granted_frames,
-			slab_share;
+			slab_share, revoke_deadline, revoke_end;
 	} clients;
 	struct raw_sessions {
 		config_text max, per_client, keys, keys_per_client, lease,

@@ -154,6 +154,20 @@ static void ended(void *ctx, struct store_client *c)
 	native_ended(v->native, c);
 }
 
+static void ask(void *ctx, struct store_client *c)
+{
+	struct server *v = ctx;
+
+	native_ask(v->native, c);
+}
+
+static int end_client(void *ctx, struct store_client *c)
+{
+	struct server *v = ctx;
+
+	return native_end(v->native, c);
+}
+
 static uint64_t below_share(void *ctx, const char *tenant)
 {
 	const struct server *v = ctx;
@@ -209,10 +223,14 @@ static int make_store(struct server *v)
 		.history_bytes = config->history_bytes,
 		.hold = &v->hold,
 		.below_share = below_share,
+		.revoke_ns = config->revoke_ns,
+		.revoke_end = config->revoke_end,
 		.threaded = true,
 		.answer = answer,
 		.announce = announce,
 		.ended = ended,
+		.ask = ask,
+		.end = end_client,
 		.ctx = v,
 	};
 	int r = config_memory(&memory);

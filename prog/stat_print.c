@@ -22,7 +22,8 @@ static const char *const stat_rates[] = {
 	"promoted",	  "promoted_bytes",  "promoted_ahead",
 	"promote_failed", "demoted",	     "demoted_bytes",
 	"demote_missed",  "demote_declined", "demote_refused",
-	"demote_failed",
+	"demote_failed",  "revoke_asks",     "revoked",
+	"revoke_kept",	  "revoke_late",
 };
 
 static bool stat_has_rate(const char *name)

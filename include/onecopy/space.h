@@ -33,7 +33,11 @@
  *
  * Pins. Each mapped block holds one of the client's pins. When they run out, or
  * the pool has no room to bring a block up, the space lets go of what it mapped
- * longest ago and nobody holds; a later touch brings that back.
+ * longest ago and nobody holds; a later touch brings that back. The node may ask
+ * for mapped blocks as well, when others need the room: of those that nobody
+ * holds, what it has on a tier below, or (OC_LOST_ZERO, OC_LOST_CALL) nowhere else
+ * in the end. A thread of the client answers, started with its first space that
+ * has faults; a process that stands still is no longer waited for.
  *
  * Thrash. A block that is let go and touched again before the space has let go of
  * as many others as it holds, three times, thrashes: it leaves last, and its next
@@ -344,6 +348,9 @@ int oc_span_tail_seal(oc_span *span, oc_session *session,
 	X(prefetched, "blocks brought or mapped ahead, as asked")          \
 	X(prefetch_late, "... of which a touch came first")                \
 	X(returned, "blocks mapped again after they were let go")          \
+	X(revoke_asks, "times that the node asked for blocks back")        \
+	X(revoked, "blocks given back for that")                           \
+	X(revoke_kept, "... and kept: held, or in hand just then")         \
 	X(thrashing, "blocks that come and go all the time, now")          \
 	X(thrashing_writers, "blocks at which writers take turns, now")    \
 	X(moves, "blocks that thrash, copied instead of mapped")           \

@@ -18,13 +18,14 @@
  * sees the death of the process, not of the socket. A forked child inherits
  * the heap and nothing that is mapped; `family` reads 0 there.
  *
- * Locks, each taken alone or in this order: blob, slow, push, high.
+ * Locks, each taken alone or in this order: revoke_lock, blob, slow, push, high.
  */
 #ifndef ONECOPY_CLIENT_CLIENT_H
 #define ONECOPY_CLIENT_CLIENT_H
 
 #include <errno.h>
 #include <onecopy/onecopy.h>
+#include <pthread.h>
 #include "base/clock.h"
 #include "base/fault.h"
 #include "client/lock.h"
@@ -151,6 +152,9 @@ struct oc_client {
 	uint64_t blob_seq;  /* 0: none */
 	struct lock high;
 	_Atomic(uint32_t) zombies, ops;
+
+	pthread_mutex_t revoke_lock; /* client/revoke.h */
+	struct revoker *revoker;     /* NULL: nobody maps */
 };
 
 struct oc_ns {
@@ -349,6 +353,11 @@ int blob_round(oc_client *c, struct ring_call *q, uint64_t deadline,
 	       struct ring_answer *ret_answer);
 
 /* ---- pin.c ---- */
+
+/* Beside enum oc_pin_flags: for a mapping; and it may be lost (coherence/pin.h). Of
+ * a slot of the server's side; one of our own is told by revoke_say(). */
+#define PIN_BY_MAPPING 0x20000u
+#define PIN_BY_LOSER   0x40000u
 
 struct pin_job {
 	const struct oc_key *key;

@@ -110,6 +110,7 @@ static void client_destroy(oc_client *c)
 	if (c->family && client_is_child(c)) {
 		munmap((void *)(uintptr_t)c->family, PAGE_BYTES);
 		free_views(c);
+		free(c->revoker); /* its thread is the parent's */
 		client_free(c);
 		return;
 	}
@@ -171,6 +172,7 @@ static oc_client *client_alloc(void)
 		return NULL;
 	c->serial = 1 + atomic_fetch_add_explicit(&serials, 1,
 						  memory_order_relaxed);
+	pthread_mutex_init(&c->revoke_lock, NULL);
 	c->socket = c->bell = c->self = c->notify = -1;
 	c->meta_segment = c->own_segment = SEGMENT_NONE;
 	return c;

@@ -116,14 +116,20 @@ static int unpin_by_ring(oc_client *c, uint32_t slot)
 }
 
 static NOINLINE int pin_by_ring(oc_client *c, const uint64_t key[4],
-				uint64_t part, struct oc_pin *ret_pin)
+				uint64_t part, unsigned flags,
+				struct oc_pin *ret_pin)
 {
-	struct ring_call q = { .op = RING_PIN, .part = part };
+	struct ring_call q = { .op = RING_PIN,
+			       .part = part,
+			       .arg = flags & PIN_BY_MAPPING ? RING_PIN_MAPPED
+							     : 0 };
 	const struct frame_desc *d = NULL;
 	struct ring_answer a;
 	int r;
 
 	memcpy(q.key, key, sizeof(q.key));
+	if (flags & PIN_BY_LOSER)
+		q.arg |= RING_PIN_LOSABLE;
 	r = call_round(c, &q, 0, &a);
 	if (r == 0)
 		r = (int)a.result;
@@ -267,7 +273,7 @@ int pin_one(oc_client *c, const struct oc_key *key, uint64_t part,
 		r = pin_try(c, f.view, words, part, &moved, &pin);
 	}
 	if (unlikely(r == -EDQUOT))
-		r = pin_by_ring(c, words, part, &pin);
+		r = pin_by_ring(c, words, part, flags, &pin);
 	if (r == 0)
 		r = pin_finish(c, key, part, flags, &pin);
 	if (r == 0)

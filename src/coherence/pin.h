@@ -20,6 +20,11 @@
  * Unpin stores 0 with release order: pairs with the acquire load of S3 in
  * pin_read(), so that the reader's last loads of the payload come before the frame's reuse.
  *
+ * A pin that a mapping holds says so (PIN_MAPPED): the server may ask for it
+ * (coherence/revoke.h). What an engine holds for direct use does not, and is
+ * never asked for. The word may be stored again with other flags while the pin
+ * is held: it names the same filling all the time.
+ *
  * A slot page is written by its client alone. A client that writes nonsense
  * there protects frames that it does not use (bounded by its quota of slots)
  * or fails to protect what it uses (its own harm).
@@ -29,11 +34,21 @@
 
 #include "coherence/frame.h"
 
-/* Low 24 bits of the generation above 40 bits of location. 0 is an empty slot
- * (slab 0 does not exist). */
+/* Two flags, the low 22 bits of the generation, 40 bits of location. 0 is an
+ * empty slot (slab 0 does not exist). A slot that was left over and names a
+ * filling 2^22 later keeps that from leaving, no more. */
+#define PIN_GEN_BITS 22
+#define PIN_GEN_MASK ((1ull << PIN_GEN_BITS) - 1)
+/* A mapping's: to be asked for when the block comes back from elsewhere ... */
+#define PIN_MAPPED (1ull << 63)
+/* ... and also when it is gone then: its reader has an answer to that. */
+#define PIN_LOSABLE (1ull << 62)
+#define PIN_FLAGS   (PIN_MAPPED | PIN_LOSABLE)
+_Static_assert(FRAME_LOC_BITS + PIN_GEN_BITS + 2 == 64, "a word");
+
 static inline uint64_t pin_word(uint64_t loc, uint64_t gen)
 {
-	return (gen & 0xffffff) << FRAME_LOC_BITS | loc;
+	return (gen & PIN_GEN_MASK) << FRAME_LOC_BITS | loc;
 }
 static inline uint64_t pin_word_loc(uint64_t pin)
 {
@@ -41,13 +56,13 @@ static inline uint64_t pin_word_loc(uint64_t pin)
 }
 static inline uint64_t pin_word_gen(uint64_t pin)
 {
-	return pin >> FRAME_LOC_BITS;
+	return pin >> FRAME_LOC_BITS & PIN_GEN_MASK;
 }
 
 /* Is it a pin of this filling? */
 static inline bool pin_word_names(uint64_t pin, uint64_t loc, uint64_t gen)
 {
-	return pin == pin_word(loc, gen);
+	return (pin & ~PIN_FLAGS) == pin_word(loc, gen);
 }
 
 /* R1. The caller fences (R2) before pin_holds(). */

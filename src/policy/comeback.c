@@ -11,14 +11,27 @@
 #define FIRST_LOG    2039	   /* log2 of COMEBACK_FIRST */
 #define CHARGE_STEPS 4		   /* traits are charged every so often */
 
-/* Two steps an octave: 2^(step/2) in 1/256, exact enough for ever. */
+/* Two steps an octave: 2^(step/2) in 1/256, exact enough for ever. A table: a
+ * worth asks for all of them. */
+#define EDGE(s)                                              \
+	((s) ? ((uint64_t)COMEBACK_FIRST << (((s)-1) / 2)) * \
+			 (((s)-1) % 2 ? 362 : 256) / 256     \
+	     : 0)
+static const uint64_t edges[COMEBACK_STEPS + 1] = {
+	/* clang-format off */
+	EDGE(0), EDGE(1), EDGE(2), EDGE(3), EDGE(4), EDGE(5),
+	EDGE(6), EDGE(7), EDGE(8), EDGE(9), EDGE(10), EDGE(11),
+	EDGE(12), EDGE(13), EDGE(14), EDGE(15), EDGE(16), EDGE(17),
+	EDGE(18), EDGE(19), EDGE(20), EDGE(21), EDGE(22), EDGE(23),
+	EDGE(24), EDGE(25), EDGE(26), EDGE(27), EDGE(28), EDGE(29),
+	EDGE(30), EDGE(31), EDGE(32), EDGE(33), EDGE(34), EDGE(35),
+	EDGE(36),
+	/* clang-format on */
+};
+
 uint64_t comeback_edge(unsigned step)
 {
-	if (!step)
-		return 0;
-	step--;
-	return ((uint64_t)COMEBACK_FIRST << (step / 2)) *
-	       (step % 2 ? 362 : 256) / 256;
+	return edges[MIN(step, COMEBACK_STEPS)];
 }
 
 uint8_t comeback_size_class(uint64_t size)
@@ -280,7 +293,7 @@ uint8_t comeback_worth(const struct comeback *m,
 	const struct comeback_cell *why = m->why[why_of(s)];
 
 	for (unsigned b = s->step; b < COMEBACK_STEPS; b++) {
-		uint64_t ms = comeback_edge(b + 1) - comeback_edge(b);
+		uint64_t ms = edges[b + 1] - edges[b];
 		int log = s->ratio + m->base[b].ratio + why[b].ratio +
 			  m->gap[diff(gap, b)].ratio +
 			  m->hint[diff(hint, b)].ratio;

@@ -380,7 +380,8 @@ static void adopt(struct policy *p, uint32_t item, uint32_t parent)
 	it->parent = parent;
 	it->parent_filling = p->item[parent].filling;
 	p->item[parent].children++;
-	keep_settle(p, p->item[parent].record);
+	if (p->item[parent].record != it->record)
+		keep_settle(p, p->item[parent].record);
 }
 
 /* Where a block goes whose session nobody told: with what came at the same
@@ -491,10 +492,27 @@ static void keep_touch(struct policy *p, uint32_t item, uint64_t stamp)
 	p->list[p->record[to].list].recent = to;
 }
 
+/* The parent has one block less behind it: its record; POLICY_NONE: it has left
+ * itself. */
+static uint32_t orphan(struct policy *p, const struct keep_item *it)
+{
+	struct keep_item *parent;
+
+	if (it->parent == POLICY_NONE)
+		return POLICY_NONE;
+	parent = &p->item[it->parent];
+	if (parent->record == POLICY_NONE ||
+	    parent->filling != it->parent_filling)
+		return POLICY_NONE;
+	parent->children--;
+	return parent->record;
+}
+
 static void keep_remove(struct policy *p, uint32_t item)
 {
 	uint32_t i = keep_record_of(p, item);
-	struct keep_item *it, *parent;
+	struct keep_item *it;
+	uint32_t other;
 
 	if (i == POLICY_NONE)
 		return;
@@ -503,15 +521,10 @@ static void keep_remove(struct policy *p, uint32_t item)
 	it->filling++;
 	p->list[p->record[i].list].items--;
 	p->load.items--;
+	other = orphan(p, it);
 	keep_settle(p, i);
-	if (it->parent == POLICY_NONE)
-		return;
-	parent = &p->item[it->parent];
-	if (parent->record == POLICY_NONE ||
-	    parent->filling != it->parent_filling)
-		return;
-	if (--parent->children == 0)
-		keep_settle(p, parent->record);
+	if (other != i && other != POLICY_NONE)
+		keep_settle(p, other);
 }
 
 static uint32_t first_of(const struct policy *p, uint32_t list, unsigned level)

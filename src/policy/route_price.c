@@ -260,6 +260,8 @@ static double shared_s(const struct route_case *c, const struct route_engine *e,
 		return 0;
 	steps /= e->chunk;
 	n = MIN(e->waiting, 1 + 1 / steps);
+	/* reports are late: some of those that wait have their first token */
+	n = MIN(n, seat_of(c, e)->wait_s / work);
 	return n * work / MAX(steps, 1);
 }
 

@@ -45,9 +45,11 @@ static void scan_unit(const struct region *r, struct region_own *own,
 	uint32_t frame;
 
 	if (r->mem->refresh)
-		r->mem->refresh(unit, REGION_UNIT);
+		r->mem->refresh(&unit->head, sizeof(unit->head));
 	high = shared_load64_acquire(&unit->head.high);
 	high = MIN(high, REGION_SLOTS);
+	if (r->mem->refresh)
+		r->mem->refresh(unit->slot, high * sizeof(*unit->slot));
 	for (uint64_t i = 0; i < high; i++) {
 		uint64_t pin = pin_read(&unit->slot[i]);
 

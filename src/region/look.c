@@ -66,20 +66,14 @@ static bool look_in_bucket(struct region *r, uint32_t shard, uint64_t bucket,
 /* Many own shards one after the other would cost more than all at once. */
 #define OWN_FIRST 2u
 
-static bool look_in_own(struct region *r, struct table_hash h,
+static bool look_in_own(struct region *r, uint64_t bucket, struct table_hash h,
 			const struct region_name *name,
 			struct region_found *ret_found)
 {
-	for (uint32_t i = 0; i < r->n_own && r->n_own <= OWN_FIRST; i++) {
-		const struct table *t = &r->own[i]->table;
-		uint32_t shard = r->own[i]->shard;
-
-		if (look_in_bucket(r, shard, table_bucket_a(t, h), h, name,
-				   ret_found) ||
-		    look_in_bucket(r, shard, table_bucket_b(t, h), h, name,
+	for (uint32_t i = 0; i < r->n_own && r->n_own <= OWN_FIRST; i++)
+		if (look_in_bucket(r, r->own[i]->shard, bucket, h, name,
 				   ret_found))
 			return true;
-	}
 	return false;
 }
 
@@ -88,11 +82,23 @@ static bool look_in_all(struct region *r, uint64_t bucket, struct table_hash h,
 			struct region_found *ret_found)
 {
 	for (uint32_t i = 0; i < r->g.shards; i++)
-		__builtin_prefetch(&r->view[i].table.bucket[bucket]);
-	for (uint32_t i = 0; i < r->g.shards; i++)
 		if (look_in_bucket(r, i, bucket, h, name, ret_found))
 			return true;
 	return false;
+}
+
+/* Starts to fetch these buckets, those of own shards apart. */
+static void fetch_own(const struct region *r, uint64_t bucket)
+{
+	for (uint32_t i = 0; i < r->n_own && r->n_own <= OWN_FIRST; i++)
+		__builtin_prefetch(
+			&r->view[r->own[i]->shard].table.bucket[bucket]);
+}
+
+static void fetch_all(const struct region *r, uint64_t bucket)
+{
+	for (uint32_t i = 0; i < r->g.shards; i++)
+		__builtin_prefetch(&r->view[i].table.bucket[bucket]);
 }
 
 int region_find(struct region *r, const struct region_name *name,
@@ -100,12 +106,18 @@ int region_find(struct region *r, const struct region_name *name,
 {
 	struct table_hash h = region_hash(name);
 	const struct table *t = &r->view[0].table; /* all are of one size */
+	uint64_t a = table_bucket_a(t, h), b = table_bucket_b(t, h);
 
-	if (look_in_own(r, h, name, ret_found) ||
-	    look_in_all(r, table_bucket_a(t, h), h, name, ret_found) ||
-	    look_in_all(r, table_bucket_b(t, h), h, name, ret_found))
+	if (look_in_own(r, a, h, name, ret_found))
 		return 0;
-	return REGION_MISS;
+	/* what is looked at next comes while the own second one is waited for */
+	fetch_own(r, b);
+	fetch_all(r, a);
+	if (look_in_own(r, b, h, name, ret_found) ||
+	    look_in_all(r, a, h, name, ret_found))
+		return 0;
+	fetch_all(r, b);
+	return look_in_all(r, b, h, name, ret_found) ? 0 : REGION_MISS;
 }
 
 /* ---- pinning --------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
 #include "shm/layout.h"
 #include "base/clock.h"
 #include "base/hash.h"
+#include "coherence/pin.h"
 #include "shm/session.h"
 #include "index/table.h"
 #include <errno.h>
@@ -61,6 +62,8 @@ static const uint64_t shape[] = {
 	PAGE_BYTES,
 	FRAME_LOC_BITS,
 	FRAME_IN_SLAB_BITS,
+	PIN_MAPPED,
+	PIN_LOSABLE,
 	FRAME_STATES,
 	FRAME_GRANTED,
 	FRAME_SEALED,
@@ -211,9 +214,11 @@ static const uint64_t shape[] = {
 	AT(client_header, touch_tail),
 	AT(client_header, let_go_epoch),
 	AT(client_header, pin_high),
+	AT(client_header, answered),
 	AT(client_header, counter),
 	AT(client_header, asleep),
 	AT(client_header, overflow_high),
+	AT(client_header, asked),
 	sizeof(struct ring_req),
 	AT(ring_req, seq),
 	AT(ring_req, op),

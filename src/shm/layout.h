@@ -32,7 +32,7 @@
 
 #define LAYOUT_MAGIC	      0x4c4f4f5059504f43ull
 #define LAYOUT_MAJOR	      1u
-#define LAYOUT_MINOR	      1u
+#define LAYOUT_MINOR	      2u
 #define LAYOUT_INCOMPAT_KNOWN 0ull
 
 #define LAYOUT_NAME		64 /* bytes of a name, zero padded */
@@ -163,7 +163,13 @@ _Static_assert(sizeof(struct tier_record) == 64, "one line");
 	X(cxl_promoted_bytes, "payload bytes copied up")                    \
 	X(cxl_evicted, "parts that left CXL memory, and DRAM")              \
 	X(cxl_missed, "parts that left DRAM and found no room in CXL")      \
-	X(memory_errors, "frames lost to errors of memory")
+	X(memory_errors, "frames lost to errors of memory")                 \
+	X(revoke_asks, "times that a client was asked for mapped parts")    \
+	X(revoked, "mapped parts that were given back when asked for")      \
+	X(revoke_kept, "mapped parts that were asked for and kept")         \
+	X(revoke_late, "clients that did not answer such a question")       \
+	X(revoke_held_bytes,                                                \
+	  "frame bytes that mappings of such clients hold, now")
 
 enum pool_counter {
 #define X(name, text) POOL_C_##name,
@@ -337,7 +343,7 @@ extern const enum pool_counter client_counter_pool[CLIENT_COUNTS];
  *   offset 0      line 0: client: tail, touch_tail, let_go_epoch, pin_high
  *                 line 1: client: counters
  *                 line 2: server: asleep
- *                 line 3: server: overflow_high
+ *                 line 3: server: overflow_high, asked
  *   ring          RING_SLOTS x u32        client
  *   req           RING_SLOTS x 128        client
  *   resp          RING_SLOTS x 64         server
@@ -346,6 +352,8 @@ extern const enum pool_counter client_counter_pool[CLIENT_COUNTS];
  *                                         answers; one request at a time
  *   pins          u64 each                client; as many as its record says
  *   overflow      u64 each                server; so are these
+ *   wanted        a bit for each slot     server: the pin is asked for; in
+ *                                         words, from a line on
  */
 struct client_header {
 	/* line 0: client */
@@ -358,7 +366,10 @@ struct client_header {
 				    stored before the socket is closed */
 	shared_u64 pin_high;	 /* slots below this may be in use. Stored
 				    before the slot (same fence, R2) */
-	shared_u64 reserved0[4];
+	shared_u64 answered; /* the last `asked` that was dealt with: what was
+				asked for is unmapped and unpinned, or kept;
+				release (coherence/revoke.h) */
+	shared_u64 reserved0[3];
 	/* line 1: client */
 	shared_u64 counter[8]; /* enum client_counter */
 	/* line 2: server */
@@ -366,7 +377,9 @@ struct client_header {
 	shared_u64 reserved2[7];
 	/* line 3: server */
 	shared_u64 overflow_high;
-	shared_u64 reserved3[7];
+	shared_u64 asked; /* grows when pins are asked for; release, after the
+			     bits that say which. Its low half is a futex */
+	shared_u64 reserved3[6];
 };
 _Static_assert(sizeof(struct client_header) == 256, "four lines");
 
@@ -380,10 +393,22 @@ struct client_segment {
 	shared_u64 slots[]; /* pins, then overflow */
 };
 
-static inline uint64_t client_segment_bytes(uint32_t pins, uint32_t overflow)
+/* Of the whole segment, where the first bit of `wanted` lies. */
+static inline uint64_t client_wanted_at(uint32_t pins, uint32_t overflow)
 {
 	return ALIGN_UP(sizeof(struct client_segment) +
 				((uint64_t)pins + overflow) * 8,
+			CACHE_LINE);
+}
+static inline shared_u64 *client_wanted(struct client_segment *seg,
+					uint32_t pins, uint32_t overflow)
+{
+	return (shared_u64 *)((char *)seg + client_wanted_at(pins, overflow));
+}
+static inline uint64_t client_segment_bytes(uint32_t pins, uint32_t overflow)
+{
+	return ALIGN_UP(client_wanted_at(pins, overflow) +
+				DIV_UP((uint64_t)pins + overflow, 64) * 8,
 			PAGE_BYTES);
 }
 

@@ -67,8 +67,10 @@ int oc_span_prefetch(oc_span *sp, size_t first, size_t n, unsigned flags,
 
 static void hold(oc_span *sp, size_t first, size_t n, uint32_t by)
 {
-	for (size_t i = first; i < first + n; i++)
+	for (size_t i = first; i < first + n; i++) {
 		sp->block[i].held += by;
+		block_say(sp, i);
+	}
 }
 
 int oc_span_hold(oc_span *sp, size_t first, size_t n, unsigned flags,
@@ -98,7 +100,8 @@ void oc_span_release(oc_span *sp, size_t first, size_t n)
 	space_lock(sp->s);
 	if (range_of(sp, first, &n) == 0)
 		for (size_t i = first; i < first + n; i++)
-			sp->block[i].held -= sp->block[i].held > 0;
+			if (sp->block[i].held)
+				hold(sp, i, 1, UINT32_MAX);
 	space_unlock(sp->s);
 }
 

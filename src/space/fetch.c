@@ -124,19 +124,36 @@ static int fetch_row(oc_span *sp, struct row *row, struct reach_job *jobs,
 	return e;
 }
 
-/* Is the first of them still below, so that only room was missing? The lock is
- * not held meanwhile. */
-static bool still_below(oc_span *sp, size_t i, uint64_t deadline)
+/* Is one of them somewhere, so that only room was missing, or a moment in which
+ * eviction had it in hand? The lock is not held meanwhile. */
+static bool still_there(oc_span *sp, size_t first, const struct reach_job *jobs,
+			size_t n_jobs, uint64_t deadline)
 {
 	oc_space *s = sp->s;
-	struct oc_key key = sp->key[i];
-	struct ring_place place = { 0 };
-	int r;
+	bool there = false;
+	int r = 0;
 
-	space_unlock(s);
-	r = reach_one(s->ns, &key, ns_part(s->ns, sp->part), deadline, &place);
-	space_lock(s);
-	return r == 0 && place.bytes != 0;
+	for (size_t i = 0; i < n_jobs && r == 0 && !there; i++) {
+		struct oc_key key = sp->key[first + jobs[i].block];
+		struct ring_place place = { 0 };
+
+		space_unlock(s);
+		r = reach_one(s->ns, &key, ns_part(s->ns, sp->part), deadline,
+			      &place);
+		there = r == 0 && place.tier;
+		space_lock(s);
+	}
+	return there;
+}
+
+/* Those that are resident. False: pins have run out. */
+static bool pin_those_here(oc_span *sp, size_t first, size_t n)
+{
+	int r = blocks_pin(sp, first, n, 0);
+
+	while (r == -EDQUOT && space_make_room(sp->s, n))
+		r = blocks_pin(sp, first, n, 0);
+	return r != -EDQUOT;
 }
 
 int blocks_fetch(oc_span *sp, size_t first, size_t n, bool map,
@@ -159,16 +176,16 @@ int blocks_fetch(oc_span *sp, size_t first, size_t n, bool map,
 		keep_within(sp, n_jobs);
 		r = fetch_row(sp, &row, jobs, n, n_jobs,
 			      MIN(deadline, clock_ns() + TRY_NS));
-		if (r || row.came == n_jobs)
+		/* ahead of time is not worth a fight */
+		if (r || (!map && (!row.came || row.came == n_jobs)))
+			break;
+		if (map && !pin_those_here(sp, first, n))
 			break;
 		/* Gone, or the node had no room. */
 		n_jobs = jobs_of(sp, first, n, jobs);
-		if (!n_jobs ||
-		    (!row.came &&
-		     !still_below(sp, first + jobs[0].block, deadline)))
+		if (!n_jobs || (!row.came && !still_there(sp, first, jobs,
+							  n_jobs, deadline)))
 			break;
-		if (!row.came && !map)
-			break; /* ahead of time is not worth a fight */
 		space_make_room(sp->s, n_jobs);
 	}
 	free(jobs);

@@ -33,10 +33,12 @@ static int pin_chunk(oc_span *sp, size_t first, size_t n, unsigned flags)
 	if (r)
 		return r;
 	for (size_t i = 0; i < n; i++)
-		if (pin[i].data && pin[i].bytes <= sp->shape.part_bytes)
+		if (pin[i].data && pin[i].bytes <= sp->shape.part_bytes) {
 			sp->block[first + i].pin = pin[i];
-		else if (pin[i].data)
+			block_say(sp, first + i);
+		} else if (pin[i].data) {
 			oc_unpin(sp->s->ns, &pin[i]);
+		}
 	sp->s->n.pins += pinned;
 	return 0;
 }
@@ -48,6 +50,10 @@ int blocks_pin(oc_span *sp, size_t first, size_t n, unsigned flags)
 
 	if (sp->flags & OC_SPAN_VERIFY)
 		flags |= OC_PIN_VERIFY;
+	if (span_revocable(sp) & PIN_MAPPED)
+		flags |= PIN_BY_MAPPING;
+	if (span_revocable(sp) & PIN_LOSABLE)
+		flags |= PIN_BY_LOSER;
 
 	while (first < end && r == 0) {
 		if (!wants_pin(&sp->block[first])) {

@@ -277,7 +277,7 @@ static int own_piece(oc_span *sp, uint32_t s, size_t i)
 	return r;
 }
 
-static int own_memory(oc_span *sp, size_t i)
+int block_own_memory(oc_span *sp, size_t i)
 {
 	struct block *b = &sp->block[i];
 	bool mapped = b->state == OC_BLOCK_MAPPED;
@@ -344,7 +344,7 @@ static int own_anyhow(oc_span *sp, size_t i, bool now)
 		return block_gather(sp, i);
 	r = own_lent(sp, i, NULL, now);
 	if (r)
-		r = own_memory(sp, i);
+		r = block_own_memory(sp, i);
 	if (r && b->state == OC_BLOCK_MAPPED)
 		return own_pages(sp, i);
 	if (r == 0)

@@ -219,6 +219,7 @@ void oc_space_destroy(oc_space *s)
 		space_free(s);
 		return;
 	}
+	revoke_leave(s->c, &s->user);
 	stop_threads(s);
 	if (s->base)
 		must(munmap(s->base, s->bytes) == 0);
@@ -273,6 +274,8 @@ int oc_space_create(oc_ns *ns, const struct oc_space_options *options,
 		r = reserve(s, o.bytes);
 	if (r == 0)
 		r = start_threads(s);
+	if (r == 0)
+		r = space_revocable(s);
 	if (r) {
 		oc_space_destroy(s);
 		return client_fail(ns->c, r, "cannot make a space: %s",

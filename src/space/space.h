@@ -44,6 +44,7 @@
 #include <pthread.h>
 #include "base/log.h"
 #include "client/client.h"
+#include "client/revoke.h"
 #include "space/uffd.h"
 
 /* Where the pieces of blocks lie, in the span and in a frame. Pure: shape.c */
@@ -217,6 +218,7 @@ struct oc_space {
 	_Atomic(uint64_t) lent;	    /* keys that nobody has, so far; no lock */
 	uint64_t moved, moved_most; /* bytes of blocks that are MOVED */
 	struct oc_space_report n;
+	struct revoke_user user; /* revoke.c */
 };
 
 static inline void space_lock(oc_space *s)
@@ -334,6 +336,21 @@ bool space_room(oc_space *s, uint64_t runs);
 uint64_t space_count_maps(const oc_space *s);
 uint64_t span_count_maps(const oc_span *sp);
 
+/* ---- revoke.c */
+
+/* From now on the node may ask for what it maps. 0, -errno. No lock is held. */
+int space_revocable(oc_space *s);
+/* What the pins of its blocks are held for: flags of coherence/pin.h. Where no
+ * touch brings a block back, it is in direct use. */
+static inline uint64_t span_revocable(const oc_span *sp)
+{
+	if (sp->s->how != OC_SPACE_FAULTS)
+		return 0;
+	return PIN_MAPPED | (sp->lost == OC_LOST_BUS ? 0 : PIN_LOSABLE);
+}
+/* A block's pin, or whether it is held, is new. */
+void block_say(oc_span *sp, size_t i);
+
 /* ---- own.c */
 
 /* Others wait until a block is not TAKEN any more. */
@@ -344,6 +361,9 @@ void block_wait(oc_span *sp, size_t i);
 int block_own(oc_span *sp, size_t i);
 /* The same without dropping the lock, for which the node gets little time. */
 int block_own_now(oc_span *sp, size_t i);
+/* Memory of the process for a block that is MAPPED, as its addresses show it. The
+ * node is not asked. */
+int block_own_memory(oc_span *sp, size_t i);
 /* block_own() with a frame that will be sealed as this key, or not at all. -EBUSY:
  * it is not as the node has it; OC_EXISTS; as oc_grant(). */
 int block_own_as(oc_span *sp, size_t i, const struct oc_key *as);

@@ -32,10 +32,16 @@ static int seal_copy(oc_span *sp, size_t i, const struct oc_key *key,
 		     uint64_t timeout_ns)
 {
 	struct oc_grant w = written_as(sp, &sp->block[i]), g;
-	int r = oc_grant(sp->s->ns, key, sp->part, w.bytes, w.tokens,
-			 timeout_ns, &g);
 	uint64_t sum;
+	int r;
 
+	/* What the node makes room with may be asked of this space. */
+	sp->block[i].held++;
+	space_unlock(sp->s);
+	r = oc_grant(sp->s->ns, key, sp->part, w.bytes, w.tokens, timeout_ns,
+		     &g);
+	space_lock(sp->s);
+	sp->block[i].held--;
 	if (r)
 		return r;
 	if (w.data && !(sp->block[i].flags & BLOCK_SEALING)) {

@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "coherence/pin.h"
 #include "pool/session.h"
-#include "store/internal.h"
+#include "store/revoke.h"
 
 static enum client_state state_of(const struct client_record *rec)
 {
@@ -158,6 +158,8 @@ int store_client_adopt(struct store *s, struct pool *p, uint32_t index,
 		return r;
 	}
 	client_enter(c);
+	if (!c->closed)
+		revoke_adopt(c);
 	*ret_client = c;
 	return 0;
 }
@@ -193,6 +195,7 @@ static void hand_in(struct store_client *c, enum past_event event)
 {
 	grant_forget_client(c);
 	fetch_forget_client(c);
+	revoke_forget_client(c);
 	take_grants_back(c->store, c->pool, c->id, event);
 	c->granted = 0;
 	fold_counters(c);

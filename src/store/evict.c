@@ -4,25 +4,27 @@
  *
  * mark all LEAVING, one fence, read every pin slot of every client of the
  * pool once, then release what nobody named and spare the rest. A block whose
- * parts lie in several frames leaves whole: a pin on one part spares all.
+ * parts lie in several frames leaves whole: a pin on one part spares all. Where
+ * mappings alone pin it, their clients are asked for it (store/revoke.h), and it
+ * leaves when they have answered.
  *
  * While a frame is in a batch, its item_next (meaningful only for FREE frames)
  * holds its place in the batch.
  */
+#include "base/clock.h"
 #include "base/fault.h"
 #include "coherence/pin.h"
 #include <onecopy/onecopy.h>
-#include "store/internal.h"
-
-/* values of evict_batch.pinned */
-#define PINNED	1
-#define SURPLUS 2
+#include "store/revoke.h"
 
 void evict_begin(struct store *s)
 {
 	s->batch.n = 0;
 	s->batch.blocks = 0;
 	s->batch.most = UINT32_MAX;
+	s->batch.n_notes = 0;
+	s->batch.ask_most = 0;
+	s->batch.asked = 0;
 }
 
 static bool batch_room(struct evict_batch *b, uint32_t more)
@@ -152,11 +154,12 @@ bool evict_add_twin(struct store *s, struct pool *p, struct pool_slab *slab,
 }
 
 static void judge_slot(struct evict_batch *b, const struct pool *p,
-		       const shared_u64 *slot)
+		       struct store_client *c, uint32_t slot)
 {
-	uint64_t pin = pin_read(slot);
+	uint64_t pin = pin_read(&c->segment->slots[slot]);
 	struct pool_slab *slab;
 	uint32_t frame, at;
+	uint8_t what = EVICT_PINNED, *is;
 
 	if (!pin)
 		return;
@@ -164,14 +167,20 @@ static void judge_slot(struct evict_batch *b, const struct pool *p,
 	if (!slab || slab->retiring)
 		return;
 	at = p->item_next[slab->base + frame];
-	if (at < b->n && b->entry[at].slab == slab &&
-	    b->entry[at].frame == frame &&
-	    pin_word_names(pin, pin_word_loc(pin), pool_frame_gen(slab, frame)))
-		b->pinned[b->entry[at].block] = PINNED;
+	if (at >= b->n || b->entry[at].slab != slab ||
+	    b->entry[at].frame != frame ||
+	    !pin_word_names(pin, pin_word_loc(pin),
+			    pool_frame_gen(slab, frame)))
+		return;
+	if (pin & PIN_MAPPED &&
+	    revoke_note(b, c, slot, b->entry[at].block, pin))
+		what = EVICT_MAPPED;
+	is = &b->pinned[b->entry[at].block];
+	*is = MAX(*is, what);
 }
 
 static void judge_client(struct evict_batch *b, const struct pool *p,
-			 const struct store_client *c)
+			 struct store_client *c)
 {
 	const struct client_segment *seg = c->segment;
 	/* pin_high is raised before the slot: the fence orders both */
@@ -181,9 +190,9 @@ static void judge_client(struct evict_batch *b, const struct pool *p,
 	high = MIN(high, (uint64_t)c->n_pins);
 	over = MIN(over, (uint64_t)c->n_overflow);
 	for (uint64_t i = 0; i < high; i++)
-		judge_slot(b, p, &seg->slots[i]);
+		judge_slot(b, p, c, (uint32_t)i);
 	for (uint64_t i = 0; i < over; i++)
-		judge_slot(b, p, &seg->slots[c->n_pins + i]);
+		judge_slot(b, p, c, c->n_pins + (uint32_t)i);
 }
 
 /* A predecessor's client whose slots cannot be read yet may pin anything. */
@@ -200,7 +209,7 @@ static bool pins_unknown(struct store *s, const struct pool *p)
 static void judge(struct store *s, struct pool *p)
 {
 	if (s->pins_unknown[p->number] && pins_unknown(s, p)) {
-		memset(s->batch.pinned, PINNED, s->batch.blocks);
+		memset(s->batch.pinned, EVICT_PINNED, s->batch.blocks);
 		return;
 	}
 	pool_count(p, POOL_C_pin_scans, 1);
@@ -231,7 +240,7 @@ static void spare_surplus(struct evict_batch *b)
 
 	for (uint32_t i = 0; i < b->blocks; i++)
 		if (!b->pinned[i] && leaving++ >= b->most)
-			b->pinned[i] = SURPLUS;
+			b->pinned[i] = EVICT_SURPLUS;
 }
 
 /* Parts of the block that entry i is of, from there on. */
@@ -259,6 +268,39 @@ static void leaves(struct store *s, struct pool *p, struct pool_slab *slab,
 	pool_count(p, POOL_C_cxl_missed, !slab->low && rung_there(s, p));
 }
 
+/* In use, as far as can be known: no victim for a while. */
+static void spare(struct store *s, struct pool *p, const struct evict_entry *e,
+		  enum evict_what what)
+{
+	pool_frame_spare(p, e->slab, e->frame);
+	if (what != EVICT_LEAVES && what != EVICT_SURPLUS &&
+	    what != EVICT_DEAR && !move_is_written(s, p, e->slab, e->frame))
+		pool_frame_touch(p, e->slab, e->frame);
+}
+
+/* Blocks that their mappings would lose are written below, and asked for when
+ * they are there. Those that cannot be are in use. */
+static void save_dear(struct store *s, struct pool *p)
+{
+	struct evict_batch *b = &s->batch;
+	uint32_t saved = UINT32_MAX;
+	bool goes = false;
+
+	for (uint32_t i = 0; i < b->n; i++) {
+		const struct evict_entry *e = &b->entry[i];
+
+		if (b->pinned[e->block] != EVICT_DEAR)
+			continue;
+		if (e->block != saved) {
+			saved = e->block;
+			goes = move_save(s, p, e->slab, e->frame);
+		}
+		if (!goes &&
+		    pool_frame_state(e->slab, e->frame) == FRAME_SEALED)
+			pool_frame_touch(p, e->slab, e->frame);
+	}
+}
+
 uint32_t evict_finish(struct store *s, struct pool *p, bool all)
 {
 	struct evict_batch *b = &s->batch;
@@ -268,17 +310,14 @@ uint32_t evict_finish(struct store *s, struct pool *p, bool all)
 	if (!b->n)
 		return 0;
 	judge(s, p);
+	revoke_choose(s, p, all);
 	none = all && any_pinned(b);
 	spare_surplus(b);
 	for (uint32_t i = 0; i < b->n; i++) {
 		struct evict_entry *e = &b->entry[i];
 
 		if (none || b->pinned[e->block]) {
-			pool_frame_spare(p, e->slab, e->frame);
-			/* in use: no victim for a while */
-			if (b->pinned[e->block] == PINNED &&
-			    !move_is_written(s, p, e->slab, e->frame))
-				pool_frame_touch(p, e->slab, e->frame);
+			spare(s, p, e, b->pinned[e->block]);
 			continue;
 		}
 		released++;
@@ -297,6 +336,8 @@ uint32_t evict_finish(struct store *s, struct pool *p, bool all)
 		}
 		leaves(s, p, e->slab, e->frame);
 	}
+	if (b->n_notes)
+		save_dear(s, p);
 	b->n = 0;
 	if (released)
 		s->retry = true;
@@ -306,6 +347,11 @@ uint32_t evict_finish(struct store *s, struct pool *p, bool all)
 /* Of a block that leaves for nothing while there are others: how far to look. */
 #define LOOK_FREE  64u
 #define LOOK_TIMES 4u
+/* Blocks that are asked for at a time, where one would do: an answer takes as
+ * long for all. */
+#define ASK_LEAST 8u
+/* Between two questions for removed blocks that mappings hold. */
+#define DOOMED_NS (100 * NS_PER_MS)
 
 static bool may_leave(struct store *s, struct pool *p, struct pool_slab *slab,
 		      uint32_t frame, bool for_nothing)
@@ -324,6 +370,7 @@ uint32_t evict_from_arena(struct store *s, struct pool *p, uint32_t arena,
 
 	evict_begin(s);
 	s->batch.most = want;
+	s->batch.ask_most = MAX(want, ASK_LEAST);
 	while (item != POLICY_NONE && s->batch.blocks < mark && looks--) {
 		uint32_t next = p->policy_ops->victim(p->policy, arena, item);
 		uint32_t frame;
@@ -349,11 +396,13 @@ static bool add_frame(struct store *s, struct pool *p, struct pool_slab *slab,
 					: evict_add(s, p, slab, f);
 }
 
-bool evict_slab(struct store *s, struct pool *p, struct pool_slab *slab)
+bool evict_slab(struct store *s, struct pool *p, struct pool_slab *slab,
+		bool ask)
 {
+	evict_begin(s);
 	if (slab->n_granted || slab->n_doomed || slab->retiring)
 		return false;
-	evict_begin(s);
+	s->batch.ask_most = ask ? UINT32_MAX : 0;
 	for (uint32_t f = 0; f < slab->frames; f++)
 		if (!add_frame(s, p, slab, f))
 			break;
@@ -405,6 +454,11 @@ void evict_drain(struct store *s, struct pool *p)
 		if (p->slab[id] && p->slab[id]->n_doomed)
 			collect_doomed(s, p, p->slab[id]);
 	judge(s, p);
+	if (s->now_ns >= s->revoke.doomed_ns) {
+		b->ask_most = UINT32_MAX;
+		revoke_choose(s, p, false);
+		s->revoke.doomed_ns = s->now_ns + DOOMED_NS;
+	}
 	for (uint32_t i = 0; i < b->n; i++) {
 		if (b->pinned[b->entry[i].block])
 			continue;

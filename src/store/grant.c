@@ -139,6 +139,9 @@ static void refuse_room(struct store_client *c, const struct ring_call *call)
 	if (ns_part_check(c->pool, call->part, call->extent, &extent,
 			  &frame_bytes) == 0)
 		limit = room_limit(c, frame_bytes);
+	if (pool_counter(c->pool, POOL_C_revoke_held_bytes) &&
+	    limit != LIMIT_CLIENT && limit != LIMIT_KERNEL)
+		limit = LIMIT_SILENT;
 	pool_count(c->pool, POOL_C_refused, 1);
 	if (limit == LIMIT_QUOTA)
 		pool_count(c->pool, POOL_C_quota_refused, 1);

@@ -12,12 +12,28 @@ struct evict_entry {
 	struct pool_slab *slab;
 	uint32_t frame, block;
 };
+/* What becomes of a block. Of two pins the one that says more counts. */
+enum evict_what {
+	EVICT_LEAVES,
+	EVICT_MAPPED,  /* mappings alone hold it */
+	EVICT_AWAITED, /* ... that have something else to answer first */
+	EVICT_ASKED,   /* ... that are asked for it */
+	EVICT_DEAR,    /* ... that would lose it */
+	EVICT_DEAREST,
+	EVICT_PINNED,  /* in use */
+	EVICT_SURPLUS, /* there are others before it */
+};
 struct evict_batch {
 	struct evict_entry *entry;
 	uint32_t n, cap;
-	uint8_t *pinned; /* for each block */
+	uint8_t *pinned; /* for each block: enum evict_what */
 	uint32_t blocks, blocks_cap;
 	uint32_t most; /* blocks that shall leave; the others are spared */
+	/* store/revoke.h */
+	struct revoke_note *note;
+	uint32_t n_notes, notes_cap;
+	uint32_t ask_most; /* blocks whose mappings may be asked for now */
+	uint32_t asked;	   /* that are, or will be when there is an answer */
 };
 
 struct pending_grant {
@@ -110,6 +126,12 @@ struct store {
 	} fetch;
 	struct owed owed[STORE_POOLS_MAX];
 	struct linger *linger[STORE_POOLS_MAX]; /* NULL: nothing ever did */
+	struct {				/* store/revoke.c */
+		uint32_t open, late;		/* clients */
+		bool unsent;
+		uint64_t recount_ns, doomed_ns;
+		uint32_t *held[STORE_POOLS_MAX]; /* by slab; NULL: nothing */
+	} revoke;
 };
 
 /* store/store.c */
@@ -141,8 +163,10 @@ uint32_t evict_finish(struct store *s, struct pool *p, bool all);
  * the cold end, that are below or not worth it. */
 uint32_t evict_from_arena(struct store *s, struct pool *p, uint32_t arena,
 			  uint32_t mark, uint32_t want, bool for_nothing);
-/* Empties a slab if nobody uses any of it. */
-bool evict_slab(struct store *s, struct pool *p, struct pool_slab *slab);
+/* Empties a slab if nobody uses any of it. Of one that only mappings keep from
+ * that, these are asked for, if `ask` (batch.asked). */
+bool evict_slab(struct store *s, struct pool *p, struct pool_slab *slab,
+		bool ask);
 /* Empties a slab that nobody may stop from leaving: what is pinned is DOOMED
  * and goes with its last pin. */
 void evict_slab_hard(struct store *s, struct pool *p, struct pool_slab *slab);
@@ -178,9 +202,9 @@ uint64_t quota_left(const struct pool *p);
 uint64_t quota_room(const struct store *s, const struct pool *p);
 /* It wants what it is owed: nobody borrows that for a while. */
 void quota_claim(struct store *s, struct pool *p);
-/* The other pool that borrows most, and more than this; NULL: none. */
+/* The other pool that borrows most, and so much; NULL: none. */
 struct pool *quota_lender(const struct store *s, const struct pool *p,
-			  uint64_t more_than);
+			  uint64_t more_than, uint64_t less_than);
 
 /* store/worth.c: what the eviction policy is told beside single uses. */
 void worth_tick(struct store *s);
@@ -329,6 +353,12 @@ enum victim {
 };
 enum victim move_victim(struct store *s, const struct pool *p,
 			const struct pool_slab *slab, uint32_t frame);
+/* The tier below has what this frame holds. */
+bool move_holds(const struct store *s, const struct pool *p,
+		const struct frame_desc *d);
+/* Begins to write a block, worth it or not: a mapping will want it again. */
+bool move_save(struct store *s, struct pool *p, struct pool_slab *slab,
+	       uint32_t frame);
 /* Victims that are free can be told from others. */
 bool move_could_clean(const struct store *s);
 /* The part is pinned by its being written. */

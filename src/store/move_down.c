@@ -396,6 +396,12 @@ enum victim move_victim(struct store *s, const struct pool *p,
 	return VICTIM_DIRTY;
 }
 
+bool move_holds(const struct store *s, const struct pool *p,
+		const struct frame_desc *d)
+{
+	return s->mover && below_holds(s->mover, p, d);
+}
+
 bool move_could_clean(const struct store *s)
 {
 	const struct mover *mv = s->mover;
@@ -555,6 +561,18 @@ static enum down block_down(struct mover *mv, struct pool *p,
 		mv->crowded_ns[p->number] = 0;
 	}
 	return DOWN_GOES;
+}
+
+bool move_save(struct store *s, struct pool *p, struct pool_slab *slab,
+	       uint32_t frame)
+{
+	struct mover *mv = s->mover;
+
+	if (!mv || !may_write(mv) ||
+	    pool_frame_state(slab, frame) != FRAME_SEALED)
+		return false;
+	mv->verified_bytes = 0;
+	return block_down(mv, p, slab, frame, true) == DOWN_GOES;
 }
 
 /* ---- the cold end --------------------------------------------------------------- */

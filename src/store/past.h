@@ -52,6 +52,8 @@ enum past_limit {
 	LIMIT_LENT,   /* the rest is guaranteed to tenants that want it */
 	LIMIT_KERNEL, /* the kernel had no memory for a slab */
 	LIMIT_GRANTS, /* frames lent to one client at a time */
+	LIMIT_SILENT, /* some of the tenant's memory is mapped by clients that
+			 do not answer */
 	LIMIT_KINDS
 };
 

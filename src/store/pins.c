@@ -75,6 +75,12 @@ static bool pinned_before(struct store_client *c, const struct ring_call *call,
 	return true;
 }
 
+static uint64_t flags_of(const struct ring_call *call)
+{
+	return (call->arg & RING_PIN_MAPPED ? PIN_MAPPED : 0) |
+	       (call->arg & RING_PIN_LOSABLE ? PIN_LOSABLE : 0);
+}
+
 static void publish(struct store_client *c, const struct ring_call *call,
 		    uint64_t slot, uint64_t loc, uint64_t gen)
 {
@@ -85,7 +91,8 @@ static void publish(struct store_client *c, const struct ring_call *call,
 	shared_store64_release(&resp->arg2, call->seq);
 	if (shared_load64(high) <= slot)
 		shared_store64(high, slot + 1);
-	shared_store64_release(overflow(c, slot), pin_word(loc, gen));
+	shared_store64_release(overflow(c, slot),
+			       pin_word(loc, gen) | flags_of(call));
 }
 
 void pin_call(struct store_client *c, const struct ring_call *call, bool repeat,
@@ -97,6 +104,10 @@ void pin_call(struct store_client *c, const struct ring_call *call, bool repeat,
 
 	if (repeat && pinned_before(c, call, ret_answer))
 		return;
+	if (call->arg & ~(uint64_t)(RING_PIN_MAPPED | RING_PIN_LOSABLE)) {
+		answer_set(ret_answer, -EINVAL);
+		return;
+	}
 	s = pool_find(c->pool, call->key, call->part, &frame);
 	answer_set(ret_answer, OC_MISS);
 	if (!s)

@@ -75,7 +75,7 @@ uint64_t quota_room(const struct store *s, const struct pool *p)
 }
 
 struct pool *quota_lender(const struct store *s, const struct pool *p,
-			  uint64_t more_than)
+			  uint64_t more_than, uint64_t less_than)
 {
 	uint64_t most = more_than;
 	struct pool *best = NULL;
@@ -83,7 +83,8 @@ struct pool *quota_lender(const struct store *s, const struct pool *p,
 	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
 		struct pool *q = s->pool[n];
 
-		if (!q || q == p || store_pool_borrowed(q) <= most)
+		if (!q || q == p || store_pool_borrowed(q) <= most ||
+		    store_pool_borrowed(q) >= less_than)
 			continue;
 		most = store_pool_borrowed(q);
 		best = q;

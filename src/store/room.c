@@ -22,7 +22,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "pool/shape.h"
-#include "store/internal.h"
+#include "store/revoke.h"
 
 /* Evictions in an arena between two looks at the other slabs. */
 #define LOOK_AROUND 64
@@ -163,6 +163,10 @@ static void low_not_taken(struct store *s, const struct maker_job *job)
 				       .offset = job->source.offset,
 				       .bytes = job->bytes };
 
+	/* a range of a device that has lost some of it stays as it is: the
+	 * next slab would be made of the same bytes */
+	if (job->result == -EIO && range.kind == SEGMENT_DAX)
+		return;
 	s->low.budget.used -= job->bytes;
 	pool_low_give(&s->low, &range);
 }
@@ -210,12 +214,13 @@ static bool slab_helps(const struct pool_slab *s, const struct pool_arena *a,
 	       c->share_left >= (s->owner ? a->frame_bytes : s->payload.bytes);
 }
 
-static bool slab_takeable(const struct pool_slab *s, const struct pool_arena *a,
+static bool slab_takeable(const struct store *st, const struct pool *p,
+			  const struct pool_slab *s, const struct pool_arena *a,
 			  const struct store_client *c)
 {
 	if (c ? !slab_helps(s, a, c) : !s || s->retiring || s->low)
 		return false;
-	return !s->n_granted && !s->n_doomed;
+	return !s->n_granted && !s->n_doomed && !revoke_holds(st, p, s);
 }
 
 /* Is this slab cold enough beside the next victim's stamp? */
@@ -255,7 +260,7 @@ static bool is_at_hand(const struct store_client *c, const struct pool_arena *a,
 enum reach { ANY_SLAB, AT_HAND };
 
 /* c and a NULL: any slab that could leave. None larger than `most`. */
-static struct pool_slab *coldest(const struct pool *p,
+static struct pool_slab *coldest(const struct store *st, const struct pool *p,
 				 const struct store_client *c,
 				 const struct pool_arena *a,
 				 const struct pool_slab *not_before,
@@ -266,7 +271,7 @@ static struct pool_slab *coldest(const struct pool *p,
 	for (uint32_t id = 1; id < p->slab_end; id++) {
 		struct pool_slab *s = p->slab[id];
 
-		if (!slab_takeable(s, a, c) || s->payload.bytes > most)
+		if (!slab_takeable(st, p, s, a, c) || s->payload.bytes > most)
 			continue;
 		if (reach == AT_HAND && !is_at_hand(c, a, s))
 			continue;
@@ -290,8 +295,10 @@ static void announce(struct store *s, struct pool *p, uint32_t id)
 
 		if (o && !o->closed &&
 		    (o->id == p->slab[id]->owner ||
-		     shared_load64(&rec->given[i / 64]) >> (i % 64) & 1))
+		     shared_load64(&rec->given[i / 64]) >> (i % 64) & 1)) {
+			revoke_nudge(o);
 			s->options.announce(s->options.ctx, o);
+		}
 	}
 }
 
@@ -345,13 +352,14 @@ static int take_coldest(struct store_client *c, uint32_t arena, uint64_t victim,
 	struct pool *p = c->pool;
 	struct pool_arena *a = &p->arena[arena];
 	struct pool_slab *slab = NULL;
+	bool asked = false; /* for one slab at a time */
 	int below;
 
 	for (unsigned tries = 0; tries < 8; tries++) {
-		slab = coldest(p, c, a, slab, UINT64_MAX, reach);
+		slab = coldest(c->store, p, c, a, slab, UINT64_MAX, reach);
 		if (!slab ||
 		    (victim != UINT64_MAX && !colder(p, c, slab, victim)))
-			return -ENOSPC;
+			break;
 		below = pool_slab_empty(slab)
 				? 0
 				: rung_press_slab(c, p, slab, c->rises);
@@ -360,8 +368,13 @@ static int take_coldest(struct store_client *c, uint32_t arena, uint64_t victim,
 		if ((below == 1 && c->may_wait) ||
 		    (c->patient && move_press_slab(c->store, p, slab)))
 			return 1;
-		if (pool_slab_empty(slab) || evict_slab(c->store, p, slab))
+		if (pool_slab_empty(slab) ||
+		    evict_slab(c->store, p, slab, !asked))
 			return slab_take(c, a, slab);
+		asked = asked || c->store->batch.asked;
+		c->asked = c->asked || asked;
+		if (asked && c->patient)
+			return 1;
 	}
 	return -ENOSPC;
 }
@@ -375,7 +388,9 @@ static int take_slab(struct store_client *c, uint32_t arena, uint64_t victim)
 	c->store->cause.pressure = PRESSURE_SLAB;
 	if (awaited(c, &c->pool->arena[arena]))
 		r = take_coldest(c, arena, victim, AT_HAND);
-	return r == 0 ? 0 : take_coldest(c, arena, victim, ANY_SLAB);
+	if (r == 0 || c->asked)
+		return r;
+	return take_coldest(c, arena, victim, ANY_SLAB);
 }
 
 static bool drains_better(const struct pool_slab *s,
@@ -399,7 +414,7 @@ static void drain_slab(struct store_client *c, uint32_t arena)
 		if (s && s->draining)
 			return;
 		if (slab_helps(s, &p->arena[arena], c) &&
-		    drains_better(s, best))
+		    !revoke_holds(c->store, p, s) && drains_better(s, best))
 			best = s;
 	}
 	if (!best)
@@ -420,7 +435,8 @@ void room_drain_tick(struct store *s)
 
 			if (!slab || !slab->draining || slab->retiring)
 				continue;
-			if (!s->n_pending)
+			/* not one that will not come free */
+			if (!s->n_pending || revoke_holds(s, p, slab))
 				pool_slab_undrain(p, id);
 			else if (slab->n_sealed) /* sealed meanwhile */
 				evict_slab_hard(s, p, slab);
@@ -442,8 +458,8 @@ static uint64_t next_victim(const struct pool *p, uint32_t arena)
 }
 
 /* Growing batches until something leaves: frames at the cold end may all be
- * pinned. *ret_awaits: what would leave is being written, and there is time for
- * that. */
+ * pinned. *ret_awaits: what would leave is being written, or unmapped, and there
+ * is time for that. */
 uint32_t room_evict_some(struct store_client *c, uint32_t arena, uint32_t want,
 			 bool *ret_awaits)
 {
@@ -465,6 +481,10 @@ uint32_t room_evict_some(struct store_client *c, uint32_t arena, uint32_t want,
 		evict_from_arena(c->store, p, arena, want, want, true);
 		if (pool_arena_free(p, arena) != POOL_NO_ITEM)
 			return want;
+		if (c->patient && c->store->batch.asked) {
+			*ret_awaits = true;
+			return 0;
+		}
 		if (c->patient && move_press(c->store, p, arena, want)) {
 			*ret_awaits = true;
 			return 0;
@@ -475,40 +495,64 @@ uint32_t room_evict_some(struct store_client *c, uint32_t arena, uint32_t want,
 		evict_from_arena(c->store, p, arena, n, want, false);
 		if (pool_arena_free(p, arena) != POOL_NO_ITEM)
 			return n;
+		if (c->patient && c->store->batch.asked) {
+			*ret_awaits = true;
+			return 0;
+		}
 		if (next_victim(p, arena) == UINT64_MAX)
 			break;
 	}
 	return 0;
 }
 
-/* A slab of another tenant's, which borrows more than `more_than`, goes: the
- * coldest that can be emptied and leaves that tenant its share. 1: it is on its
- * way out. */
-static int take_from_tenant(struct store_client *c, uint32_t arena,
-			    uint64_t more_than)
+/* The coldest slab of this tenant's that can be emptied and leaves it its share
+ * goes. 1: it is on its way out, or asked for; 0: there is none. */
+static int take_from_lender(struct store_client *c, struct pool_arena *a,
+			    struct pool *q)
 {
-	struct pool_arena *a = &c->pool->arena[arena];
-	struct pool *q = quota_lender(c->store, c->pool, more_than);
 	struct pool_slab *slab = NULL;
+	bool asked = false;
 
-	if (!q || c->share_left < a->frame_bytes ||
-	    quota_left(c->pool) < a->frame_bytes)
-		return -ENOSPC;
-	c->store->cause.pressure = PRESSURE_TENANT;
 	for (unsigned tries = 0; tries < 8; tries++) {
-		slab = coldest(q, NULL, NULL, slab, store_pool_borrowed(q),
-			       ANY_SLAB);
+		slab = coldest(c->store, q, NULL, NULL, slab,
+			       store_pool_borrowed(q), ANY_SLAB);
 		if (!slab)
-			return -ENOSPC;
+			break;
 		if (!pool_slab_empty(slab) &&
 		    rung_press_slab(c, q, slab, false) == 1 && c->may_wait)
 			return 1;
-		if (pool_slab_empty(slab) || evict_slab(c->store, q, slab)) {
+		if (pool_slab_empty(slab) ||
+		    evict_slab(c->store, q, slab, !asked)) {
 			pool_count(q, POOL_C_reclaimed_bytes,
 				   slab->payload.bytes);
 			retire_for(c, a, q, slab);
 			return 1;
 		}
+		asked = asked || c->store->batch.asked;
+	}
+	return asked && c->patient;
+}
+
+/* A slab of another tenant's, which borrows more than `more_than`, goes: of the
+ * one that borrows most, or, where mappings that nobody answers for hold all of
+ * that, of the next. 1: it is on its way out. */
+static int take_from_tenant(struct store_client *c, uint32_t arena,
+			    uint64_t more_than)
+{
+	struct pool_arena *a = &c->pool->arena[arena];
+	struct store *s = c->store;
+	struct pool *q = quota_lender(s, c->pool, more_than, UINT64_MAX);
+
+	if (!q || c->share_left < a->frame_bytes ||
+	    quota_left(c->pool) < a->frame_bytes)
+		return -ENOSPC;
+	s->cause.pressure = PRESSURE_TENANT;
+	while (q) {
+		if (take_from_lender(c, a, q))
+			return 1;
+		if (!pool_counter(q, POOL_C_revoke_held_bytes))
+			break;
+		q = quota_lender(s, c->pool, more_than, store_pool_borrowed(q));
 	}
 	return -ENOSPC;
 }
@@ -545,6 +589,7 @@ static void drain_lent(struct store_client *c, struct pool *q)
 		if (s && s->draining)
 			return;
 		if (s && !s->retiring && !s->low &&
+		    !revoke_holds(c->store, q, s) &&
 		    s->payload.bytes <= store_pool_borrowed(q) &&
 		    drains_better(s, best))
 			best = s;
@@ -572,7 +617,7 @@ static bool reclaim(struct store_client *c, uint32_t arena, bool awaits)
 	if (late && a->awaited_pool != p->number)
 		p->vain_ns = s->now_ns + VAIN_NS;
 	if (!awaits && take_from_tenant(c, arena, 0) != 1) {
-		struct pool *q = quota_lender(s, p, 0);
+		struct pool *q = quota_lender(s, p, 0, UINT64_MAX);
 
 		if (q && c->may_wait)
 			drain_lent(c, q);
@@ -601,6 +646,7 @@ static int make_room(struct store_client *c, uint32_t arena, uint32_t want)
 	bool awaits = awaits_slab(c, arena), writes = false;
 	int r = -ENOSPC;
 
+	c->asked = false;
 	if (c->moves && !move_may_evict(c, c->moves, first_victim(p, arena)))
 		return make_room_ahead(c, arena);
 
@@ -630,7 +676,7 @@ static int make_room(struct store_client *c, uint32_t arena, uint32_t want)
 		r = take_from_tenant(c, arena,
 				     store_pool_borrowed(p) +
 					     p->arena[arena].frame_bytes);
-	if (r < 0 && !p->arena[arena].slabs && !c->store->retiring)
+	if (r < 0 && !p->arena[arena].slabs && !c->store->retiring && !c->asked)
 		drain_slab(c, arena);
 	return r == 0 ? 0 : 1;
 }

@@ -187,7 +187,7 @@ static bool take_other(struct work *w, uint64_t frame_bytes)
 	    (!pool_slab_empty(slab) && (w->exchange || mean(slab) >= w->stamp)))
 		return false;
 	w->s->cause.pressure = PRESSURE_SLAB;
-	if (!pool_slab_empty(slab) && !evict_slab(w->s, w->p, slab))
+	if (!pool_slab_empty(slab) && !evict_slab(w->s, w->p, slab, false))
 		return false;
 	return pool_slab_reshape(w->p, slab->id, CLIENT_SERVER, frame_bytes,
 				 &id) == 0;

@@ -10,7 +10,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include <onecopy/onecopy.h>
-#include "store/internal.h"
+#include "store/revoke.h"
 #include "tier/tier.h"
 
 #define TICK_BUSY_NS (2 * NS_PER_MS)  /* while grants wait */
@@ -46,6 +46,9 @@ int store_create(const struct store_options *options, struct store **ret_store)
 void client_free(struct store_client *c)
 {
 	if (c) {
+		if (c->revoke)
+			free(c->revoke->pin);
+		free(c->revoke);
 		free(c->repeat);
 		free(c->fetch);
 	}
@@ -72,6 +75,7 @@ void store_destroy(struct store *s)
 	maker_destroy(s->maker);
 	scrub_fini(s);
 	owed_fini(s);
+	revoke_fini(s);
 	free(s->pending);
 	range_fini(&s->low.units);
 	free(s->batch.entry);
@@ -97,17 +101,20 @@ void store_ready(struct store *s, uint64_t now_ns)
 	grant_retry(s, false);
 	move_settle(s); /* grants of moves were answered */
 	fetch_settle(s);
+	revoke_send(s);
 }
 
 void store_settle(struct store *s, uint64_t now_ns)
 {
 	s->now_ns = now_ns;
 	worth_tick(s);
+	revoke_settle(s);
 	move_settle(s);
 	grant_retry(s, false);
 	move_settle(s);
 	fetch_settle(s);
 	rung_rise(s);
+	revoke_send(s);
 }
 
 uint64_t store_tick(struct store *s, uint64_t now_ns)
@@ -129,6 +136,7 @@ uint64_t store_tick(struct store *s, uint64_t now_ns)
 	room_retire_tick(s);
 	room_drain_tick(s);
 	clients_tick(s);
+	revoke_tick(s);
 	session_tick(s);
 	scrub_step(s);
 	rung_tick(s);
@@ -136,6 +144,7 @@ uint64_t store_tick(struct store *s, uint64_t now_ns)
 	grant_retry(s, true);
 	move_settle(s);
 	fetch_tick(s);
+	revoke_send(s);
 	return MIN(again, s->n_pending || fetch_waits(s) ? TICK_BUSY_NS
 							 : TICK_IDLE_NS);
 }
@@ -264,6 +273,7 @@ int store_pool_attach(struct store *s, uint32_t number, struct hold_set *given,
 		if (p->slab[id] && p->slab[id]->retiring)
 			s->retiring++;
 	s->pool[number] = p;
+	pool_set(p, POOL_C_revoke_held_bytes, 0); /* nobody is late here yet */
 	begin_history(s, number);
 	s->pins_unknown[number] = true;
 	s->announce_again = true;

@@ -24,6 +24,7 @@
 
 struct store;
 struct fetch;
+struct revoke;
 
 /* A client of one pool, as the store sees it. */
 struct store_client {
@@ -45,11 +46,13 @@ struct store_client {
 	bool patient;	       /* it may wait for a write as well */
 	bool rises;	       /* it is for what is copied up: nothing leaves
 				  for it that is not below */
+	bool asked;	       /* room_find()'s: mappings of a slab were */
 	uint64_t moves;	       /* it is for this move; 0: for none */
 	uint64_t making_bytes; /* of slabs on their way to it */
 	uint32_t waiting;      /* its grants that wait for room */
 	uint32_t fruitless;    /* of these, tried in vain in this pass */
 	uint64_t pass;	       /* of the store over waiting grants */
+	struct revoke *revoke; /* store/revoke.h; NULL: never asked */
 	struct fetch **fetch;  /* by slot: its fetches under way; NULL: it has
 				  made none */
 	uint32_t fetches;      /* of those, how many */
@@ -102,13 +105,20 @@ struct store_options {
 	uint64_t low_bytes;
 	struct segment_source low;
 	const char *low_tenant;
-	bool threaded; /* slabs are made in a thread */
+	uint64_t revoke_ns; /* to answer for what one maps; 0: for ever */
+	bool revoke_end;    /* who does not is ended, if it may be */
+	bool threaded;	    /* slabs are made in a thread */
 	/* A grant that waited is answered. */
 	void (*answer)(void *ctx, struct store_client *c,
 		       const struct ring_call *call,
 		       const struct ring_answer *answer);
 	/* The client should look at its regions (a slab is going). */
 	void (*announce)(void *ctx, struct store_client *c);
+	/* The client is asked for what it maps (coherence/revoke.h, A3). NULL:
+	 * it looks for itself. */
+	void (*ask)(void *ctx, struct store_client *c);
+	/* Its process is to end: 0, or -errno when that may not be. */
+	int (*end)(void *ctx, struct store_client *c);
 	/* A closed client is no longer known: nothing of it is left. */
 	void (*ended)(void *ctx, struct store_client *c);
 	void *ctx;
@@ -205,6 +215,8 @@ int store_client_adopt(struct store *s, struct pool *p, uint32_t index,
  * retired when somebody needs the room) until it ends. The segment is not
  * used any more. True: it had no slabs and is gone altogether. */
 bool store_client_close(struct store_client *c);
+/* It was asked for what it maps, and did not answer in time (store/revoke.h). */
+bool store_client_silent(const struct store_client *c);
 /* Its process has ended: what it held comes back, its slabs are nobody's. */
 void store_client_died(struct store_client *c);
 /* A record whose client cannot be adopted: what it held comes back. */

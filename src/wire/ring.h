@@ -51,7 +51,8 @@ enum ring_op {
 	RING_SEAL = 2,	  /* loc, gen, checksum, bytes, tokens, key, part */
 	RING_ABANDON = 3, /* loc, gen */
 	RING_REMOVE = 4,  /* key, part (namespace): the whole block */
-	RING_PIN = 5,	  /* key, part -> overflow slot, loc, gen */
+	RING_PIN = 5,	  /* key, part, arg = enum ring_pin -> overflow slot,
+			     loc, gen */
 	RING_UNPIN = 6,	  /* arg = overflow slot */
 	RING_CANCEL = 7,  /* arg = slot, arg2 = its seq */
 	RING_NS_OPEN = 8, /* spec in the blob -> arg = namespace id */
@@ -101,6 +102,12 @@ enum ring_op {
 			    RING_FETCH_AHEAD: any n; answered once it is under
 			    way: loc = keys looked at, gen = parts begun */
 	RING_OPS
+};
+
+/* What a pin is held for: the flags of coherence/pin.h. */
+enum ring_pin {
+	RING_PIN_MAPPED = 1,
+	RING_PIN_LOSABLE = 2,
 };
 
 /* What becomes of a tail that is sealed. */

@@ -107,11 +107,17 @@ TEST(pins_pack_and_unpack_at_the_ends)
 
 	CHECK_INT(pin_word_loc(pin_word(last, 0)), ==, last);
 	CHECK_INT(pin_word_gen(pin_word(last, 0)), ==, 0);
-	CHECK_INT(pin_word_gen(pin_word(1, 0xffffff)), ==, 0xffffff);
+	CHECK_INT(pin_word_gen(pin_word(1, 0x3fffff)), ==, 0x3fffff);
 	CHECK_INT(pin_word_loc(pin_word(1, ~0ull >> 8)), ==, 1);
-	CHECK_INT(pin_word(last, 0xffffff), ==, UINT64_MAX);
-	/* The low 24 bits of the generation. */
-	CHECK_INT(pin_word(5, 0x1000001), ==, pin_word(5, 1));
+	CHECK_INT(pin_word(last, 0x3fffff) | PIN_FLAGS, ==, UINT64_MAX);
+	CHECK_INT(pin_word(last, 0x3fffff) & PIN_FLAGS, ==, 0);
+	/* The low 22 bits of the generation. */
+	CHECK_INT(pin_word(5, 0x400001), ==, pin_word(5, 1));
+	/* Whatever it is held for. */
+	CHECK(pin_word_names(pin_word(5, 7) | PIN_FLAGS, 5, 7));
+	CHECK(!pin_word_names(pin_word(5, 7) | PIN_MAPPED, 5, 8));
+	CHECK_INT(pin_word_gen(pin_word(5, 7) | PIN_FLAGS), ==, 7);
+	CHECK_INT(pin_word_loc(pin_word(5, 7) | PIN_FLAGS), ==, 5);
 	/* No place of a slab makes the empty slot. */
 	CHECK_INT(pin_word(frame_loc(1, 0), 0), !=, 0);
 }

@@ -120,6 +120,19 @@ TEST(quarantine_is_worth_knowing)
 	CHECK(strstr(h.note[0], "7 frames are in quarantine"));
 }
 
+TEST(what_silent_clients_map_is_missed)
+{
+	struct health_facts f = fine;
+	struct health h;
+
+	f.silent_bytes = 5 * 1024 * 1024 + 1;
+	h = judge(f);
+	CHECK(h.ready);
+	CHECK_INT(h.n_degraded, ==, 1);
+	CHECK(strstr(h.degraded[0], "6 MiB are mapped by clients that do not "
+				    "answer"));
+}
+
 TEST(doors_and_the_loop)
 {
 	const char *const failures[] = { "resp: Address already in use" };

@@ -2,6 +2,7 @@
 #include "tests/test.h"
 #include <fcntl.h>
 #include <sys/stat.h>
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/text.h"
 #include "prog/config.h"
@@ -73,6 +74,8 @@ static const char everything[] = "socket: /run/one \"copy\\.sock\n"
 				 "  overflow_pins: 0\n"
 				 "  granted_frames: 64\n"
 				 "  slab_share: 30%\n"
+				 "  revoke_deadline: 250ms\n"
+				 "  revoke_end: yes\n"
 				 "tenants:\n"
 				 "  - name: a\n"
 				 "    uids: [0, 1000, 4294967294]\n"
@@ -124,6 +127,8 @@ TEST(every_key)
 	CHECK_INT(c.overflow_pins, ==, 0);
 	CHECK_INT(c.granted_frames, ==, 64);
 	CHECK_INT(c.slab_percent, ==, 30);
+	CHECK_INT(c.revoke_ns, ==, 250 * NS_PER_MS);
+	CHECK_INT(c.revoke_end, ==, 1);
 	CHECK_INT(c.n_tenants, ==, 3);
 	CHECK_INT(c.tenants[0].n_uids, ==, 3);
 	CHECK_INT(c.tenants[0].uids[2], ==, 4294967294);
@@ -565,13 +570,17 @@ TEST(every_option)
 		"tls",	       NULL,
 		"onecopy",     "/data:a:200G",
 		"memory:64M",
+	}, *const more[][2] = {
+		{ "revoke-deadline", "50ms" },
+		{ "revoke-end", "yes" },
 	};
 	char error[CONFIG_ERROR] = "";
 	struct node_config c;
 
 	defaults(&c);
-	/* the last takes no value */
-	CHECK_INT(config_n_options, ==, ARRAY_LEN(values) + 1);
+	/* after them one that takes no value */
+	CHECK_INT(config_n_options, ==,
+		  ARRAY_LEN(values) + 1 + ARRAY_LEN(more));
 	for (size_t i = 0; i < ARRAY_LEN(values); i++) {
 		CHECK_INT(config_options[i].id, ==, CONFIG_OPTION_FIRST + i);
 		if (!values[i]) { /* a file's name */
@@ -592,6 +601,17 @@ TEST(every_option)
 	CHECK_OK(config_apply_option(&c, "save-on-exit", NULL, error));
 	CHECK_STR(c.cxl.at, "memory");
 	CHECK_INT(c.cxl.size, ==, 64 << 20);
+	CHECK_INT(c.revoke_ns, ==, 2 * NS_PER_S);
+	CHECK_INT(c.revoke_end, ==, 0);
+	for (size_t i = 0; i < ARRAY_LEN(more); i++) {
+		CHECK_OK(
+			config_apply_option(&c, more[i][0], more[i][1], error));
+		CHECK_INT(config_apply_option(&c, more[i][0], "5", error), ==,
+			  -EINVAL);
+		CHECK(strncmp(error, "'5': expected", 13) == 0);
+	}
+	CHECK_INT(c.revoke_ns, ==, 50 * NS_PER_MS);
+	CHECK_INT(c.revoke_end, ==, 1);
 	CHECK_STR(c.nvme.path, "/data:a"); /* a size has no colon */
 	CHECK_INT(c.nvme.size, ==, 200ull << 30);
 	CHECK_INT(c.nvme.save, ==, 1);

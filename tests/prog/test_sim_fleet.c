@@ -68,7 +68,7 @@ TEST(each_option_reaches_the_simulation)
 	      plain);
 	CHECK(mean_of(FLEET("--engines", "4", "--within", "9s", "--json")) !=
 	      plain);
-	CHECK(mean_of(FLEET("--engines", "4", "--every", "9s", "--json")) !=
+	CHECK(mean_of(FLEET("--engines", "4", "--every", "1s", "--json")) !=
 	      plain);
 	CHECK(mean_of(FLEET("--engines", "4", "--route", "round-robin",
 			    "--json")) != plain);

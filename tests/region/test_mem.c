@@ -103,7 +103,7 @@ TEST(a_reader_sees_what_was_sealed_or_a_miss)
 	uint64_t hits = 0;
 
 	look_through(b, &m);
-	for (uint64_t id = 1; id < 3000; id++) {
+	for (uint64_t id = 1; id < 800; id++) {
 		CHECK_OK(rig_put(a, id, id));
 		CHECK(rig_has(b, id));
 		for (unsigned i = 0; i < 4; i++)
@@ -129,9 +129,10 @@ TEST(an_owner_sees_the_pins_of_others)
 		CHECK_OK(rig_put(b, id, 1));
 	for (uint64_t i = 0; i < 3; i++)
 		CHECK_OK(rig_pin(a, 1 + i, &held[i]));
-	CHECK(rig_has(a, 5)); /* a touch */
+	CHECK(rig_has(a, 4)); /* a touch: it would have been the first */
 	CHECK_OK(rig_put(b, 33, 1));
-	CHECK(rig_has(a, 5));
+	CHECK(rig_has(a, 4));
+	CHECK(!rig_has(a, 5));
 	for (uint64_t id = 34; id <= 400; id++)
 		CHECK_OK(rig_put(b, id, 1));
 	for (uint64_t i = 0; i < 3; i++) {

@@ -133,7 +133,7 @@ static void prepare_retiring(struct world *w)
 		if (!w->p->slab[id])
 			continue;
 		sim_unpin(&w->sim[1], 2);
-		CHECK(evict_slab(w->s, w->p, w->p->slab[id]));
+		CHECK(evict_slab(w->s, w->p, w->p->slab[id], false));
 		pool_slab_retire(w->p, id);
 		w->s->retiring++;
 	}

@@ -73,6 +73,8 @@ void native_answer(void *ctx, struct store_client *c,
 		   const struct ring_answer *answer);
 void native_announce(void *ctx, struct store_client *c);
 void native_ended(void *ctx, struct store_client *c);
+void native_ask(void *ctx, struct store_client *c);
+int native_end(void *ctx, struct store_client *c);
 
 /* All clients learn that the node ends. */
 void native_stop(struct native *n);

@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include "base/clock.h"
@@ -157,6 +159,17 @@ void native_ended(void *ctx, struct store_client *c)
 	(void)ctx;
 	session_drop_holds(s, c->id, c->pool->number, false);
 	session_close(s);
+}
+
+/* The kernel says who may: the same user, or CAP_KILL. */
+int native_end(void *ctx, struct store_client *c)
+{
+	const struct session *s = c->door;
+
+	(void)ctx;
+	if (syscall(SYS_pidfd_send_signal, s->pidfd, SIGKILL, NULL, 0) < 0)
+		return -errno;
+	return 0;
 }
 
 void session_send(struct session *s, union msg *m, const int *fds,

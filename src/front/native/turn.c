@@ -329,3 +329,10 @@ void native_announce(void *ctx, struct store_client *c)
 	s->notify_due = true;
 	turn_flush(s);
 }
+
+/* A3. Whoever looks after its mappings sleeps there. */
+void native_ask(void *ctx, struct store_client *c)
+{
+	(void)ctx;
+	futex_wake(&c->segment->header.asked);
+}

@@ -184,6 +184,12 @@ void health_judge(const struct health_facts *f, struct health *ret_health)
 	/* what the program says last: it has the most texts */
 	for (unsigned i = 0; i < f->n_failures; i++)
 		degraded(h, "A door is not there: %s.", f->failure[i]);
+	if (f->silent_bytes)
+		degraded(h,
+			 "%llu MiB are mapped by clients that do not answer: "
+			 "onecopy stat names them.",
+			 (unsigned long long)DIV_UP(f->silent_bytes,
+						    1ull << 20));
 	if (f->quarantined)
 		note(h,
 		     "%llu frames are in quarantine: their writers ended while "

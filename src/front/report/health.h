@@ -59,6 +59,7 @@ struct health_facts {
 	const char *below_short; /* it is up, and what it lacks; NULL */
 	uint64_t below_bad, below_errors; /* so far */
 	uint64_t quarantined;		  /* frames, now */
+	uint64_t silent_bytes; /* mapped by clients that do not answer, now */
 	/* blocks that sessions came back for lately, in the pool that lost most
 	 * of them; how many were not in memory, and how many sessions fit */
 	uint64_t returned, lost, sessions_fit;

@@ -103,6 +103,11 @@ static const struct pool_row pool_rows[] = {
 	[POOL_C_cxl_evicted] = TOTAL("cxl_evicted_parts"),
 	[POOL_C_cxl_missed] = TOTAL("cxl_missed_parts"),
 	[POOL_C_memory_errors] = TOTAL("memory_errors"),
+	[POOL_C_revoke_asks] = TOTAL("revocation_requests"),
+	[POOL_C_revoked] = TOTAL("revoked_mapped_parts"),
+	[POOL_C_revoke_kept] = TOTAL("kept_mapped_parts"),
+	[POOL_C_revoke_late] = TOTAL("silent_clients"),
+	[POOL_C_revoke_held_bytes] = TIER("silently_mapped_bytes"),
 };
 _Static_assert(ARRAY_LEN(pool_rows) == POOL_COUNTERS_USED, "a row for each");
 

@@ -143,14 +143,15 @@ static bool serving(const struct report *r)
 	return true;
 }
 
-static uint64_t quarantined(const struct report *r)
+/* Of all pools. */
+static uint64_t all_of(const struct report *r, enum pool_counter counter)
 {
 	uint64_t n = 0;
 
 	for (uint32_t i = 0; i < STORE_POOLS_MAX; i++) {
 		const struct pool *p = store_pool(r->store, i);
 
-		n += p ? pool_counter(p, POOL_C_quarantined) : 0;
+		n += p ? pool_counter(p, counter) : 0;
 	}
 	return n;
 }
@@ -223,7 +224,8 @@ void report_health(const struct report *r, uint64_t now_ns,
 		.n_failures = r->n_failures,
 		.uring_refused = r->loop && !r->loop_wanted_epoll &&
 				 !strcmp(loop_backend_name(r->loop), "epoll"),
-		.quarantined = quarantined(r),
+		.quarantined = all_of(r, POOL_C_quarantined),
+		.silent_bytes = all_of(r, POOL_C_revoke_held_bytes),
 	};
 
 	below_facts(r, &f);

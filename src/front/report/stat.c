@@ -284,6 +284,7 @@ static void stat_client(void *ctx, struct store_client *c)
 	json_shared(o, "name", rec->name);
 	json_object_set_new(o, "read_only", json_boolean(c->read_only));
 	json_object_set_new(o, "closed", json_boolean(c->closed));
+	json_object_set_new(o, "silent", json_boolean(store_client_silent(c)));
 	json_num(o, "slab_bytes", pool_owned_bytes(c->pool, c->id));
 	json_num(o, "granted", c->granted);
 	json_num(o, "seals", shared_load64(&rec->seals));

@@ -18,7 +18,7 @@
 struct where_part {
 	const struct pool_slab *slab; /* NULL: on the tier below alone */
 	uint32_t frame;
-	uint64_t gen, word, pins;
+	uint64_t gen, word, pins, mapped; /* mapped: of the pins */
 	uint64_t part;
 	bool below, twin; /* twin: in CXL memory as well */
 	struct tier_found found;
@@ -42,12 +42,17 @@ static uint64_t filter_bit(uint64_t word)
 static void count_slots(struct where *w, const shared_u64 *slots, uint64_t n)
 {
 	for (uint64_t i = 0; i < n; i++) {
-		uint64_t word = shared_load64(&slots[i]);
+		uint64_t pin = shared_load64(&slots[i]);
+		uint64_t word = pin & ~PIN_FLAGS;
 
 		if (!word || !(w->filter & filter_bit(word)))
 			continue;
-		for (unsigned k = 0; k < w->n; k++)
-			w->part[k].pins += w->part[k].word == word;
+		for (unsigned k = 0; k < w->n; k++) {
+			bool here = w->part[k].word == word;
+
+			w->part[k].pins += here;
+			w->part[k].mapped += here && pin & PIN_MAPPED;
+		}
 	}
 }
 
@@ -166,10 +171,13 @@ static json_t *part_json(const struct where *w, const struct where_part *p,
 	json_num(o, "frame_bytes", p->slab->frame_bytes);
 	json_num(o, "generation", p->gen);
 	json_num(o, "tokens", frame_extent_tokens(extent));
-	if (w->cut)
+	if (w->cut) {
 		json_object_set_new(o, "pins", json_null());
-	else
+		json_object_set_new(o, "mapped", json_null());
+	} else {
 		json_num(o, "pins", p->pins);
+		json_num(o, "mapped", p->mapped);
+	}
 	json_num(o, "age_ms", now_ms - MIN(sealed_ms, now_ms));
 	return o;
 }
@@ -185,6 +193,7 @@ static json_t *below_json(const struct where *w, const struct where_part *p)
 	json_num(o, "bytes", frame_extent_bytes(extent));
 	json_num(o, "tokens", frame_extent_tokens(extent));
 	json_num(o, "pins", 0);
+	json_num(o, "mapped", 0);
 	return o;
 }
 

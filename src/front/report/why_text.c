@@ -28,6 +28,7 @@ static const char *const limit_names[LIMIT_KINDS] = {
 	[LIMIT_NODE] = "node",	   [LIMIT_QUOTA] = "quota",
 	[LIMIT_CLIENT] = "client", [LIMIT_LENT] = "lent",
 	[LIMIT_KERNEL] = "kernel", [LIMIT_GRANTS] = "grants",
+	[LIMIT_SILENT] = "silent",
 };
 
 const char *why_event_name(unsigned event)
@@ -225,6 +226,8 @@ static void say_limit(struct say *s, unsigned limit)
 			       "their share",
 		[LIMIT_KERNEL] = "the kernel had no memory for a slab",
 		[LIMIT_GRANTS] = "the client had as many frames lent as it may",
+		[LIMIT_SILENT] = "clients that do not answer map some of the "
+				 "tenant's memory",
 	};
 
 	if (limit < LIMIT_KINDS && texts[limit])
