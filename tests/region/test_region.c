@@ -465,7 +465,12 @@ TEST(lies_of_another_member_stay_inside)
 	d->extent = frame_extent(UINT32_MAX, 16);
 	CHECK_OK(region_pin(b, &name, &pin));
 	CHECK_INT(pin.bytes, <=, RIG_FRAME);
+	/* who read it complains; the owner reads no further than the frame */
+	CHECK_INT(region_verify(b, &name, &pin), ==, REGION_BAD);
 	region_unpin(b, &pin);
+	CHECK_OK(region_tick(a));
+	CHECK_INT(region_pin(b, &name, &pin), ==, REGION_MISS);
+	CHECK_OK(rig_put(a, 1, 1));
 	/* every entry with its tag, and a location outside */
 	bucket = (void *)(all + p.shards + p.table +
 			  sizeof(struct table_header));
