@@ -6,9 +6,9 @@
  * neither truncation nor mappings that are not whole units; files on tmpfs and
  * hugetlbfs stand in for it and are treated in the same way.
  */
+#include "base/dax.h"
 #include "base/fault.h"
 #include "base/hash.h"
-#include "base/log.h"
 #include "region/internal.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,6 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -43,42 +42,9 @@ const char *region_kind_name(enum region_kind kind)
 	return "?";
 }
 
+_Static_assert(REGION_UNIT % DAX_UNIT == 0, "whole units of a device");
+
 /* ---- what it is --------------------------------------------------------------- */
-
-static int read_number(const char *path, uint64_t *ret_value)
-{
-	char text[32];
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	n = fault_point(FAULT_IO) ? -1 : read(fd, text, sizeof(text) - 1);
-	close(fd);
-	if (n <= 0)
-		return -EIO;
-	text[n] = '\0';
-	*ret_value = strtoull(text, NULL, 0);
-	return 0;
-}
-
-static int measure_device(const struct stat *st, uint64_t *ret_bytes)
-{
-	uint64_t align = 0;
-	char path[96];
-	int err;
-
-	snprintf(path, sizeof(path), "/sys/dev/char/%u:%u/size",
-		 major(st->st_rdev), minor(st->st_rdev));
-	err = read_number(path, ret_bytes);
-	if (err)
-		return err == -ENOENT ? -EMEDIUMTYPE : err;
-	snprintf(path, sizeof(path), "/sys/dev/char/%u:%u/align",
-		 major(st->st_rdev), minor(st->st_rdev));
-	/* of 1 GiB, say: its mappings are larger than our units */
-	err = read_number(path, &align);
-	return err == 0 && align > REGION_UNIT ? -EMEDIUMTYPE : 0;
-}
 
 static int measure(int fd, enum region_kind *ret_kind, uint64_t *ret_bytes)
 {
@@ -90,8 +56,10 @@ static int measure(int fd, enum region_kind *ret_kind, uint64_t *ret_bytes)
 	if (fstat(fd, &st) || fstatfs(fd, &fs))
 		return -errno;
 	if (S_ISCHR(st.st_mode)) {
+		int err = dax_probe(fd, ret_bytes);
+
 		*ret_kind = REGION_DEVDAX;
-		return measure_device(&st, ret_bytes);
+		return err == -EPROTO ? -EMEDIUMTYPE : err;
 	}
 	if (!S_ISREG(st.st_mode))
 		return -EMEDIUMTYPE;

@@ -21,7 +21,7 @@
 #ifndef ONECOPY_SHM_SEGMENT_H
 #define ONECOPY_SHM_SEGMENT_H
 
-#include "base/compiler.h"
+#include "base/dax.h"
 
 /* Part of the layout (slab_record.frames_kind). */
 enum segment_kind {
@@ -81,7 +81,7 @@ int segment_create_from(const struct segment_source *source, const char *name,
 			uint64_t bytes, unsigned flags,
 			struct segment *ret_segment);
 
-#define SEGMENT_DAX_UNIT (2ull << 20)
+#define SEGMENT_DAX_UNIT DAX_UNIT
 /* Opens a devdax device for writing. *ret_bytes: whole units that it has (its
  * file says 0: sysfs knows). -EPROTO: it is none, or its alignment is another. */
 int segment_dax_open(const char *path, int *ret_fd, uint64_t *ret_bytes);
