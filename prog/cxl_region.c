@@ -53,6 +53,12 @@ static int say_error(const struct command *command, const char *path, int r)
 				"%s: every member slot is taken; see onecopy "
 				"cxl status",
 				path);
+	case -EAGAIN:
+		return cli_fail(command, PROG_REFUSED,
+				"%s: another process holds its lock: a node "
+				"whose rung it is (onecopy serve --cxl), or "
+				"one that formats or joins",
+				path);
 	default:
 		return cli_fail(command, (int)exit_of(r), "%s: %s", path,
 				strerror(-r));

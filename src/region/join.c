@@ -17,7 +17,6 @@
 #include "coherence/pin.h"
 #include "region/internal.h"
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <time.h>
@@ -37,17 +36,7 @@ static int host_lock(struct region *r, unsigned tries)
 {
 	if (r->locked)
 		return 0;
-	if (fault_point(FAULT_IO))
-		return -EIO;
-	for (;;) {
-		if (flock(r->fd, LOCK_EX | LOCK_NB) == 0)
-			return 0;
-		if (errno != EWOULDBLOCK && errno != EINTR)
-			return -errno;
-		if (!--tries)
-			return -EBUSY;
-		poll(NULL, 0, 1);
-	}
+	return region_lock(r->fd, tries);
 }
 
 static void host_unlock(struct region *r)

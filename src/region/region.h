@@ -69,9 +69,13 @@ struct region_format_options {
 };
 
 /* Formats a devdax device, or a file on tmpfs or hugetlbfs, which is made with
- * mode 0600 when it is not there. -EEXIST: a region is there;
- * -EMEDIUMTYPE: this is no memory; -ENOSPC: too small. Blocking. */
+ * mode 0600 when it is not there. -EEXIST: a region is there; -EAGAIN: somebody
+ * holds the memory's lock, a node that has the device as its rung, or a process
+ * that joins or formats; -EMEDIUMTYPE: this is no memory; -ENOSPC: too small. A
+ * file that was there has the size that it had when this fails. Blocking. */
 int region_format(const char *path, const struct region_format_options *o);
+/* Does a region lie in this memory, of whatever version? 0: it does; -ENODATA. */
+int region_is_there(int fd);
 
 /* Maps a region for reading and the control area for writing. -ENODATA,
  * -EPROTONOSUPPORT, -EPROTO: as region_read_format(). */
@@ -94,8 +98,8 @@ struct region_join_options {
 	bool adopt; /* take over the shards of the dead in region_tick() */
 };
 
-/* Becomes a member. -EBUSY: every slot is taken, or another process of this
- * host stands in the middle of joining; -EOPNOTSUPP: the region's mode has no
+/* Becomes a member. -EBUSY: every slot is taken; -EAGAIN: somebody of this host
+ * holds the memory's lock, as with region_format(); -EOPNOTSUPP: the region's mode has no
  * way to join; -EALREADY. Blocking for two seconds at most. */
 int region_join(struct region *r, const struct region_join_options *o);
 /* Gives its shards back with all sealed blocks. Its pins must be unpinned

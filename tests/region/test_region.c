@@ -3,7 +3,9 @@
 #include "tests/region/rig.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 static const struct region_join_options joins = { .size = sizeof(joins) };
 
@@ -418,6 +420,52 @@ TEST(what_cannot_be_formatted_is_refused)
 	o.bytes = 0;
 	CHECK_INT(region_format(path, &o), ==, -ENOENT);
 	rmdir(dir);
+	rig_destroy(&g);
+}
+
+static uint64_t size_of(const struct rig *g)
+{
+	struct stat st;
+
+	CHECK_OK(fstat(g->fd, &st));
+	return (uint64_t)st.st_size;
+}
+
+TEST(a_format_that_fails_leaves_the_file_as_it_was)
+{
+	struct rig g = rig_create(2, 1, 4);
+	struct region_format_options o = g.format;
+	uint64_t was = size_of(&g);
+
+	o.bytes *= 2;
+	o.force = false;
+	CHECK_INT(region_format(g.path, &o), ==, -EEXIST);
+	CHECK_INT(size_of(&g), ==, was);
+	o.force = true;
+	o.frames = 1 << 20;
+	CHECK_INT(region_format(g.path, &o), ==, -ENOSPC);
+	CHECK_INT(size_of(&g), ==, was);
+	region_close(rig_open(&g));
+	CHECK_OK(region_is_there(g.fd));
+	CHECK_OK(ftruncate(g.fd, 0));
+	CHECK_INT(region_is_there(g.fd), ==, -ENODATA);
+	rig_destroy(&g);
+}
+
+/* A node that has the memory as its rung holds its lock for as long as it lives. */
+TEST(who_holds_the_lock_is_left_alone)
+{
+	struct rig g = rig_create(2, 1, 4);
+	struct region *r = rig_open(&g);
+	int fd = open(g.path, O_RDWR | O_CLOEXEC);
+
+	CHECK_OK(flock(fd, LOCK_EX | LOCK_NB));
+	CHECK_INT(region_format(g.path, &g.format), ==, -EAGAIN);
+	CHECK_INT(region_join(r, &joins), ==, -EAGAIN);
+	close(fd);
+	CHECK_OK(region_join(r, &joins));
+	region_close(r);
+	rig_format(&g); /* joined, and no more at it */
 	rig_destroy(&g);
 }
 
