@@ -158,7 +158,7 @@ static int join_locked(struct region *r, const struct region_join_options *o)
 	if (err == -EBUSY) {
 		/* perhaps nobody was there to see somebody's end */
 		for (uint32_t i = 0; i < r->g.members; i++)
-			(void)region_fence(r, i, false);
+			(void)region_fence(r, i, 0, false);
 		err = claim(r, &word);
 	}
 	if (err)
@@ -239,7 +239,7 @@ static bool is_proved(struct region *r, uint32_t member, uint64_t word)
 	return proved;
 }
 
-int region_fence(struct region *r, uint32_t member, bool told)
+int region_fence(struct region *r, uint32_t member, uint64_t inc, bool told)
 {
 	enum member_event event = told ? MEMBER_EV_TOLD : MEMBER_EV_EXITED;
 	uint64_t word, to;
@@ -249,6 +249,8 @@ int region_fence(struct region *r, uint32_t member, bool told)
 	if (!r->mem->swap)
 		return -EOPNOTSUPP;
 	word = shared_load64_acquire(&region_record(r, member)->word);
+	if (inc && member_word_inc(word) != inc)
+		return REGION_MISS;
 	switch (member_word_state(word)) {
 	case MEMBER_FREE:
 		return REGION_MISS;
@@ -274,7 +276,7 @@ static void look_for_the_dead(struct region *r)
 		uint64_t beat = shared_load64(&m->beat);
 
 		if (i != r->self && beat == r->beat_seen[i])
-			region_fence(r, i, false);
+			region_fence(r, i, 0, false);
 		r->beat_seen[i] = beat;
 	}
 }

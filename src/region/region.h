@@ -110,10 +110,11 @@ int region_leave(struct region *r);
  * that has none. REGION_STALE: somebody declared this member dead: it must not
  * write any more. */
 int region_tick(struct region *r);
-/* Declares a member dead. told: an operator or a hook vouches that its process
- * has ended, or its host; else the kernel must say so. 0; REGION_ALIVE;
- * REGION_MISS: nobody has the slot. */
-int region_fence(struct region *r, uint32_t member, bool told);
+/* Declares a member dead. inc: its incarnation, so that nobody is hit who has got
+ * the slot since; 0: whoever has it. told: an operator or a hook vouches that its
+ * process has ended, or its host; else the kernel must say so. 0; REGION_ALIVE;
+ * REGION_MISS: nobody has the slot, or another incarnation. */
+int region_fence(struct region *r, uint32_t member, uint64_t inc, bool told);
 
 /* This member's slot and incarnation; -ENOTCONN. */
 int region_self(const struct region *r, uint32_t *ret_member,

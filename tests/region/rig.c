@@ -84,8 +84,8 @@ void rig_kill(struct region *victim, struct region *teller)
 
 	CHECK_OK(region_self(victim, &member, &inc));
 	region_close(victim);
-	CHECK_INT(region_fence(teller, member, false), ==, REGION_ALIVE);
-	CHECK_OK(region_fence(teller, member, true));
+	CHECK_INT(region_fence(teller, member, 0, false), ==, REGION_ALIVE);
+	CHECK_OK(region_fence(teller, member, 0, true));
 }
 
 struct region_name rig_name(uint64_t id)

@@ -225,7 +225,7 @@ TEST(who_was_declared_dead_writes_no_more)
 
 	CHECK_OK(region_grant(a, &name, 100, 0, 0, &grant));
 	CHECK_OK(region_self(a, &member, &inc));
-	CHECK_OK(region_fence(b, member, true));
+	CHECK_OK(region_fence(b, member, 0, true));
 	CHECK_INT(region_seal(a, &grant, 100, 0, 1), ==, REGION_STALE);
 	CHECK_INT(rig_put(a, 2, 1), ==, REGION_STALE);
 	CHECK_INT(region_tick(a), ==, REGION_STALE);
@@ -239,6 +239,12 @@ TEST(who_was_declared_dead_writes_no_more)
 	CHECK_OK(region_join(a, &joins));
 	CHECK_OK(region_self(a, &member, &inc));
 	CHECK_INT(inc, ==, 2);
+	/* who means the one before does not hit it */
+	CHECK_INT(region_fence(b, member, 1, true), ==, REGION_MISS);
+	CHECK_OK(rig_put(b, 3, 1));
+	CHECK(rig_has(a, 3));
+	CHECK_OK(region_fence(b, member, 2, true));
+	CHECK_INT(region_tick(a), ==, REGION_STALE);
 	region_close(a);
 	region_close(b);
 	rig_destroy(&g);
@@ -337,9 +343,9 @@ TEST(slots_are_as_many_as_members)
 	CHECK_INT(rig_put(c, 1, 1), ==, -ENOTCONN);
 	CHECK_INT(region_tick(c), ==, -ENOTCONN);
 	CHECK_INT(region_join(a, &joins), ==, -EALREADY);
-	CHECK_INT(region_fence(c, 2, true), ==, -EINVAL);
+	CHECK_INT(region_fence(c, 2, 0, true), ==, -EINVAL);
 	CHECK_OK(region_leave(b));
-	CHECK_INT(region_fence(c, 1, true), ==, REGION_MISS);
+	CHECK_INT(region_fence(c, 1, 0, true), ==, REGION_MISS);
 	CHECK_OK(region_join(c, &joins));
 	CHECK_OK(region_leave(c));
 	region_close(a);
