@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* onecopy cxl on a region: real processes that join, work, are killed, stand
  * still and leave. */
+#include "region/region.h"
 #include "tests/prog/run.h"
 #include "tests/test.h"
 
@@ -215,6 +216,27 @@ TEST(who_is_declared_dead_has_not_left)
 	CHECK_INT(run_status(RUN("cxl", "fence", "--told", path, "a")), ==, 0);
 	CHECK_INT(run_end(asks, 0), ==, 1);
 	CHECK_INT(run_end(a, SIGKILL), ==, 128 + SIGKILL);
+}
+
+/* No matter how long operations take: 255 of them touch a quarter of a gigabyte at
+ * the least, which is no matter of two milliseconds. */
+TEST(a_member_at_large_blocks_keeps_its_lease)
+{
+	struct region_member_status s;
+	struct region *r = NULL;
+
+	make("2");
+	CHECK_INT(run_status(RUN("cxl", "format", path, "--force", "--members",
+				 "2", "--shards", "1", "--frame", "1M",
+				 "--lease", "1ms")),
+		  ==, 0);
+	CHECK_INT(run_status(RUN("cxl", "join", path, "--work", "20",
+				 "--operations", "255")),
+		  ==, 0);
+	CHECK_OK(region_open(path, &r));
+	region_member_status(r, 0, &s);
+	CHECK_INT(s.beats, >=, 20);
+	region_close(r);
 }
 
 TEST(what_cannot_be_done_is_said)
