@@ -4,12 +4,12 @@
 #include <onecopy/onecopy.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <sys/syscall.h>
 
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/guard.h"
 #include "base/hash.h"
+#include "tests/numa.h"
 #include "tests/test.h"
 #include "tier/cxl/cxl.h"
 #include "tier/speed.h"
@@ -51,29 +51,12 @@ TEST(the_price_is_of_what_was_named)
 	munmap(memory, BYTES);
 }
 
-#define NODES	      1024u
-#define ALLOWED_NODES 4ul /* MPOL_F_MEMS_ALLOWED */
-
-/* The first node that this process may use: there may be no node 0 for it. */
-static int node_allowed(void)
-{
-	unsigned long mask[NODES / 64] = { 0 };
-
-	if (syscall(SYS_get_mempolicy, NULL, mask, (unsigned long)NODES, NULL,
-		    ALLOWED_NODES) < 0)
-		SKIP("get_mempolicy: %s", strerror(errno));
-	for (unsigned i = 0; i < NODES; i++)
-		if (mask[i / 64] >> (i % 64) & 1)
-			return (int)i;
-	FAIL("no node");
-}
-
 static struct cxl_memory node_of_ours(void)
 {
 	return (struct cxl_memory){ .kind = CXL_NODE,
 				    .state = CXL_READY,
 				    .name = "node",
-				    .node = node_allowed(),
+				    .node = numa_allowed(),
 				    .bytes = 256ull << 20,
 				    .free_bytes = 32ull << 20 };
 }
