@@ -72,8 +72,7 @@ struct region_member {
 	shared_u64 beat;     /* grows with each heartbeat */
 	shared_u64 beat_ms;  /* CLOCK_REALTIME of its host, then */
 	shared_u64 wants;    /* 1: it owns no shard and would take one */
-	shared_u64 since_ms; /* CLOCK_REALTIME of the join */
-	shared_u64 reserved1[3];
+	shared_u64 reserved1[4];
 	/* line 2: the member, in JOINING */
 	shared_u64 host[2]; /* region_host_id() */
 	shared_u64 pid;
