@@ -153,11 +153,10 @@ static int say_namesakes(const struct command *command, struct region *r,
 
 	for (uint32_t i = 0; i < region_geometry_of(r)->members; i++)
 		if (is_named(r, i, name, &s) && n < sizeof(text))
-			n += (size_t)snprintf(text + n, sizeof(text) - n,
-					      " %u.%llu (%s)", i,
-					      (unsigned long long)s.inc,
-					      s.ended ? "ended"
-						      : cxl_state_name(s.state));
+			n += (size_t)snprintf(
+				text + n, sizeof(text) - n, " %u.%llu (%s)", i,
+				(unsigned long long)s.inc,
+				s.ended ? "ended" : cxl_state_name(s.state));
 	return cli_fail(command, PROG_REFUSED,
 			"several members are called %s:%s; give one of these",
 			name, text);
@@ -219,6 +218,8 @@ void cxl_region_print(const struct region *r)
 
 /* ---- format -------------------------------------------------------------------- */
 
+enum { OPTION_NONE = CLI_LONG + 1 };
+
 static const struct cli_option format_options[] = {
 	{ 's', "size", "SIZE", "all there is",
 	  "of a file on tmpfs or hugetlbfs, which is made" },
@@ -230,6 +231,8 @@ static const struct cli_option format_options[] = {
 	{ 't', "tenant", "NAME", "default", "whose region it is" },
 	{ CLI_LONG, "force", NULL, NULL,
 	  "end the region that is there, and all blocks in it" },
+	{ OPTION_NONE, "none", NULL, NULL,
+	  "with --force: end it, and make no other" },
 	{ 'j', "json", NULL, NULL, "print JSON" },
 	CLI_END
 };
@@ -300,6 +303,8 @@ static int format_run(const struct command *self, int argc, char **argv)
 	while (r == 0 && (id = cli_next(&c)) > 0) {
 		if (id == CLI_LONG)
 			o.force = true;
+		else if (id == OPTION_NONE)
+			o.none = true;
 		else if (id == 'j')
 			json = true;
 		else
@@ -322,7 +327,9 @@ static int format_run(const struct command *self, int argc, char **argv)
 				"%s: no room: 2 MiB for each member, and a "
 				"frame in each shard, is the least",
 				c.argv[c.first]);
-	return r ? cxl_say(self, c.argv[c.first], r) : format_show(&c, json);
+	if (r)
+		return cxl_say(self, c.argv[c.first], r);
+	return o.none ? PROG_OK : format_show(&c, json);
 }
 
 const struct command cxl_command_format = {

@@ -424,6 +424,23 @@ static int format_memory(int fd, enum region_kind kind, uint64_t bytes,
 	return err ? err : write_format(fd, kind, o, &g);
 }
 
+/* Without its magic it is nobody's. */
+static int unmake(int fd)
+{
+	struct region_header *h;
+	void *base;
+	int err = region_is_there(fd);
+
+	if (!err)
+		err = map_at(fd, 0, REGION_UNIT, PROT_READ | PROT_WRITE, &base);
+	if (err)
+		return err;
+	h = base;
+	shared_store64_release(&h->magic, 0);
+	region_unmap(base, REGION_UNIT);
+	return 0;
+}
+
 /* Nothing is changed before it is known that nobody else has the memory. */
 static int format_fd(int fd, const struct region_format_options *o)
 {
@@ -439,6 +456,8 @@ static int format_fd(int fd, const struct region_format_options *o)
 	}
 	if (err)
 		return err;
+	if (o->none)
+		return unmake(fd);
 	was = bytes;
 	err = fill_file(fd, kind, kind == REGION_DEVDAX ? 0 : o->bytes,
 			o->unfilled, &bytes);

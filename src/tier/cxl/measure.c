@@ -115,8 +115,7 @@ static void reading_do(void *ctx)
 	struct reading *r = ctx;
 
 	speed_stream(r->at.base, r->at.bytes, r->window_ns, &r->stream);
-	r->latency_ns =
-		speed_latency(r->at.base, r->at.bytes, r->window_ns);
+	r->latency_ns = speed_latency(r->at.base, r->at.bytes, r->window_ns);
 }
 
 static int measure_map(const struct cxl_memory *m, uint64_t window_ns,
