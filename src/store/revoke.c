@@ -111,7 +111,7 @@ static int add_pin(struct store *s, struct store_client *c, uint32_t slot,
 	r->unsent = true;
 	r->cause = s->cause;
 	s->revoke.unsent = true;
-	revoke_want(wanted(c), slot, true);
+	revoke_want(wanted(c), slot, pin);
 	return 0;
 }
 
@@ -144,7 +144,7 @@ void revoke_choose(struct store *s, struct pool *p, bool all)
 
 /* ---- asking ------------------------------------------------------------------- */
 
-/* A2, release: the bits are there. Pairs with revoke_main(). */
+/* A2, release: the words are there. Pairs with revoke_main(). */
 static void ask(struct store_client *c)
 {
 	shared_u64 *asked = &c->segment->header.asked;
@@ -275,7 +275,7 @@ static void settle_one(struct store *s, struct store_client *c)
 	if (!r->open || !answered(c))
 		return;
 	for (uint32_t i = 0; i < r->n; i++) {
-		revoke_want(wanted(c), r->pin[i].slot, false);
+		revoke_want(wanted(c), r->pin[i].slot, 0);
 		if (still_there(c, &r->pin[i]))
 			kept++;
 		else
@@ -432,14 +432,22 @@ void revoke_forget_client(struct store_client *c)
 	free(r);
 }
 
+static void want_none(struct store_client *c, uint32_t first, uint64_t n)
+{
+	for (uint32_t i = first; i < first + n; i++)
+		if (revoke_wanted(wanted(c), i))
+			revoke_want(wanted(c), i, 0);
+}
+
 void revoke_adopt(struct store_client *c)
 {
 	const struct client_header *h = &c->segment->header;
-	uint32_t words = DIV_UP(c->n_pins + c->n_overflow, 64u);
+	uint64_t high = shared_load64(&h->pin_high),
+		 over = shared_load64(&h->overflow_high);
 
-	for (uint32_t i = 0; i < words; i++)
-		if (shared_load64(&wanted(c)[i]))
-			shared_store64(&wanted(c)[i], 0);
+	/* nothing was asked for where no pin has been */
+	want_none(c, 0, MIN(high, (uint64_t)c->n_pins));
+	want_none(c, c->n_pins, MIN(over, (uint64_t)c->n_overflow));
 	if (shared_load64_acquire(&h->answered) == shared_load64(&h->asked))
 		return;
 	c->revoke = mem_alloc(sizeof(*c->revoke));

@@ -62,7 +62,7 @@ static uint64_t wants(const struct sim *c)
 	uint64_t n = 0;
 
 	for (uint32_t i = 0; i < SIM_PINS + SIM_OVER; i++)
-		n += revoke_wanted(wanted, i);
+		n += revoke_wanted(wanted, i) != 0;
 	return n;
 }
 
@@ -74,8 +74,7 @@ static unsigned answer_with(struct sim *c, unsigned most)
 	unsigned n = 0;
 
 	for (uint32_t i = 0; i < SIM_PINS + SIM_OVER && n < most; i++) {
-		if (!revoke_wanted(wanted, i) ||
-		    !shared_load64(&c->cs->slots[i]))
+		if (!revoke_meant(wanted, i, shared_load64(&c->cs->slots[i])))
 			continue;
 		pin_clear(&c->cs->slots[i]);
 		n++;
