@@ -65,14 +65,24 @@ static void find_dear(struct store *s, const struct pool *p)
 			b->pinned[i] = EVICT_DEAR;
 }
 
-/* Some of a block's clients have not answered the last question yet. */
+/* The last question has no answer yet, or the next one has this pin in it. */
+static bool is_asked(const struct revoke_note *n)
+{
+	struct store_client *c = n->client;
+	const struct revoke *r = c->revoke;
+
+	if (!r || r->open)
+		return r != NULL;
+	return r->unsent && revoke_wanted(wanted(c), n->slot) == n->pin;
+}
+
+/* Some of a block's clients are to answer first. */
 static void find_awaited(struct evict_batch *b)
 {
 	for (uint32_t i = 0; i < b->n_notes; i++) {
-		const struct revoke *r = b->note[i].client->revoke;
 		uint8_t *what = &b->pinned[b->note[i].block];
 
-		if (!r || !r->open || *what != EVICT_MAPPED)
+		if (*what != EVICT_MAPPED || !is_asked(&b->note[i]))
 			continue;
 		*what = EVICT_AWAITED;
 		b->asked++;

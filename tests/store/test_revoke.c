@@ -140,6 +140,29 @@ TEST(mapped_blocks_are_asked_for_and_leave)
 	rig_end(&r);
 }
 
+/* Two who want a slab in one turn, and find the same one. */
+TEST(a_block_is_asked_for_once_in_a_turn)
+{
+	struct rig r = rig_begin();
+	struct store *s = r.w->s;
+	struct pool_slab *slab = r.w->p->slab[1];
+
+	hold_all(r.b, MAPPED);
+	CHECK(!evict_slab(s, r.w->p, slab, true));
+	CHECK_INT(s->batch.asked, ==, FRAMES);
+	CHECK(!evict_slab(s, r.w->p, slab, true));
+	/* also for the second there will be an answer */
+	CHECK_INT(s->batch.asked, ==, FRAMES);
+	store_settle(s, r.w->now);
+	CHECK_INT(asked(r.b), ==, 1);
+	CHECK_INT(answer_with(r.b, UINT32_MAX), ==, FRAMES);
+	store_settle(s, r.w->now);
+	CHECK_INT(count(&r, POOL_C_revoked), ==, FRAMES);
+	CHECK_INT(count(&r, POOL_C_revoke_kept), ==, 0);
+	CHECK_INT(resident(&r), ==, 0);
+	rig_end(&r);
+}
+
 /* The policy's next victims, in its order. */
 TEST(the_coldest_are_asked_for)
 {
