@@ -279,7 +279,7 @@ static void forgive(struct store *s, struct store_client *c)
 
 static void settle_one(struct store *s, struct store_client *c)
 {
-	struct revoke *r = c->revoke;
+	struct revoke *r = c->revoke, done;
 	uint32_t kept = 0, gone = 0;
 
 	if (!r->open || !answered(c))
@@ -293,13 +293,17 @@ static void settle_one(struct store *s, struct store_client *c)
 	}
 	pool_count(c->pool, POOL_C_revoke_kept, kept);
 	pool_count(c->pool, POOL_C_revoked, gone);
-	r->n = gone;
+	/* Who looks at pins while these leave may have the next question. */
+	done = *r;
+	done.n = gone;
+	r->pin = NULL;
+	r->n = r->cap = 0;
 	r->open = false;
 	s->revoke.open--;
 	if (r->late)
 		forgive(s, c);
-	leave(s, c->pool, r);
-	r->n = 0;
+	leave(s, c->pool, &done);
+	free(done.pin);
 	s->retry = true;
 }
 

@@ -473,6 +473,33 @@ TEST(removed_blocks_are_asked_for_as_well)
 	rig_end(&r);
 }
 
+/* They are asked for while what was given back leaves: that is another question,
+ * with pins of its own. */
+TEST(what_is_asked_for_at_an_answer_is_not_forgotten)
+{
+	struct rig r = rig_begin();
+	uint64_t given;
+
+	hold_all(r.b, MAPPED);
+	want_room(&r, 100);
+	given = wants(r.b);
+	CHECK_OK(sim_call(r.a, call_of(RING_REMOVE, FRAMES - 1, PART)));
+	CHECK_OK(sim_call(r.a, call_of(RING_REMOVE, FRAMES, PART)));
+	world_tick(r.w, WORLD_SEC); /* not at once again: from now on */
+	CHECK_INT(asked(r.b), ==, 1);
+	CHECK_INT(answer_with(r.b, UINT32_MAX), ==, given);
+	store_settle(r.w->s, r.w->now + WORLD_SEC);
+	CHECK_INT(asked(r.b), ==, 2);
+	CHECK_INT(wants(r.b), ==, 2);
+	/* kept: it is no answer to look at its slots */
+	CHECK_INT(answer_with(r.b, 0), ==, 0);
+	store_settle(r.w->s, r.w->now + WORLD_SEC);
+	CHECK_INT(count(&r, POOL_C_revoked), ==, given);
+	CHECK_INT(count(&r, POOL_C_revoke_kept), ==, 2);
+	CHECK_INT(wants(r.b), ==, 0);
+	rig_end(&r);
+}
+
 /* A mapping that cannot bear a loss: written first, then asked for. */
 TEST(what_is_dear_is_written_below_before)
 {
