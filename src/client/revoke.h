@@ -30,6 +30,8 @@ void revoke_leave(oc_client *c, struct revoke_user *u);
 /* Is this pin asked for? Not where it holds something else, or for something
  * else, than what the server saw in its slot. */
 bool revoke_wants(const oc_client *c, const struct oc_pin *pin);
+/* Also when it is in direct use by now, and so is to be kept? */
+bool revoke_names(const oc_client *c, const struct oc_pin *pin);
 /* Says of a pin what it is held for: 0 or PIN_MAPPED, with PIN_LOSABLE. A pin of
  * the server's side says what it was taken with (PIN_BY_MAPPING). */
 void revoke_say(oc_client *c, const struct oc_pin *pin, uint64_t flags);
