@@ -6,7 +6,8 @@
  * lets all who map give back what they can, and answers. It is there while
  * somebody has joined; a client without has no pin that says so.
  *
- * Locks: whoever joins or leaves waits for the questions in hand, so he holds no
+ * Locks: revoke_lock is held while let_go() is called, and comes before all that it
+ * takes. Whoever joins or leaves waits for the questions in hand, so he holds no
  * lock that let_go() takes. And who has such a lock waits for no room of the
  * node's: it may be asked of this very client.
  */
