@@ -247,6 +247,7 @@ static const uint64_t shape[] = {
 	AT(client_segment, touch),
 	AT(client_segment, blob),
 	AT(client_segment, slots),
+	CLIENT_WANTED_BYTES,
 };
 #undef AT
 

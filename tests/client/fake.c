@@ -580,8 +580,10 @@ static void serve(struct fake *f, const struct ring_call *q)
 	case RING_SEAL:
 		if (!f->drop_seals)
 			do_seal(f, q, &a);
-		if (f->drop_seals || f->hush_seals)
+		if (f->drop_seals || f->hush_seals) {
+			f->unanswered++;
 			return;
+		}
 		break;
 	case RING_ABANDON:
 		do_abandon(f, q, &a);
