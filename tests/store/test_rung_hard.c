@@ -219,3 +219,162 @@ TEST(random_moves_of_two_shapes_with_pins_and_deaths)
 		deep_end(&d);
 	}
 }
+
+/* ---- memory that fails ------------------------------------------------------------ */
+
+/* As if the kernel had said so, of these frames. */
+static void lose(struct world *w, struct pool_slab *s, uint32_t frame,
+		 uint32_t n)
+{
+	const uint8_t *at = pool_payload(s, frame);
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct guard_fault fault = { (uintptr_t)at + i * PAGE_BYTES,
+					     PAGE_BYTES };
+
+		broken_at(w->s, w->p, s, &fault);
+	}
+}
+
+/* A loss may be wider than what was touched: frames that hold nothing are kept
+ * from use as well, also by the next server. */
+TEST(free_memory_that_is_lost_is_not_used_again)
+{
+	struct world *w = begin(&both);
+	struct pool_slab *low;
+	uint32_t frame, free;
+
+	put_all(w, 1, 40);
+	low = slab_of(w, 1, PART, &frame);
+	free = low->n_free;
+	CHECK(low->low && free);
+	lose(w, low, 0, low->frames);
+	CHECK_INT(low->n_free, ==, 0);
+	CHECK_INT(low->n_quarantined, >=, free);
+	world_check(w);
+	put_all(w, 100, 200);
+	CHECK_INT(low->n_free + low->n_sealed, ==, 0);
+	world_restart(w);
+	world_check(w);
+	end(w);
+}
+
+TEST(removed_memory_that_is_lost_is_not_used_again)
+{
+	struct world *w = begin(&both);
+	struct pool_slab *low;
+	uint32_t frame;
+
+	put_all(w, 1, 80);
+	low = slab_of(w, 5, PART, &frame);
+	CHECK(low->low && sim_pin(&w->sim[1], 3, 5, PART));
+	CHECK_OK(sim_call(&w->sim[0], call_of(RING_REMOVE, 5, PART)));
+	CHECK_INT(pool_frame_state(low, frame), ==, FRAME_DOOMED);
+	lose(w, low, frame, 1);
+	sim_unpin(&w->sim[1], 3);
+	rest(w);
+	CHECK_INT(pool_frame_state(low, frame), ==, FRAME_QUARANTINED);
+	CHECK_INT(COUNT(w, quarantined), ==, 1);
+	end(w);
+}
+
+/* The server dies when it has said so, and before it has done anything. */
+TEST(a_new_server_knows_what_is_lost)
+{
+	struct world *w = begin(&both);
+	struct mix m = mix_of(w);
+	struct pool_slab *low;
+	uint32_t frame, free, id;
+
+	put_all(w, 1, 40);
+	low = slab_of(w, 1, PART, &frame);
+	free = pool_arena_free(w->p, low->arena);
+	CHECK(low->low && free != POOL_NO_ITEM);
+	pool_frame_breaks(w->p, low, frame);
+	pool_frame_breaks(w->p, pool_item(w->p, free, &free), free);
+	id = low->id;
+	world_restart(w);
+	rest(w);
+	low = w->p->slab[id];
+	CHECK(!slab_of(w, 1, PART, &frame));
+	CHECK_INT(low->owner, ==, CLIENT_SERVER);
+	CHECK_INT(COUNT(w, quarantined), ==, 2);
+	world_check(w);
+	/* nor does the slab serve another shape with it */
+	put_all(w, 41, 56);
+	for (uint64_t n = 200; n < 280; n++) {
+		put_wide(w, n, wide(&m));
+		touch_part(w, n, wide(&m));
+	}
+	end(w);
+}
+
+/* A part in DRAM whose twin is as it was. */
+TEST(a_block_falls_to_its_twin)
+{
+	for (unsigned dies = 0; dies < 2; dies++) {
+		struct world *w = begin(&both);
+		struct pool_slab *s;
+		uint32_t frame;
+
+		put_all(w, 1, 80);
+		touch(w, 5);
+		touch(w, 5);
+		rest(w);
+		s = slab_of(w, 5, PART, &frame);
+		CHECK(!s->low && pool_twin_of(w->p, s, frame) != POOL_NO_ITEM);
+		if (dies) {
+			pool_frame_breaks(w->p, s, frame);
+			world_restart(w);
+		} else {
+			lose(w, s, frame, 1);
+		}
+		rest(w);
+		CHECK(world_has(w, 5, PART));
+		CHECK(slab_of(w, 5, PART, &frame)->low);
+		CHECK_INT(COUNT(w, leaving), ==, 0);
+		end(w);
+	}
+}
+
+/* What lies below as well is not lost with its memory. */
+TEST(a_block_comes_from_below_again)
+{
+	struct pool_slab *s = NULL;
+	uint64_t n = 0;
+	uint32_t frame;
+	struct deep d;
+
+	deep_begin_as(&d, &both, NULL);
+	deep_put(&d, 1, 300);
+	deep_rest(&d);
+	while (!(s && deep_below(&d, n)))
+		s = slab_of(d.w, ++n, PART, &frame);
+	lose(d.w, s, frame, 1);
+	CHECK(!slab_of(d.w, n, PART, &frame));
+	CHECK(deep_below(&d, n));
+	CHECK_OK(deep_fetch(&d, n));
+	CHECK(world_has(d.w, n, PART));
+	deep_end(&d);
+}
+
+/* A bad page, and a new server: the slab serves on. */
+TEST(a_slab_with_a_bad_page_outlives_its_server)
+{
+	struct world *w = begin(&both);
+	struct pool_slab *low;
+	uint32_t frame, old = 0;
+
+	put_all(w, 1, 40);
+	low = slab_of(w, 1, PART, &frame);
+	lose(w, low, frame, 1);
+	put_all(w, 41, 56);
+	world_restart(w);
+	world_check(w);
+	put_all(w, 1000, 600);
+	for (uint64_t n = 1; n <= 96; n++)
+		old += slab_of(w, n, PART, &frame) != NULL;
+	CHECK_INT(old, ==, 0);
+	CHECK_INT(COUNT(w, cxl_parts), >, 32);
+	end(w);
+}
