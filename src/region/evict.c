@@ -38,6 +38,16 @@ static bool is_own(const struct region_own *own, uint64_t pin,
 	       *ret_frame < own->frames;
 }
 
+/* Is it a pin word of what the frame holds now? */
+static bool names_now(const struct region_own *own, uint64_t pin,
+		      uint32_t frame)
+{
+	uint64_t word = shared_load64(&own->desc[frame].word);
+
+	return pin_word_names(pin, region_loc(own->shard, frame),
+			      frame_word_gen(word));
+}
+
 static void scan_unit(const struct region *r, struct region_own *own,
 		      const struct region_unit *unit)
 {
@@ -56,9 +66,7 @@ static void scan_unit(const struct region *r, struct region_own *own,
 		if (!pin || !is_own(own, pin, &frame) ||
 		    !(own->mark[frame] & MARK_LEAVING))
 			continue;
-		if (pin_word_names(pin, region_loc(own->shard, frame),
-				   frame_word_gen(shared_load64(
-					   &own->desc[frame].word))))
+		if (names_now(own, pin, frame))
 			own->mark[frame] |= MARK_PINNED;
 	}
 }
@@ -147,10 +155,7 @@ static void take_touch(struct region *r, uint64_t pin)
 	for (uint32_t i = 0; i < r->n_own; i++) {
 		struct region_own *own = r->own[i];
 
-		if (is_own(own, pin, &frame) &&
-		    frame_word_gen(shared_load64(&own->desc[frame].word)) %
-				    (1u << 24) ==
-			    pin_word_gen(pin))
+		if (is_own(own, pin, &frame) && names_now(own, pin, frame))
 			own->mark[frame] |= MARK_USED;
 	}
 }
