@@ -298,18 +298,18 @@ uint32_t region_evict(struct region *r, uint32_t n)
 int region_remove(struct region *r, const struct region_name *name)
 {
 	struct region_found found;
-	struct region_own *own;
 	int err = region_may_write(r);
+	bool any = false;
 
 	if (err)
 		return err;
-	if (region_find(r, name, &found))
-		return REGION_MISS;
-	own = region_own_of(r, found.shard);
-	if (!own)
-		return REGION_MISS;
-	region_doom(r, own, found.frame);
-	region_count(r, REGION_C_removed, 1);
-	region_judge_doomed(r, own);
-	return 0;
+	/* one that adopted a shard can own two replicas */
+	for (; region_find_own(r, name, &found); any = true) {
+		struct region_own *own = region_own_of(r, found.shard);
+
+		region_doom(r, own, found.frame);
+		region_count(r, REGION_C_removed, 1);
+		region_judge_doomed(r, own);
+	}
+	return any ? 0 : REGION_MISS;
 }

@@ -138,6 +138,10 @@ void region_unlist(struct region_own *own, uint32_t frame);
 /* For people: the gauges of a shard. */
 void region_gauge(struct region_own *own);
 
+/* look.c: a replica in an own shard. */
+bool region_find_own(struct region *r, const struct region_name *name,
+		     struct region_found *ret_found);
+
 /* evict.c: looks at the pins of all members and releases the doomed frames that
  * none names. Returns how many it released. */
 uint32_t region_judge_doomed(struct region *r, struct region_own *own);

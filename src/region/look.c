@@ -120,6 +120,24 @@ int region_find(struct region *r, const struct region_name *name,
 	return look_in_all(r, b, h, name, ret_found) ? 0 : REGION_MISS;
 }
 
+/* All own shards, however many: others' replicas are no answer here. */
+bool region_find_own(struct region *r, const struct region_name *name,
+		     struct region_found *ret_found)
+{
+	struct table_hash h = region_hash(name);
+	const struct table *t = &r->view[0].table; /* all are of one size */
+	uint64_t a = table_bucket_a(t, h), b = table_bucket_b(t, h);
+
+	for (uint32_t i = 0; i < r->n_own; i++) {
+		uint32_t shard = r->own[i]->shard;
+
+		if (look_in_bucket(r, shard, a, h, name, ret_found) ||
+		    look_in_bucket(r, shard, b, h, name, ret_found))
+			return true;
+	}
+	return false;
+}
+
 /* ---- pinning --------------------------------------------------------------------------- */
 
 #define HIGH_STEP 64u

@@ -150,7 +150,8 @@ void region_abandon(struct region *r, const struct region_grant *g);
 /* The three in one. */
 int region_put(struct region *r, const struct region_name *name,
 	       const void *data, uint64_t bytes, uint32_t tokens);
-/* From the own shards. 0, REGION_MISS. A pinned one goes when its pins have. */
+/* Every replica in the own shards; those of other members stay. 0, REGION_MISS,
+ * REGION_STALE, -ENOTCONN. A pinned one goes when its pins have. */
 int region_remove(struct region *r, const struct region_name *name);
 /* Makes up to n frames free. Returns how many. */
 uint32_t region_evict(struct region *r, uint32_t n);

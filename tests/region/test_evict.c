@@ -39,3 +39,67 @@ TEST(touches_count_after_any_number_of_fillings)
 		rig_destroy(&g);
 	}
 }
+
+/* ---- replicas ------------------------------------------------------------------ */
+
+/* Seals block 1 in `in` as well, as if it and the owner of the replica that is
+ * there had both looked before either had sealed. */
+static void put_replica(const struct rig *g, struct region *in)
+{
+	char *all = rig_map(g);
+	struct region_name name = rig_name(1);
+	struct region_found f;
+	struct region_desc *d;
+	uint64_t word;
+
+	CHECK_OK(region_find(in, &name, &f));
+	d = (void *)(all + in->places.shards +
+		     f.shard * in->places.shard_bytes + in->places.desc);
+	word = d[f.frame].word;
+	d[f.frame].word = frame_word(frame_word_gen(word), FRAME_GRANTED);
+	CHECK_OK(rig_put(in, 1, 2));
+	d[f.frame].word = word;
+	rig_unmap(g, all);
+}
+
+TEST(an_owner_removes_its_own_replica)
+{
+	/* with few shards of its own it looks there first, with many not */
+	for (uint32_t own = 1; own <= 3; own++) {
+		struct rig g = rig_create(2, 4, FRAMES);
+		struct region *b = rig_join(&g, "b", 1, false);
+		struct region *a = rig_join(&g, "a", own, false);
+		struct region_name name = rig_name(1);
+
+		CHECK_OK(rig_put(b, 1, 1));
+		put_replica(&g, a);
+		CHECK_OK(region_remove(a, &name));
+		CHECK_INT(region_remove(a, &name), ==, REGION_MISS);
+		CHECK(rig_has(a, 1)); /* b's */
+		CHECK_INT(rig_check(a, true).sealed, ==, 1);
+		CHECK_OK(region_remove(b, &name));
+		CHECK(!rig_has(a, 1));
+		region_close(a);
+		region_close(b);
+		rig_destroy(&g);
+	}
+}
+
+TEST(both_replicas_of_one_owner_are_removed)
+{
+	struct rig g = rig_create(2, 2, FRAMES);
+	struct region *b = rig_join(&g, "b", 1, false);
+	struct region *a = rig_join(&g, "a", 1, true);
+	struct region_name name = rig_name(1);
+
+	CHECK_OK(rig_put(b, 1, 1));
+	put_replica(&g, a);
+	rig_kill(b, a);
+	CHECK_OK(region_tick(a));
+	CHECK_INT(rig_check(a, true).sealed, ==, 2);
+	CHECK_OK(region_remove(a, &name));
+	CHECK_INT(rig_check(a, true).sealed, ==, 0);
+	CHECK(!rig_has(a, 1));
+	region_close(a);
+	rig_destroy(&g);
+}
