@@ -23,8 +23,9 @@
 #include "coherence/pin.h"
 #include "region/internal.h"
 
-#define EVICT_BATCH 64u
-#define EVICT_AHEAD 16u /* made free beyond what was asked for */
+#define EVICT_BATCH   64u /* the first, at most; each next one twice as much */
+#define EVICT_BATCHES 16u /* of one shard in one call */
+#define EVICT_AHEAD   16u /* made free beyond what was asked for */
 
 /* ---- pins --------------------------------------------------------------------------- */
 
@@ -48,8 +49,10 @@ static bool names_now(const struct region_own *own, uint64_t pin,
 			      frame_word_gen(word));
 }
 
+/* Which of the frames that have these marks do the slots name? Of those that have
+ * no mark to go by, where anything is pinned, whatever filling it is. */
 static void scan_unit(const struct region *r, struct region_own *own,
-		      const struct region_unit *unit)
+		      const struct region_unit *unit, uint8_t among)
 {
 	uint64_t high;
 	uint32_t frame;
@@ -64,21 +67,27 @@ static void scan_unit(const struct region *r, struct region_own *own,
 		uint64_t pin = pin_read(&unit->slot[i]);
 
 		if (!pin || !is_own(own, pin, &frame) ||
-		    !(own->mark[frame] & MARK_LEAVING))
+		    (own->mark[frame] & among) != among)
 			continue;
-		if (names_now(own, pin, frame))
+		if (!among || names_now(own, pin, frame))
 			own->mark[frame] |= MARK_PINNED;
 	}
+}
+
+static void scan_all(struct region *r, struct region_own *own, uint8_t among)
+{
+	r->scans++;
+	for (uint32_t i = 0; i < r->g.members; i++)
+		if (member_pins(
+			    shared_load64_acquire(&region_record(r, i)->word)))
+			scan_unit(r, own, region_unit_of(r, i), among);
 }
 
 /* S2 and S3. */
 static void scan(struct region *r, struct region_own *own)
 {
 	r->mem->fence();
-	for (uint32_t i = 0; i < r->g.members; i++)
-		if (member_pins(
-			    shared_load64_acquire(&region_record(r, i)->word)))
-			scan_unit(r, own, region_unit_of(r, i));
+	scan_all(r, own, MARK_LEAVING);
 }
 
 static enum frame_state state_of(const struct region_own *own, uint32_t frame)
@@ -241,6 +250,10 @@ static uint32_t choose(struct region_own *own, uint32_t *frames, uint32_t n)
 		uint32_t frame = own->hand;
 
 		own->hand = own->hand + 1 < own->frames ? own->hand + 1 : 0;
+		if (own->mark[frame] & MARK_PINNED) {
+			own->mark[frame] |= MARK_USED; /* as if spared */
+			continue;
+		}
 		if (state_of(own, frame) != FRAME_SEALED)
 			continue;
 		if (own->mark[frame] & MARK_USED) {
@@ -255,19 +268,39 @@ static uint32_t choose(struct region_own *own, uint32_t *frames, uint32_t n)
 	return got;
 }
 
-/* Until n are free here, or all that may leave was looked at. */
-static uint32_t evict_own(struct region *r, struct region_own *own, uint32_t n)
+/*
+ * Until `need` are free here, or all that may leave was looked at; when room has
+ * to be made, up to `want`.
+ *
+ * A scan looks at every slot of every member, so their number must not grow with
+ * that of the pinned frames. When the first batch was not enough, one scan tells
+ * where pins are: that frees nothing by itself, and from then on frames are passed
+ * over as if they had been judged and spared. What is chosen then is nearly
+ * always free, but for what was pinned meanwhile.
+ */
+static uint32_t evict_own(struct region *r, struct region_own *own,
+			  uint32_t need, uint32_t want)
 {
-	uint32_t frames[EVICT_BATCH], freed = 0, looked = 0;
+	/* what is sealed and what is doomed are together not more than frames */
+	uint32_t *frames = own->doomed + own->n_doomed;
+	uint32_t freed = 0, batch = EVICT_BATCH;
+	bool told = false;
 
-	while (freed < n && looked < 2 * own->frames) {
-		uint32_t got = choose(own, frames, MIN(n - freed, EVICT_BATCH));
+	for (unsigned n = 0; n < EVICT_BATCHES && freed < need; n++) {
+		uint32_t got;
 
+		if (n == 1) {
+			scan_all(r, own, 0);
+			told = true;
+		}
+		got = choose(own, frames, MIN(want - freed, batch));
 		if (!got)
 			break;
 		freed += judge(r, own, frames, got);
-		looked += got;
+		batch *= 2;
 	}
+	for (uint32_t i = 0; told && i < own->frames; i++)
+		own->mark[i] &= (uint8_t)~MARK_PINNED;
 	return freed;
 }
 
@@ -288,7 +321,7 @@ uint32_t region_evict(struct region *r, uint32_t n)
 			freed += region_judge_doomed(r, own);
 		if (freed < n)
 			freed += evict_own(
-				r, own,
+				r, own, n - freed,
 				MAX(n - freed,
 				    MIN(EVICT_AHEAD, own->frames / 32)));
 	}

@@ -40,6 +40,92 @@ TEST(touches_count_after_any_number_of_fillings)
 	}
 }
 
+/* ---- pins --------------------------------------------------------------------- */
+
+/* What making room costs is how often the pins of all are looked at. */
+static void all_pinned(uint32_t frames)
+{
+	struct rig g = rig_create(2, 1, frames);
+	struct region *a = rig_join(&g, "a", 1, false);
+	struct region *b = rig_join(&g, "b", 0, false);
+	struct region_pin last = { .bytes = 0 };
+	uint64_t before;
+
+	for (uint64_t id = 1; id <= frames; id++) {
+		CHECK_OK(rig_put(a, id, 1));
+		CHECK_OK(rig_pin(b, id, &last));
+	}
+	for (unsigned i = 0; i < 3; i++) {
+		before = a->scans;
+		CHECK_INT(rig_put(a, frames + 1, 1), ==, REGION_FULL);
+		CHECK_INT(a->scans - before, <=, 2);
+	}
+	/* and the only one that may leave is found, wherever it lies */
+	region_unpin(b, &last);
+	before = a->scans;
+	CHECK_OK(rig_put(a, frames + 1, 1));
+	CHECK_INT(a->scans - before, <=, 3);
+	CHECK(!rig_has(a, frames));
+	rig_check(a, true);
+	region_close(a);
+	region_close(b);
+	rig_destroy(&g);
+}
+
+TEST(pins_are_looked_at_twice_where_all_is_pinned)
+{
+	all_pinned(64);
+	all_pinned(4096);
+}
+
+TEST(much_room_takes_few_looks_at_the_pins)
+{
+	const uint32_t frames = 4096;
+	struct rig g = rig_create(2, 1, frames);
+	struct region *a = rig_join(&g, "a", 1, false);
+	uint64_t before;
+
+	for (uint64_t id = 1; id <= frames; id++)
+		CHECK_OK(rig_put(a, id, 1));
+	before = a->scans;
+	CHECK_INT(region_evict(a, frames), ==, frames);
+	CHECK_INT(a->scans - before, <=, 9);
+	CHECK_INT(rig_check(a, true).free, ==, frames);
+	region_close(a);
+	rig_destroy(&g);
+}
+
+/* Blocks that nobody has pinned leave in the order of the hand, and no more of
+ * them than are wanted, however many pinned ones lie between. */
+TEST(pinned_blocks_between_do_not_change_the_order)
+{
+	const uint32_t frames = 64; /* two are made free at a time */
+	struct rig g = rig_create(2, 1, frames);
+	struct region *a = rig_join(&g, "a", 1, false);
+	struct region *b = rig_join(&g, "b", 0, false);
+	struct region_found f;
+	struct region_pin pin;
+
+	for (uint64_t id = 1; id <= frames; id++) {
+		CHECK_OK(rig_put(a, id, 1));
+		if (id % 8)
+			CHECK_OK(rig_pin(b, id, &pin));
+	}
+	for (uint64_t id = 8; id <= frames; id += 16) {
+		CHECK_OK(rig_put(a, 100 + id, 1));
+		for (uint64_t i = 8; i <= frames; i += 8) {
+			struct region_name name = rig_name(i);
+
+			CHECK_INT(region_find(a, &name, &f), ==,
+				  i <= id + 8 ? REGION_MISS : 0);
+		}
+		CHECK_OK(rig_put(a, 101 + id, 1));
+	}
+	region_close(a);
+	region_close(b);
+	rig_destroy(&g);
+}
+
 /* ---- replicas ------------------------------------------------------------------ */
 
 /* Seals block 1 in `in` as well, as if it and the owner of the replica that is
