@@ -208,7 +208,8 @@ struct region_shard_status {
 	bool gone;	  /* its owner is proved dead: may be taken */
 	bool quarantined; /* its owner is late: nobody may */
 	bool ready;	  /* the owner has taken over what lay there */
-	uint64_t free, sealed, held; /* held: frames for devices of the dead */
+	uint64_t free, sealed;
+	uint64_t held; /* frames for devices of the dead, and damaged ones */
 };
 void region_shard_status(struct region *r, uint32_t shard,
 			 struct region_shard_status *ret_status);
