@@ -167,6 +167,16 @@ static void recover_frame(struct region *r, struct region_own *own,
 	}
 }
 
+/* Can the frame hold what its descriptor says? */
+static bool fits(const struct region *r, const struct region_own *own,
+		 uint32_t frame)
+{
+	uint64_t bytes =
+		frame_extent_bytes(shared_load64(&own->desc[frame].extent));
+
+	return bytes && bytes <= r->g.frame_bytes;
+}
+
 static void recover_count(struct region *r, struct region_own *own,
 			  uint32_t frame)
 {
@@ -176,7 +186,7 @@ static void recover_count(struct region *r, struct region_own *own,
 		break;
 	case FRAME_SEALED:
 		own->n_sealed++;
-		if (enlist(own, frame))
+		if (!fits(r, own, frame) || enlist(own, frame))
 			region_doom(r, own, frame);
 		break;
 	case FRAME_DOOMED:

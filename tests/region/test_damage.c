@@ -81,3 +81,31 @@ TEST(a_damaged_word_costs_its_frame)
 	CHECK_INT(done.sealed + done.free, ==, FRAMES - 1);
 	end(&d);
 }
+
+/* Bytes of a block that its frame cannot hold: no part of it is right. */
+TEST(an_extent_beyond_its_frame_is_a_block_that_is_lost)
+{
+	const uint64_t extents[] = { frame_extent(UINT32_MAX, 16),
+				     frame_extent(RIG_FRAME + 1, 16),
+				     frame_extent(0, 16) };
+
+	for (unsigned i = 0; i < ARRAY_LEN(extents); i++) {
+		struct damaged d = begin();
+		struct region_pin held;
+
+		CHECK_OK(rig_pin(d.c, 2, &held));
+		desc_of(&d, 2)->extent = extents[i];
+		desc_of(&d, 3)->extent = extents[i];
+		adopt(&d);
+		CHECK(!rig_has(d.c, 2) && !rig_has(d.c, 3));
+		CHECK(rig_has(d.c, 1) && rig_has(d.c, 4));
+		/* a frame that is pinned stays what it is until then */
+		CHECK_OK(region_tick(d.b));
+		CHECK_INT(rig_check(d.b, true).other, ==, 1);
+		CHECK(rig_right(2, held.data, held.bytes));
+		region_unpin(d.c, &held);
+		CHECK_OK(region_tick(d.b));
+		CHECK_INT(rig_check(d.b, true).free, ==, FRAMES - 2);
+		end(&d);
+	}
+}
