@@ -37,7 +37,7 @@ struct region;
 enum region_answer {
 	REGION_MISS = 1,   /* no such block */
 	REGION_EXISTS = 2, /* the region has this block already */
-	REGION_STALE = 3,  /* it left meanwhile */
+	REGION_STALE = 3,  /* it left meanwhile; of a member: declared dead */
 	REGION_BAD = 4,	   /* its bytes do not have its checksum */
 	REGION_FULL = 5,   /* no room: all is pinned, or there is no shard */
 	REGION_ALIVE = 6,  /* not proved dead */
@@ -175,11 +175,14 @@ struct region_pin {
 	uint64_t checksum;
 	uint32_t slot;
 };
-/* 0; REGION_MISS; REGION_FULL: no slot; -ENOTCONN. Unpinned by the same handle. */
+/* 0; REGION_MISS; REGION_FULL: no slot; REGION_STALE: this member was declared
+ * dead; -ENOTCONN. Unpinned by the same handle. What a member had pinned when it
+ * was declared dead is protected no more: the bytes may change under it. */
 int region_pin(struct region *r, const struct region_name *name,
 	       struct region_pin *ret_pin);
 void region_unpin(struct region *r, const struct region_pin *pin);
-/* Hashes the bytes: 0, or REGION_BAD, which its owner is told. */
+/* Hashes the bytes: 0; REGION_BAD, which its owner is told; REGION_STALE: they are
+ * other bytes, and this member was declared dead: they may be another block's. */
 int region_verify(struct region *r, const struct region_name *name,
 		  const struct region_pin *pin);
 
