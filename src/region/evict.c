@@ -189,31 +189,40 @@ static void take_touches(struct region *r)
 	}
 }
 
+/* Does a sealed frame of an own shard have its checksum? Its descriptor may be
+ * that of an owner before this one, and may lie. */
+static bool is_sound(const struct region *r, const struct region_own *own,
+		     uint32_t frame)
+{
+	const struct region_desc *d = &own->desc[frame];
+	struct region_name name = { .group = 0 };
+	uint64_t part = shared_load64(&d->part);
+	uint64_t bytes = frame_extent_bytes(shared_load64(&d->extent));
+
+	if (bytes > r->g.frame_bytes)
+		return false;
+	shared_load_words(name.key, d->key, 4);
+	name.group = frame_part_group(part);
+	name.rank = frame_part_rank(part);
+	return hash_payload(own->payload + frame * r->g.frame_bytes, bytes,
+			    region_seed(&name)) == shared_load64(&d->checksum);
+}
+
 /* A reader found a block bad: believed when the owner finds it bad too. */
 static void take_report(struct region *r, uint64_t pin)
 {
 	struct region_own *own =
 		region_own_of(r, frame_loc_slab(pin_word_loc(pin)) - 1);
-	const struct region_desc *d;
-	struct region_name name = { .group = 0 };
-	uint64_t part, word;
+	uint64_t word;
 	uint32_t frame;
 
 	if (!own || !is_own(own, pin, &frame))
 		return;
-	d = &own->desc[frame];
-	word = shared_load64(&d->word);
+	word = shared_load64(&own->desc[frame].word);
 	if (frame_word_state(word) != FRAME_SEALED ||
 	    pin != pin_word(region_loc(own->shard, frame),
-			    frame_word_gen(word)))
-		return;
-	part = shared_load64(&d->part);
-	shared_load_words(name.key, d->key, 4);
-	name.group = frame_part_group(part);
-	name.rank = frame_part_rank(part);
-	if (hash_payload(own->payload + frame * r->g.frame_bytes,
-			 frame_extent_bytes(shared_load64(&d->extent)),
-			 region_seed(&name)) == shared_load64(&d->checksum))
+			    frame_word_gen(word)) ||
+	    is_sound(r, own, frame))
 		return;
 	region_count(r, REGION_C_bad, 1);
 	region_doom(r, own, frame);

@@ -123,6 +123,10 @@ int region_may_write(const struct region *r);
 int region_map(struct region *r, uint64_t at, uint64_t bytes, uint64_t populate,
 	       void **ret_base);
 void region_unmap(void *base, uint64_t bytes);
+/* open.c: the lock of the memory, which a process holds while it formats, while it
+ * joins, and a node for as long as it has a device as a rung of its own. `tries`
+ * of a millisecond; -EAGAIN: another holds it. */
+int region_lock(int fd, unsigned tries);
 
 /* shard.c */
 struct region_own *region_own_of(const struct region *r, uint32_t shard);
