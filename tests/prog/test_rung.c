@@ -10,6 +10,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/rng.h"
+#include "base/sysfs.h"
+#include "prog/config.h"
+#include "prog/exit.h"
 #include "tests/prog/live.h"
 #include "tests/prog/run.h"
 
@@ -141,6 +144,66 @@ TEST(deaths_amid_moves)
 	live_check(c);
 	oc_ns_close(ns);
 	oc_client_close(c);
+	live_stop(&n);
+}
+
+/* ---- what is refused, and what is said ------------------------------------- */
+
+static uint64_t memory_bytes(void)
+{
+	uint64_t bytes;
+
+	CHECK_OK(config_memory(&bytes));
+	return bytes;
+}
+
+static struct run try_serve(const char *dram, const char *spec)
+{
+	char socket[128];
+
+	snprintf(socket, sizeof(socket), "%s/node", run_dir());
+	return RUN("serve", "--socket", socket, "--dram", dram, "--resp", "off",
+		   "--http", "off", "--cxl", spec);
+}
+
+static void too_much(const char *dram, const char *spec)
+{
+	struct run r = try_serve(dram, spec);
+
+	CHECK_INT(r.status, ==, PROG_REFUSED);
+	if (!strstr(r.err, "more than the memory there is"))
+		FAIL("%s", r.err);
+	run_free(&r);
+}
+
+/* Either alone would fit. */
+TEST(both_may_be_no_more_than_there_is)
+{
+	char dram[32], spec[64];
+	uint64_t bytes = memory_bytes();
+
+	too_much("64M", "memory:100T");
+	snprintf(spec, sizeof(spec), "memory:%lluK",
+		 (unsigned long long)(bytes / KIB - 32 * KIB));
+	too_much("64M", spec);
+	snprintf(dram, sizeof(dram), "%lluK", (unsigned long long)bytes / KIB);
+	too_much(dram, "memory:2M");
+	if (access("/sys/devices/system/node/node0", F_OK) == 0)
+		too_much(dram, "node:0:2M");
+	run_clean();
+}
+
+TEST(a_node_with_processors_is_told)
+{
+	char cpus[256];
+	struct live n;
+
+	if (sysfs_read("", cpus, sizeof(cpus),
+		       "/sys/devices/system/node/node0/cpulist") < 0 ||
+	    !*cpus)
+		SKIP("no node 0 that has processors");
+	live_start(&n, "--dram", "4M", "--cxl", "node:0:4M");
+	CHECK(live_said(&n, "no memory below it"));
 	live_stop(&n);
 }
 
