@@ -81,6 +81,19 @@ static const char *tier_of(oc_ns *ns, uint64_t i)
 	return oc_tier_name(w.tier);
 }
 
+static void why_says(oc_client *c, uint64_t i, const char *says)
+{
+	struct oc_key key = live_key(i);
+	char hex[65], *json;
+
+	for (unsigned b = 0; b < sizeof(key.bytes); b++)
+		snprintf(hex + 2 * b, 3, "%02x", key.bytes[b]);
+	CHECK_OK(oc_inspect(c, "why", hex, 0, &json));
+	if (!strstr(json, says))
+		FAIL("\"%s\" does not say \"%s\"", json, says);
+	free(json);
+}
+
 TEST(reports_say_which_memory_it_is)
 {
 	struct live n;
@@ -101,6 +114,8 @@ TEST(reports_say_which_memory_it_is)
 	CHECK_OK(oc_inspect(c, "where", hex, 0, &json));
 	CHECK(strstr(json, "\"cxl\"") && strstr(json, "stand-in"));
 	free(json);
+	why_says(c, 0, "resident in cxl, namespace");
+	why_says(c, UPPER + 63, "resident in dram, namespace");
 	CHECK_OK(oc_inspect(c, "stat", "", 0, &json));
 	CHECK(strstr(json, "stand-in"));
 	free(json);
