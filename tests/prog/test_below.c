@@ -323,6 +323,39 @@ TEST(what_is_not_saved_is_said)
 	place_end();
 }
 
+/* The drive holds an eighth of what memory does. What is read most of late lies
+ * in no order of slabs, and is what the next node finds. */
+TEST(a_small_drive_gets_the_warmest)
+{
+	unsigned warm = 0, there = 0;
+	struct respc *c;
+	struct live n;
+
+	place_begin();
+	snprintf(nvme, sizeof(nvme), "%s:16M", place);
+	for (unsigned round = 0; round < 2; round++) {
+		RESPC_NODE(&n, NULL, "--dram", "160M", "--slab", "512K",
+			   "--nvme", nvme, "--save-on-exit");
+		LIVE_WAIT(&n, live_said(&n, "the nvme tier is up"));
+		c = respc_open(respc_port(&n));
+		if (!round)
+			write_some(c, 0, 1000);
+		/* 50 long ones, 3.2 MiB */
+		for (uint64_t i = 3; i < 1000; i += 20) {
+			int r = respc_get(c, name_of(i), i, size_of(i));
+
+			warm++;
+			there += r == 0;
+			if (!round)
+				CHECK_INT(r, ==, 0);
+		}
+		respc_close(c);
+		live_stop(&n);
+	}
+	CHECK_INT(there, ==, warm);
+	place_end();
+}
+
 TEST(what_is_saved_is_said)
 {
 	struct respc *c;
