@@ -39,7 +39,7 @@ struct region;
 enum region_answer {
 	REGION_MISS = 1,   /* no such block */
 	REGION_EXISTS = 2, /* the region has this block already */
-	REGION_STALE = 3,  /* it left meanwhile */
+	REGION_STALE = 3,  /* it left meanwhile; of a member: declared dead */
 	REGION_BAD = 4,	   /* its bytes do not have its checksum */
 	REGION_FULL = 5,   /* no room: all is pinned, or there is no shard */
 	REGION_ALIVE = 6,  /* not proved dead */
@@ -161,7 +161,8 @@ void region_abandon(struct region *r, const struct region_grant *g);
 /* The three in one. */
 int region_put(struct region *r, const struct region_name *name,
 	       const void *data, uint64_t bytes, uint32_t tokens);
-/* From the own shards. 0, REGION_MISS. A pinned one goes when its pins have. */
+/* Every replica in the own shards; those of other members stay. 0, REGION_MISS,
+ * REGION_STALE, -ENOTCONN. A pinned one goes when its pins have. */
 int region_remove(struct region *r, const struct region_name *name);
 /* Makes up to n frames free. Returns how many. */
 uint32_t region_evict(struct region *r, uint32_t n);
@@ -185,11 +186,14 @@ struct region_pin {
 	uint64_t checksum;
 	uint32_t slot;
 };
-/* 0; REGION_MISS; REGION_FULL: no slot; -ENOTCONN. Unpinned by the same handle. */
+/* 0; REGION_MISS; REGION_FULL: no slot; REGION_STALE: this member was declared
+ * dead; -ENOTCONN. Unpinned by the same handle. What a member had pinned when it
+ * was declared dead is protected no more: the bytes may change under it. */
 int region_pin(struct region *r, const struct region_name *name,
 	       struct region_pin *ret_pin);
 void region_unpin(struct region *r, const struct region_pin *pin);
-/* Hashes the bytes: 0, or REGION_BAD, which its owner is told. */
+/* Hashes the bytes: 0; REGION_BAD, which its owner is told; REGION_STALE: they are
+ * other bytes, and this member was declared dead: they may be another block's. */
 int region_verify(struct region *r, const struct region_name *name,
 		  const struct region_pin *pin);
 
@@ -218,7 +222,8 @@ struct region_shard_status {
 	bool gone;	  /* its owner is proved dead: may be taken */
 	bool quarantined; /* its owner is late: nobody may */
 	bool ready;	  /* the owner has taken over what lay there */
-	uint64_t free, sealed, held; /* held: frames for devices of the dead */
+	uint64_t free, sealed;
+	uint64_t held; /* frames for devices of the dead, and damaged ones */
 };
 void region_shard_status(struct region *r, uint32_t shard,
 			 struct region_shard_status *ret_status);
