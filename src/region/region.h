@@ -102,7 +102,8 @@ struct region_join_options {
 };
 
 /* Becomes a member. -EBUSY: every slot is taken; -EAGAIN: somebody of this host
- * holds the memory's lock, as with region_format(); -EOPNOTSUPP: the region's mode has no
+ * holds the memory's lock, as with region_format(); REGION_STALE: somebody declared
+ * it dead before it was in; -EOPNOTSUPP: the region's mode has no
  * way to join; -EALREADY. Blocking for two seconds at most. */
 int region_join(struct region *r, const struct region_join_options *o);
 /* Gives its shards back with all sealed blocks. -EBUSY: a pin or a grant is still
