@@ -129,6 +129,7 @@ enum block_flags {
 	BLOCK_GIVEN = 256,   /* was sealed here, or is another writer's version:
 			      the next first write is a turn of writers */
 	BLOCK_MOVED = 512, /* COPIED because it thrashes: counted in `moved` */
+	BLOCK_COUNTED = 1024, /* brought up, and in the report as that */
 };
 
 struct block {
