@@ -507,3 +507,63 @@ TEST(the_next_twins_make_room)
 		sim_unpin(&w->sim[1], i);
 	end(w);
 }
+
+/* A twin that is mapped is a copy: nothing is written for its sake. */
+TEST(mapped_twins_are_not_dear)
+{
+	struct pool_slab *up, *low;
+	uint32_t uf, lf;
+	struct deep d;
+
+	deep_begin_as(&d, &both, NULL);
+	sim_add(d.w, 1);
+	put_all(d.w, 1, 40);
+	touch(d.w, 1);
+	touch(d.w, 1);
+	rest(d.w);
+	up = slab_of(d.w, 1, PART, &uf);
+	low = pool_item(d.w->p, pool_twin_of(d.w->p, up, uf), &lf);
+	CHECK(!up->low && low->low && !deep_below(&d, 1));
+	pin_as(&d.w->sim[1], 3, low, lf, PIN_MAPPED);
+	evict_begin(d.w->s);
+	CHECK(evict_add_twin(d.w->s, d.w->p, low, lf));
+	CHECK_INT(evict_finish(d.w->s, d.w->p, false), ==, 0);
+	/* nor does a block that falls leave */
+	pin_as(&d.w->sim[1], 3, up, uf, PIN_MAPPED);
+	evict_begin(d.w->s);
+	CHECK(evict_add(d.w->s, d.w->p, up, uf));
+	CHECK_INT(evict_finish(d.w->s, d.w->p, false), ==, 0);
+	deep_rest(&d);
+	CHECK(!deep_below(&d, 1));
+	CHECK(pool_is_twin(d.w->p, low, lf));
+	sim_unpin(&d.w->sim[1], 3);
+	deep_end(&d);
+}
+
+/* Asked for where it lay alone, given back when it has come up: it stays. */
+TEST(what_came_up_meanwhile_does_not_leave)
+{
+	struct world *w = begin(&both);
+	struct rng r = { 1 };
+	struct pool_slab *s;
+	uint32_t frame;
+
+	put_all(w, 1, 40);
+	s = slab_of(w, 1, PART, &frame);
+	CHECK(s->low);
+	pin_as(&w->sim[1], 3, s, frame, PIN_MAPPED | PIN_LOSABLE);
+	evict_begin(w->s);
+	w->s->batch.ask_most = 1;
+	CHECK(evict_add(w->s, w->p, s, frame));
+	CHECK_INT(evict_finish(w->s, w->p, false), ==, 0);
+	touch(w, 1);
+	touch(w, 1);
+	rest(w);
+	CHECK(!slab_of(w, 1, PART, &frame)->low);
+	answer(&w->sim[1], &r, true);
+	store_settle(w->s, w->now);
+	CHECK_INT(COUNT(w, revoked), ==, 1);
+	s = slab_of(w, 1, PART, &frame);
+	CHECK(s && !s->low);
+	end(w);
+}
