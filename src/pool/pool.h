@@ -250,6 +250,8 @@ static inline bool pool_is_twin(const struct pool *p, const struct pool_slab *s,
 {
 	return s->low && pool_twin_of(p, s, frame) != POOL_NO_ITEM;
 }
+/* Behind the arena's other twins in the order in which they are dropped. */
+void pool_twin_last(struct pool *p, uint32_t arena, uint32_t item);
 /* SEALED -> DOOMED of a frame in DRAM: its twin is found from now on. */
 void pool_twin_doom(struct pool *p, struct pool_slab *up, uint32_t uf);
 /* GRANTED -> SEALED in low memory, as the twin of a sealed frame in DRAM that has

@@ -20,33 +20,23 @@ static struct pool_arena *list_of(struct pool *p, const struct pool_slab *low)
 	return &p->arena[low->arena];
 }
 
-void pool_twin_link(struct pool *p, struct pool_slab *up, uint32_t uf,
-		    struct pool_slab *low, uint32_t lf)
+static void list_add(struct pool *p, struct pool_arena *a, uint32_t item)
 {
-	uint32_t item = low->base + lf, other = up->base + uf;
-	struct pool_arena *a = list_of(p, low);
 	struct pool_twin *t = &p->twin[item];
 
-	must(low->low && !up->low && t->item == POOL_NO_ITEM &&
-	     p->twin[other].item == POOL_NO_ITEM);
-	p->twin[other].item = item;
-	*t = (struct pool_twin){ .item = other,
-				 .prev = a->twin_last,
-				 .next = POOL_NO_ITEM };
+	t->prev = a->twin_last;
+	t->next = POOL_NO_ITEM;
 	if (a->twin_last == POOL_NO_ITEM)
 		a->twin_first = item;
 	else
 		p->twin[a->twin_last].next = item;
 	a->twin_last = item;
 	a->twins++;
-	pool_count(p, POOL_C_cxl_replicas, 1);
 }
 
-/* The low one is of none any more; it is in no list. */
-static void unlink_low(struct pool *p, struct pool_slab *low, uint32_t lf)
+static void list_remove(struct pool *p, struct pool_arena *a, uint32_t item)
 {
-	struct pool_twin *t = &p->twin[low->base + lf];
-	struct pool_arena *a = list_of(p, low);
+	struct pool_twin *t = &p->twin[item];
 
 	if (t->prev == POOL_NO_ITEM)
 		a->twin_first = t->next;
@@ -57,6 +47,34 @@ static void unlink_low(struct pool *p, struct pool_slab *low, uint32_t lf)
 	else
 		p->twin[t->next].prev = t->prev;
 	a->twins--;
+}
+
+void pool_twin_last(struct pool *p, uint32_t arena, uint32_t item)
+{
+	list_remove(p, &p->arena[arena], item);
+	list_add(p, &p->arena[arena], item);
+}
+
+void pool_twin_link(struct pool *p, struct pool_slab *up, uint32_t uf,
+		    struct pool_slab *low, uint32_t lf)
+{
+	uint32_t item = low->base + lf, other = up->base + uf;
+	struct pool_twin *t = &p->twin[item];
+
+	must(low->low && !up->low && t->item == POOL_NO_ITEM &&
+	     p->twin[other].item == POOL_NO_ITEM);
+	p->twin[other].item = item;
+	*t = (struct pool_twin){ .item = other };
+	list_add(p, list_of(p, low), item);
+	pool_count(p, POOL_C_cxl_replicas, 1);
+}
+
+/* The low one is of none any more; it is in no list. */
+static void unlink_low(struct pool *p, struct pool_slab *low, uint32_t lf)
+{
+	struct pool_twin *t = &p->twin[low->base + lf];
+
+	list_remove(p, list_of(p, low), low->base + lf);
 	p->twin[t->item].item = POOL_NO_ITEM;
 	*t = (struct pool_twin){ .item = POOL_NO_ITEM };
 	pool_count(p, POOL_C_cxl_replicas, -1ull);

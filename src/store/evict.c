@@ -268,6 +268,18 @@ static void leaves(struct store *s, struct pool *p, struct pool_slab *slab,
 	pool_count(p, POOL_C_cxl_missed, !slab->low && rung_there(s, p));
 }
 
+bool evict_loses(const struct pool *p, const struct pool_slab *slab,
+		 uint32_t frame)
+{
+	uint32_t twin = pool_twin_of(p, slab, frame), lf;
+	const struct pool_slab *low;
+
+	if (twin == POOL_NO_ITEM || slab->low)
+		return twin == POOL_NO_ITEM;
+	low = pool_item(p, twin, &lf);
+	return pool_frame_state(low, lf) == FRAME_LEAVING;
+}
+
 /* In use, as far as can be known: no victim for a while. */
 static void spare(struct store *s, struct pool *p, const struct evict_entry *e,
 		  enum evict_what what)

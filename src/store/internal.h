@@ -154,6 +154,10 @@ bool evict_add(struct store *s, struct pool *p, struct pool_slab *slab,
 /* The same of a twin alone (pool/pool.h). */
 bool evict_add_twin(struct store *s, struct pool *p, struct pool_slab *slab,
 		    uint32_t frame);
+/* Its part is lost to memory when this frame of a batch goes: it is no twin, and
+ * no twin of it stays. */
+bool evict_loses(const struct pool *p, const struct pool_slab *slab,
+		 uint32_t frame);
 /* Fence, look at all pins, release or spare. What has twins of all that it has in
  * DRAM falls, all else leaves. all: everything or nothing.
  * Number of frames released. */

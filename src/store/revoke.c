@@ -50,6 +50,7 @@ static void find_dear(struct store *s, const struct pool *p)
 		const struct evict_entry *e = &b->entry[i];
 
 		if (b->pinned[e->block] == EVICT_MAPPED &&
+		    evict_loses(p, e->slab, e->frame) &&
 		    !move_holds(s, p, &e->slab->desc[e->frame]))
 			b->pinned[e->block] = EVICT_DEAR;
 	}
@@ -249,8 +250,10 @@ static void leave(struct store *s, struct pool *p, const struct revoke *r)
 		uint32_t frame;
 		struct pool_slab *slab = pool_locate(p, loc, &frame);
 
+		/* what has come up meanwhile is in use */
 		if (!slab || slab->retiring ||
 		    pool_frame_state(slab, frame) != FRAME_SEALED ||
+		    pool_is_twin(p, slab, frame) ||
 		    !pin_word_names(pin, loc, pool_frame_gen(slab, frame)))
 			continue;
 		/* the tier may have dropped it meanwhile */

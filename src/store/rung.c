@@ -43,6 +43,8 @@
 /* How often a copy upwards is tried while a slab for it is made. */
 #define TRIES	8u
 #define CREDITS 64u
+/* Slabs of other shapes that are tried in one turn. */
+#define TRIED 8u
 /* Making a block again, as loads from the last rung. */
 #define AGAIN_LOADS 4u
 
@@ -54,7 +56,9 @@ struct work {
 	struct pool *p;
 	struct store_client *c; /* the server's own, which low slabs are of */
 	uint64_t stamp, rate;	/* of what comes down */
-	uint32_t made;		/* twins in this turn: they stay */
+	uint32_t made; /* at the list's end: twins of this turn, pinned ones */
+	uint32_t tried[TRIED]; /* slabs that could not be emptied */
+	uint32_t n_tried;
 	uint64_t copied;
 	bool exchange; /* for what goes up */
 	bool patient;  /* writes to the tier below may be waited for */
@@ -157,22 +161,37 @@ static uint64_t mean(const struct pool_slab *s)
 	return s->n_sealed ? s->touched_sum / s->n_sealed : 0;
 }
 
-/* The coldest slab of low memory that serves other frames; NULL. */
-static struct pool_slab *coldest_other(const struct pool *p,
+static bool was_tried(const struct work *w, uint32_t id)
+{
+	for (uint32_t i = 0; i < w->n_tried; i++)
+		if (w->tried[i] == id)
+			return true;
+	return false;
+}
+
+/* It serves other frames, or nobody's, and its memory could serve these. One with
+ * quarantined frames retires when it is empty (room_quarantine_tick()). */
+static bool could_serve(const struct pool_slab *s, uint64_t frame_bytes)
+{
+	if (!s->low || s->retiring || s->n_granted || s->n_doomed ||
+	    s->payload.bytes < frame_bytes)
+		return false;
+	if (s->n_quarantined && pool_slab_empty(s))
+		return false;
+	return s->owner != CLIENT_SERVER || s->frame_bytes != frame_bytes;
+}
+
+/* The coldest slab of low memory that could; NULL. */
+static struct pool_slab *coldest_other(const struct work *w,
 				       uint64_t frame_bytes)
 {
 	struct pool_slab *best = NULL;
 
-	for (uint32_t id = 1; id < p->slab_end; id++) {
-		struct pool_slab *s = p->slab[id];
+	for (uint32_t id = 1; id < w->p->slab_end; id++) {
+		struct pool_slab *s = w->p->slab[id];
 
-		if (!s || !s->low || s->retiring || s->n_granted ||
-		    s->n_doomed || s->n_quarantined ||
-		    s->payload.bytes < frame_bytes ||
-		    (s->owner == CLIENT_SERVER &&
-		     s->frame_bytes == frame_bytes))
-			continue;
-		if (!best || mean(s) < mean(best))
+		if (s && could_serve(s, frame_bytes) && !was_tried(w, id) &&
+		    (!best || mean(s) < mean(best)))
 			best = s;
 	}
 	return best;
@@ -180,19 +199,21 @@ static struct pool_slab *coldest_other(const struct pool *p,
 
 static bool take_other(struct work *w, uint64_t frame_bytes)
 {
-	struct pool_slab *slab = coldest_other(w->p, frame_bytes);
+	struct pool_slab *slab = coldest_other(w, frame_bytes);
 	uint8_t pressure = w->s->cause.pressure;
 	uint32_t id;
 
-	if (!slab ||
+	if (!slab || w->n_tried == TRIED ||
 	    (!pool_slab_empty(slab) && (w->exchange || mean(slab) >= w->stamp)))
 		return false;
 	w->s->cause.pressure = PRESSURE_SLAB;
 	if (!pool_slab_empty(slab))
 		evict_slab(w->s, w->p, slab, false);
 	w->s->cause.pressure = pressure;
-	if (!pool_slab_empty(slab))
+	if (!pool_slab_empty(slab) || slab->n_quarantined) {
+		w->tried[w->n_tried++] = slab->id;
 		return false;
+	}
 	return pool_slab_reshape(w->p, slab->id, CLIENT_SERVER, frame_bytes,
 				 &id) == 0;
 }
@@ -204,25 +225,31 @@ static bool has_free(const struct pool *p, uint32_t arena)
 	return pool_arena_free(p, arena) != POOL_NO_ITEM;
 }
 
-/* The oldest twins, but not those of this turn. */
-static void drop_twins(struct work *w, uint32_t arena)
+/* The oldest twins, but not those of this turn. Those that are pinned are behind
+ * the others from now on. False: there are none to look at. */
+static bool drop_twins(struct work *w, uint32_t arena)
 {
 	struct pool *p = w->p;
-	uint32_t item = p->arena[arena].twin_first;
-	uint32_t n = p->arena[arena].twins;
+	uint32_t item = p->arena[arena].twin_first, items[ROOM], n = 0;
+	uint32_t most = p->arena[arena].twins;
 
-	n = MIN(n - MIN(n, w->made), ROOM);
+	most = MIN(most - MIN(most, w->made), ROOM);
 	evict_begin(w->s);
-	while (n-- && item != POOL_NO_ITEM) {
-		uint32_t next = p->twin[item].next, frame;
+	for (; n < most && item != POOL_NO_ITEM; item = p->twin[item].next) {
+		uint32_t frame;
 		struct pool_slab *slab = pool_item(p, item, &frame);
 
-		if (pool_frame_state(slab, frame) == FRAME_SEALED &&
-		    !evict_add_twin(w->s, p, slab, frame))
+		if (!evict_add_twin(w->s, p, slab, frame))
 			break;
-		item = next;
+		items[n++] = item;
 	}
 	evict_finish(w->s, p, false);
+	for (uint32_t i = 0; i < n; i++)
+		if (p->twin[items[i]].item != POOL_NO_ITEM) {
+			pool_twin_last(p, arena, items[i]);
+			w->made++;
+		}
+	return n != 0;
 }
 
 /* Is the first to leave worth less than what comes? */
@@ -265,7 +292,7 @@ static bool other_first(const struct work *w, uint32_t arena,
 {
 	const struct policy_ops *ops = w->p->policy_ops;
 	uint32_t item = ops->victim(w->p->policy, arena, POLICY_NONE);
-	const struct pool_slab *slab = coldest_other(w->p, frame_bytes);
+	const struct pool_slab *slab = coldest_other(w, frame_bytes);
 
 	return slab && (item == POLICY_NONE || pool_slab_empty(slab) ||
 			mean(slab) < ops->stamp(w->p->policy, item));
@@ -284,11 +311,20 @@ static enum rung frame_for(struct work *w, uint64_t frame_bytes,
 	if (!has_free(p, arena)) {
 		if (p->arena[arena].making || ask_for_slab(w->s, p, arena))
 			return RUNG_LATER;
-		drop_twins(w, arena);
+		for (unsigned i = 0;
+		     i < TRIED && !has_free(p, arena) && drop_twins(w, arena);
+		     i++)
+			;
 	}
-	if (!has_free(p, arena) && other_first(w, arena, frame_bytes) &&
-	    take_other(w, frame_bytes))
-		pool_arena_low(p, frame_bytes, &arena);
+	while (!has_free(p, arena) && w->n_tried < TRIED &&
+	       other_first(w, arena, frame_bytes)) {
+		uint32_t tried = w->n_tried;
+
+		if (take_other(w, frame_bytes))
+			pool_arena_low(p, frame_bytes, &arena);
+		else if (w->n_tried == tried)
+			break;
+	}
 	if (!has_free(p, arena))
 		r = evict_low(w, arena);
 	if (!has_free(p, arena)) {
@@ -757,8 +793,9 @@ void rung_tick(struct store *s)
 			const struct pool_arena *a = &p->arena[i];
 			uint64_t left = 0;
 
+			/* in those of nobody's nothing is filled */
 			if (!a->used || !a->low || !a->slabs || a->making ||
-			    !s->local[n])
+			    a->owner != CLIENT_SERVER || !s->local[n])
 				continue;
 			for (uint32_t id = 1; id < p->slab_end; id++)
 				if (p->slab[id] && p->slab[id]->arena == i)

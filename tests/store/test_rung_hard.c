@@ -86,6 +86,26 @@ static void touch_part(struct world *w, uint64_t n, uint64_t part)
 	store_touches(w->sim[1].c);
 }
 
+/* A part that is below alone is brought up into this free frame. */
+static void raise_into(struct world *w, uint64_t n, uint64_t part,
+		       uint32_t item)
+{
+	struct pool_filling filling = { .part = part, .owner = CLIENT_SERVER };
+	uint32_t uf, lf;
+	struct pool_slab *up = pool_item(w->p, item, &uf);
+	struct pool_slab *low = slab_of(w, n, part, &lf);
+
+	CHECK(!up->low && low && low->low);
+	key_of(n, filling.key);
+	filling.extent = shared_load64(&low->desc[lf].extent);
+	pool_frame_grant(w->p, up, uf, &filling);
+	CHECK_INT(pwrite(up->payload.fd, pool_payload(low, lf), PART_BYTES,
+			 (off_t)(uf * up->frame_bytes)),
+		  ==, PART_BYTES);
+	pool_twin_rise(w->p, up, uf, low, lf);
+	CHECK(pool_is_twin(w->p, low, lf));
+}
+
 /* ---- all at once ---------------------------------------------------------------- */
 
 /* A twin lies before a part of the same block that is below alone, in a slab that
@@ -94,10 +114,8 @@ TEST(a_twin_may_lie_before_its_sibling)
 {
 	struct world *w = begin(&both);
 	struct mix m = mix_of(w);
-	struct pool_filling filling = { .part = half(&m, 0),
-					.owner = CLIENT_SERVER };
-	struct pool_slab *low, *up;
-	uint32_t lf, uf, item;
+	struct pool_slab *low;
+	uint32_t lf, item;
 
 	for (uint64_t n = 1; n <= 30; n++) {
 		put(w, n, half(&m, 0));
@@ -107,17 +125,10 @@ TEST(a_twin_may_lie_before_its_sibling)
 						 PART_BYTES, 1, &item) != 0;
 	     i++)
 		rest(w);
-	up = pool_item(w->p, item, &uf);
 	low = slab_of(w, 1, half(&m, 0), &lf);
-	CHECK(!up->low && low && low->low);
-	CHECK(slab_of(w, 1, half(&m, 1), &item) == low);
+	CHECK(slab_of(w, 1, half(&m, 1), &lf) == low);
 	/* one of two is brought up, and no more */
-	key_of(1, filling.key);
-	filling.extent = shared_load64(&low->desc[lf].extent);
-	pool_frame_grant(w->p, up, uf, &filling);
-	memcpy(pool_payload_own(up, uf), pool_payload(low, lf), PART_BYTES);
-	pool_twin_rise(w->p, up, uf, low, lf);
-	CHECK(pool_is_twin(w->p, low, lf));
+	raise_into(w, 1, half(&m, 0), item);
 	CHECK(evict_slab(w->s, w->p, low, false));
 	end(w);
 }
@@ -376,5 +387,183 @@ TEST(a_slab_with_a_bad_page_outlives_its_server)
 		old += slab_of(w, n, PART, &frame) != NULL;
 	CHECK_INT(old, ==, 0);
 	CHECK_INT(COUNT(w, cxl_parts), >, 32);
+	end(w);
+}
+
+/* A device was to write into a slab of the server's when that died: nobody fills
+ * the slab any more, and it makes room when it is the coldest. */
+TEST(a_slab_of_nobody_s_makes_room)
+{
+	struct world *w = begin(&both);
+	struct pool_filling filling = { .part = PART,
+					.owner = CLIENT_SERVER,
+					.flags = FRAME_GRANT_DEVICE };
+	struct pool_slab *low;
+	uint32_t frame, id, old = 0;
+
+	put_all(w, 1, 40);
+	low = pool_item(
+		w->p, pool_arena_free(w->p, slab_of(w, 1, PART, &frame)->arena),
+		&frame);
+	key_of(5000, filling.key);
+	pool_frame_grant(w->p, low, frame, &filling);
+	id = low->id;
+	world_restart(w);
+	CHECK(w->p->slab[id]->low && !w->p->slab[id]->owner);
+	CHECK_INT(w->p->slab[id]->n_quarantined, ==, 1);
+	put_all(w, 1000, 600);
+	rest(w);
+	for (uint64_t n = 1; n <= 40; n++)
+		old += slab_of(w, n, PART, &frame) != NULL;
+	CHECK_INT(old, ==, 0);
+	CHECK_INT(COUNT(w, quarantined), ==, 0);
+	put_all(w, 2000, 40);
+	CHECK_INT(w->s->low.budget.used, ==, 4 * SLAB);
+	end(w);
+}
+
+/* ---- pins that stay ------------------------------------------------------------- */
+
+/* As one that has mapped it does, before it became what it is. */
+static void pin_as(struct sim *c, uint32_t slot, const struct pool_slab *s,
+		   uint32_t frame, uint64_t flags)
+{
+	shared_u64 *at = &c->cs->slots[slot];
+
+	pin_publish(at, frame_loc(s->id, frame), pool_frame_gen(s, frame));
+	shared_store64(at, shared_load64(at) | flags);
+	shared_store64(&c->cs->header.pin_high, SIM_PINS);
+}
+
+/* Blocks of another shape go down, though the coldest slab is not to be had. */
+TEST(the_next_slab_makes_room_for_another_shape)
+{
+	struct world *w = begin(&both);
+	struct mix m = mix_of(w);
+	struct pool_slab *low;
+	uint32_t frame, below = 0;
+
+	put_all(w, 1, 96);
+	low = slab_of(w, 1, PART, &frame);
+	CHECK(low->low);
+	pin_as(&w->sim[1], 3, low, frame, PIN_MAPPED | PIN_LOSABLE);
+	/* DRAM is theirs; what does not fit there goes down */
+	for (uint64_t n = 65; n <= 96; n++)
+		CHECK_OK(sim_call(&w->sim[0], call_of(RING_REMOVE, n, PART)));
+	for (uint64_t n = 200; n < 224; n++)
+		put_wide(w, n, wide(&m));
+	for (uint64_t n = 200; n < 224; n++) {
+		struct pool_slab *s = slab_of(w, n, wide(&m), &frame);
+
+		CHECK(s != NULL);
+		below += s->low;
+	}
+	CHECK_INT(below, ==, 8);
+	CHECK(world_has(w, 1, PART));
+	sim_unpin(&w->sim[1], 3);
+	end(w);
+}
+
+/* The oldest twins are all mapped: the next ones make room, and no block leaves. */
+TEST(the_next_twins_make_room)
+{
+	struct world *w = begin(&both);
+	uint32_t frame, item;
+	const struct pool_arena *a;
+
+	put_all(w, 1, 64);
+	for (uint64_t n = 1; n <= 16; n++) {
+		touch(w, n);
+		touch(w, n);
+		rest(w);
+	}
+	/* the others into frames of the client's */
+	for (uint64_t n = 17; n <= 24; n++) {
+		struct pool_slab *s = slab_of(w, n + 32, PART, &frame);
+
+		CHECK(!s->low);
+		CHECK_OK(sim_call(&w->sim[0],
+				  call_of(RING_REMOVE, n + 32, PART)));
+		raise_into(w, n, PART, pool_arena_free(w->p, s->arena));
+	}
+	for (a = w->p->arena; !a->low || !a->twins; a++)
+		CHECK(a < w->p->arena + w->p->n_arenas);
+	CHECK_INT(a->twins, ==, 24);
+	item = a->twin_first;
+	for (uint32_t i = 0; i < 16; i++, item = w->p->twin[item].next) {
+		struct pool_slab *s = pool_item(w->p, item, &frame);
+
+		pin_as(&w->sim[1], i, s, frame, PIN_MAPPED);
+	}
+	/* 88 of 96 frames hold something */
+	for (uint64_t n = 100; n < 124; n++) {
+		put(w, n, PART);
+		for (uint64_t hot = 1; hot <= 24; hot++)
+			touch(w, hot);
+	}
+	CHECK_INT(COUNT(w, evicted), ==, 0);
+	CHECK_INT(a->twins, ==, 16);
+	for (uint32_t i = 0; i < 16; i++)
+		sim_unpin(&w->sim[1], i);
+	end(w);
+}
+
+/* A twin that is mapped is a copy: nothing is written for its sake. */
+TEST(mapped_twins_are_not_dear)
+{
+	struct pool_slab *up, *low;
+	uint32_t uf, lf;
+	struct deep d;
+
+	deep_begin_as(&d, &both, NULL);
+	sim_add(d.w, 1);
+	put_all(d.w, 1, 40);
+	touch(d.w, 1);
+	touch(d.w, 1);
+	rest(d.w);
+	up = slab_of(d.w, 1, PART, &uf);
+	low = pool_item(d.w->p, pool_twin_of(d.w->p, up, uf), &lf);
+	CHECK(!up->low && low->low && !deep_below(&d, 1));
+	pin_as(&d.w->sim[1], 3, low, lf, PIN_MAPPED);
+	evict_begin(d.w->s);
+	CHECK(evict_add_twin(d.w->s, d.w->p, low, lf));
+	CHECK_INT(evict_finish(d.w->s, d.w->p, false), ==, 0);
+	/* nor does a block that falls leave */
+	pin_as(&d.w->sim[1], 3, up, uf, PIN_MAPPED);
+	evict_begin(d.w->s);
+	CHECK(evict_add(d.w->s, d.w->p, up, uf));
+	CHECK_INT(evict_finish(d.w->s, d.w->p, false), ==, 0);
+	deep_rest(&d);
+	CHECK(!deep_below(&d, 1));
+	CHECK(pool_is_twin(d.w->p, low, lf));
+	sim_unpin(&d.w->sim[1], 3);
+	deep_end(&d);
+}
+
+/* Asked for where it lay alone, given back when it has come up: it stays. */
+TEST(what_came_up_meanwhile_does_not_leave)
+{
+	struct world *w = begin(&both);
+	struct rng r = { 1 };
+	struct pool_slab *s;
+	uint32_t frame;
+
+	put_all(w, 1, 40);
+	s = slab_of(w, 1, PART, &frame);
+	CHECK(s->low);
+	pin_as(&w->sim[1], 3, s, frame, PIN_MAPPED | PIN_LOSABLE);
+	evict_begin(w->s);
+	w->s->batch.ask_most = 1;
+	CHECK(evict_add(w->s, w->p, s, frame));
+	CHECK_INT(evict_finish(w->s, w->p, false), ==, 0);
+	touch(w, 1);
+	touch(w, 1);
+	rest(w);
+	CHECK(!slab_of(w, 1, PART, &frame)->low);
+	answer(&w->sim[1], &r, true);
+	store_settle(w->s, w->now);
+	CHECK_INT(COUNT(w, revoked), ==, 1);
+	s = slab_of(w, 1, PART, &frame);
+	CHECK(s && !s->low);
 	end(w);
 }
