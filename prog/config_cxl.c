@@ -10,6 +10,7 @@
 #include "config_internal.h"
 #include "base/fault.h"
 #include "base/text.h"
+#include "region/region.h"
 #include "shm/segment.h"
 #include <errno.h>
 #include <stdio.h>
@@ -134,7 +135,23 @@ static int check_node(struct config_cxl *c, uint64_t node,
 	return 0;
 }
 
-/* The lock keeps a second node off: its slabs would lie on the same bytes. */
+/* Members of a region may be at work in it, and no lock of theirs says so. */
+static int check_no_region(const struct config_cxl *c, int fd,
+			   char error[CONFIG_ERROR])
+{
+	int r = region_is_there(fd);
+
+	if (r == -ENODATA)
+		return 0;
+	if (r == 0)
+		return wrong(error, c,
+			     "holds a region of several nodes, which onecopy "
+			     "cxl format --force --none ends");
+	return wrong(error, c, strerror(-r));
+}
+
+/* The lock keeps a second node off, whose slabs would lie on the same bytes, and
+ * who would format a region there. */
 static int check_device(struct config_cxl *c, int *ret_lock,
 			char error[CONFIG_ERROR])
 {
@@ -151,7 +168,13 @@ static int check_device(struct config_cxl *c, int *ret_lock,
 	}
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		fd_close(fd);
-		return wrong(error, c, "is another node's");
+		return wrong(error, c,
+			     "is another node's, or a region is made there");
+	}
+	r = check_no_region(c, fd, error);
+	if (r < 0) {
+		fd_close(fd);
+		return r;
 	}
 	if (c->size > bytes) {
 		fd_close(fd);

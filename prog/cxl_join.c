@@ -17,8 +17,7 @@
 #include "payload.h"
 #include "stop.h"
 
-#define JOIN_HELD  8u	/* pins kept while other work is done */
-#define JOIN_BURST 256u /* operations between two looks at the clock */
+#define JOIN_HELD 8u /* pins kept while other work is done */
 
 struct join {
 	const struct command *command;
@@ -169,12 +168,15 @@ static bool join_over(const struct join *j)
 	return stop_wanted() || (j->operations && j->done >= j->operations);
 }
 
-static int join_burst(struct join *j)
+/* Until the next heartbeat. The clock is asked after each operation: with large
+ * frames a few of them are as long as a lease. */
+static int join_work(struct join *j, uint64_t until)
 {
 	int r = 0;
 
-	for (unsigned i = 0; i < JOIN_BURST && r == 0 && !join_over(j); i++)
+	do
 		r = join_once(j);
+	while (r == 0 && !join_over(j) && clock_ns() < until);
 	return r;
 }
 
@@ -198,7 +200,7 @@ static int join_live(struct join *j)
 			told = now;
 		}
 		if (r == 0 && j->work)
-			r = join_burst(j);
+			r = join_work(j, tick + step);
 		else if (r == 0)
 			poll(NULL, 0, (int)MAX(step / NS_PER_MS, 1));
 	}

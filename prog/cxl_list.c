@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/guard.h"
 #include "base/text.h"
 #include "cxl.h"
 #include "tier/cxl/cxl.h"
@@ -314,6 +315,7 @@ static int list_run(const struct command *self, int argc, char **argv)
 					"--poison asks this machine's devices, "
 					"--root is another machine");
 	}
+	guard_install(); /* for cxl_measure() */
 	return list_all(&l);
 }
 

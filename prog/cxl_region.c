@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/text.h"
 #include "cxl.h"
 #include "region/host.h"
@@ -52,6 +53,12 @@ static int say_error(const struct command *command, const char *path, int r)
 		return cli_fail(command, PROG_REFUSED,
 				"%s: every member slot is taken; see onecopy "
 				"cxl status",
+				path);
+	case -EAGAIN:
+		return cli_fail(command, PROG_REFUSED,
+				"%s: another process holds its lock: a node "
+				"whose rung it is (onecopy serve --cxl), or "
+				"one that formats or joins",
 				path);
 	default:
 		return cli_fail(command, (int)exit_of(r), "%s: %s", path,
@@ -101,26 +108,84 @@ const char *cxl_state_name(enum member_state state)
 	return state < MEMBER_STATES ? names[state] : "damaged";
 }
 
-int cxl_member(const struct command *command, struct region *r,
-	       const char *word, uint32_t *ret_member)
+static bool member_numbered(struct region *r, const char *word,
+			    struct cxl_id *ret_id)
 {
 	uint32_t members = region_geometry_of(r)->members;
 	struct region_member_status s;
-	uint64_t number;
+	uint64_t number, inc = 0;
+	char text[32] = "";
+	size_t n = strcspn(word, ".");
 
-	if (text_parse_u64(word, members - 1, &number) == 0) {
-		*ret_member = (uint32_t)number;
-		return 0;
+	if (n >= sizeof(text))
+		return false;
+	memcpy(text, word, n);
+	if (text_parse_u64(text, members - 1, &number) ||
+	    (word[n] && text_parse_u64(word + n + 1, MEMBER_INC_MAX, &inc)))
+		return false;
+	if (!word[n]) {
+		region_member_status(r, (uint32_t)number, &s);
+		inc = s.inc;
 	}
-	for (uint32_t i = 0; i < members; i++) {
-		region_member_status(r, i, &s);
-		if (!s.known || s.state == MEMBER_FREE ||
-		    strcmp(s.name, word) != 0)
+	*ret_id = (struct cxl_id){ (uint32_t)number, inc };
+	return true;
+}
+
+static bool is_living(const struct region_member_status *s)
+{
+	return s->state == MEMBER_LIVE || s->state == MEMBER_JOINING;
+}
+
+static bool is_named(struct region *r, uint32_t member, const char *name,
+		     struct region_member_status *ret_status)
+{
+	region_member_status(r, member, ret_status);
+	return ret_status->known && ret_status->state != MEMBER_FREE &&
+	       strcmp(ret_status->name, name) == 0;
+}
+
+static int say_namesakes(const struct command *command, struct region *r,
+			 const char *name)
+{
+	struct region_member_status s;
+	char text[256] = "";
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < region_geometry_of(r)->members; i++)
+		if (is_named(r, i, name, &s) && n < sizeof(text))
+			n += (size_t)snprintf(
+				text + n, sizeof(text) - n, " %u.%llu (%s)", i,
+				(unsigned long long)s.inc,
+				s.ended ? "ended" : cxl_state_name(s.state));
+	return cli_fail(command, PROG_REFUSED,
+			"several members are called %s:%s; give one of these",
+			name, text);
+}
+
+int cxl_member(const struct command *command, struct region *r,
+	       const char *word, bool only, struct cxl_id *ret_id)
+{
+	struct cxl_id first[2] = { { 0 } }; /* of the living, of the dead */
+	struct region_member_status s;
+	uint32_t n[2] = { 0 };
+
+	if (member_numbered(r, word, ret_id))
+		return 0;
+	for (uint32_t i = 0; i < region_geometry_of(r)->members; i++) {
+		bool dead;
+
+		if (!is_named(r, i, word, &s))
 			continue;
-		*ret_member = i;
-		return 0;
+		dead = !is_living(&s);
+		if (!n[dead]++)
+			first[dead] = (struct cxl_id){ i, s.inc };
 	}
-	return cli_fail(command, PROG_FAILED, "no member %s", word);
+	if (!n[0] && !n[1])
+		return cli_fail(command, PROG_FAILED, "no member %s", word);
+	if (n[!n[0]] > 1 || (only && n[0] && n[1]))
+		return say_namesakes(command, r, word);
+	*ret_id = first[!n[0]];
+	return 0;
 }
 
 json_t *cxl_region_json(const struct region *r)
@@ -153,6 +218,8 @@ void cxl_region_print(const struct region *r)
 
 /* ---- format -------------------------------------------------------------------- */
 
+enum { OPTION_NONE = CLI_LONG + 1 };
+
 static const struct cli_option format_options[] = {
 	{ 's', "size", "SIZE", "all there is",
 	  "of a file on tmpfs or hugetlbfs, which is made" },
@@ -164,9 +231,25 @@ static const struct cli_option format_options[] = {
 	{ 't', "tenant", "NAME", "default", "whose region it is" },
 	{ CLI_LONG, "force", NULL, NULL,
 	  "end the region that is there, and all blocks in it" },
+	{ OPTION_NONE, "none", NULL, NULL,
+	  "with --force: end it, and make no other" },
 	{ 'j', "json", NULL, NULL, "print JSON" },
 	CLI_END
 };
+
+static int format_lease(const struct cli *c, uint32_t *ret_ms)
+{
+	uint64_t ns = 0;
+	int r = cli_time(c, &ns);
+
+	if (r)
+		return r;
+	if (ns < NS_PER_MS)
+		return cli_fail(c->command, PROG_USAGE,
+				"--lease %s: 1 ms is the least", c->value);
+	*ret_ms = (uint32_t)MIN(ns / NS_PER_MS, 1u << 30);
+	return 0;
+}
 
 static int format_option(const struct cli *c, int id,
 			 struct region_format_options *o)
@@ -182,8 +265,8 @@ static int format_option(const struct cli *c, int id,
 		o->members = (uint32_t)n;
 	else if (id == 'S' && !(r = cli_number(c, 1, REGION_SHARDS_MAX, &n)))
 		o->shards = (uint32_t)n;
-	else if (id == 'l' && !(r = cli_time(c, &n)))
-		o->lease_ms = (uint32_t)MIN(n / NS_PER_MS, 1u << 30);
+	else if (id == 'l')
+		return format_lease(c, &o->lease_ms);
 	else if (id == 't')
 		o->tenant = c->value;
 	return r;
@@ -220,6 +303,8 @@ static int format_run(const struct command *self, int argc, char **argv)
 	while (r == 0 && (id = cli_next(&c)) > 0) {
 		if (id == CLI_LONG)
 			o.force = true;
+		else if (id == OPTION_NONE)
+			o.none = true;
 		else if (id == 'j')
 			json = true;
 		else
@@ -242,7 +327,9 @@ static int format_run(const struct command *self, int argc, char **argv)
 				"%s: no room: 2 MiB for each member, and a "
 				"frame in each shard, is the least",
 				c.argv[c.first]);
-	return r ? cxl_say(self, c.argv[c.first], r) : format_show(&c, json);
+	if (r)
+		return cxl_say(self, c.argv[c.first], r);
+	return o.none ? PROG_OK : format_show(&c, json);
 }
 
 const struct command cxl_command_format = {
@@ -267,22 +354,31 @@ static int fence_member(const struct cli *c, struct region *region, bool told,
 {
 	const char *word = c->argv[c->first + 1];
 	struct region_member_status s;
-	uint32_t member = 0;
-	int r = cxl_member(c->command, region, word, &member);
+	struct cxl_id id = { 0 };
+	/* nobody looks whether it has ended: there must be no doubt who */
+	int r = cxl_member(c->command, region, word, told, &id);
 
 	if (r)
 		return r;
-	r = region_fence(region, member, told);
+	r = id.inc ? region_fence(region, id.member, id.inc, told)
+		   : REGION_MISS;
 	if (r)
 		return cxl_say(c->command, word, r);
-	region_member_status(region, member, &s);
+	region_member_status(region, id.member, &s);
+	if (s.inc != id.inc) { /* dead, and followed by another */
+		s.state = MEMBER_EXITED;
+		s.shards = 0;
+	}
 	if (json)
-		printf("{\"member\": %u, \"state\": \"%s\", \"shards\": %u}\n",
-		       member, cxl_state_name(s.state), s.shards);
+		printf("{\"member\": %u, \"incarnation\": %llu, \"state\": "
+		       "\"%s\", \"shards\": %u}\n",
+		       id.member, (unsigned long long)id.inc,
+		       cxl_state_name(s.state), s.shards);
 	else
-		printf("member %u is %s: its pins do not count, and its %u "
-		       "shard%s may be taken\n",
-		       member, cxl_state_name(s.state), s.shards,
+		printf("member %u.%llu is %s: its pins do not count, and its "
+		       "%u shard%s may be taken\n",
+		       id.member, (unsigned long long)id.inc,
+		       cxl_state_name(s.state), s.shards,
 		       s.shards == 1 ? "" : "s");
 	return PROG_OK;
 }
@@ -329,41 +425,79 @@ static const struct cli_option leave_options[] = {
 	CLI_END
 };
 
-/* SIGTERM, by a pidfd, so that it reaches this process or nobody; then until its
- * record says that it left. */
+/* Does this incarnation live, or has it left? 0, or an exit status and it was
+ * said. */
+static int leave_look(const struct command *self, struct region *region,
+		      struct cxl_id id, struct region_member_status *ret_status)
+{
+	unsigned long long inc = id.inc;
+
+	region_member_status(region, id.member, ret_status);
+	if (ret_status->inc != id.inc)
+		return cli_fail(self, PROG_FAILED,
+				"member %u.%llu is gone, and another has its "
+				"slot: whether it left is not known",
+				id.member, inc);
+	if (ret_status->state == MEMBER_LIVE ||
+	    ret_status->state == MEMBER_FREE)
+		return 0;
+	return cli_fail(self, PROG_FAILED, "member %u.%llu is %s", id.member,
+			inc, cxl_state_name(ret_status->state));
+}
+
+/* SIGTERM, by a pidfd, so that it reaches this process or nobody. */
+static int leave_signal(const struct command *self, struct region *region,
+			struct cxl_id id,
+			const struct region_member_status *was)
+{
+	CLEANUP(fd_close_at) int fd = -1;
+	struct region_member_status s;
+	int r;
+
+	if (was->pid && was->pid <= INT32_MAX)
+		fd = (int)syscall(SYS_pidfd_open, (pid_t)was->pid, 0);
+	/* The number may have gone to another process, and the slot to another
+	 * member, but not after the file descriptor is there. */
+	if (region_host_ended(was->pid, was->started))
+		return cli_fail(self, PROG_FAILED,
+				"its process has ended: see onecopy cxl fence");
+	r = leave_look(self, region, id, &s);
+	if (r || s.state == MEMBER_FREE)
+		return r;
+	if (fd < 0 || syscall(SYS_pidfd_send_signal, fd, SIGTERM, NULL, 0))
+		return cli_fail(self, PROG_REFUSED, "process %llu: %s",
+				(unsigned long long)was->pid,
+				fd < 0 ? "it is none" : strerror(errno));
+	return 0;
+}
+
+/* Until its record says that it left. */
 static int leave_ask(const struct command *self, struct region *region,
-		     uint32_t member, uint64_t timeout_ns)
+		     struct cxl_id id, uint64_t timeout_ns)
 {
 	uint64_t end = clock_ns() + timeout_ns;
 	struct region_member_status s;
-	int fd, r = 0;
+	int r = leave_look(self, region, id, &s);
 
-	region_member_status(region, member, &s);
-	if (s.state != MEMBER_LIVE)
-		return cli_fail(self, PROG_FAILED, "member %u is %s", member,
-				cxl_state_name(s.state));
+	if (r)
+		return r;
+	if (s.state == MEMBER_FREE)
+		return cli_fail(self, PROG_FAILED, "member %u is free",
+				id.member);
 	if (!s.known || !s.here)
 		return cli_fail(self, PROG_REFUSED,
-				"member %u is not of this host: end it there",
-				member);
-	fd = (int)syscall(SYS_pidfd_open, (pid_t)s.pid, 0);
-	/* The number may have gone to another process, but not after the file
-	 * descriptor is there. */
-	if (region_host_ended(s.pid, s.started))
-		r = cli_fail(self, PROG_FAILED,
-			     "its process has ended: see onecopy cxl fence");
-	else if (fd < 0 || syscall(SYS_pidfd_send_signal, fd, SIGTERM, NULL, 0))
-		r = cli_fail(self, PROG_REFUSED, "process %llu: %s",
-			     (unsigned long long)s.pid, strerror(errno));
-	if (fd >= 0)
-		close(fd);
+				"member %u.%llu is not of this host: end it "
+				"there",
+				id.member, (unsigned long long)id.inc);
+	r = leave_signal(self, region, id, &s);
 	while (r == 0) {
-		region_member_status(region, member, &s);
-		if (s.state != MEMBER_LIVE)
-			return PROG_OK;
+		r = leave_look(self, region, id, &s);
+		if (r || s.state == MEMBER_FREE)
+			return r;
 		if (clock_ns() > end)
 			return cli_fail(self, PROG_FAILED,
-					"member %u does not leave", member);
+					"member %u.%llu does not leave",
+					id.member, (unsigned long long)id.inc);
 		poll(NULL, 0, 20);
 	}
 	return r;
@@ -373,7 +507,7 @@ static int leave_run(const struct command *self, int argc, char **argv)
 {
 	uint64_t timeout = 10 * NS_PER_S;
 	struct region *region = NULL;
-	uint32_t member = 0;
+	struct cxl_id member = { 0 };
 	bool json = false;
 	struct cli c;
 	int id, r = 0;
@@ -393,13 +527,16 @@ static int leave_run(const struct command *self, int argc, char **argv)
 		r = cxl_open(&c, &region);
 	if (r)
 		return r;
-	r = cxl_member(self, region, c.argv[c.first + 1], &member);
+	r = cxl_member(self, region, c.argv[c.first + 1], false, &member);
 	if (r == 0)
 		r = leave_ask(self, region, member, timeout);
 	if (r == 0 && json)
-		printf("{\"member\": %u, \"left\": true}\n", member);
+		printf("{\"member\": %u, \"incarnation\": %llu, \"left\": "
+		       "true}\n",
+		       member.member, (unsigned long long)member.inc);
 	else if (r == 0)
-		printf("member %u left\n", member);
+		printf("member %u.%llu left\n", member.member,
+		       (unsigned long long)member.inc);
 	region_close(region);
 	return r;
 }

@@ -17,9 +17,16 @@ bool cxl_stands_in(const struct region *r);
 int cxl_open(const struct cli *c, struct region **ret_region);
 /* Says what an answer of region.h means; returns the exit status. */
 int cxl_say(const struct command *command, const char *path, int r);
-/* A member by its number or its name. 0, or an exit status and it was said. */
+/* One life of a member; `join` and `status` tell both. */
+struct cxl_id {
+	uint32_t member;
+	uint64_t inc;
+};
+/* A member by its number (who has it now), "NUMBER.INCARNATION", or its name: of a
+ * living one rather than of a dead one, and with `only` if nobody else has it, be
+ * he alive or dead. 0, or an exit status and it was said. */
 int cxl_member(const struct command *command, struct region *r,
-	       const char *word, uint32_t *ret_member);
+	       const char *word, bool only, struct cxl_id *ret_id);
 const char *cxl_state_name(enum member_state state);
 
 /* {path-independent facts}: id, kind, sizes. New reference. */

@@ -2,6 +2,7 @@
 /* Sizes, stamp and header of a region. Pure but for the stores into it. */
 #include "region/format.h"
 #include "base/hash.h"
+#include "coherence/pin.h"
 #include "region/mem.h"
 #include <errno.h>
 
@@ -34,6 +35,9 @@ static const uint64_t shape[] = {
 	PAGE_BYTES,
 	FRAME_LOC_BITS,
 	FRAME_IN_SLAB_BITS,
+	PIN_GEN_BITS,
+	PIN_MAPPED,
+	PIN_LOSABLE,
 	FRAME_STATES,
 	FRAME_GRANTED,
 	FRAME_SEALED,
@@ -68,7 +72,6 @@ static const uint64_t shape[] = {
 	AT(region_member, beat),
 	AT(region_member, beat_ms),
 	AT(region_member, wants),
-	AT(region_member, since_ms),
 	AT(region_member, host),
 	AT(region_member, pid),
 	AT(region_member, started),

@@ -17,7 +17,6 @@
 #include "coherence/pin.h"
 #include "region/internal.h"
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <time.h>
@@ -37,17 +36,7 @@ static int host_lock(struct region *r, unsigned tries)
 {
 	if (r->locked)
 		return 0;
-	if (fault_point(FAULT_IO))
-		return -EIO;
-	for (;;) {
-		if (flock(r->fd, LOCK_EX | LOCK_NB) == 0)
-			return 0;
-		if (errno != EWOULDBLOCK && errno != EINTR)
-			return -errno;
-		if (!--tries)
-			return -EBUSY;
-		poll(NULL, 0, 1);
-	}
+	return region_lock(r->fd, tries);
 }
 
 static void host_unlock(struct region *r)
@@ -107,7 +96,6 @@ static int identify(struct region *r, uint64_t word, const char *name)
 	shared_store_bytes(m->name, REGION_NAME, name,
 			   strnlen(name, REGION_NAME));
 	shared_store64(&m->beat_ms, now_ms());
-	shared_store64(&m->since_ms, now_ms());
 	shared_store64(&m->wants, 0);
 	/* Pairs with is_proved(). */
 	r->mem->publish(&m->known, member_word_inc(word));
@@ -169,7 +157,7 @@ static int join_locked(struct region *r, const struct region_join_options *o)
 	if (err == -EBUSY) {
 		/* perhaps nobody was there to see somebody's end */
 		for (uint32_t i = 0; i < r->g.members; i++)
-			(void)region_fence(r, i, false);
+			(void)region_fence(r, i, 0, false);
 		err = claim(r, &word);
 	}
 	if (err)
@@ -250,7 +238,7 @@ static bool is_proved(struct region *r, uint32_t member, uint64_t word)
 	return proved;
 }
 
-int region_fence(struct region *r, uint32_t member, bool told)
+int region_fence(struct region *r, uint32_t member, uint64_t inc, bool told)
 {
 	enum member_event event = told ? MEMBER_EV_TOLD : MEMBER_EV_EXITED;
 	uint64_t word, to;
@@ -260,6 +248,8 @@ int region_fence(struct region *r, uint32_t member, bool told)
 	if (!r->mem->swap)
 		return -EOPNOTSUPP;
 	word = shared_load64_acquire(&region_record(r, member)->word);
+	if (inc && member_word_inc(word) != inc)
+		return REGION_MISS;
 	switch (member_word_state(word)) {
 	case MEMBER_FREE:
 		return REGION_MISS;
@@ -285,7 +275,7 @@ static void look_for_the_dead(struct region *r)
 		uint64_t beat = shared_load64(&m->beat);
 
 		if (i != r->self && beat == r->beat_seen[i])
-			region_fence(r, i, false);
+			region_fence(r, i, 0, false);
 		r->beat_seen[i] = beat;
 	}
 }

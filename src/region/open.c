@@ -6,19 +6,20 @@
  * neither truncation nor mappings that are not whole units; files on tmpfs and
  * hugetlbfs stand in for it and are treated in the same way.
  */
+#include "base/dax.h"
 #include "base/fault.h"
 #include "base/hash.h"
-#include "base/log.h"
 #include "region/internal.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -43,42 +44,9 @@ const char *region_kind_name(enum region_kind kind)
 	return "?";
 }
 
+_Static_assert(REGION_UNIT % DAX_UNIT == 0, "whole units of a device");
+
 /* ---- what it is --------------------------------------------------------------- */
-
-static int read_number(const char *path, uint64_t *ret_value)
-{
-	char text[32];
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	n = fault_point(FAULT_IO) ? -1 : read(fd, text, sizeof(text) - 1);
-	close(fd);
-	if (n <= 0)
-		return -EIO;
-	text[n] = '\0';
-	*ret_value = strtoull(text, NULL, 0);
-	return 0;
-}
-
-static int measure_device(const struct stat *st, uint64_t *ret_bytes)
-{
-	uint64_t align = 0;
-	char path[96];
-	int err;
-
-	snprintf(path, sizeof(path), "/sys/dev/char/%u:%u/size",
-		 major(st->st_rdev), minor(st->st_rdev));
-	err = read_number(path, ret_bytes);
-	if (err)
-		return err == -ENOENT ? -EMEDIUMTYPE : err;
-	snprintf(path, sizeof(path), "/sys/dev/char/%u:%u/align",
-		 major(st->st_rdev), minor(st->st_rdev));
-	/* of 1 GiB, say: its mappings are larger than our units */
-	err = read_number(path, &align);
-	return err == 0 && align > REGION_UNIT ? -EMEDIUMTYPE : 0;
-}
 
 static int measure(int fd, enum region_kind *ret_kind, uint64_t *ret_bytes)
 {
@@ -90,8 +58,10 @@ static int measure(int fd, enum region_kind *ret_kind, uint64_t *ret_bytes)
 	if (fstat(fd, &st) || fstatfs(fd, &fs))
 		return -errno;
 	if (S_ISCHR(st.st_mode)) {
+		int err = dax_probe(fd, ret_bytes);
+
 		*ret_kind = REGION_DEVDAX;
-		return measure_device(&st, ret_bytes);
+		return err == -EPROTO ? -EMEDIUMTYPE : err;
 	}
 	if (!S_ISREG(st.st_mode))
 		return -EMEDIUMTYPE;
@@ -104,6 +74,23 @@ static int measure(int fd, enum region_kind *ret_kind, uint64_t *ret_bytes)
 		return -EMEDIUMTYPE;
 	*ret_bytes = (uint64_t)st.st_size;
 	return 0;
+}
+
+/* ---- whose it is ---------------------------------------------------------------- */
+
+int region_lock(int fd, unsigned tries)
+{
+	if (fault_point(FAULT_IO))
+		return -EIO;
+	for (;;) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return -errno;
+		if (!--tries)
+			return -EAGAIN;
+		poll(NULL, 0, 1);
+	}
 }
 
 /* ---- mapping --------------------------------------------------------------------- */
@@ -166,6 +153,45 @@ void region_unmap(void *base, uint64_t bytes)
 {
 	if (base)
 		munmap(base, bytes);
+}
+
+/* A device takes no read; of a file with holes a look through a mapping would make
+ * pages, or end the process where there are none. */
+static int read_magic(int fd, enum region_kind kind, uint64_t bytes,
+		      uint64_t *ret_magic)
+{
+	uint64_t magic = 0;
+	void *base;
+	int err;
+
+	if (kind != REGION_DEVDAX) {
+		if (fault_point(FAULT_IO))
+			return -EIO;
+		if (pread(fd, &magic, sizeof(magic), 0) < 0)
+			return -errno;
+	} else if (bytes >= REGION_UNIT) {
+		err = map_at(fd, 0, REGION_UNIT, PROT_READ, &base);
+		if (err)
+			return err;
+		magic = shared_load64(
+			&((const struct region_header *)base)->magic);
+		region_unmap(base, REGION_UNIT);
+	}
+	*ret_magic = magic;
+	return 0;
+}
+
+int region_is_there(int fd)
+{
+	enum region_kind kind;
+	uint64_t bytes, magic = 0;
+	int err = measure(fd, &kind, &bytes);
+
+	if (!err)
+		err = read_magic(fd, kind, bytes, &magic);
+	if (err)
+		return err;
+	return magic == REGION_MAGIC ? 0 : -ENODATA;
 }
 
 /* ---- opening --------------------------------------------------------------------- */
@@ -300,6 +326,8 @@ enum region_kind region_kind_of(const struct region *r)
 
 /* ---- formatting -------------------------------------------------------------------- */
 
+#define FORMAT_TRIES 100 /* of a millisecond, for the lock */
+
 /* A file's pages exist before it is a region: a hole would be memory that
  * nobody accounts for, and SIGBUS where there is none left. */
 static int fill_file(int fd, enum region_kind kind, uint64_t wanted,
@@ -353,19 +381,12 @@ static int write_format(int fd, enum region_kind kind,
 			struct region_geometry *g)
 {
 	struct timespec now;
-	struct region_geometry old;
-	struct region_places places;
 	uint64_t id = 0;
 	void *base;
 	int err = map_at(fd, 0, g->bytes, PROT_READ | PROT_WRITE, &base);
 
 	if (err)
 		return err;
-	err = region_read_format(base, g->bytes, &old, &places);
-	if (err != -ENODATA && !o->force) {
-		region_unmap(base, g->bytes);
-		return -EEXIST;
-	}
 	if (kind == REGION_TMPFS)
 		collapse_all(base, g, o->unfilled);
 	clock_gettime(CLOCK_REALTIME, &now);
@@ -378,7 +399,8 @@ static int write_format(int fd, enum region_kind kind,
 	return 0;
 }
 
-static int format_fd(int fd, const struct region_format_options *o)
+static int format_memory(int fd, enum region_kind kind, uint64_t bytes,
+			 const struct region_format_options *o)
 {
 	struct region_geometry g = {
 		.members = o->members ? o->members : 16,
@@ -386,16 +408,8 @@ static int format_fd(int fd, const struct region_format_options *o)
 		.lease_ms = o->lease_ms ? o->lease_ms : 1000,
 	};
 	struct region_places p;
-	enum region_kind kind;
-	uint64_t bytes = 0;
-	int err = measure(fd, &kind, &bytes);
+	int err;
 
-	if (err)
-		return err;
-	err = fill_file(fd, kind, kind == REGION_DEVDAX ? 0 : o->bytes,
-			o->unfilled, &bytes);
-	if (err)
-		return err;
 	g.shards = o->shards ? o->shards : g.members;
 	if (o->bytes && o->bytes < bytes)
 		bytes = o->bytes;
@@ -408,6 +422,50 @@ static int format_fd(int fd, const struct region_format_options *o)
 		g.bytes = p.shards + g.shards * p.shard_bytes;
 	}
 	return err ? err : write_format(fd, kind, o, &g);
+}
+
+/* Without its magic it is nobody's. */
+static int unmake(int fd)
+{
+	struct region_header *h;
+	void *base;
+	int err = region_is_there(fd);
+
+	if (!err)
+		err = map_at(fd, 0, REGION_UNIT, PROT_READ | PROT_WRITE, &base);
+	if (err)
+		return err;
+	h = base;
+	shared_store64_release(&h->magic, 0);
+	region_unmap(base, REGION_UNIT);
+	return 0;
+}
+
+/* Nothing is changed before it is known that nobody else has the memory. */
+static int format_fd(int fd, const struct region_format_options *o)
+{
+	enum region_kind kind;
+	uint64_t bytes = 0, was;
+	int err = measure(fd, &kind, &bytes);
+
+	if (!err)
+		err = region_lock(fd, FORMAT_TRIES);
+	if (!err && !o->force) {
+		err = region_is_there(fd);
+		err = err == -ENODATA ? 0 : err ? err : -EEXIST;
+	}
+	if (err)
+		return err;
+	if (o->none)
+		return unmake(fd);
+	was = bytes;
+	err = fill_file(fd, kind, kind == REGION_DEVDAX ? 0 : o->bytes,
+			o->unfilled, &bytes);
+	if (!err)
+		err = format_memory(fd, kind, bytes, o);
+	if (err && bytes > was && ftruncate(fd, (off_t)was))
+		return -errno;
+	return err;
 }
 
 int region_format(const char *path, const struct region_format_options *o)

@@ -11,9 +11,11 @@
  *
  * Concurrency. A handle is used by one thread at a time; a process may have
  * several, each a member of its own. Not inherited by fork: a child opens again.
- * All calls but region_open(), region_format() and region_join() are without
- * system calls, region_tick() and region_fence() excepted, which ask the kernel
- * whether a process lives.
+ * Finding, pinning, verifying, granting, filling, sealing, evicting and removing
+ * make no system call. What opens, joins, leaves, takes or gives a shard maps and
+ * unmaps memory; region_tick(), which does such things in its turn,
+ * region_fence() and region_member_status() ask the kernel whether a process
+ * lives, and region_shard_status() does of the shard's owner.
  *
  * Death. A member that dies at any store leaves a region in which every block
  * that it had sealed is read as before. Its pins, its slot and its shards'
@@ -37,7 +39,7 @@ struct region;
 enum region_answer {
 	REGION_MISS = 1,   /* no such block */
 	REGION_EXISTS = 2, /* the region has this block already */
-	REGION_STALE = 3,  /* it left meanwhile */
+	REGION_STALE = 3,  /* it left meanwhile; of a member: declared dead */
 	REGION_BAD = 4,	   /* its bytes do not have its checksum */
 	REGION_FULL = 5,   /* no room: all is pinned, or there is no shard */
 	REGION_ALIVE = 6,  /* not proved dead */
@@ -66,12 +68,17 @@ struct region_format_options {
 				 touched, and SIGBUS where there are none then:
 				 for measurements that touch no payload */
 	bool force;	      /* even where a region is: all in it is lost */
+	bool none;	      /* with force: and make no other; -ENODATA */
 };
 
 /* Formats a devdax device, or a file on tmpfs or hugetlbfs, which is made with
- * mode 0600 when it is not there. -EEXIST: a region is there;
- * -EMEDIUMTYPE: this is no memory; -ENOSPC: too small. Blocking. */
+ * mode 0600 when it is not there. -EEXIST: a region is there; -EAGAIN: somebody
+ * holds the memory's lock, a node that has the device as its rung, or a process
+ * that joins or formats; -EMEDIUMTYPE: this is no memory; -ENOSPC: too small. A
+ * file that was there has the size that it had when this fails. Blocking. */
 int region_format(const char *path, const struct region_format_options *o);
+/* Does a region lie in this memory, of whatever version? 0: it does; -ENODATA. */
+int region_is_there(int fd);
 
 /* Maps a region for reading and the control area for writing. -ENODATA,
  * -EPROTONOSUPPORT, -EPROTO: as region_read_format(). */
@@ -94,22 +101,24 @@ struct region_join_options {
 	bool adopt; /* take over the shards of the dead in region_tick() */
 };
 
-/* Becomes a member. -EBUSY: every slot is taken, or another process of this
- * host stands in the middle of joining; -EOPNOTSUPP: the region's mode has no
+/* Becomes a member. -EBUSY: every slot is taken; -EAGAIN: somebody of this host
+ * holds the memory's lock, as with region_format(); -EOPNOTSUPP: the region's mode has no
  * way to join; -EALREADY. Blocking for two seconds at most. */
 int region_join(struct region *r, const struct region_join_options *o);
-/* Gives its shards back with all sealed blocks. Its pins must be unpinned
- * (-EBUSY). REGION_STALE: it was declared dead meanwhile. */
+/* Gives its shards back with all sealed blocks. -EBUSY: a pin or a grant is still
+ * out; shards that had none may have been given back by then. REGION_STALE: it was
+ * declared dead meanwhile. */
 int region_leave(struct region *r);
 /* Of a member, at least every third of a lease: a heartbeat; looks which members
  * of this host have ended; takes shards that it wants, gives one to a member
  * that has none. REGION_STALE: somebody declared this member dead: it must not
  * write any more. */
 int region_tick(struct region *r);
-/* Declares a member dead. told: an operator or a hook vouches that its process
- * has ended, or its host; else the kernel must say so. 0; REGION_ALIVE;
- * REGION_MISS: nobody has the slot. */
-int region_fence(struct region *r, uint32_t member, bool told);
+/* Declares a member dead. inc: its incarnation, so that nobody is hit who has got
+ * the slot since; 0: whoever has it. told: an operator or a hook vouches that its
+ * process has ended, or its host; else the kernel must say so. 0; REGION_ALIVE;
+ * REGION_MISS: nobody has the slot, or another incarnation. */
+int region_fence(struct region *r, uint32_t member, uint64_t inc, bool told);
 
 /* This member's slot and incarnation; -ENOTCONN. */
 int region_self(const struct region *r, uint32_t *ret_member,
@@ -120,7 +129,8 @@ int region_self(const struct region *r, uint32_t *ret_member,
 /* Takes a shard that is nobody's, or whose owner is gone, with its blocks. 0,
  * REGION_ALIVE, REGION_STALE (this member was declared dead), -ENOMEM. */
 int region_take(struct region *r, uint32_t shard);
-/* Gives it back; whoever wants may take it. */
+/* Gives it back; whoever wants may take it. -EBUSY: a grant is out; -EINVAL: it is
+ * not this member's; REGION_STALE. */
 int region_give(struct region *r, uint32_t shard);
 bool region_owns(const struct region *r, uint32_t shard);
 uint32_t region_owned(const struct region *r); /* how many */
@@ -150,7 +160,8 @@ void region_abandon(struct region *r, const struct region_grant *g);
 /* The three in one. */
 int region_put(struct region *r, const struct region_name *name,
 	       const void *data, uint64_t bytes, uint32_t tokens);
-/* From the own shards. 0, REGION_MISS. A pinned one goes when its pins have. */
+/* Every replica in the own shards; those of other members stay. 0, REGION_MISS,
+ * REGION_STALE, -ENOTCONN. A pinned one goes when its pins have. */
 int region_remove(struct region *r, const struct region_name *name);
 /* Makes up to n frames free. Returns how many. */
 uint32_t region_evict(struct region *r, uint32_t n);
@@ -174,11 +185,14 @@ struct region_pin {
 	uint64_t checksum;
 	uint32_t slot;
 };
-/* 0; REGION_MISS; REGION_FULL: no slot; -ENOTCONN. Unpinned by the same handle. */
+/* 0; REGION_MISS; REGION_FULL: no slot; REGION_STALE: this member was declared
+ * dead; -ENOTCONN. Unpinned by the same handle. What a member had pinned when it
+ * was declared dead is protected no more: the bytes may change under it. */
 int region_pin(struct region *r, const struct region_name *name,
 	       struct region_pin *ret_pin);
 void region_unpin(struct region *r, const struct region_pin *pin);
-/* Hashes the bytes: 0, or REGION_BAD, which its owner is told. */
+/* Hashes the bytes: 0; REGION_BAD, which its owner is told; REGION_STALE: they are
+ * other bytes, and this member was declared dead: they may be another block's. */
 int region_verify(struct region *r, const struct region_name *name,
 		  const struct region_pin *pin);
 
@@ -207,7 +221,8 @@ struct region_shard_status {
 	bool gone;	  /* its owner is proved dead: may be taken */
 	bool quarantined; /* its owner is late: nobody may */
 	bool ready;	  /* the owner has taken over what lay there */
-	uint64_t free, sealed, held; /* held: frames for devices of the dead */
+	uint64_t free, sealed;
+	uint64_t held; /* frames for devices of the dead, and damaged ones */
 };
 void region_shard_status(struct region *r, uint32_t shard,
 			 struct region_shard_status *ret_status);
@@ -217,7 +232,7 @@ void region_shard_status(struct region *r, uint32_t shard,
  * as well. */
 struct region_checked {
 	uint64_t frames, sealed, free, granted, other;
-	uint64_t entries, pins, verified_bytes, replicas;
+	uint64_t entries, pins, verified_bytes;
 };
 uint64_t region_check(struct region *r, bool quiet, bool bytes,
 		      void (*tell)(void *ctx, const char *problem), void *ctx,

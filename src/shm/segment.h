@@ -21,7 +21,7 @@
 #ifndef ONECOPY_SHM_SEGMENT_H
 #define ONECOPY_SHM_SEGMENT_H
 
-#include "base/compiler.h"
+#include "base/dax.h"
 
 /* Part of the layout (slab_record.frames_kind). */
 enum segment_kind {
@@ -61,6 +61,10 @@ struct segment {
  * `base` the rest is unmapped. The place of `bytes` that is left. */
 uint64_t segment_place_bytes(uint64_t bytes);
 void *segment_place_trim(void *base, uint64_t bytes);
+/* All pages of a mapping that are made from now on, and of the shared file behind
+ * it, come from this NUMA node alone. -EINVAL: there is no such node; -EPERM,
+ * -ENOSYS: nodes may not be chosen here. */
+int segment_bind(void *base, uint64_t bytes, int node);
 
 /* Creates, sizes, maps writable, populates (zeroed) and seals. bytes is a
  * multiple of 4096. -ENOMEM when memory is refused, and nothing is left
@@ -81,7 +85,7 @@ int segment_create_from(const struct segment_source *source, const char *name,
 			uint64_t bytes, unsigned flags,
 			struct segment *ret_segment);
 
-#define SEGMENT_DAX_UNIT (2ull << 20)
+#define SEGMENT_DAX_UNIT DAX_UNIT
 /* Opens a devdax device for writing. *ret_bytes: whole units that it has (its
  * file says 0: sysfs knows). -EPROTO: it is none, or its alignment is another. */
 int segment_dax_open(const char *path, int *ret_fd, uint64_t *ret_bytes);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* onecopy cxl on a region: real processes that join, work, are killed, stand
  * still and leave. */
+#include "region/region.h"
 #include "tests/prog/run.h"
 #include "tests/test.h"
 
@@ -155,13 +156,107 @@ TEST(a_member_that_stands_still_is_late_and_not_dead)
 	CHECK_INT(run_status(RUN("cxl", "leave", path, "0")), ==, 1);
 }
 
+/* The one that was killed has the first slot still, and its successor the next. */
+TEST(a_name_means_one_life)
+{
+	pid_t a, b;
+
+	make("4");
+	a = join("a", NULL);
+	await(0, "live", 100);
+	CHECK_INT(run_end(a, SIGKILL), ==, 128 + SIGKILL);
+	a = join("a", NULL);
+	await(1, "live", 1);
+	await(0, "exited", 0); /* it saw to that */
+	CHECK_INT(run_status(RUN("cxl", "fence", "--told", path, "a")), ==, 4);
+	CHECK_INT(run_status(RUN("cxl", "fence", "--told", path, "0.1")), ==,
+		  0);
+	CHECK_INT(run_status(RUN("cxl", "fence", "--told", path, "1.7")), ==,
+		  1);
+	CHECK_INT(run_status(RUN("cxl", "leave", path, "1.7")), ==, 1);
+	b = join("a", NULL);
+	await(0, "live", 1);
+	CHECK_INT(run_status(RUN("cxl", "leave", path, "a")), ==, 4);
+	CHECK_INT(run_status(RUN("cxl", "fence", "--told", path, "0.1")), ==,
+		  1);
+	CHECK_INT(run_status(RUN("cxl", "leave", path, "0.2")), ==, 0);
+	CHECK_INT(run_end(b, 0), ==, 0);
+	CHECK_INT(run_status(RUN("cxl", "leave", path, "a")), ==, 0);
+	CHECK_INT(run_end(a, 0), ==, 0);
+}
+
+static bool is_signalled(pid_t pid, int signo)
+{
+	char name[64], line[128];
+	unsigned long long pending = 0;
+	FILE *f;
+
+	snprintf(name, sizeof(name), "/proc/%d/status", pid);
+	f = fopen(name, "re");
+	CHECK(f != NULL);
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "ShdPnd: %llx", &pending) == 1)
+			break;
+	fclose(f);
+	return pending >> (signo - 1) & 1;
+}
+
+TEST(who_is_declared_dead_has_not_left)
+{
+	const char *const leave[] = { "cxl", "leave", path, "a", NULL };
+	pid_t a, asks;
+
+	make("2");
+	a = join("a", NULL);
+	await(0, "live", 100);
+	CHECK_OK(kill(a, SIGSTOP));
+	asks = run_start(leave);
+	while (!is_signalled(a, SIGTERM))
+		;
+	CHECK_INT(run_status(RUN("cxl", "fence", "--told", path, "a")), ==, 0);
+	CHECK_INT(run_end(asks, 0), ==, 1);
+	CHECK_INT(run_end(a, SIGKILL), ==, 128 + SIGKILL);
+}
+
+/* No matter how long operations take: 255 of them touch a quarter of a gigabyte at
+ * the least, which is no matter of two milliseconds. */
+TEST(a_member_at_large_blocks_keeps_its_lease)
+{
+	struct region_member_status s;
+	struct region *r = NULL;
+
+	make("2");
+	CHECK_INT(run_status(RUN("cxl", "format", path, "--force", "--members",
+				 "2", "--shards", "1", "--frame", "1M",
+				 "--lease", "1ms")),
+		  ==, 0);
+	CHECK_INT(run_status(RUN("cxl", "join", path, "--work", "20",
+				 "--operations", "255")),
+		  ==, 0);
+	CHECK_OK(region_open(path, &r));
+	region_member_status(r, 0, &s);
+	CHECK_INT(s.beats, >=, 20);
+	region_close(r);
+}
+
 TEST(what_cannot_be_done_is_said)
 {
 	make("2");
+	CHECK_INT(run_status(RUN("cxl", "format", path, "--force", "--members",
+				 "2", "--lease", "500us")),
+		  ==, 2);
 	CHECK_INT(run_status(RUN("cxl", "format", path)), ==, 4);
 	CHECK_INT(run_status(RUN("cxl", "format", "--force", "--members", "2",
 				 path)),
 		  ==, 0);
+	CHECK_INT(run_status(RUN("cxl", "format", "--none", path)), ==, 4);
+	CHECK_INT(run_status(RUN("cxl", "format", "--force", "--none", path)),
+		  ==, 0);
+	CHECK_INT(run_status(RUN("cxl", "format", "--force", "--none", path)),
+		  ==, 5);
+	CHECK_INT(run_status(RUN("cxl", "status", path)), ==, 5);
+	CHECK_INT(run_status(RUN("cxl", "format", "--members", "2", path)), ==,
+		  0);
 	CHECK_INT(run_status(RUN("cxl", "status", "/dev/null")), ==, 5);
 	CHECK_INT(run_status(RUN("cxl", "status", "/nowhere")), ==, 5);
 	CHECK_INT(run_status(RUN("cxl", "join", path, "--bytes", "1G", "--work",

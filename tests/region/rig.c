@@ -5,16 +5,20 @@
 #include <linux/memfd.h>
 #include <sys/mman.h>
 
-static bool huge_pages(void)
+/* On pages of 2 MiB where so many are free; they are taken here and now, since other
+ * tests want them as well. */
+static int memory(uint64_t bytes, bool *ret_huge)
 {
 	int fd = memfd_create("onecopy-test-huge",
 			      MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
-	bool there = fd >= 0 && ftruncate(fd, 32 << 20) == 0 &&
-		     fallocate(fd, 0, 0, 32 << 20) == 0;
 
+	*ret_huge = fd >= 0 && ftruncate(fd, (off_t)bytes) == 0 &&
+		    fallocate(fd, 0, 0, (off_t)bytes) == 0;
+	if (*ret_huge)
+		return fd;
 	if (fd >= 0)
 		close(fd);
-	return there;
+	return memfd_create("onecopy-test-region", MFD_CLOEXEC);
 }
 
 void rig_format(const struct rig *g)
@@ -28,18 +32,18 @@ struct rig rig_create(uint32_t members, uint32_t shards, uint32_t frames)
 					    .shards = shards,
 					    .frames = frames,
 					    .frame_bytes = RIG_FRAME };
-	struct rig g = { .huge = huge_pages() };
 	struct region_places places;
+	struct rig g;
+	uint64_t bytes;
 
 	CHECK_OK(region_places(&geometry, &places));
-	g.fd = memfd_create("onecopy-test-region",
-			    MFD_CLOEXEC |
-				    (g.huge ? MFD_HUGETLB | MFD_HUGE_2MB : 0));
+	bytes = places.shards + shards * places.shard_bytes;
+	g.fd = memory(bytes, &g.huge);
 	CHECK(g.fd >= 0);
 	snprintf(g.path, sizeof(g.path), "/proc/%d/fd/%d", getpid(), g.fd);
 	g.format = (struct region_format_options){
 		.size = sizeof(g.format),
-		.bytes = places.shards + shards * places.shard_bytes,
+		.bytes = bytes,
 		.members = members,
 		.shards = shards,
 		.frame_bytes = RIG_FRAME,
@@ -54,6 +58,20 @@ struct rig rig_create(uint32_t members, uint32_t shards, uint32_t frames)
 void rig_destroy(struct rig *g)
 {
 	close(g->fd);
+}
+
+void *rig_map(const struct rig *g)
+{
+	void *all = mmap(NULL, g->format.bytes, PROT_READ | PROT_WRITE,
+			 MAP_SHARED, g->fd, 0);
+
+	CHECK(all != MAP_FAILED);
+	return all;
+}
+
+void rig_unmap(const struct rig *g, void *all)
+{
+	munmap(all, g->format.bytes);
 }
 
 struct region *rig_open(const struct rig *g)
@@ -84,8 +102,8 @@ void rig_kill(struct region *victim, struct region *teller)
 
 	CHECK_OK(region_self(victim, &member, &inc));
 	region_close(victim);
-	CHECK_INT(region_fence(teller, member, false), ==, REGION_ALIVE);
-	CHECK_OK(region_fence(teller, member, true));
+	CHECK_INT(region_fence(teller, member, 0, false), ==, REGION_ALIVE);
+	CHECK_OK(region_fence(teller, member, 0, true));
 }
 
 struct region_name rig_name(uint64_t id)

@@ -204,12 +204,12 @@ static void bury(struct scene *s)
 		    (m.state != MEMBER_LIVE && m.state != MEMBER_JOINING))
 			continue;
 		if (m.known) {
-			CHECK_INT(region_fence(s->b, i, false), ==,
+			CHECK_INT(region_fence(s->b, i, 0, false), ==,
 				  REGION_ALIVE);
-			CHECK_OK(region_fence(s->b, i, true));
+			CHECK_OK(region_fence(s->b, i, 0, true));
 		} else {
 			CHECK_INT(m.state, ==, MEMBER_JOINING);
-			CHECK_OK(region_fence(s->b, i, false));
+			CHECK_OK(region_fence(s->b, i, 0, false));
 		}
 	}
 }

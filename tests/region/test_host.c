@@ -84,16 +84,16 @@ TEST(another_hosts_member_is_not_judged)
 	word = control->member[0].word;
 	pid = control->member[0].pid;
 	control->member[0].pid = 0x3fffff; /* nobody's */
-	CHECK_OK(region_fence(eye, 0, false));
+	CHECK_OK(region_fence(eye, 0, 0, false));
 	control->member[0].word = word;
 	control->member[0].host[1] ^= 1;
-	CHECK_INT(region_fence(eye, 0, false), ==, REGION_ALIVE);
+	CHECK_INT(region_fence(eye, 0, 0, false), ==, REGION_ALIVE);
 	control->member[0].host[1] ^= 1;
 	control->member[0].pid = pid;
-	CHECK_INT(region_fence(eye, 0, false), ==, REGION_ALIVE);
+	CHECK_INT(region_fence(eye, 0, 0, false), ==, REGION_ALIVE);
 	control->member[0].word = word ^ 1ull << 10; /* of the host's bits */
-	CHECK_INT(region_fence(eye, 0, false), ==, REGION_ALIVE);
-	CHECK_OK(region_fence(eye, 0, true));
+	CHECK_INT(region_fence(eye, 0, 0, false), ==, REGION_ALIVE);
+	CHECK_OK(region_fence(eye, 0, 0, true));
 	CHECK_INT(region_tick(a), ==, REGION_STALE);
 	munmap(control, REGION_UNIT);
 	region_close(a);

@@ -3,7 +3,9 @@
 #include "tests/region/rig.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 static const struct region_join_options joins = { .size = sizeof(joins) };
 
@@ -223,7 +225,7 @@ TEST(who_was_declared_dead_writes_no_more)
 
 	CHECK_OK(region_grant(a, &name, 100, 0, 0, &grant));
 	CHECK_OK(region_self(a, &member, &inc));
-	CHECK_OK(region_fence(b, member, true));
+	CHECK_OK(region_fence(b, member, 0, true));
 	CHECK_INT(region_seal(a, &grant, 100, 0, 1), ==, REGION_STALE);
 	CHECK_INT(rig_put(a, 2, 1), ==, REGION_STALE);
 	CHECK_INT(region_tick(a), ==, REGION_STALE);
@@ -237,6 +239,12 @@ TEST(who_was_declared_dead_writes_no_more)
 	CHECK_OK(region_join(a, &joins));
 	CHECK_OK(region_self(a, &member, &inc));
 	CHECK_INT(inc, ==, 2);
+	/* who means the one before does not hit it */
+	CHECK_INT(region_fence(b, member, 1, true), ==, REGION_MISS);
+	CHECK_OK(rig_put(b, 3, 1));
+	CHECK(rig_has(a, 3));
+	CHECK_OK(region_fence(b, member, 2, true));
+	CHECK_INT(region_tick(a), ==, REGION_STALE);
 	region_close(a);
 	region_close(b);
 	rig_destroy(&g);
@@ -335,9 +343,9 @@ TEST(slots_are_as_many_as_members)
 	CHECK_INT(rig_put(c, 1, 1), ==, -ENOTCONN);
 	CHECK_INT(region_tick(c), ==, -ENOTCONN);
 	CHECK_INT(region_join(a, &joins), ==, -EALREADY);
-	CHECK_INT(region_fence(c, 2, true), ==, -EINVAL);
+	CHECK_INT(region_fence(c, 2, 0, true), ==, -EINVAL);
 	CHECK_OK(region_leave(b));
-	CHECK_INT(region_fence(c, 1, true), ==, REGION_MISS);
+	CHECK_INT(region_fence(c, 1, 0, true), ==, REGION_MISS);
 	CHECK_OK(region_join(c, &joins));
 	CHECK_OK(region_leave(c));
 	region_close(a);
@@ -421,6 +429,52 @@ TEST(what_cannot_be_formatted_is_refused)
 	rig_destroy(&g);
 }
 
+static uint64_t size_of(const struct rig *g)
+{
+	struct stat st;
+
+	CHECK_OK(fstat(g->fd, &st));
+	return (uint64_t)st.st_size;
+}
+
+TEST(a_format_that_fails_leaves_the_file_as_it_was)
+{
+	struct rig g = rig_create(2, 1, 4);
+	struct region_format_options o = g.format;
+	uint64_t was = size_of(&g);
+
+	o.bytes *= 2;
+	o.force = false;
+	CHECK_INT(region_format(g.path, &o), ==, -EEXIST);
+	CHECK_INT(size_of(&g), ==, was);
+	o.force = true;
+	o.frames = 1 << 20;
+	CHECK_INT(region_format(g.path, &o), ==, -ENOSPC);
+	CHECK_INT(size_of(&g), ==, was);
+	region_close(rig_open(&g));
+	CHECK_OK(region_is_there(g.fd));
+	CHECK_OK(ftruncate(g.fd, 0));
+	CHECK_INT(region_is_there(g.fd), ==, -ENODATA);
+	rig_destroy(&g);
+}
+
+/* A node that has the memory as its rung holds its lock for as long as it lives. */
+TEST(who_holds_the_lock_is_left_alone)
+{
+	struct rig g = rig_create(2, 1, 4);
+	struct region *r = rig_open(&g);
+	int fd = open(g.path, O_RDWR | O_CLOEXEC);
+
+	CHECK_OK(flock(fd, LOCK_EX | LOCK_NB));
+	CHECK_INT(region_format(g.path, &g.format), ==, -EAGAIN);
+	CHECK_INT(region_join(r, &joins), ==, -EAGAIN);
+	close(fd);
+	CHECK_OK(region_join(r, &joins));
+	region_close(r);
+	rig_format(&g); /* joined, and no more at it */
+	rig_destroy(&g);
+}
+
 TEST(everything_mapped_apart_is_whole_units)
 {
 	for (uint32_t frames = 1; frames < 100000; frames = frames * 3 + 1) {
@@ -465,7 +519,12 @@ TEST(lies_of_another_member_stay_inside)
 	d->extent = frame_extent(UINT32_MAX, 16);
 	CHECK_OK(region_pin(b, &name, &pin));
 	CHECK_INT(pin.bytes, <=, RIG_FRAME);
+	/* who read it complains; the owner reads no further than the frame */
+	CHECK_INT(region_verify(b, &name, &pin), ==, REGION_BAD);
 	region_unpin(b, &pin);
+	CHECK_OK(region_tick(a));
+	CHECK_INT(region_pin(b, &name, &pin), ==, REGION_MISS);
+	CHECK_OK(rig_put(a, 1, 1));
 	/* every entry with its tag, and a location outside */
 	bucket = (void *)(all + p.shards + p.table +
 			  sizeof(struct table_header));
