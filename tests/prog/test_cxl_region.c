@@ -6,6 +6,9 @@
 #include "tests/test.h"
 
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -242,6 +245,51 @@ TEST(a_member_at_large_blocks_keeps_its_lease)
 	region_member_status(r, 0, &s);
 	CHECK_INT(s.beats, >=, 20);
 	region_close(r);
+}
+
+/* Names of objects, at any depth, each in a table of the page. */
+static void names_are_in(const char *page, json_t *o)
+{
+	char cell[64];
+	const char *name;
+	json_t *v;
+	size_t i;
+
+	json_array_foreach(o, i, v)
+		names_are_in(page, v);
+	json_object_foreach(o, name, v) {
+		snprintf(cell, sizeof(cell), "`%s`", name);
+		if (!strstr(page, cell))
+			FAIL("docs/formats/cxl-region.md has no %s", name);
+		names_are_in(page, v);
+	}
+}
+
+TEST(the_page_has_every_name)
+{
+	const char *folder = getenv("ONECOPY_SOURCE");
+	char at[512], *page = calloc(1, 65536);
+	json_t *o;
+	struct run r;
+	FILE *f;
+
+	if (!folder)
+		SKIP("ONECOPY_SOURCE does not say where the sources are");
+	snprintf(at, sizeof(at), "%s/docs/formats/cxl-region.md", folder);
+	f = fopen(at, "re");
+	CHECK(page && f);
+	CHECK(fread(page, 1, 65535, f) > 0);
+	fclose(f);
+	make("2");
+	o = status();
+	names_are_in(page, o);
+	json_decref(o);
+	r = RUN("cxl", "check", "--json", path);
+	o = run_json(&r);
+	names_are_in(page, o);
+	json_decref(o);
+	run_free(&r);
+	free(page);
 }
 
 TEST(what_cannot_be_done_is_said)
