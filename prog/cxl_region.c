@@ -49,6 +49,11 @@ static int say_error(const struct command *command, const char *path, int r)
 				"%s: a region is there; --force ends it and "
 				"all blocks in it",
 				path);
+	case -ENOTEMPTY:
+		return cli_fail(command, PROG_REFUSED,
+				"%s: it holds something that is no region; "
+				"--force overwrites it",
+				path);
 	case -EBUSY:
 		return cli_fail(command, PROG_REFUSED,
 				"%s: every member slot is taken; see onecopy "
@@ -153,11 +158,10 @@ static int say_namesakes(const struct command *command, struct region *r,
 
 	for (uint32_t i = 0; i < region_geometry_of(r)->members; i++)
 		if (is_named(r, i, name, &s) && n < sizeof(text))
-			n += (size_t)snprintf(text + n, sizeof(text) - n,
-					      " %u.%llu (%s)", i,
-					      (unsigned long long)s.inc,
-					      s.ended ? "ended"
-						      : cxl_state_name(s.state));
+			n += (size_t)snprintf(
+				text + n, sizeof(text) - n, " %u.%llu (%s)", i,
+				(unsigned long long)s.inc,
+				s.ended ? "ended" : cxl_state_name(s.state));
 	return cli_fail(command, PROG_REFUSED,
 			"several members are called %s:%s; give one of these",
 			name, text);
@@ -219,6 +223,8 @@ void cxl_region_print(const struct region *r)
 
 /* ---- format -------------------------------------------------------------------- */
 
+enum { FORMAT_FORCE = CLI_LONG, FORMAT_EVEN_IF_LIVE };
+
 static const struct cli_option format_options[] = {
 	{ 's', "size", "SIZE", "all there is",
 	  "of a file on tmpfs or hugetlbfs, which is made" },
@@ -228,8 +234,10 @@ static const struct cli_option format_options[] = {
 	{ 'l', "lease", "TIME", "1s",
 	  "a member that is silent for longer is told as late" },
 	{ 't', "tenant", "NAME", "default", "whose region it is" },
-	{ CLI_LONG, "force", NULL, NULL,
-	  "end the region that is there, and all blocks in it" },
+	{ FORMAT_FORCE, "force", NULL, NULL,
+	  "even where a region or anything else is: all in it is lost" },
+	{ FORMAT_EVEN_IF_LIVE, "even-if-live", NULL, NULL,
+	  "with --force: even if members are not proved dead" },
 	{ 'j', "json", NULL, NULL, "print JSON" },
 	CLI_END
 };
@@ -289,6 +297,50 @@ static int format_show(const struct cli *c, bool json)
 	return PROG_OK;
 }
 
+/* Who is in the way. */
+static int format_say_living(const struct command *self, const char *path)
+{
+	struct region_member_status s;
+	struct region *r = NULL;
+	char text[256] = "";
+	size_t n = 0;
+	uint32_t members = 0;
+
+	if (region_open(path, &r) == 0)
+		members = region_geometry_of(r)->members;
+	for (uint32_t i = 0; i < members && n < sizeof(text); i++) {
+		region_member_status(r, i, &s);
+		if (is_living(&s) && !s.ended)
+			n += (size_t)snprintf(text + n, sizeof(text) - n,
+					      " %u.%llu (%s)", i,
+					      (unsigned long long)s.inc,
+					      s.known ? s.name : "joining");
+	}
+	region_close(r);
+	return cli_fail(self, PROG_REFUSED,
+			"%s: not proved dead:%s; end them, or fence those that "
+			"have ended (onecopy cxl fence --told); with "
+			"--even-if-live they go on writing into the new one",
+			path, text);
+}
+
+static int format_say(const struct command *self, const char *path, int r)
+{
+	if (r == -EBUSY)
+		return format_say_living(self, path);
+	if (r == -EINVAL)
+		return cli_fail(self, PROG_USAGE,
+				"frames are whole pages of 4 KiB, below 4 GiB; "
+				"a tenant's name has up to %d bytes",
+				REGION_NAME);
+	if (r == -ENOSPC)
+		return cli_fail(self, PROG_REFUSED,
+				"%s: no room: 2 MiB for each member, and a "
+				"frame in each shard, is the least",
+				path);
+	return cxl_say(self, path, r);
+}
+
 static int format_run(const struct command *self, int argc, char **argv)
 {
 	struct region_format_options o = { .size = sizeof(o) };
@@ -298,8 +350,10 @@ static int format_run(const struct command *self, int argc, char **argv)
 
 	cli_begin(&c, self, argc, argv);
 	while (r == 0 && (id = cli_next(&c)) > 0) {
-		if (id == CLI_LONG)
+		if (id == FORMAT_FORCE)
 			o.force = true;
+		else if (id == FORMAT_EVEN_IF_LIVE)
+			o.even_if_live = true;
 		else if (id == 'j')
 			json = true;
 		else
@@ -312,17 +366,7 @@ static int format_run(const struct command *self, int argc, char **argv)
 	if (r)
 		return r;
 	r = region_format(c.argv[c.first], &o);
-	if (r == -EINVAL)
-		return cli_fail(self, PROG_USAGE,
-				"frames are whole pages of 4 KiB, below 4 GiB; "
-				"a tenant's name has up to %d bytes",
-				REGION_NAME);
-	if (r == -ENOSPC)
-		return cli_fail(self, PROG_REFUSED,
-				"%s: no room: 2 MiB for each member, and a "
-				"frame in each shard, is the least",
-				c.argv[c.first]);
-	return r ? cxl_say(self, c.argv[c.first], r) : format_show(&c, json);
+	return r ? format_say(self, c.argv[c.first], r) : format_show(&c, json);
 }
 
 const struct command cxl_command_format = {

@@ -147,6 +147,8 @@ void region_gauge(struct region_own *own);
 uint32_t region_judge_doomed(struct region *r, struct region_own *own);
 void region_take_reports(struct region *r);
 
+/* join.c: is a member in this slot whose end nobody has proved? */
+bool region_may_live(struct region *r, uint32_t member);
 /* join.c: drops what a member had, in this process alone. */
 void region_forget(struct region *r);
 

@@ -239,6 +239,15 @@ static bool is_proved(struct region *r, uint32_t member, uint64_t word)
 	return proved;
 }
 
+bool region_may_live(struct region *r, uint32_t member)
+{
+	uint64_t word = shared_load64_acquire(&region_record(r, member)->word);
+	enum member_state state = member_word_state(word);
+
+	return (state == MEMBER_LIVE || state == MEMBER_JOINING) &&
+	       !is_proved(r, member, word);
+}
+
 int region_fence(struct region *r, uint32_t member, uint64_t inc, bool told)
 {
 	enum member_event event = told ? MEMBER_EV_TOLD : MEMBER_EV_EXITED;

@@ -194,6 +194,35 @@ int region_is_there(int fd)
 	return magic == REGION_MAGIC ? 0 : -ENODATA;
 }
 
+/* Nothing that somebody could miss: a file without a page, or a device whose first
+ * unit is zero. 0, or -ENOTEMPTY. */
+static int look_blank(int fd, enum region_kind kind, uint64_t bytes)
+{
+	const shared_u64 *word;
+	uint64_t any = 0;
+	struct stat st;
+	void *base;
+	int err;
+
+	if (fault_point(FAULT_IO))
+		return -EIO;
+	if (kind != REGION_DEVDAX) {
+		if (fstat(fd, &st))
+			return -errno;
+		return st.st_size && st.st_blocks ? -ENOTEMPTY : 0;
+	}
+	if (bytes < REGION_UNIT)
+		return 0;
+	err = map_at(fd, 0, REGION_UNIT, PROT_READ, &base);
+	if (err)
+		return err;
+	word = base;
+	for (uint64_t i = 0; i < REGION_UNIT / sizeof(*word); i++)
+		any |= shared_load64(&word[i]);
+	region_unmap(base, REGION_UNIT);
+	return any ? -ENOTEMPTY : 0;
+}
+
 /* ---- opening --------------------------------------------------------------------- */
 
 static void make_views(struct region *r)
@@ -424,6 +453,39 @@ static int format_memory(int fd, enum region_kind kind, uint64_t bytes,
 	return err ? err : write_format(fd, kind, o, &g);
 }
 
+/* Nobody is at work in the region that is there, if this version can read it: 0,
+ * or -EBUSY. The caller has the memory's lock. */
+static int look_deserted(int fd)
+{
+	struct region *r = NULL;
+	int err = region_open_fd(fd, &r);
+
+	if (err)
+		return err == -ENODATA || err == -EPROTO ||
+				       err == -EPROTONOSUPPORT
+			       ? 0
+			       : err;
+	r->locked = true;
+	for (uint32_t i = 0; i < r->g.members && !err; i++)
+		err = region_may_live(r, i) ? -EBUSY : 0;
+	region_close(r);
+	return err;
+}
+
+/* What must be asked before all that lies there is lost. */
+static int may_format(int fd, enum region_kind kind, uint64_t bytes,
+		      const struct region_format_options *o)
+{
+	int err;
+
+	if (o->force)
+		return o->even_if_live ? 0 : look_deserted(fd);
+	err = region_is_there(fd);
+	if (err == -ENODATA)
+		return look_blank(fd, kind, bytes);
+	return err ? err : -EEXIST;
+}
+
 /* Nothing is changed before it is known that nobody else has the memory. */
 static int format_fd(int fd, const struct region_format_options *o)
 {
@@ -433,10 +495,8 @@ static int format_fd(int fd, const struct region_format_options *o)
 
 	if (!err)
 		err = region_lock(fd, FORMAT_TRIES);
-	if (!err && !o->force) {
-		err = region_is_there(fd);
-		err = err == -ENODATA ? 0 : err ? err : -EEXIST;
-	}
+	if (!err)
+		err = may_format(fd, kind, bytes, o);
 	if (err)
 		return err;
 	was = bytes;

@@ -65,11 +65,16 @@ struct region_format_options {
 	bool unfilled;	      /* a file's frames have no pages until they are
 				 touched, and SIGBUS where there are none then:
 				 for measurements that touch no payload */
-	bool force;	      /* even where a region is: all in it is lost */
+	bool force;	   /* even where a region is, or something else: all of
+				 it is lost */
+	bool even_if_live; /* with force: even if members are at work there,
+				 who go on writing into what is theirs no more */
 };
 
 /* Formats a devdax device, or a file on tmpfs or hugetlbfs, which is made with
- * mode 0600 when it is not there. -EEXIST: a region is there; -EAGAIN: somebody
+ * mode 0600 when it is not there. -EEXIST: a region is there;
+ * -ENOTEMPTY: something else is, a file with bytes in it or a device whose first
+ * unit is not zero; -EBUSY: members of the region may be alive; -EAGAIN: somebody
  * holds the memory's lock, a node that has the device as its rung, or a process
  * that joins or formats; -EMEDIUMTYPE: this is no memory; -ENOSPC: too small. A
  * file that was there has the size that it had when this fails. Blocking. */

@@ -5,6 +5,7 @@
 #include "tests/prog/run.h"
 #include "tests/test.h"
 
+#include <fcntl.h>
 #include <stdbool.h>
 #include <sys/mman.h>
 
@@ -237,6 +238,50 @@ TEST(a_member_at_large_blocks_keeps_its_lease)
 	region_member_status(r, 0, &s);
 	CHECK_INT(s.beats, >=, 20);
 	region_close(r);
+}
+
+TEST(format_loses_nothing_unasked)
+{
+	struct run r;
+	pid_t a;
+	int fd;
+
+	make("4");
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	CHECK(fd >= 0);
+	a = join("a", NULL);
+	await(0, "live", 100);
+	r = RUN("cxl", "format", "--force", path);
+	CHECK_INT(r.status, ==, 4);
+	CHECK(strstr(r.err, "0.1 (a)") && strstr(r.err, "--even-if-live"));
+	run_free(&r);
+	CHECK_INT(run_end(a, SIGTERM), ==, 0); /* no wrong byte */
+	CHECK_INT(pwrite(fd, "0123456789", 10, 0), ==, 10);
+	r = RUN("cxl", "format", path);
+	CHECK_INT(r.status, ==, 4);
+	CHECK(strstr(r.err, "no region") && strstr(r.err, "--force"));
+	run_free(&r);
+	CHECK_INT(run_status(RUN("cxl", "format", "--force", path, "--members",
+				 "2")),
+		  ==, 0);
+	close(fd);
+}
+
+/* A member that cannot be proved dead, of another host, say. */
+TEST(format_over_living_members_wants_a_second_word)
+{
+	pid_t a;
+
+	make("4");
+	a = join("a", NULL);
+	await(0, "live", 100);
+	CHECK_OK(kill(a, SIGSTOP));
+	CHECK_INT(run_status(RUN("cxl", "format", "--even-if-live", path)), ==,
+		  4);
+	CHECK_INT(run_status(RUN("cxl", "format", "--force", "--even-if-live",
+				 "--members", "2", path)),
+		  ==, 0);
+	CHECK_INT(run_end(a, SIGKILL), ==, 128 + SIGKILL);
 }
 
 TEST(what_cannot_be_done_is_said)

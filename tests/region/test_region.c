@@ -458,6 +458,67 @@ TEST(a_format_that_fails_leaves_the_file_as_it_was)
 	rig_destroy(&g);
 }
 
+TEST(what_is_no_region_is_not_overwritten)
+{
+	struct rig g = rig_create(2, 1, 4);
+	struct region_format_options o = g.format;
+	uint64_t was = size_of(&g);
+	uint64_t *h = mmap(NULL, REGION_UNIT, PROT_READ | PROT_WRITE,
+			   MAP_SHARED, g.fd, 0);
+
+	CHECK(h != MAP_FAILED);
+	*h = 1;
+	o.force = o.even_if_live = false;
+	o.bytes *= 2;
+	CHECK_INT(region_format(g.path, &o), ==, -ENOTEMPTY);
+	CHECK_INT(size_of(&g), ==, was);
+	CHECK_INT(*h, ==, 1);
+	munmap(h, REGION_UNIT);
+	/* without a page there is nothing to be lost */
+	CHECK_OK(ftruncate(g.fd, 0));
+	CHECK_OK(ftruncate(g.fd, (off_t)was));
+	o.bytes = 0;
+	CHECK_OK(region_format(g.path, &o));
+	rig_destroy(&g);
+}
+
+TEST(a_region_with_living_members_is_not_formatted)
+{
+	struct rig g = rig_create(3, 1, 4);
+	struct region_format_options o = g.format;
+	struct region *a, *eye = rig_open(&g);
+	struct region_control *control;
+
+	o.even_if_live = false;
+	CHECK_OK(region_format(g.path, &o));
+	a = rig_join(&g, "a", 1, false);
+	CHECK_OK(rig_put(a, 1, 1));
+	CHECK_INT(region_format(g.path, &o), ==, -EBUSY);
+	CHECK(rig_has(a, 1));
+	CHECK_OK(region_tick(a));
+	CHECK_OK(region_fence(eye, 0, 0, true));
+	CHECK_OK(region_format(g.path, &o));
+	region_close(a);
+	a = rig_join(&g, "a", 1, false);
+	CHECK_INT(region_format(g.path, &o), ==, -EBUSY);
+	control = mmap(NULL, REGION_UNIT, PROT_READ | PROT_WRITE, MAP_SHARED,
+		       g.fd, 0);
+	CHECK(control != MAP_FAILED);
+	control->member[0].pid = 0x3fffff; /* nobody's: proved dead */
+	CHECK_OK(region_format(g.path, &o));
+	region_close(a);
+	a = rig_join(&g, "a", 1, false);
+	control->member[0].host[1] ^= 1; /* of another host */
+	control->member[0].pid = 0x3fffff;
+	CHECK_INT(region_format(g.path, &o), ==, -EBUSY);
+	o.even_if_live = true;
+	CHECK_OK(region_format(g.path, &o));
+	munmap(control, REGION_UNIT);
+	region_close(a);
+	region_close(eye);
+	rig_destroy(&g);
+}
+
 /* A node that has the memory as its rung holds its lock for as long as it lives. */
 TEST(who_holds_the_lock_is_left_alone)
 {
