@@ -250,10 +250,11 @@ static int join_option(struct join *j, const struct cli *c, int id)
 	switch (id) {
 	case 'n':
 		j->name = c->value;
-		return strlen(c->value) <= REGION_NAME
+		return c->value[0] && region_name_is_good(c->value)
 			       ? 0
 			       : cli_fail(j->command, PROG_USAGE,
-					  "a name has up to %d bytes",
+					  "a name is 1 to %d printable "
+					  "characters of ASCII, and no number",
 					  REGION_NAME);
 	case 'S':
 		return cli_number(c, 0, REGION_SHARDS_MAX, &j->shards);

@@ -96,6 +96,12 @@ static inline bool region_desc_is(const struct region_desc *d,
 	return shared_load64(&d->part) == region_part(n);
 }
 
+/* Of what a name is made, whatever the locale. */
+static inline bool region_printable(char c)
+{
+	return c >= ' ' && c <= '~';
+}
+
 uint64_t region_seed(const struct region_name *n);
 
 /* A counter of this member; one writer. */

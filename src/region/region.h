@@ -98,12 +98,16 @@ enum region_kind region_kind_of(const struct region *r);
 
 struct region_join_options {
 	size_t size;
-	const char *name; /* for people; NULL: the host's */
+	const char *name; /* for people, region_name_is_good(); NULL: the host's,
+			     or none if it is not good */
 	uint32_t shards;  /* to take at once, at most */
 	bool adopt; /* take over the shards of the dead in region_tick() */
 };
 
-/* Becomes a member. -EBUSY: every slot is taken; -EAGAIN: somebody of this host
+/* Printable ASCII, up to REGION_NAME bytes, and nothing that could be a number of a
+ * member: not digits and dots alone. */
+bool region_name_is_good(const char *name);
+/* Becomes a member. -EINVAL: such a name; -EBUSY: every slot is taken; -EAGAIN: somebody of this host
  * holds the memory's lock, as with region_format(); -EOPNOTSUPP: the region's mode has no
  * way to join; -EALREADY. Blocking for two seconds at most. */
 int region_join(struct region *r, const struct region_join_options *o);
@@ -206,7 +210,7 @@ struct region_member_status {
 	uint64_t pins;	   /* slots in use */
 	uint32_t shards;
 	uint64_t count[REGION_COUNTS_USED];
-	char name[REGION_NAME + 1];
+	char name[REGION_NAME + 1]; /* what is not printable ASCII is '?' */
 };
 /* member < geometry.members */
 void region_member_status(struct region *r, uint32_t member,
@@ -215,7 +219,9 @@ void region_member_status(struct region *r, uint32_t member,
 struct region_shard_status {
 	int64_t owner;	  /* member, -1: nobody */
 	bool gone;	  /* its owner is proved dead: may be taken */
-	bool quarantined; /* its owner is late: nobody may */
+	bool ended;	  /* its owner's process has ended, and nobody has
+			     declared it dead yet (region_fence()) */
+	bool quarantined; /* its owner is late, and may live: nobody may */
 	bool ready;	  /* the owner has taken over what lay there */
 	uint64_t free, sealed, held; /* held: frames for devices of the dead */
 };

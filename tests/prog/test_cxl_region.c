@@ -71,6 +71,17 @@ static int64_t shards_of(size_t member)
 	return n;
 }
 
+/* `status` for people. */
+static void shows(const char *text, bool does)
+{
+	struct run r = RUN("cxl", "status", path);
+
+	CHECK_INT(r.status, ==, 0);
+	if ((strstr(r.out, text) != NULL) != does)
+		FAIL("%s: %s", text, r.out);
+	run_free(&r);
+}
+
 static int run_status(struct run r)
 {
 	int s = r.status;
@@ -122,9 +133,15 @@ TEST(the_last_members_end_is_seen_by_who_asks)
 	await(0, "live", 100);
 	CHECK_INT(run_end(a, SIGKILL), ==, 128 + SIGKILL);
 	await(0, "ended", 0);
+	shows("to be fenced", true);
+	shows("onecopy cxl fence", true);
+	shows("in use", false);
+	shows("quarantined", false);
 	CHECK_INT(run_status(RUN("cxl", "leave", path, "a")), ==, 1);
 	CHECK_INT(run_status(RUN("cxl", "fence", path, "a")), ==, 0);
 	await(0, "exited", 0);
+	shows("to be taken", true);
+	shows("fence", false);
 	CHECK_INT(run_status(RUN("cxl", "join", path, "--work", "100",
 				 "--operations", "5000")),
 		  ==, 0);
@@ -238,6 +255,42 @@ TEST(a_member_at_large_blocks_keeps_its_lease)
 	region_member_status(r, 0, &s);
 	CHECK_INT(s.beats, >=, 20);
 	region_close(r);
+}
+
+/* A member of a node that says what it likes of itself. */
+TEST(no_name_hides_a_member)
+{
+	struct region_control *control;
+	json_t *root;
+	pid_t a;
+	int fd;
+
+	make("4");
+	CHECK_INT(run_status(RUN("cxl", "join", path, "--name", "7")), ==, 2);
+	CHECK_INT(run_status(RUN("cxl", "join", path, "--name", "")), ==, 2);
+	CHECK_INT(run_status(RUN("cxl", "join", path, "--name", "a\nb")), ==,
+		  2);
+	CHECK_INT(run_status(RUN("cxl", "join", path, "--name", "a\xff")), ==,
+		  2);
+	a = join("a", NULL);
+	await(0, "live", 100);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	CHECK(fd >= 0);
+	control = mmap(NULL, REGION_UNIT, PROT_READ | PROT_WRITE, MAP_SHARED,
+		       fd, 0);
+	CHECK(control != MAP_FAILED);
+	memcpy(control->member[0].name, "\xff\x1b[2J\nx", 8);
+	root = status();
+	CHECK_STR(json_string_value(json_object_get(
+			  json_array_get(json_object_get(root, "members"), 0),
+			  "name")),
+		  "??[2J?x");
+	json_decref(root);
+	shows("??[2J?x", true);
+	shows("\x1b", false);
+	CHECK_INT(run_end(a, SIGTERM), ==, 0);
+	munmap(control, REGION_UNIT);
+	close(fd);
 }
 
 TEST(format_loses_nothing_unasked)

@@ -354,6 +354,82 @@ TEST(slots_are_as_many_as_members)
 	rig_destroy(&g);
 }
 
+/* ---- names ----------------------------------------------------------------------- */
+
+TEST(a_name_is_text_that_is_no_number)
+{
+	char longest[REGION_NAME + 2];
+
+	memset(longest, 'a', sizeof(longest));
+	longest[REGION_NAME + 1] = '\0';
+	CHECK(!region_name_is_good(longest));
+	longest[REGION_NAME] = '\0';
+	CHECK(region_name_is_good(longest));
+	CHECK(region_name_is_good(""));
+	CHECK(region_name_is_good("node 7 ~"));
+	CHECK(region_name_is_good("10.0.0.1:80"));
+	CHECK(!region_name_is_good("12"));
+	CHECK(!region_name_is_good("1.7"));
+	CHECK(!region_name_is_good("a\nb"));
+	CHECK(!region_name_is_good("\x1b[2J"));
+	CHECK(!region_name_is_good("caf\xc3\xa9"));
+	CHECK(!region_name_is_good("\x7f"));
+}
+
+TEST(a_name_of_another_node_is_shown_as_text)
+{
+	struct rig g = rig_create(2, 1, 4);
+	struct region *a = rig_open(&g);
+	struct region_join_options o = { .size = sizeof(o), .name = "7" };
+	struct region_member_status s;
+	struct region_control *control;
+
+	CHECK_INT(region_join(a, &o), ==, -EINVAL);
+	o.name = "a\xff";
+	CHECK_INT(region_join(a, &o), ==, -EINVAL);
+	o.name = "good";
+	CHECK_OK(region_join(a, &o));
+	control = mmap(NULL, REGION_UNIT, PROT_READ | PROT_WRITE, MAP_SHARED,
+		       g.fd, 0);
+	CHECK(control != MAP_FAILED);
+	memcpy(control->member[0].name, "\xff\x1b[2J\nx", 8);
+	region_member_status(a, 0, &s);
+	CHECK_STR(s.name, "??[2J?x");
+	memset(control->member[0].name, 0xff, REGION_NAME);
+	region_member_status(a, 0, &s);
+	CHECK_INT(strlen(s.name), ==, REGION_NAME);
+	CHECK_INT(strspn(s.name, "?"), ==, REGION_NAME);
+	munmap(control, REGION_UNIT);
+	CHECK_OK(region_leave(a));
+	region_close(a);
+	rig_destroy(&g);
+}
+
+TEST(room_of_who_has_ended_is_not_quarantined)
+{
+	struct rig g = rig_create(2, 1, 4);
+	struct region *a = rig_join(&g, "a", 1, false);
+	struct region_shard_status s;
+	struct region_control *control = mmap(
+		NULL, REGION_UNIT, PROT_READ | PROT_WRITE, MAP_SHARED, g.fd, 0);
+
+	CHECK(control != MAP_FAILED);
+	region_shard_status(a, 0, &s);
+	CHECK(!s.ended && !s.quarantined && !s.gone);
+	control->member[0].beat_ms = 1; /* long ago */
+	region_shard_status(a, 0, &s);
+	CHECK(!s.ended && s.quarantined && !s.gone);
+	control->member[0].pid = 0x3fffff; /* nobody's */
+	region_shard_status(a, 0, &s);
+	CHECK(s.ended && !s.quarantined && !s.gone);
+	CHECK_OK(region_fence(a, 0, 0, false));
+	region_shard_status(a, 0, &s);
+	CHECK(!s.ended && !s.quarantined && s.gone);
+	munmap(control, REGION_UNIT);
+	region_close(a);
+	rig_destroy(&g);
+}
+
 /* ---- the format ----------------------------------------------------------------- */
 
 static void expect_open(const struct rig *g, int err)
