@@ -40,6 +40,7 @@ static int say_error(const struct command *command, const char *path, int r)
 		return cli_fail(command, PROG_BAD_INPUT,
 				"%s: the region is damaged", path);
 	case -EMEDIUMTYPE:
+	case -EISDIR:
 		return cli_fail(command, PROG_BAD_INPUT,
 				"%s: neither a devdax device with pages of 2 "
 				"MiB nor a file on tmpfs or hugetlbfs",
@@ -324,7 +325,21 @@ static int format_say_living(const struct command *self, const char *path)
 			path, text);
 }
 
-static int format_say(const struct command *self, const char *path, int r)
+static int format_say_least(const struct command *self, const char *path,
+			    const struct region_format_options *o)
+{
+	struct region_geometry g = { 0 };
+
+	(void)region_format_least(o, &g); /* it was asked for, and is too big */
+	return cli_fail(self, PROG_REFUSED,
+			"%s: too small: %u members and %u shards, each with "
+			"room for one block, need %llu MiB",
+			path, g.members, g.shards,
+			(unsigned long long)(g.bytes >> 20));
+}
+
+static int format_say(const struct command *self, const char *path,
+		      const struct region_format_options *o, int r)
 {
 	if (r == -EBUSY)
 		return format_say_living(self, path);
@@ -334,9 +349,11 @@ static int format_say(const struct command *self, const char *path, int r)
 				"a tenant's name has up to %d bytes",
 				REGION_NAME);
 	if (r == -ENOSPC)
+		return format_say_least(self, path, o);
+	if (r == -ENOMEM)
 		return cli_fail(self, PROG_REFUSED,
-				"%s: no room: 2 MiB for each member, and a "
-				"frame in each shard, is the least",
+				"%s: there is not so much memory: its file "
+				"system is full, or a limit is reached",
 				path);
 	return cxl_say(self, path, r);
 }
@@ -366,7 +383,8 @@ static int format_run(const struct command *self, int argc, char **argv)
 	if (r)
 		return r;
 	r = region_format(c.argv[c.first], &o);
-	return r ? format_say(self, c.argv[c.first], r) : format_show(&c, json);
+	return r ? format_say(self, c.argv[c.first], &o, r)
+		 : format_show(&c, json);
 }
 
 const struct command cxl_command_format = {

@@ -379,7 +379,8 @@ static int fill_file(int fd, enum region_kind kind, uint64_t wanted,
 	do
 		err = fallocate(fd, 0, 0, (off_t)*bytes) ? errno : 0;
 	while (err == EINTR);
-	return -err;
+	/* ENOSPC is a region that does not fit into its own memory */
+	return err == ENOSPC ? -ENOMEM : -err;
 }
 
 /* 2 MiB pages as far as the kernel can make them now. */
@@ -428,18 +429,41 @@ static int write_format(int fd, enum region_kind kind,
 	return 0;
 }
 
-static int format_memory(int fd, enum region_kind kind, uint64_t bytes,
-			 const struct region_format_options *o)
+static struct region_geometry wanted(const struct region_format_options *o)
 {
 	struct region_geometry g = {
 		.members = o->members ? o->members : 16,
 		.frame_bytes = o->frame_bytes ? o->frame_bytes : REGION_UNIT,
 		.lease_ms = o->lease_ms ? o->lease_ms : 1000,
 	};
+
+	g.shards = o->shards ? o->shards : g.members;
+	return g;
+}
+
+int region_format_least(const struct region_format_options *o,
+			struct region_geometry *ret_least)
+{
+	struct region_geometry g = wanted(o);
 	struct region_places p;
 	int err;
 
-	g.shards = o->shards ? o->shards : g.members;
+	g.frames = o->frames ? o->frames : 1;
+	err = region_places(&g, &p);
+	if (err)
+		return err;
+	g.bytes = p.shards + g.shards * p.shard_bytes;
+	*ret_least = g;
+	return 0;
+}
+
+static int format_memory(int fd, enum region_kind kind, uint64_t bytes,
+			 const struct region_format_options *o)
+{
+	struct region_geometry g = wanted(o);
+	struct region_places p;
+	int err;
+
 	if (o->bytes && o->bytes < bytes)
 		bytes = o->bytes;
 	err = region_fit(&g, bytes & ~(REGION_UNIT - 1));

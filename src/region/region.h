@@ -76,9 +76,13 @@ struct region_format_options {
  * -ENOTEMPTY: something else is, a file with bytes in it or a device whose first
  * unit is not zero; -EBUSY: members of the region may be alive; -EAGAIN: somebody
  * holds the memory's lock, a node that has the device as its rung, or a process
- * that joins or formats; -EMEDIUMTYPE: this is no memory; -ENOSPC: too small. A
+ * that joins or formats; -EMEDIUMTYPE: this is no memory; -ENOSPC: too small for
+ * what is asked (region_format_least()); -ENOMEM: the file system has not that much. A
  * file that was there has the size that it had when this fails. Blocking. */
 int region_format(const char *path, const struct region_format_options *o);
+/* The least region with these members and shards: -EINVAL when there is none. */
+int region_format_least(const struct region_format_options *o,
+			struct region_geometry *ret_least);
 /* Does a region lie in this memory, of whatever version? 0: it does; -ENODATA. */
 int region_is_there(int fd);
 

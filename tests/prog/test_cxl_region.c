@@ -339,11 +339,20 @@ TEST(format_over_living_members_wants_a_second_word)
 
 TEST(what_cannot_be_done_is_said)
 {
+	struct run r;
+
 	make("2");
 	CHECK_INT(run_status(RUN("cxl", "format", path, "--force", "--members",
 				 "2", "--lease", "500us")),
 		  ==, 2);
 	CHECK_INT(run_status(RUN("cxl", "format", path)), ==, 4);
+	CHECK_INT(run_status(RUN("cxl", "format", "/tmp")), ==, 5);
+	CHECK_INT(run_status(RUN("cxl", "status", "/tmp")), ==, 5);
+	r = RUN("cxl", "format", "--force", "--members", "40", path);
+	CHECK_INT(r.status, ==, 4);
+	CHECK(strstr(r.err, "40 members and 40 shards") != NULL);
+	CHECK(strstr(r.err, "need 242 MiB") != NULL);
+	run_free(&r);
 	CHECK_INT(run_status(RUN("cxl", "format", "--force", "--members", "2",
 				 path)),
 		  ==, 0);

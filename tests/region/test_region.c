@@ -6,6 +6,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 static const struct region_join_options joins = { .size = sizeof(joins) };
 
@@ -483,6 +484,7 @@ TEST(what_cannot_be_formatted_is_refused)
 {
 	struct rig g = rig_create(2, 1, 4);
 	struct region_format_options o = g.format;
+	struct region_geometry least = { 0 };
 	char dir[] = "/tmp/onecopy-region-XXXXXX", path[64];
 
 	o.frame_bytes = 5000;
@@ -493,6 +495,18 @@ TEST(what_cannot_be_formatted_is_refused)
 	o = g.format;
 	o.frame_bytes = 1 << 30;
 	CHECK_INT(region_format(g.path, &o), ==, -ENOSPC);
+	CHECK_OK(region_format_least(&o, &least));
+	CHECK_INT(least.bytes, >, 1 << 30);
+	o = g.format;
+	o.members = 3;
+	o.shards = 2;
+	o.frames = 0;
+	CHECK_OK(region_format_least(&o, &least));
+	o.bytes = least.bytes - REGION_UNIT;
+	CHECK_OK(ftruncate(g.fd, 0));
+	CHECK_INT(region_format(g.path, &o), ==, -ENOSPC);
+	o.bytes = least.bytes;
+	CHECK_OK(region_format(g.path, &o));
 	o = g.format;
 	o.size = 1;
 	CHECK_INT(region_format(g.path, &o), ==, -EINVAL);
@@ -593,6 +607,26 @@ TEST(a_region_with_living_members_is_not_formatted)
 	region_close(a);
 	region_close(eye);
 	rig_destroy(&g);
+}
+
+/* Twice the file system, which the kernel refuses at once. */
+TEST(a_file_system_that_is_too_small_is_no_small_region)
+{
+	struct region_format_options o = { .size = sizeof(o) };
+	char path[] = "/dev/shm/onecopy-XXXXXX";
+	struct statvfs fs;
+	int fd = mkostemp(path, O_CLOEXEC);
+
+	if (fd < 0)
+		SKIP("no /dev/shm");
+	unlink(path);
+	CHECK_OK(fstatvfs(fd, &fs));
+	close(fd);
+	if (!fs.f_blocks)
+		SKIP("/dev/shm has no limit");
+	o.bytes = 2 * fs.f_blocks * fs.f_frsize;
+	CHECK_INT(region_format(path, &o), ==, -ENOMEM);
+	CHECK_INT(access(path, F_OK), ==, -1);
 }
 
 /* A node that has the memory as its rung holds its lock for as long as it lives. */
