@@ -310,8 +310,10 @@ static int two_nodes(struct bench *b)
 	if (t == MAP_FAILED)
 		return -errno;
 	err = cxl_bench_make(b, g, true, &c);
-	if (err)
+	if (err) {
+		munmap(t, sizeof(*t));
 		return err;
+	}
 	writer = cxl_fork();
 	if (writer == 0)
 		turns_write(&c, t, PIN_BLOCKS);

@@ -31,6 +31,7 @@
 #define DEATH_MS     1000
 
 struct death {
+	_Atomic uint64_t shard;	 /* of the victim, + 1; it has joined */
 	_Atomic uint64_t ready;	 /* nodes at work */
 	_Atomic uint64_t killed; /* ns */
 	_Atomic uint64_t used;	 /* ns: a block in the dead one's room */
@@ -50,9 +51,13 @@ static void death_victim(const struct cxl_bench *c, struct death *d)
 {
 	struct region *r = cxl_bench_join(c, 1, false);
 	struct region_pin pin;
+	uint32_t shard = 0;
 
+	while (r && shard < c->g.shards && !region_owns(r, shard))
+		shard++;
 	if (!r || cxl_bench_fill(r, 1ull << 40, DEATH_FRAMES))
 		death_fail(d);
+	atomic_store(&d->shard, shard + 1);
 	while (atomic_load(&d->ready) < DEATH_OTHERS)
 		region_tick(r);
 	for (uint64_t i = 0; i < DEATH_HELD; i++) {
@@ -68,7 +73,7 @@ static void death_victim(const struct cxl_bench *c, struct death *d)
 	}
 }
 
-/* The first block in a shard that was not our own is the dead one's room. */
+/* The first block in the dead one's shard. */
 static void death_use(struct region *r, struct death *d, uint64_t id)
 {
 	for (uint64_t i = 0; i < 1000; i++) {
@@ -79,7 +84,7 @@ static void death_use(struct region *r, struct death *d, uint64_t id)
 			return;
 		if (region_seal(r, &g, 64, 0, 0))
 			death_fail(d);
-		if (g.shard != 0)
+		if (g.shard + 1 != atomic_load(&d->shard))
 			continue;
 		atomic_store(&d->used, clock_ns());
 		return;
@@ -187,14 +192,14 @@ static int death_trial(struct bench *b, double *ret_kept, double *ret_ms)
 	if (d == MAP_FAILED)
 		return -errno;
 	err = cxl_bench_make(b, g, true, &c);
-	if (err)
+	if (err) {
+		munmap(d, sizeof(*d));
 		return err;
+	}
 	pid[0] = death_spawn();
 	if (pid[0] == 0)
 		death_victim(&c, d);
-	/* the victim has the first shard */
 	for (uint32_t i = 0; i < DEATH_OTHERS; i++) {
-		poll(NULL, 0, 50);
 		pid[i + 1] = death_spawn();
 		if (pid[i + 1] == 0)
 			death_other(&c, d, i);

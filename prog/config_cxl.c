@@ -145,8 +145,8 @@ static int check_no_region(const struct config_cxl *c, int fd,
 		return 0;
 	if (r == 0)
 		return wrong(error, c,
-			     "holds a region of several nodes, see onecopy cxl "
-			     "status");
+			     "holds a region of several nodes, which onecopy "
+			     "cxl format --force --none ends");
 	return wrong(error, c, strerror(-r));
 }
 

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
+#include "base/guard.h"
 #include "base/text.h"
 #include "cxl.h"
 #include "tier/cxl/cxl.h"
@@ -335,6 +336,7 @@ static int list_run(const struct command *self, int argc, char **argv)
 		if (r)
 			return r;
 	}
+	guard_install(); /* for cxl_measure() */
 	return list_all(&l);
 }
 

@@ -224,7 +224,7 @@ void cxl_region_print(const struct region *r)
 
 /* ---- format -------------------------------------------------------------------- */
 
-enum { FORMAT_FORCE = CLI_LONG, FORMAT_EVEN_IF_LIVE };
+enum { FORMAT_FORCE = CLI_LONG, FORMAT_EVEN_IF_LIVE, FORMAT_NONE };
 
 static const struct cli_option format_options[] = {
 	{ 's', "size", "SIZE", "all there is",
@@ -239,6 +239,8 @@ static const struct cli_option format_options[] = {
 	  "even where a region or anything else is: all in it is lost" },
 	{ FORMAT_EVEN_IF_LIVE, "even-if-live", NULL, NULL,
 	  "with --force: even if members are not proved dead" },
+	{ FORMAT_NONE, "none", NULL, NULL,
+	  "with --force: end it, and make no other" },
 	{ 'j', "json", NULL, NULL, "print JSON" },
 	CLI_END
 };
@@ -371,6 +373,8 @@ static int format_run(const struct command *self, int argc, char **argv)
 			o.force = true;
 		else if (id == FORMAT_EVEN_IF_LIVE)
 			o.even_if_live = true;
+		else if (id == FORMAT_NONE)
+			o.none = true;
 		else if (id == 'j')
 			json = true;
 		else
@@ -383,8 +387,9 @@ static int format_run(const struct command *self, int argc, char **argv)
 	if (r)
 		return r;
 	r = region_format(c.argv[c.first], &o);
-	return r ? format_say(self, c.argv[c.first], &o, r)
-		 : format_show(&c, json);
+	if (r)
+		return format_say(self, c.argv[c.first], &o, r);
+	return o.none ? PROG_OK : format_show(&c, json);
 }
 
 const struct command cxl_command_format = {

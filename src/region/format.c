@@ -68,7 +68,6 @@ static const uint64_t shape[] = {
 	AT(region_member, beat),
 	AT(region_member, beat_ms),
 	AT(region_member, wants),
-	AT(region_member, since_ms),
 	AT(region_member, host),
 	AT(region_member, pid),
 	AT(region_member, started),

@@ -67,13 +67,12 @@ struct region_member {
 	shared_u64 word; /* coherence/member.h */
 	shared_u64 reserved0[7];
 	/* line 1: the member */
-	shared_u64 known;    /* the incarnation whose lines 1 to 3 are written;
+	shared_u64 known;   /* the incarnation whose lines 1 to 3 are written;
 			       release */
-	shared_u64 beat;     /* grows with each heartbeat */
-	shared_u64 beat_ms;  /* CLOCK_REALTIME of its host, then */
-	shared_u64 wants;    /* 1: it owns no shard and would take one */
-	shared_u64 since_ms; /* CLOCK_REALTIME of the join */
-	shared_u64 reserved1[3];
+	shared_u64 beat;    /* grows with each heartbeat */
+	shared_u64 beat_ms; /* CLOCK_REALTIME of its host, then */
+	shared_u64 wants;   /* 1: it owns no shard and would take one */
+	shared_u64 reserved1[4];
 	/* line 2: the member, in JOINING */
 	shared_u64 host[2]; /* region_host_id() */
 	shared_u64 pid;

@@ -109,7 +109,6 @@ static int identify(struct region *r, uint64_t word, const char *name)
 	shared_store_bytes(m->name, REGION_NAME, name,
 			   strnlen(name, REGION_NAME));
 	shared_store64(&m->beat_ms, now_ms());
-	shared_store64(&m->since_ms, now_ms());
 	shared_store64(&m->wants, 0);
 	/* Pairs with is_proved(). */
 	r->mem->publish(&m->known, member_word_inc(word));

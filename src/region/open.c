@@ -510,6 +510,29 @@ static int may_format(int fd, enum region_kind kind, uint64_t bytes,
 	return err ? err : -EEXIST;
 }
 
+/* Without its magic it is nobody's; and then as blank as look_blank() wants it, a
+ * file by giving its pages back. */
+static int unmake(int fd, enum region_kind kind, uint64_t bytes)
+{
+	struct region_header *h;
+	void *base;
+	int err = region_is_there(fd);
+
+	if (!err)
+		err = map_at(fd, 0, REGION_UNIT, PROT_READ | PROT_WRITE, &base);
+	if (err)
+		return err;
+	h = base;
+	shared_store64_release(&h->magic, 0);
+	memset(base, 0, REGION_UNIT);
+	region_unmap(base, REGION_UNIT);
+	if (kind != REGION_DEVDAX &&
+	    fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+		      (off_t)bytes))
+		return -errno;
+	return 0;
+}
+
 /* Nothing is changed before it is known that nobody else has the memory. */
 static int format_fd(int fd, const struct region_format_options *o)
 {
@@ -523,6 +546,8 @@ static int format_fd(int fd, const struct region_format_options *o)
 		err = may_format(fd, kind, bytes, o);
 	if (err)
 		return err;
+	if (o->none)
+		return unmake(fd, kind, bytes);
 	was = bytes;
 	err = fill_file(fd, kind, kind == REGION_DEVDAX ? 0 : o->bytes,
 			o->unfilled, &bytes);

@@ -11,9 +11,11 @@
  *
  * Concurrency. A handle is used by one thread at a time; a process may have
  * several, each a member of its own. Not inherited by fork: a child opens again.
- * All calls but region_open(), region_format() and region_join() are without
- * system calls, region_tick() and region_fence() excepted, which ask the kernel
- * whether a process lives.
+ * Finding, pinning, verifying, granting, filling, sealing, evicting and removing
+ * make no system call. What opens, joins, leaves, takes or gives a shard maps and
+ * unmaps memory; region_tick(), which does such things in its turn,
+ * region_fence() and region_member_status() ask the kernel whether a process
+ * lives, and region_shard_status() does of the shard's owner.
  *
  * Death. A member that dies at any store leaves a region in which every block
  * that it had sealed is read as before. Its pins, its slot and its shards'
@@ -69,6 +71,7 @@ struct region_format_options {
 				 it is lost */
 	bool even_if_live; /* with force: even if members are at work there,
 				 who go on writing into what is theirs no more */
+	bool none;	   /* with force: and make no other; -ENODATA */
 };
 
 /* Formats a devdax device, or a file on tmpfs or hugetlbfs, which is made with
@@ -115,8 +118,9 @@ bool region_name_is_good(const char *name);
  * holds the memory's lock, as with region_format(); -EOPNOTSUPP: the region's mode has no
  * way to join; -EALREADY. Blocking for two seconds at most. */
 int region_join(struct region *r, const struct region_join_options *o);
-/* Gives its shards back with all sealed blocks. Its pins must be unpinned
- * (-EBUSY). REGION_STALE: it was declared dead meanwhile. */
+/* Gives its shards back with all sealed blocks. -EBUSY: a pin or a grant is still
+ * out; shards that had none may have been given back by then. REGION_STALE: it was
+ * declared dead meanwhile. */
 int region_leave(struct region *r);
 /* Of a member, at least every third of a lease: a heartbeat; looks which members
  * of this host have ended; takes shards that it wants, gives one to a member
@@ -138,7 +142,8 @@ int region_self(const struct region *r, uint32_t *ret_member,
 /* Takes a shard that is nobody's, or whose owner is gone, with its blocks. 0,
  * REGION_ALIVE, REGION_STALE (this member was declared dead), -ENOMEM. */
 int region_take(struct region *r, uint32_t shard);
-/* Gives it back; whoever wants may take it. */
+/* Gives it back; whoever wants may take it. -EBUSY: a grant is out; -EINVAL: it is
+ * not this member's; REGION_STALE. */
 int region_give(struct region *r, uint32_t shard);
 bool region_owns(const struct region *r, uint32_t shard);
 uint32_t region_owned(const struct region *r); /* how many */
@@ -237,7 +242,7 @@ void region_shard_status(struct region *r, uint32_t shard,
  * as well. */
 struct region_checked {
 	uint64_t frames, sealed, free, granted, other;
-	uint64_t entries, pins, verified_bytes, replicas;
+	uint64_t entries, pins, verified_bytes;
 };
 uint64_t region_check(struct region *r, bool quiet, bool bytes,
 		      void (*tell)(void *ctx, const char *problem), void *ctx,

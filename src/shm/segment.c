@@ -182,8 +182,7 @@ static int open_memfd(const char *name)
 	return fd < 0 ? -errno : fd;
 }
 
-/* All pages of the mapping, and of the file behind it, from this node alone. */
-static int bind_to_node(const struct segment *s, int node)
+int segment_bind(void *base, uint64_t bytes, int node)
 {
 	unsigned long mask[NODES_MOST / 64] = { 0 };
 
@@ -193,7 +192,7 @@ static int bind_to_node(const struct segment *s, int node)
 	if (fault_point(FAULT_MAP))
 		return -ENOMEM;
 	/* the kernel reads one bit less than it is told */
-	if (syscall(SYS_mbind, s->base, s->bytes, BIND_TO_NODES, mask,
+	if (syscall(SYS_mbind, base, bytes, BIND_TO_NODES, mask,
 		    NODES_MOST + 1ul, 0ul) < 0)
 		return -errno;
 	return 0;
@@ -215,7 +214,7 @@ static int fill_segment(struct segment *s, bool huge, int node)
 		return map_error(errno);
 	err = segment_map(s, true);
 	if (err == 0 && node >= 0)
-		err = bind_to_node(s, node);
+		err = segment_bind(s->base, s->bytes, node);
 	if (err < 0)
 		return err;
 	if (huge && s->bytes >= SEGMENT_HUGE_BYTES) {

@@ -61,6 +61,10 @@ struct segment {
  * `base` the rest is unmapped. The place of `bytes` that is left. */
 uint64_t segment_place_bytes(uint64_t bytes);
 void *segment_place_trim(void *base, uint64_t bytes);
+/* All pages of a mapping that are made from now on, and of the shared file behind
+ * it, come from this NUMA node alone. -EINVAL: there is no such node; -EPERM,
+ * -ENOSYS: nodes may not be chosen here. */
+int segment_bind(void *base, uint64_t bytes, int node);
 
 /* Creates, sizes, maps writable, populates (zeroed) and seals. bytes is a
  * multiple of 4096. -ENOMEM when memory is refused, and nothing is left

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <linux/mempolicy.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fault.h"
@@ -91,20 +88,6 @@ void speed_stream(const void *base, uint64_t bytes, uint64_t window_ns,
 
 /* ---- memory to read ------------------------------------------------------------- */
 
-static int node_bind(void *p, uint64_t bytes, unsigned node)
-{
-	unsigned long mask[16] = { 0 };
-	size_t bits = 8 * sizeof(mask[0]);
-
-	if (node >= bits * ARRAY_LEN(mask))
-		return -EINVAL;
-	mask[node / bits] = 1ul << (node % bits);
-	if (syscall(SYS_mbind, p, bytes, MPOL_BIND, mask,
-		    bits * ARRAY_LEN(mask), 0) < 0)
-		return -errno;
-	return 0;
-}
-
 int speed_map(uint64_t bytes, int node, void **ret_base)
 {
 	uint64_t place = segment_place_bytes(bytes);
@@ -119,7 +102,7 @@ int speed_map(uint64_t bytes, int node, void **ret_base)
 		return -errno;
 	p = segment_place_trim(p, bytes);
 	madvise(p, bytes, MADV_HUGEPAGE); /* a wish */
-	r = node >= 0 ? node_bind(p, bytes, (unsigned)node) : 0;
+	r = node >= 0 ? segment_bind(p, bytes, node) : 0;
 	if (r) {
 		munmap(p, bytes);
 		return r;

@@ -356,6 +356,14 @@ TEST(what_cannot_be_done_is_said)
 	CHECK_INT(run_status(RUN("cxl", "format", "--force", "--members", "2",
 				 path)),
 		  ==, 0);
+	CHECK_INT(run_status(RUN("cxl", "format", "--none", path)), ==, 4);
+	CHECK_INT(run_status(RUN("cxl", "format", "--force", "--none", path)),
+		  ==, 0);
+	CHECK_INT(run_status(RUN("cxl", "format", "--force", "--none", path)),
+		  ==, 5);
+	CHECK_INT(run_status(RUN("cxl", "status", path)), ==, 5);
+	CHECK_INT(run_status(RUN("cxl", "format", "--members", "2", path)), ==,
+		  0);
 	CHECK_INT(run_status(RUN("cxl", "status", "/dev/null")), ==, 5);
 	CHECK_INT(run_status(RUN("cxl", "status", "/nowhere")), ==, 5);
 	CHECK_INT(run_status(RUN("cxl", "join", path, "--bytes", "1G", "--work",

@@ -5,16 +5,20 @@
 #include <linux/memfd.h>
 #include <sys/mman.h>
 
-static bool huge_pages(void)
+/* On pages of 2 MiB where so many are free; they are taken here and now, since other
+ * tests want them as well. */
+static int memory(uint64_t bytes, bool *ret_huge)
 {
 	int fd = memfd_create("onecopy-test-huge",
 			      MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
-	bool there = fd >= 0 && ftruncate(fd, 32 << 20) == 0 &&
-		     fallocate(fd, 0, 0, 32 << 20) == 0;
 
+	*ret_huge = fd >= 0 && ftruncate(fd, (off_t)bytes) == 0 &&
+		    fallocate(fd, 0, 0, (off_t)bytes) == 0;
+	if (*ret_huge)
+		return fd;
 	if (fd >= 0)
 		close(fd);
-	return there;
+	return memfd_create("onecopy-test-region", MFD_CLOEXEC);
 }
 
 void rig_format(const struct rig *g)
@@ -28,18 +32,18 @@ struct rig rig_create(uint32_t members, uint32_t shards, uint32_t frames)
 					    .shards = shards,
 					    .frames = frames,
 					    .frame_bytes = RIG_FRAME };
-	struct rig g = { .huge = huge_pages() };
 	struct region_places places;
+	struct rig g;
+	uint64_t bytes;
 
 	CHECK_OK(region_places(&geometry, &places));
-	g.fd = memfd_create("onecopy-test-region",
-			    MFD_CLOEXEC |
-				    (g.huge ? MFD_HUGETLB | MFD_HUGE_2MB : 0));
+	bytes = places.shards + shards * places.shard_bytes;
+	g.fd = memory(bytes, &g.huge);
 	CHECK(g.fd >= 0);
 	snprintf(g.path, sizeof(g.path), "/proc/%d/fd/%d", getpid(), g.fd);
 	g.format = (struct region_format_options){
 		.size = sizeof(g.format),
-		.bytes = places.shards + shards * places.shard_bytes,
+		.bytes = bytes,
 		.members = members,
 		.shards = shards,
 		.frame_bytes = RIG_FRAME,

@@ -103,8 +103,8 @@ struct cxl_speed {
  * where this thread runs), each figure for about window_ns. Reads alone: what
  * lies on a device stays. The thread moves there and back. 0; -ENOTSUP it is not
  * READY or neither; -ENODEV it went meanwhile; -EINVAL this process may use none
- * of those processors; -errno. A memory error on the way is this process's
- * SIGBUS. */
+ * of those processors; -EIO a memory error on the way (SIGBUS as ever without
+ * guard_install()); -errno. Not inside a guard. */
 int cxl_measure(const struct cxl_memory *m, const struct cxl_near *near,
 		uint64_t window_ns, struct cxl_speed *ret_speed);
 

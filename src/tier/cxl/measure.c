@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/guard.h"
 #include "base/sysfs.h"
 #include "tier/cxl/cxl.h"
 #include "tier/speed.h"
@@ -101,11 +102,47 @@ static int near_move(const struct cxl_near *near, cpu_set_t *was,
 	return 0;
 }
 
+struct reading {
+	struct measured at;
+	uint64_t window_ns;
+	struct speed_stream stream;
+	double latency_ns;
+};
+
+/* In a guard: reads, and no more. */
+static void reading_do(void *ctx)
+{
+	struct reading *r = ctx;
+
+	speed_stream(r->at.base, r->at.bytes, r->window_ns, &r->stream);
+	r->latency_ns = speed_latency(r->at.base, r->at.bytes, r->window_ns);
+}
+
+static int measure_map(const struct cxl_memory *m, uint64_t window_ns,
+		       struct cxl_speed *ret_speed)
+{
+	struct reading one = { .window_ns = window_ns };
+	int r = m->kind == CXL_DAX ? dax_map(m, &one.at)
+				   : node_map(m, window_ns, &one.at);
+
+	if (r)
+		return r;
+	r = guard_run(reading_do, &one, NULL);
+	munmap(one.at.base, one.at.mapped);
+	if (r)
+		return r;
+	*ret_speed = (struct cxl_speed){
+		.latency_ns = one.latency_ns,
+		.read_bytes_per_s =
+			(double)one.stream.bytes * 1e9 / (double)one.stream.ns,
+		.bytes = one.at.bytes,
+	};
+	return 0;
+}
+
 int cxl_measure(const struct cxl_memory *m, const struct cxl_near *near,
 		uint64_t window_ns, struct cxl_speed *ret_speed)
 {
-	struct speed_stream stream;
-	struct measured at = { 0 };
 	bool moved = false;
 	cpu_set_t was;
 	int r;
@@ -115,19 +152,7 @@ int cxl_measure(const struct cxl_memory *m, const struct cxl_near *near,
 		return -ENOTSUP;
 	r = near_move(near, &was, &moved);
 	if (r == 0)
-		r = m->kind == CXL_DAX ? dax_map(m, &at)
-				       : node_map(m, window_ns, &at);
-	if (r == 0) {
-		speed_stream(at.base, at.bytes, window_ns, &stream);
-		*ret_speed = (struct cxl_speed){
-			.latency_ns =
-				speed_latency(at.base, at.bytes, window_ns),
-			.read_bytes_per_s =
-				(double)stream.bytes * 1e9 / (double)stream.ns,
-			.bytes = at.bytes,
-		};
-		munmap(at.base, at.mapped);
-	}
+		r = measure_map(m, window_ns, ret_speed);
 	if (moved)
 		sched_setaffinity(0, sizeof(was), &was);
 	return r;

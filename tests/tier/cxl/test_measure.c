@@ -2,11 +2,14 @@
 /* Measuring: this machine's own memory stands in. What the figures are nobody
  * knows here; that there are any, and that nothing is changed or left, is known. */
 #include <onecopy/onecopy.h>
+#include <fcntl.h>
 #include <sched.h>
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/guard.h"
 #include "base/hash.h"
+#include "tests/numa.h"
 #include "tests/test.h"
 #include "tier/cxl/cxl.h"
 #include "tier/speed.h"
@@ -48,18 +51,19 @@ TEST(the_price_is_of_what_was_named)
 	munmap(memory, BYTES);
 }
 
-static struct cxl_memory node0(void)
+static struct cxl_memory node_of_ours(void)
 {
 	return (struct cxl_memory){ .kind = CXL_NODE,
 				    .state = CXL_READY,
-				    .name = "node0",
+				    .name = "node",
+				    .node = numa_allowed(),
 				    .bytes = 256ull << 20,
 				    .free_bytes = 32ull << 20 };
 }
 
 TEST(a_node_from_its_own_processors)
 {
-	struct cxl_memory m = node0();
+	struct cxl_memory m = node_of_ours();
 	struct cxl_near all = { .node = 0, .cpus = "0-1023" };
 	struct cxl_near none = { .node = 7, .cpus = "1023" };
 	struct cxl_speed speed = { 0 };
@@ -82,7 +86,7 @@ TEST(a_node_from_its_own_processors)
 
 TEST(what_cannot_be_measured)
 {
-	struct cxl_memory m = node0();
+	struct cxl_memory m = node_of_ours();
 	struct cxl_speed speed;
 
 	m.free_bytes = 1 << 20;
@@ -99,9 +103,32 @@ TEST(what_cannot_be_measured)
 		  -EOPNOTSUPP);
 }
 
+/* Addresses behind the end of a file stand for those of poisoned memory. */
+TEST(memory_that_fails_is_an_error_of_the_measurement)
+{
+	char path[] = "/dev/shm/onecopy-XXXXXX";
+	int fd = mkostemp(path, O_CLOEXEC);
+	struct cxl_memory m = { .kind = CXL_DAX,
+				.state = CXL_READY,
+				.bytes = 8ull << 20 };
+	struct cxl_speed speed = { .bytes = 1 };
+
+	if (fd < 0)
+		SKIP("no /dev/shm");
+	snprintf(m.name, sizeof(m.name), "%s", path + strlen("/dev/"));
+	guard_install();
+	CHECK_INT(cxl_measure(&m, NULL, NS_PER_MS, &speed), ==, -EIO);
+	CHECK_INT(speed.bytes, ==, 1);
+	CHECK_OK(ftruncate(fd, 8 << 20));
+	CHECK_OK(cxl_measure(&m, NULL, NS_PER_MS, &speed));
+	CHECK_INT(speed.bytes, ==, 8 << 20);
+	unlink(path);
+	close(fd);
+}
+
 TEST(every_failure_of_a_measurement)
 {
-	struct cxl_memory m = node0();
+	struct cxl_memory m = node_of_ours();
 	bool fired = true;
 
 	for (uint64_t n = 1; fired; n++) {
