@@ -50,6 +50,8 @@ static int say_error(const struct command *command, const char *path, int r)
 				"%s: a region is there; --force ends it and "
 				"all blocks in it",
 				path);
+	case -EIO:
+		return cli_fail(command, PROG_SYSTEM, "%s: " CXL_LOST, path);
 	case -ENOTEMPTY:
 		return cli_fail(command, PROG_REFUSED,
 				"%s: it holds something that is no region; "

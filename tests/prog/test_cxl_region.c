@@ -257,6 +257,80 @@ TEST(a_member_at_large_blocks_keeps_its_lease)
 	region_close(r);
 }
 
+TEST(blocks_of_another_length_are_not_wrong)
+{
+	struct region_geometry g;
+	struct region_places p;
+	struct region *r = NULL;
+	int fd;
+
+	make("2");
+	CHECK_INT(run_status(RUN("cxl", "join", path, "--work", "10", "--bytes",
+				 "4K", "--operations", "200")),
+		  ==, 0);
+	CHECK_INT(run_status(RUN("cxl", "join", path, "--work", "20", "--bytes",
+				 "5000", "--operations", "200")),
+		  ==, 0);
+	CHECK_INT(run_status(RUN("cxl", "join", path, "--work", "20",
+				 "--operations", "200")),
+		  ==, 0);
+	/* but such a block is looked at as well */
+	CHECK_OK(region_open(path, &r));
+	g = *region_geometry_of(r);
+	region_close(r);
+	CHECK_OK(region_places(&g, &p));
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	CHECK_INT(pwrite(fd, "wrong", 5, (off_t)(p.shards + p.payload + 4000)),
+		  ==, 5);
+	close(fd);
+	CHECK_INT(run_status(RUN("cxl", "join", path, "--work", "20",
+				 "--operations", "200")),
+		  ==, 1);
+}
+
+/* Cuts the file to `bytes` when the member is at work in it, in a process of its
+ * own, for the caller waits for the member. */
+static pid_t cut_later(uint64_t bytes)
+{
+	pid_t pid = fork();
+
+	CHECK(pid >= 0);
+	if (pid)
+		return pid;
+	await(0, "live", 100);
+	CHECK_OK(truncate(path, (off_t)bytes));
+	_exit(0);
+}
+
+static void expect_lost(uint64_t bytes, const char *words)
+{
+	pid_t pid = cut_later(bytes);
+	struct run r = RUN("cxl", "join", path, "--work", "2000");
+
+	CHECK_INT(r.status, ==, 6);
+	if (!strstr(r.err, "its memory fails") || !strstr(r.err, words))
+		FAIL("%s", r.err);
+	run_free(&r);
+	CHECK_INT(run_end(pid, 0), ==, 0);
+}
+
+TEST(memory_that_goes_is_told)
+{
+	struct region_geometry g;
+	struct region_places p;
+	struct region *r = NULL;
+
+	make("1");
+	CHECK_OK(region_open(path, &r));
+	g = *region_geometry_of(r);
+	region_close(r);
+	CHECK_OK(region_places(&g, &p));
+	/* all blocks, and nothing else */
+	expect_lost(p.shards + p.payload, "shard 0 frame ");
+	make("1");
+	expect_lost(0, path);
+}
+
 /* A member of a node that says what it likes of itself. */
 TEST(no_name_hides_a_member)
 {
