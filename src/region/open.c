@@ -262,11 +262,17 @@ static int attach_views(struct region *r)
 static int attach(struct region *r, uint64_t bytes)
 {
 	struct region_geometry g;
+	uint64_t magic = 0;
 	void *base;
 	int err;
 
 	if (bytes < 3 * REGION_UNIT)
 		return -ENODATA;
+	err = read_magic(r->fd, r->kind, bytes, &magic);
+	if (err)
+		return err;
+	if (magic != REGION_MAGIC)
+		return -ENODATA; /* and no page was made */
 	err = map_at(r->fd, 0, REGION_UNIT, PROT_READ | PROT_WRITE, &base);
 	if (err)
 		return err;

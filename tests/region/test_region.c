@@ -552,6 +552,7 @@ TEST(what_is_no_region_is_not_overwritten)
 {
 	struct rig g = rig_create(2, 1, 4);
 	struct region_format_options o = g.format;
+	struct stat st;
 	uint64_t was = size_of(&g);
 	uint64_t *h = mmap(NULL, REGION_UNIT, PROT_READ | PROT_WRITE,
 			   MAP_SHARED, g.fd, 0);
@@ -567,6 +568,9 @@ TEST(what_is_no_region_is_not_overwritten)
 	/* without a page there is nothing to be lost */
 	CHECK_OK(ftruncate(g.fd, 0));
 	CHECK_OK(ftruncate(g.fd, (off_t)was));
+	expect_open(&g, -ENODATA); /* which makes none */
+	CHECK_OK(fstat(g.fd, &st));
+	CHECK_INT(st.st_blocks, ==, 0);
 	o.bytes = 0;
 	CHECK_OK(region_format(g.path, &o));
 	rig_destroy(&g);
