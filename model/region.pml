@@ -39,6 +39,9 @@
 #ifndef GIVES
 #define GIVES 0
 #endif
+#ifndef LIES
+#define LIES 0 /* the reader lives, and somebody vouches that it has ended */
+#endif
 
 #define W(g, s) ((g) << 3 | (s))
 #define GEN(w) ((w) >> 3)
@@ -62,10 +65,12 @@ bool dead[3];	/* killed */
 bool ended[3];
 byte deaths = DEATHS;
 byte gives = GIVES;
+byte lies = LIES;
 
 /* Ghosts. */
 byte writing;	/* member + 1 that writes payload */
-bool using;	/* the reader, between validate and unpin */
+bool using;	/* the reader, between its last look (R4) and unpin or a lie:
+		 * what was pinned before that, who lied has to answer for */
 byte live;	/* the generation that is sealed, and that nobody wanted gone */
 
 #define SEEN(m) (pending[m] != 0 -> pending[m] : word)
@@ -297,27 +302,44 @@ end:		do
 #else
 #define HOLDS (word == w)
 #endif
+#define IS_LIVE (mword[READER] == M(inc, MEMBER_LIVE))
+/* R4. One who pins before it entered can only be one who does not look. */
+#if defined(MUT_NO_LIVE) || defined(MUT_LIVE_FIRST) || defined(MUT_ENTER_LATE)
+#define STAYS true
+#else
+#define STAYS IS_LIVE
+#endif
+#ifdef MUT_LIVE_FIRST
+#define BEGINS IS_LIVE
+#else
+#define BEGINS true
+#endif
 
 inline read_block()
 {
 	w = word;
 	k = key;
 	if
-	:: d_step { STATE(w) == SEALED -> STORE_SLOT_(GEN(w)) };	/* R1 */
+	:: d_step { STATE(w) == SEALED && BEGINS ->
+			STORE_SLOT_(GEN(w)) };				/* R1 */
 #ifndef MUT_NO_READER_FENCE
 		slot = my;						/* R2 */
 #endif
 		if							/* R3 */
-		:: d_step { HOLDS -> using = true };
-			assert(content == k);
-			d_step {
-				assert(content == k);
-				using = false;
-				STORE_SLOT_(0)
-			}
+		:: HOLDS ->
+			if						/* R4 */
+			:: d_step { STAYS -> using = true };
+				assert(!using || content == k);
+				d_step {
+					assert(!using || content == k);
+					using = false;
+					STORE_SLOT_(0)
+				}
+			:: !STAYS
+			fi
 		:: d_step { !HOLDS -> STORE_SLOT_(0) }
 		fi
-	:: STATE(w) != SEALED
+	:: STATE(w) != SEALED || !BEGINS
 	fi;
 	w = 0;
 	k = 0
@@ -389,6 +411,16 @@ end:		false /* lives on until it dies */
 #define PROVED(m) ended[m]
 #endif
 
+inline lie()
+{
+	d_step {
+		lies > 0 && !dead[READER] && MSTATE(READER) == MEMBER_LIVE;
+		lies--;
+		MSTEP_(TOLD, READER);
+		using = false
+	}
+}
+
 inline judge(m)
 {
 	d_step {
@@ -416,6 +448,7 @@ end:
 	:: judge(0)
 	:: judge(1)
 	:: judge(READER)
+	:: lie()
 	:: d_step { deaths > 0 && !dead[0] -> deaths--; dead[0] = true }
 	:: d_step { deaths > 0 && !dead[1] -> deaths--; dead[1] = true }
 	:: d_step { deaths > 0 && !dead[READER] ->

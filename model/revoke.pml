@@ -6,12 +6,13 @@
  * by tools/check-model.
  *
  * What must hold: a frame is used again only when an honest client has no mapping of
- * it, whatever was answered; and a question is answered in the end, or the client
- * has died.
+ * it, whatever was answered; a filling is given back only when that one was asked
+ * for, whatever was in its slot at the time; and a question is answered in the end,
+ * or the client has died.
  *
  * Weak memory as in frame.pml, for stores of the client: its slot and its answer lie
  * in its buffer until a release, a fence or the environment flushes them, in any
- * order. The server's stores for the client (the bit, then asked by release) are in
+ * order. The server's stores for the client (the word, then asked by release) are in
  * order.
  */
 #include "tables.h"
@@ -36,7 +37,8 @@ byte slot_gen, my_gen;
 bool mapped;		      /* the client can read the frame's pages */
 byte mapped_gen;
 bool held;		      /* by the application */
-bool want;		      /* the bit */
+byte want;		      /* the word: a filling, named by gen; 0: none */
+byte looked;		      /* what a server saw and asks for, or has asked */
 byte asked, answered, my_answered;
 bool dead;		      /* the client; its pidfd says so */
 bool lock;		      /* the space's */
@@ -71,6 +73,9 @@ proctype toucher()
 			:: else -> d_step { my_slot = false }; flush()
 			fi
 		:: mapped -> skip
+		:: mapped -> /* it goes of its own accord */
+			mapped = false;
+			my_slot = false
 		fi;
 		if
 		:: held = !held
@@ -92,7 +97,13 @@ end:	do
 		e = asked;
 		atomic { !lock || dead -> lock = true };
 		if
+#ifdef MUT_SLOT_ASKED
 		:: want && my_slot && mapped && !held && !dead ->
+#else
+		:: want && my_slot && want == my_gen && mapped && !held &&
+		   !dead ->
+#endif
+			assert(dead || my_gen == looked);
 #ifdef MUT_UNPIN_FIRST
 			d_step { my_slot = false; slot = false };
 			mapped = false
@@ -138,9 +149,9 @@ proctype server()
 	bool open;
 
 again:	skip;
-	/* a new one: it takes the bits back, and waits for what was asked */
+	/* a new one: it takes the words back, and waits for what was asked */
 	d_step {
-		want = false;
+		want = 0;
 		open = (answered != asked);
 		if
 		:: state == LEAVING -> state = TO_RECOVER(LEAVING)
@@ -154,13 +165,13 @@ again:	skip;
 		judge();
 		if
 		:: state == SEALED && !open && !dead && asked < 4 ->
-			want = true;
+			d_step { want = gen; looked = gen };
 			asked++;
 			open = true
 		:: else
 		fi
 	:: open && (answered == asked || dead) ->
-		d_step { want = false; open = false }
+		d_step { want = 0; open = false }
 	/* the frame has a new filling, sealed for all */
 	:: state == FREE && evictions > 0 -> state = SEALED
 	:: crashes > 0 -> crashes--; goto again

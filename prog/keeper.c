@@ -5,8 +5,8 @@
  * Life: lock and socket; a server is started; descriptors are handed over,
  * then held or dropped as the server says; a server that dies is replaced at
  * once. It ends on SIGTERM or SIGINT (the server is told and given five
- * seconds, and the time for a save where one is asked for; a second signal ends
- * the save), or when a server cannot even start.
+ * seconds, and the time for a save where one is asked for; a second signal, a
+ * second later or more, ends the save), or when a server cannot even start.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -38,6 +38,9 @@
 #define SHORT_LIFE_NS	(1 * NS_PER_S) /* shorter lives count as crashing */
 #define SHORT_LIVES_MAX 20	       /* then each start waits */
 #define STOP_NS		(5 * NS_PER_S)
+/* timeout(1) signals its child, and then the group that the child is in: what
+ * comes so soon is the same signal. */
+#define STOP_AGAIN_NS (1 * NS_PER_S)
 
 struct keeper {
 	const struct node_config *config;
@@ -54,6 +57,7 @@ struct keeper {
 	bool given_all, ready;
 	bool has_run; /* a server was ready once */
 	uint64_t ready_ns, heard_ns, start_at_ns, stop_at_ns;
+	uint64_t stopped_ns; /* the last signal to stop that counted */
 	unsigned failed_starts, short_lives;
 	bool stopping;
 	int status;
@@ -270,7 +274,11 @@ static _Noreturn void child(struct keeper *k, int control)
 		_exit(PROG_SYSTEM);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	signal(SIGINT, SIG_IGN); /* the terminal's is for the keeper */
+	/* The terminal's, and what goes to the whole process group (timeout(1),
+	 * service managers), is for the keeper. It says when to end; its own
+	 * end says so too. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
 	signal(SIGUSR1, SIG_DFL);
 	signal(SIGUSR2, SIG_DFL);
 	signal(SIGALRM, SIG_DFL);
@@ -441,8 +449,11 @@ static void reap(struct keeper *k)
 static void stop(struct keeper *k)
 {
 	struct keep_msg m = { .op = KEEP_STOP };
-	uint64_t end = clock_ns() + STOP_NS;
+	uint64_t now = clock_ns(), end = now + STOP_NS;
 
+	if (k->stopped_ns && now - k->stopped_ns < STOP_AGAIN_NS)
+		return;
+	k->stopped_ns = now;
 	if (k->stopping)
 		end = MIN(end, k->stop_at_ns);
 	else if (k->config->nvme.save)

@@ -9,11 +9,13 @@
 #include <unistd.h>
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/sysfs.h"
 #include "base/text.h"
 #include "commands.h"
 #include "config.h"
 #include "keep.h"
 #include "listen.h"
+#include "shm/segment.h"
 
 /* Descriptors that the keeper passes (keeper.c). */
 #define SERVER_CONTROL_FD 3
@@ -93,6 +95,33 @@ static int check_memory(const struct command *self,
 	return 0;
 }
 
+/* The rung below takes from the same memory, but for a device: what the kernel
+ * says that there is, and what a control group may have, is of all nodes. */
+static int check_low_memory(const struct command *self,
+			    const struct node_config *config)
+{
+	struct segment_source source;
+	uint64_t memory, dram;
+	char a[32], b[32], c[32];
+
+	if (!*config->cxl.at)
+		return 0;
+	config_cxl_source(config, &source);
+	if (source.kind == SEGMENT_DAX)
+		return 0;
+	if (config_memory(&memory) < 0)
+		return cli_fail(self, PROG_SYSTEM,
+				"cannot find out how much memory there is");
+	dram = config_size_bytes(config->dram, memory);
+	if (dram <= memory && config->cxl.size <= memory - dram)
+		return 0;
+	return cli_fail(self, PROG_REFUSED,
+			"--dram %s and --cxl %s of %s are more than the memory "
+			"there is (%s)",
+			text_size(dram, a), config->cxl.at,
+			text_size(config->cxl.size, b), text_size(memory, c));
+}
+
 static int check_nvme(const struct command *self,
 		      const struct node_config *config)
 {
@@ -111,7 +140,7 @@ static int check_cxl(const struct command *self, struct node_config *config)
 
 	if (config_cxl_check(config, &lock, error) < 0)
 		return cli_fail(self, PROG_BAD_INPUT, "%s", error);
-	return 0;
+	return check_low_memory(self, config);
 }
 
 static int print_config(const struct node_config *config)
@@ -160,6 +189,26 @@ static void warn_all_exposed(const struct node_config *config,
 		warn_exposed(config->tenants[i].token_file, "tokens");
 }
 
+/* A node with processors is their own DRAM: a rung there is none. */
+static void warn_near(const struct node_config *config)
+{
+	struct segment_source source;
+	char cpus[1024];
+	cpu_set_t set;
+
+	config_cxl_source(config, &source);
+	if (!*config->cxl.at || source.kind != SEGMENT_NODE)
+		return;
+	if (sysfs_read("", cpus, sizeof(cpus),
+		       "/sys/devices/system/node/node%d/cpulist",
+		       source.node) < 0)
+		return;
+	if (sysfs_cpu_list(cpus, &set))
+		log_warn("--cxl %s: processors %s are there: this is their "
+			 "DRAM, no memory below it; see onecopy cxl list",
+			 config->cxl.at, cpus);
+}
+
 static int run_node(const struct node_config *config,
 		    const struct serve_args *args)
 {
@@ -169,6 +218,7 @@ static int run_node(const struct node_config *config,
 			 "machine can read it: chmod o-r, or give its SHA-256",
 			 args->file);
 	warn_all_exposed(config, args);
+	warn_near(config);
 	return keeper_run(config);
 }
 

@@ -18,7 +18,8 @@
  * sees the death of the process, not of the socket. A forked child inherits
  * the heap and nothing that is mapped; `family` reads 0 there.
  *
- * Locks, each taken alone or in this order: revoke_lock, blob, slow, push, high.
+ * Locks, each taken alone or in this order: revoke_lock, those of its users
+ * (client/revoke.h: a space's), blob, slow, push, high.
  */
 #ifndef ONECOPY_CLIENT_CLIENT_H
 #define ONECOPY_CLIENT_CLIENT_H

@@ -153,8 +153,21 @@ static uint64_t slot_of(const oc_client *c, const struct oc_pin *pin)
 
 bool revoke_wants(const oc_client *c, const struct oc_pin *pin)
 {
-	return revoke_wanted(client_wanted(c->seg, c->n_pins, c->n_overflow),
-			     slot_of(c, pin));
+	uint64_t slot = slot_of(c, pin);
+
+	return revoke_meant(client_wanted(c->seg, c->n_pins, c->n_overflow),
+			    slot, shared_load64(&c->seg->slots[slot]));
+}
+
+bool revoke_names(const oc_client *c, const struct oc_pin *pin)
+{
+	uint64_t slot = slot_of(c, pin);
+	uint64_t word = shared_load64(&c->seg->slots[slot]);
+
+	return word && ((word ^ revoke_wanted(client_wanted(c->seg, c->n_pins,
+							    c->n_overflow),
+					      slot)) &
+			~PIN_FLAGS) == 0;
 }
 
 /* The slot names the same filling all the time: whichever word the server reads,

@@ -6,7 +6,8 @@
  * lets all who map give back what they can, and answers. It is there while
  * somebody has joined; a client without has no pin that says so.
  *
- * Locks: whoever joins or leaves waits for the questions in hand, so he holds no
+ * Locks: revoke_lock is held while let_go() is called, and comes before all that it
+ * takes. Whoever joins or leaves waits for the questions in hand, so he holds no
  * lock that let_go() takes. And who has such a lock waits for no room of the
  * node's: it may be asked of this very client.
  */
@@ -27,8 +28,11 @@ int revoke_join(oc_client *c, struct revoke_user *u);
 /* It is not called any more. Takes who has not joined. */
 void revoke_leave(oc_client *c, struct revoke_user *u);
 
-/* Is this pin asked for? */
+/* Is this pin asked for? Not where it holds something else, or for something
+ * else, than what the server saw in its slot. */
 bool revoke_wants(const oc_client *c, const struct oc_pin *pin);
+/* Also when it is in direct use by now, and so is to be kept? */
+bool revoke_names(const oc_client *c, const struct oc_pin *pin);
 /* Says of a pin what it is held for: 0 or PIN_MAPPED, with PIN_LOSABLE. A pin of
  * the server's side says what it was taken with (PIN_BY_MAPPING). */
 void revoke_say(oc_client *c, const struct oc_pin *pin, uint64_t flags);

@@ -175,6 +175,9 @@ static bool under_device(const struct pool_slab *s)
 	for (uint32_t f = 0; f < s->frames; f++) {
 		enum frame_state state = pool_frame_state(s, f);
 
+		/* QUARANTINED for another reason */
+		if (pool_frame_is_broken(s, f))
+			continue;
 		if (state == FRAME_QUARANTINED ||
 		    (state == FRAME_GRANTED &&
 		     shared_load64(&s->desc[f].grant_flags) &
@@ -310,8 +313,6 @@ static int frame_attach(struct attach *a, struct pool_slab *s, uint32_t frame)
 {
 	struct pool *p = a->p;
 
-	if (pool_frame_state(s, frame) == FRAME_LEAVING)
-		pool_frame_step(s, frame, FRAME_EV_RECOVER);
 	if (pool_frame_state(s, frame) == FRAME_GRANTED &&
 	    !writer_lives(a, shared_load64(&s->desc[frame].owner)))
 		grant_orphan(p, s, frame);
@@ -332,7 +333,9 @@ static int frame_attach(struct attach *a, struct pool_slab *s, uint32_t frame)
 		pool_count(p, POOL_C_quarantined, 1);
 		return 0;
 	case FRAME_FREE:
-		if (!s->retiring)
+		if (pool_frame_is_broken(s, frame))
+			pool_frame_keep(p, s, frame);
+		else
 			pool_free_push(p, s, frame);
 		return 0;
 	default:
@@ -375,11 +378,15 @@ static void twin_of_low(struct pool *p, struct pool_slab *s, uint32_t f)
 		pool_twin_link(p, up, uf, s, f);
 }
 
+/* What was known to be lost was to be DOOMED at once; a twin is found then. */
 static void recover(struct pool *p, struct pool_slab *s, uint32_t f)
 {
 	(void)p;
 	if (pool_frame_state(s, f) == FRAME_LEAVING)
 		pool_frame_step(s, f, FRAME_EV_RECOVER);
+	if (pool_frame_state(s, f) == FRAME_SEALED &&
+	    unlikely(pool_frame_is_broken(s, f)))
+		pool_frame_step(s, f, FRAME_EV_DOOM);
 }
 
 /* Of each frame of a slab that is in use. */
@@ -396,11 +403,8 @@ static void frames_each(struct pool *p, bool low,
 	}
 }
 
-/* Before any frame is counted. */
 static void twins_attach(struct pool *p)
 {
-	frames_each(p, false, recover);
-	frames_each(p, true, recover);
 	frames_each(p, false, twin_of_up);
 	frames_each(p, true, twin_of_low);
 }
@@ -409,6 +413,9 @@ static int frames_attach(struct attach *a)
 {
 	struct pool *p = a->p;
 
+	/* before any frame is counted */
+	frames_each(p, false, recover);
+	frames_each(p, true, recover);
 	if (p->low)
 		twins_attach(p);
 

@@ -182,6 +182,8 @@ int pool_frame_seal(struct pool *p, struct pool_slab *s, uint32_t frame,
 	p->policy_ops->insert(p->policy, s->arena, s->base + frame,
 			      p->touch_clock);
 	r = pool_index_insert(p, s, frame);
+	if (r == 0 && unlikely(pool_frame_is_broken(s, frame)))
+		r = -EIO;
 	if (r < 0)
 		pool_frame_doom(p, s, frame);
 	return r;
@@ -194,12 +196,23 @@ void pool_frame_rekey(struct pool_slab *s, uint32_t frame,
 	shared_store_words(s->desc[frame].key, key, 4);
 }
 
+static void quarantine(struct pool *p, struct pool_slab *s, uint32_t frame)
+{
+	pool_frame_step(s, frame, FRAME_EV_QUARANTINE);
+	s->n_quarantined++;
+	pool_count(p, POOL_C_quarantined, 1);
+}
+
 void pool_frame_abandon(struct pool *p, struct pool_slab *s, uint32_t frame)
 {
-	pool_frame_step(s, frame, FRAME_EV_ABANDON);
 	s->n_granted--;
 	pool_count(p, POOL_C_granted, -1ull);
 	pool_count(p, POOL_C_abandons, 1);
+	if (unlikely(pool_frame_is_broken(s, frame))) {
+		quarantine(p, s, frame);
+		return;
+	}
+	pool_frame_step(s, frame, FRAME_EV_ABANDON);
 	pool_free_push(p, s, frame);
 }
 
@@ -224,7 +237,8 @@ void pool_frame_owner_died(struct pool *p, struct pool_slab *s, uint32_t frame)
 static bool is_settled(const struct frame_desc *d)
 {
 	return shared_load64(&d->owner) == CLIENT_SERVER &&
-	       shared_load64(&d->grant_flags) & FRAME_GRANT_TIER;
+	       (shared_load64(&d->grant_flags) &
+		(FRAME_GRANT_TIER | FRAME_GRANT_BROKEN)) == FRAME_GRANT_TIER;
 }
 
 static void slab_settle(struct pool *p, struct pool_slab *s)
@@ -259,18 +273,15 @@ void pool_frame_spare(struct pool *p, struct pool_slab *s, uint32_t frame)
 	pool_count(p, POOL_C_spared, 1);
 }
 
-static void quarantine(struct pool *p, struct pool_slab *s, uint32_t frame)
-{
-	pool_frame_step(s, frame, FRAME_EV_QUARANTINE);
-	s->n_quarantined++;
-	pool_count(p, POOL_C_quarantined, 1);
-}
-
 void pool_frame_breaks(struct pool *p, struct pool_slab *s, uint32_t frame)
 {
-	shared_u64 *flags = &s->desc[frame].grant_flags;
+	struct frame_desc *d = &s->desc[frame];
 
-	shared_store64(flags, FRAME_GRANT_BROKEN | FRAME_GRANT_DEVICE);
+	if (pool_frame_is_broken(s, frame))
+		return;
+	shared_store64(&d->grant_flags, shared_load64(&d->grant_flags) |
+						FRAME_GRANT_BROKEN |
+						FRAME_GRANT_DEVICE);
 	pool_count(p, POOL_C_memory_errors, 1);
 }
 
@@ -282,13 +293,28 @@ void pool_frame_broken(struct pool *p, struct pool_slab *s, uint32_t frame)
 	quarantine(p, s, frame);
 }
 
-/* It is FREE and on no list. By the table, as if it were lent to a device for
- * ever: a successor that finds it lent quarantines it. */
-static void keep_from_use(struct pool *p, struct pool_slab *s, uint32_t frame)
+/* By the table, as if it were lent to a device for ever: a successor that finds
+ * it FREE does this again, and quarantines it when it finds it lent. */
+void pool_frame_keep(struct pool *p, struct pool_slab *s, uint32_t frame)
 {
 	shared_store64(&s->desc[frame].owner, CLIENT_SERVER);
 	pool_frame_step(s, frame, FRAME_EV_GRANT);
 	quarantine(p, s, frame);
+}
+
+void pool_frame_lost(struct pool *p, struct pool_slab *s, uint32_t frame)
+{
+	uint32_t item = s->base + frame;
+	uint32_t *link = &p->arena[s->arena].free_head;
+
+	pool_frame_breaks(p, s, frame);
+	while (!s->draining && *link != item)
+		link = &p->item_next[*link];
+	if (!s->draining)
+		*link = p->item_next[item];
+	s->n_free--;
+	pool_count(p, POOL_C_free_frames, -1ull);
+	pool_frame_keep(p, s, frame);
 }
 
 void pool_frame_release(struct pool *p, struct pool_slab *s, uint32_t frame)
@@ -305,9 +331,8 @@ void pool_frame_release(struct pool *p, struct pool_slab *s, uint32_t frame)
 		not_resident(p, s, frame);
 	}
 	pool_frame_step(s, frame, FRAME_EV_RELEASE);
-	if (unlikely(shared_load64(&s->desc[frame].grant_flags) &
-		     FRAME_GRANT_BROKEN))
-		keep_from_use(p, s, frame);
+	if (unlikely(pool_frame_is_broken(s, frame)))
+		pool_frame_keep(p, s, frame);
 	else
 		pool_free_push(p, s, frame);
 }

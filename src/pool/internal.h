@@ -19,6 +19,9 @@ void pool_free_link(struct pool *p, struct pool_slab *s, uint32_t frame);
 void pool_parts_count(struct pool *p, const struct frame_desc *d, int n);
 void pool_free_push(struct pool *p, struct pool_slab *s, uint32_t frame);
 
+/* FREE and on no list, of memory that has failed -> QUARANTINED. */
+void pool_frame_keep(struct pool *p, struct pool_slab *s, uint32_t frame);
+
 /* pool/twin.c: accounts of a frame's end as one of two; the link goes. */
 void pool_twin_unlink(struct pool *p, struct pool_slab *s, uint32_t frame);
 /* Both are sealed, and counted by the caller. */

@@ -202,11 +202,11 @@ struct pool_filling { /* what a grant is for */
 /* FREE -> GRANTED. The frame must be the head of its arena's free list. */
 void pool_frame_grant(struct pool *p, struct pool_slab *s, uint32_t frame,
 		      const struct pool_filling *filling);
-/* GRANTED -> SEALED, into index and order. -ENOSPC when the index refused; the
- * frame is DOOMED then. */
+/* GRANTED -> SEALED, into index and order. -ENOSPC when the index refused, -EIO
+ * when its memory has failed meanwhile; the frame is DOOMED then. */
 int pool_frame_seal(struct pool *p, struct pool_slab *s, uint32_t frame,
 		    uint64_t checksum, uint64_t extent, uint64_t now_ms);
-/* GRANTED -> FREE. */
+/* GRANTED -> FREE, or QUARANTINED when its memory has failed. */
 void pool_frame_abandon(struct pool *p, struct pool_slab *s, uint32_t frame);
 /* GRANTED -> FREE, or QUARANTINED when a device may still write there: the
  * owner has ended, or is not heard any more. Nothing is granted in its slabs
@@ -214,8 +214,15 @@ void pool_frame_abandon(struct pool *p, struct pool_slab *s, uint32_t frame);
 void pool_frame_owner_died(struct pool *p, struct pool_slab *s, uint32_t frame);
 /* GRANTED -> QUARANTINED: its memory has failed. */
 void pool_frame_broken(struct pool *p, struct pool_slab *s, uint32_t frame);
-/* The same of one that is sealed: when it would become free. */
+/* The same of one in another state: when it would become free. */
 void pool_frame_breaks(struct pool *p, struct pool_slab *s, uint32_t frame);
+/* The same of one that is FREE: now. */
+void pool_frame_lost(struct pool *p, struct pool_slab *s, uint32_t frame);
+static inline bool pool_frame_is_broken(const struct pool_slab *s,
+					uint32_t frame)
+{
+	return shared_load64(&s->desc[frame].grant_flags) & FRAME_GRANT_BROKEN;
+}
 /* The device of the tier below is done with what dead servers let it write: those
  * frames are FREE. */
 void pool_quarantine_settle(struct pool *p);
@@ -243,6 +250,8 @@ static inline bool pool_is_twin(const struct pool *p, const struct pool_slab *s,
 {
 	return s->low && pool_twin_of(p, s, frame) != POOL_NO_ITEM;
 }
+/* SEALED -> DOOMED of a frame in DRAM: its twin is found from now on. */
+void pool_twin_doom(struct pool *p, struct pool_slab *up, uint32_t uf);
 /* GRANTED -> SEALED in low memory, as the twin of a sealed frame in DRAM that has
  * none. It has the other's recency, and its checksum. */
 void pool_twin_seal(struct pool *p, struct pool_slab *low, uint32_t lf,
@@ -278,7 +287,8 @@ int pool_slab_add(struct pool *p, struct segment *payload, uint64_t owner,
 		  uint64_t frame_bytes, uint32_t frames, uint32_t *ret_id);
 /* An empty slab's memory under another owner or shape, with a new id; the old
  * id ends at once. Only when nobody but the server and (for the same owner)
- * its owner can write it: no device either (n_quarantined is 0). */
+ * its owner can write it: -EBUSY where a device may, or memory has failed
+ * (n_quarantined). */
 int pool_slab_reshape(struct pool *p, uint32_t id, uint64_t owner,
 		      uint64_t frame_bytes, uint32_t *ret_id);
 /* An empty slab of a living writer: announced as going. */

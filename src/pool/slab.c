@@ -332,7 +332,8 @@ int pool_slab_reshape(struct pool *p, uint32_t id, uint64_t owner,
 	struct pool_slab want = { .frame_bytes = frame_bytes, .owner = owner };
 	int r;
 
-	must(!old->n_quarantined);
+	if (old->n_quarantined)
+		return -EBUSY;
 	if (!frames)
 		return -E2BIG;
 	want.frames = (uint32_t)MIN(frames, (uint64_t)FRAME_IN_SLAB_MAX);

@@ -102,14 +102,14 @@ void pool_twin_seal(struct pool *p, struct pool_slab *low, uint32_t lf,
 		   frame_extent_bytes(shared_load64(&low->desc[lf].extent)));
 }
 
-void pool_twin_fall(struct pool *p, struct pool_slab *up, uint32_t uf)
+/* The part is found in its twin; what is in DRAM is counted no more. */
+static void switch_down(struct pool *p, struct pool_slab *up, uint32_t uf)
 {
 	uint32_t item = pool_twin_of(p, up, uf), lf;
 	struct pool_slab *low = pool_item(p, item, &lf);
 	struct frame_desc *d = &low->desc[lf];
 	uint64_t stamp = shared_load64(&up->desc[uf].touched);
 
-	must(!up->low && pool_frame_state(up, uf) == FRAME_LEAVING);
 	unlink_low(p, low, lf);
 	low->touched_sum += stamp - shared_load64(&d->touched);
 	shared_store64(&d->touched, stamp);
@@ -120,9 +120,24 @@ void pool_twin_fall(struct pool *p, struct pool_slab *up, uint32_t uf)
 	pool_sealed_count(p, low, lf, 1);
 	up->touched_sum -= stamp;
 	up->n_sealed--;
+}
+
+void pool_twin_fall(struct pool *p, struct pool_slab *up, uint32_t uf)
+{
+	must(!up->low && pool_frame_state(up, uf) == FRAME_LEAVING);
+	switch_down(p, up, uf);
 	pool_frame_step(up, uf, FRAME_EV_RELEASE);
 	pool_free_push(p, up, uf);
 	pool_count(p, POOL_C_cxl_demoted, 1);
+}
+
+void pool_twin_doom(struct pool *p, struct pool_slab *up, uint32_t uf)
+{
+	must(!up->low && pool_frame_state(up, uf) == FRAME_SEALED);
+	switch_down(p, up, uf);
+	pool_frame_step(up, uf, FRAME_EV_DOOM);
+	up->n_doomed++;
+	pool_count(p, POOL_C_leaving, 1);
 }
 
 void pool_twin_rise(struct pool *p, struct pool_slab *up, uint32_t uf,

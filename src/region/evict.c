@@ -23,8 +23,9 @@
 #include "coherence/pin.h"
 #include "region/internal.h"
 
-#define EVICT_BATCH 64u
-#define EVICT_AHEAD 16u /* made free beyond what was asked for */
+#define EVICT_BATCH   64u /* the first, at most; each next one twice as much */
+#define EVICT_BATCHES 16u /* of one shard in one call */
+#define EVICT_AHEAD   16u /* made free beyond what was asked for */
 
 /* ---- pins --------------------------------------------------------------------------- */
 
@@ -38,8 +39,20 @@ static bool is_own(const struct region_own *own, uint64_t pin,
 	       *ret_frame < own->frames;
 }
 
+/* Is it a pin word of what the frame holds now? */
+static bool names_now(const struct region_own *own, uint64_t pin,
+		      uint32_t frame)
+{
+	uint64_t word = shared_load64(&own->desc[frame].word);
+
+	return pin_word_names(pin, region_loc(own->shard, frame),
+			      frame_word_gen(word));
+}
+
+/* Which of the frames that have these marks do the slots name? Of those that have
+ * no mark to go by, where anything is pinned, whatever filling it is. */
 static void scan_unit(const struct region *r, struct region_own *own,
-		      const struct region_unit *unit)
+		      const struct region_unit *unit, uint8_t among)
 {
 	uint64_t high;
 	uint32_t frame;
@@ -54,23 +67,27 @@ static void scan_unit(const struct region *r, struct region_own *own,
 		uint64_t pin = pin_read(&unit->slot[i]);
 
 		if (!pin || !is_own(own, pin, &frame) ||
-		    !(own->mark[frame] & MARK_LEAVING))
+		    (own->mark[frame] & among) != among)
 			continue;
-		if (pin_word_names(pin, region_loc(own->shard, frame),
-				   frame_word_gen(shared_load64(
-					   &own->desc[frame].word))))
+		if (!among || names_now(own, pin, frame))
 			own->mark[frame] |= MARK_PINNED;
 	}
+}
+
+static void scan_all(struct region *r, struct region_own *own, uint8_t among)
+{
+	r->scans++;
+	for (uint32_t i = 0; i < r->g.members; i++)
+		if (member_pins(
+			    shared_load64_acquire(&region_record(r, i)->word)))
+			scan_unit(r, own, region_unit_of(r, i), among);
 }
 
 /* S2 and S3. */
 static void scan(struct region *r, struct region_own *own)
 {
 	r->mem->fence();
-	for (uint32_t i = 0; i < r->g.members; i++)
-		if (member_pins(
-			    shared_load64_acquire(&region_record(r, i)->word)))
-			scan_unit(r, own, region_unit_of(r, i));
+	scan_all(r, own, MARK_LEAVING);
 }
 
 static enum frame_state state_of(const struct region_own *own, uint32_t frame)
@@ -147,10 +164,7 @@ static void take_touch(struct region *r, uint64_t pin)
 	for (uint32_t i = 0; i < r->n_own; i++) {
 		struct region_own *own = r->own[i];
 
-		if (is_own(own, pin, &frame) &&
-		    frame_word_gen(shared_load64(&own->desc[frame].word)) %
-				    (1u << 24) ==
-			    pin_word_gen(pin))
+		if (is_own(own, pin, &frame) && names_now(own, pin, frame))
 			own->mark[frame] |= MARK_USED;
 	}
 }
@@ -245,6 +259,10 @@ static uint32_t choose(struct region_own *own, uint32_t *frames, uint32_t n)
 		uint32_t frame = own->hand;
 
 		own->hand = own->hand + 1 < own->frames ? own->hand + 1 : 0;
+		if (own->mark[frame] & MARK_PINNED) {
+			own->mark[frame] |= MARK_USED; /* as if spared */
+			continue;
+		}
 		if (state_of(own, frame) != FRAME_SEALED)
 			continue;
 		if (own->mark[frame] & MARK_USED) {
@@ -259,19 +277,39 @@ static uint32_t choose(struct region_own *own, uint32_t *frames, uint32_t n)
 	return got;
 }
 
-/* Until n are free here, or all that may leave was looked at. */
-static uint32_t evict_own(struct region *r, struct region_own *own, uint32_t n)
+/*
+ * Until `need` are free here, or all that may leave was looked at; when room has
+ * to be made, up to `want`.
+ *
+ * A scan looks at every slot of every member, so their number must not grow with
+ * that of the pinned frames. When the first batch was not enough, one scan tells
+ * where pins are: that frees nothing by itself, and from then on frames are passed
+ * over as if they had been judged and spared. What is chosen then is nearly
+ * always free, but for what was pinned meanwhile.
+ */
+static uint32_t evict_own(struct region *r, struct region_own *own,
+			  uint32_t need, uint32_t want)
 {
-	uint32_t frames[EVICT_BATCH], freed = 0, looked = 0;
+	/* what is sealed and what is doomed are together not more than frames */
+	uint32_t *frames = own->doomed + own->n_doomed;
+	uint32_t freed = 0, batch = EVICT_BATCH;
+	bool told = false;
 
-	while (freed < n && looked < 2 * own->frames) {
-		uint32_t got = choose(own, frames, MIN(n - freed, EVICT_BATCH));
+	for (unsigned n = 0; n < EVICT_BATCHES && freed < need; n++) {
+		uint32_t got;
 
+		if (n == 1) {
+			scan_all(r, own, 0);
+			told = true;
+		}
+		got = choose(own, frames, MIN(want - freed, batch));
 		if (!got)
 			break;
 		freed += judge(r, own, frames, got);
-		looked += got;
+		batch *= 2;
 	}
+	for (uint32_t i = 0; told && i < own->frames; i++)
+		own->mark[i] &= (uint8_t)~MARK_PINNED;
 	return freed;
 }
 
@@ -292,7 +330,7 @@ uint32_t region_evict(struct region *r, uint32_t n)
 			freed += region_judge_doomed(r, own);
 		if (freed < n)
 			freed += evict_own(
-				r, own,
+				r, own, n - freed,
 				MAX(n - freed,
 				    MIN(EVICT_AHEAD, own->frames / 32)));
 	}
@@ -302,18 +340,18 @@ uint32_t region_evict(struct region *r, uint32_t n)
 int region_remove(struct region *r, const struct region_name *name)
 {
 	struct region_found found;
-	struct region_own *own;
 	int err = region_may_write(r);
+	bool any = false;
 
 	if (err)
 		return err;
-	if (region_find(r, name, &found))
-		return REGION_MISS;
-	own = region_own_of(r, found.shard);
-	if (!own)
-		return REGION_MISS;
-	region_doom(r, own, found.frame);
-	region_count(r, REGION_C_removed, 1);
-	region_judge_doomed(r, own);
-	return 0;
+	/* one that adopted a shard can own two replicas */
+	for (; region_find_own(r, name, &found); any = true) {
+		struct region_own *own = region_own_of(r, found.shard);
+
+		region_doom(r, own, found.frame);
+		region_count(r, REGION_C_removed, 1);
+		region_judge_doomed(r, own);
+	}
+	return any ? 0 : REGION_MISS;
 }

@@ -2,6 +2,7 @@
 /* Sizes, stamp and header of a region. Pure but for the stores into it. */
 #include "region/format.h"
 #include "base/hash.h"
+#include "coherence/pin.h"
 #include "region/mem.h"
 #include <errno.h>
 
@@ -34,6 +35,9 @@ static const uint64_t shape[] = {
 	PAGE_BYTES,
 	FRAME_LOC_BITS,
 	FRAME_IN_SLAB_BITS,
+	PIN_GEN_BITS,
+	PIN_MAPPED,
+	PIN_LOSABLE,
 	FRAME_STATES,
 	FRAME_GRANTED,
 	FRAME_SEALED,

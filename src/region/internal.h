@@ -18,7 +18,7 @@ struct region_view {
 enum region_mark {
 	MARK_USED = 1,	  /* since the hand passed */
 	MARK_LEAVING = 2, /* judged now */
-	MARK_PINNED = 4,
+	MARK_PINNED = 4,  /* of those; or passed over until room is made */
 };
 struct region_own {
 	uint32_t shard, frames;
@@ -57,6 +57,7 @@ struct region {
 	struct region_own **own;
 	uint32_t n_own, next_own, want;
 	bool adopt;
+	uint64_t scans; /* looks at all pins, ever */
 	uint64_t *touch_seen;  /* [members]: touches taken in */
 	uint64_t *report_seen; /* [members] */
 	uint64_t *beat_seen;   /* [members] */
@@ -147,6 +148,10 @@ void region_freed(struct region_own *own, uint32_t frame);
 void region_unlist(struct region_own *own, uint32_t frame);
 /* For people: the gauges of a shard. */
 void region_gauge(struct region_own *own);
+
+/* look.c: a replica in an own shard. */
+bool region_find_own(struct region *r, const struct region_name *name,
+		     struct region_found *ret_found);
 
 /* evict.c: looks at the pins of all members and releases the doomed frames that
  * none names. Returns how many it released. */

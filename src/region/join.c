@@ -180,7 +180,7 @@ static int join_locked(struct region *r, const struct region_join_options *o)
 		/* declared dead by somebody: then it is no more ours */
 		record_step(r, r->self, word, MEMBER_EV_LEAVE, &left);
 		region_forget(r);
-		return err == REGION_STALE ? -EBUSY : err;
+		return err;
 	}
 	see_all(r);
 	return 0;

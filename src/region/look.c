@@ -120,6 +120,24 @@ int region_find(struct region *r, const struct region_name *name,
 	return look_in_all(r, b, h, name, ret_found) ? 0 : REGION_MISS;
 }
 
+/* All own shards, however many: others' replicas are no answer here. */
+bool region_find_own(struct region *r, const struct region_name *name,
+		     struct region_found *ret_found)
+{
+	struct table_hash h = region_hash(name);
+	const struct table *t = &r->view[0].table; /* all are of one size */
+	uint64_t a = table_bucket_a(t, h), b = table_bucket_b(t, h);
+
+	for (uint32_t i = 0; i < r->n_own; i++) {
+		uint32_t shard = r->own[i]->shard;
+
+		if (look_in_bucket(r, shard, a, h, name, ret_found) ||
+		    look_in_bucket(r, shard, b, h, name, ret_found))
+			return true;
+	}
+	return false;
+}
+
 /* ---- pinning --------------------------------------------------------------------------- */
 
 #define HIGH_STEP 64u
@@ -157,7 +175,9 @@ static void touch(struct region *r, uint64_t pin)
 	r->mem->publish(&unit->head.touch_tail, r->touches);
 }
 
-/* 0, or REGION_STALE; the slot is claimed and stays ours in either case. */
+/* 0, or REGION_MISS: it has left, and the slot stays claimed in either case.
+ * REGION_STALE: this member was declared dead, and its slots are perhaps the next
+ * one's by now: nothing more is stored there. */
 static int pin_found(struct region *r, const struct region_found *found,
 		     uint32_t slot, struct region_pin *ret_pin)
 {
@@ -166,11 +186,16 @@ static int pin_found(struct region *r, const struct region_found *found,
 	uint64_t gen = frame_word_gen(found->word), extent, bytes;
 	uint64_t loc = region_loc(found->shard, found->frame);
 	const unsigned char *data;
+	bool holds;
 
-	pin_publish(&r->unit->slot[slot], loc, gen);  /* R1 */
-	r->mem->fence();			      /* R2 */
-	if (!r->mem->validate(&d->word, found->word)) /* R3 */
+	pin_publish(&r->unit->slot[slot], loc, gen);	 /* R1 */
+	r->mem->fence();				 /* R2 */
+	holds = r->mem->validate(&d->word, found->word); /* R3, acquire */
+	/* After R3: who looked at the pins before, saw a member, and its slot. */
+	if (unlikely(!region_is_live(r))) /* R4 */
 		return REGION_STALE;
+	if (!holds)
+		return REGION_MISS;
 	extent = shared_load64(&d->extent);
 	data = v->payload + found->frame * r->g.frame_bytes;
 	bytes = MIN(frame_extent_bytes(extent), r->g.frame_bytes);
@@ -197,8 +222,8 @@ int region_pin(struct region *r, const struct region_name *name,
 	uint32_t slot;
 	int err;
 
-	if (unlikely(!r->word))
-		return -ENOTCONN;
+	if (unlikely(!region_is_live(r)))
+		return r->word ? REGION_STALE : -ENOTCONN;
 	/* one that moved or was put back meanwhile is looked for once more */
 	for (unsigned tries = 0; tries < 2; tries++) {
 		if (region_find(r, name, &found))
@@ -214,6 +239,8 @@ int region_pin(struct region *r, const struct region_name *name,
 				region_count(r, REGION_C_pins_remote, 1);
 			return 0;
 		}
+		if (err == REGION_STALE)
+			return err;
 		slot_release(r, slot);
 		region_count(r, REGION_C_stale, 1);
 	}
@@ -223,8 +250,10 @@ int region_pin(struct region *r, const struct region_name *name,
 
 void region_unpin(struct region *r, const struct region_pin *pin)
 {
-	slot_release(r, pin->slot);
 	r->pinned--;
+	/* else it is perhaps the next one's: who claims it clears it */
+	if (likely(region_is_live(r)))
+		slot_release(r, pin->slot);
 }
 
 /* ---- reading ----------------------------------------------------------------------------- */
@@ -247,6 +276,8 @@ int region_verify(struct region *r, const struct region_name *name,
 	if (hash_payload(pin->data, pin->bytes, region_seed(name)) ==
 	    pin->checksum)
 		return 0;
+	if (!region_is_live(r))
+		return REGION_STALE;
 	report(r, pin);
 	return REGION_BAD;
 }

@@ -39,7 +39,7 @@ struct region;
 enum region_answer {
 	REGION_MISS = 1,   /* no such block */
 	REGION_EXISTS = 2, /* the region has this block already */
-	REGION_STALE = 3,  /* it left meanwhile */
+	REGION_STALE = 3,  /* it left meanwhile; of a member: declared dead */
 	REGION_BAD = 4,	   /* its bytes do not have its checksum */
 	REGION_FULL = 5,   /* no room: all is pinned, or there is no shard */
 	REGION_ALIVE = 6,  /* not proved dead */
@@ -79,9 +79,10 @@ struct region_format_options {
  * -ENOTEMPTY: something else is, a file with bytes in it or a device whose first
  * unit is not zero; -EBUSY: members of the region may be alive; -EAGAIN: somebody
  * holds the memory's lock, a node that has the device as its rung, or a process
- * that joins or formats; -EMEDIUMTYPE: this is no memory; -ENOSPC: too small for
- * what is asked (region_format_least()); -ENOMEM: the file system has not that much. A
- * file that was there has the size that it had when this fails. Blocking. */
+ * that joins or formats; -EMEDIUMTYPE: this is no memory; -ENOSPC: too small
+ * for what is asked (region_format_least()); -ENOMEM: the file system has not that
+ * much. A file that was there has the size that it had when this fails.
+ * Blocking. */
 int region_format(const char *path, const struct region_format_options *o);
 /* The least region with these members and shards: -EINVAL when there is none. */
 int region_format_least(const struct region_format_options *o,
@@ -114,9 +115,10 @@ struct region_join_options {
 /* Printable ASCII, up to REGION_NAME bytes, and nothing that could be a number of a
  * member: not digits and dots alone. */
 bool region_name_is_good(const char *name);
-/* Becomes a member. -EINVAL: such a name; -EBUSY: every slot is taken; -EAGAIN: somebody of this host
- * holds the memory's lock, as with region_format(); -EOPNOTSUPP: the region's mode has no
- * way to join; -EALREADY. Blocking for two seconds at most. */
+/* Becomes a member. -EINVAL: such a name; -EBUSY: every slot is taken; -EAGAIN:
+ * somebody of this host holds the memory's lock, as with region_format();
+ * REGION_STALE: somebody declared it dead before it was in; -EOPNOTSUPP: the region's
+ * mode has no way to join; -EALREADY. Blocking for two seconds at most. */
 int region_join(struct region *r, const struct region_join_options *o);
 /* Gives its shards back with all sealed blocks. -EBUSY: a pin or a grant is still
  * out; shards that had none may have been given back by then. REGION_STALE: it was
@@ -173,7 +175,8 @@ void region_abandon(struct region *r, const struct region_grant *g);
 /* The three in one. */
 int region_put(struct region *r, const struct region_name *name,
 	       const void *data, uint64_t bytes, uint32_t tokens);
-/* From the own shards. 0, REGION_MISS. A pinned one goes when its pins have. */
+/* Every replica in the own shards; those of other members stay. 0, REGION_MISS,
+ * REGION_STALE, -ENOTCONN. A pinned one goes when its pins have. */
 int region_remove(struct region *r, const struct region_name *name);
 /* Makes up to n frames free. Returns how many. */
 uint32_t region_evict(struct region *r, uint32_t n);
@@ -197,11 +200,14 @@ struct region_pin {
 	uint64_t checksum;
 	uint32_t slot;
 };
-/* 0; REGION_MISS; REGION_FULL: no slot; -ENOTCONN. Unpinned by the same handle. */
+/* 0; REGION_MISS; REGION_FULL: no slot; REGION_STALE: this member was declared
+ * dead; -ENOTCONN. Unpinned by the same handle. What a member had pinned when it
+ * was declared dead is protected no more: the bytes may change under it. */
 int region_pin(struct region *r, const struct region_name *name,
 	       struct region_pin *ret_pin);
 void region_unpin(struct region *r, const struct region_pin *pin);
-/* Hashes the bytes: 0, or REGION_BAD, which its owner is told. */
+/* Hashes the bytes: 0; REGION_BAD, which its owner is told; REGION_STALE: they are
+ * other bytes, and this member was declared dead: they may be another block's. */
 int region_verify(struct region *r, const struct region_name *name,
 		  const struct region_pin *pin);
 
@@ -232,7 +238,8 @@ struct region_shard_status {
 			     declared it dead yet (region_fence()) */
 	bool quarantined; /* its owner is late, and may live: nobody may */
 	bool ready;	  /* the owner has taken over what lay there */
-	uint64_t free, sealed, held; /* held: frames for devices of the dead */
+	uint64_t free, sealed;
+	uint64_t held; /* frames for devices of the dead, and damaged ones */
 };
 void region_shard_status(struct region *r, uint32_t shard,
 			 struct region_shard_status *ret_status);

@@ -167,44 +167,55 @@ static void recover_frame(struct region *r, struct region_own *own,
 	}
 }
 
-/* 0, or -EPROTO: a word that no owner stores. */
-static int recover_count(struct region *r, struct region_own *own,
-			 uint32_t frame)
+/* Can the frame hold what its descriptor says? */
+static bool fits(const struct region *r, const struct region_own *own,
+		 uint32_t frame)
+{
+	uint64_t bytes =
+		frame_extent_bytes(shared_load64(&own->desc[frame].extent));
+
+	return bytes && bytes <= r->g.frame_bytes;
+}
+
+static void recover_count(struct region *r, struct region_own *own,
+			  uint32_t frame)
 {
 	switch (frame_word_state(shared_load64(&own->desc[frame].word))) {
 	case FRAME_FREE:
 		region_freed(own, frame);
-		return 0;
+		break;
 	case FRAME_SEALED:
 		own->n_sealed++;
-		if (enlist(own, frame))
+		if (!fits(r, own, frame) || enlist(own, frame))
 			region_doom(r, own, frame);
-		return 0;
+		break;
 	case FRAME_DOOMED:
 		own->doomed[own->n_doomed++] = frame;
-		return 0;
+		break;
 	case FRAME_QUARANTINED:
 		own->n_quarantined++;
-		return 0;
+		break;
 	default:
-		return -EPROTO;
+		/* No owner stores that: its memory is not what it was. No reader
+		 * believes it, and it says nothing that could be relied on; so
+		 * the frame is held back, and the rest of the shard is of use. */
+		own->n_quarantined++;
+		log_warn("shard %u: the word of frame %u is damaged; the frame "
+			 "is held back",
+			 own->shard, frame);
+		break;
 	}
 }
 
-static int recover(struct region *r, struct region_own *own)
+static void recover(struct region *r, struct region_own *own)
 {
-	int err = 0;
-
 	/* from the end, so that frames are handed out from the beginning */
-	for (uint32_t i = r->g.frames; i-- > 0 && !err;) {
+	for (uint32_t i = r->g.frames; i-- > 0;) {
 		recover_frame(r, own, i);
-		err = recover_count(r, own, i);
+		recover_count(r, own, i);
 	}
-	if (err)
-		return err;
 	region_gauge(own);
 	r->mem->publish(&own->head->ready, own->owner);
-	return 0;
 }
 
 static int own_create(struct region *r, uint32_t shard,
@@ -280,14 +291,11 @@ int region_take(struct region *r, uint32_t shard)
 		err = own_create(r, shard, &own);
 	if (err)
 		return err;
-	if (owner != own->owner && !r->mem->swap(word, owner, own->owner))
-		err = REGION_ALIVE;
-	else
-		err = recover(r, own);
-	if (err) {
+	if (owner != own->owner && !r->mem->swap(word, owner, own->owner)) {
 		region_own_destroy(r, own);
-		return err;
+		return REGION_ALIVE;
 	}
+	recover(r, own); /* cannot fail: the shard is ours from here on */
 	if (owner)
 		region_count(r, REGION_C_taken, 1);
 	r->own[r->n_own++] = own;

@@ -62,6 +62,7 @@ static const uint64_t shape[] = {
 	PAGE_BYTES,
 	FRAME_LOC_BITS,
 	FRAME_IN_SLAB_BITS,
+	PIN_GEN_BITS,
 	PIN_MAPPED,
 	PIN_LOSABLE,
 	FRAME_STATES,
@@ -247,6 +248,7 @@ static const uint64_t shape[] = {
 	AT(client_segment, touch),
 	AT(client_segment, blob),
 	AT(client_segment, slots),
+	CLIENT_WANTED_BYTES,
 };
 #undef AT
 

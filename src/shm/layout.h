@@ -352,8 +352,8 @@ extern const enum pool_counter client_counter_pool[CLIENT_COUNTS];
  *                                         answers; one request at a time
  *   pins          u64 each                client; as many as its record says
  *   overflow      u64 each                server; so are these
- *   wanted        a bit for each slot     server: the pin is asked for; in
- *                                         words, from a line on
+ *   wanted        u64 for each slot       server: the pin that is asked for,
+ *                                         or 0; from a line on
  */
 struct client_header {
 	/* line 0: client */
@@ -378,7 +378,7 @@ struct client_header {
 	/* line 3: server */
 	shared_u64 overflow_high;
 	shared_u64 asked; /* grows when pins are asked for; release, after the
-			     bits that say which. Its low half is a futex */
+			     words that say which. Its low half is a futex */
 	shared_u64 reserved3[6];
 };
 _Static_assert(sizeof(struct client_header) == 256, "four lines");
@@ -393,7 +393,8 @@ struct client_segment {
 	shared_u64 slots[]; /* pins, then overflow */
 };
 
-/* Of the whole segment, where the first bit of `wanted` lies. */
+#define CLIENT_WANTED_BYTES 8u /* of a slot */
+/* Of the whole segment, where `wanted` begins. */
 static inline uint64_t client_wanted_at(uint32_t pins, uint32_t overflow)
 {
 	return ALIGN_UP(sizeof(struct client_segment) +
@@ -408,7 +409,8 @@ static inline shared_u64 *client_wanted(struct client_segment *seg,
 static inline uint64_t client_segment_bytes(uint32_t pins, uint32_t overflow)
 {
 	return ALIGN_UP(client_wanted_at(pins, overflow) +
-				DIV_UP((uint64_t)pins + overflow, 64) * 8,
+				((uint64_t)pins + overflow) *
+					CLIENT_WANTED_BYTES,
 			PAGE_BYTES);
 }
 

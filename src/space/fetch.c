@@ -48,16 +48,35 @@ static void keep_within(oc_span *sp, size_t n)
 
 /* ---- a row ---- */
 
+/* A touch was there before this answer, and found it resident. */
+static void came_before(oc_span *sp, size_t i, bool map)
+{
+	struct block *b = &sp->block[i];
+	struct oc_space_report *n = &sp->s->n;
+
+	if (b->flags & BLOCK_COUNTED)
+		return;
+	b->flags |= BLOCK_COUNTED;
+	n->moved_bytes += b->pin.data ? b->pin.bytes : sp->shape.part_bytes;
+	if (map || b->state == OC_BLOCK_ABSENT)
+		return;
+	n->ahead++;
+	n->ahead_used++;
+}
+
 /* False: it has left again, before it could be pinned. */
 static bool came(oc_span *sp, size_t i, bool map)
 {
 	struct block *b = &sp->block[i];
 	bool wanted = b->flags & BLOCK_WANTED;
 
-	if (b->state != OC_BLOCK_ABSENT || b->pin.data)
+	if (b->state != OC_BLOCK_ABSENT || b->pin.data) {
+		came_before(sp, i, map);
 		return true;
+	}
 	if (blocks_pin(sp, i, 1, 0) || !b->pin.data)
 		return false;
+	b->flags |= BLOCK_COUNTED;
 	sp->s->n.moved_bytes += b->pin.bytes;
 	if (wanted)
 		b->flags |= BLOCK_BROUGHT;

@@ -33,7 +33,8 @@ void block_drop(oc_span *sp, size_t i)
 	b->state = OC_BLOCK_ABSENT;
 	if (b->flags & BLOCK_MOVED)
 		sp->s->moved -= sp->shape.part_bytes;
-	block_unflag(b, BLOCK_HALF | BLOCK_KEPT | BLOCK_SEALING | BLOCK_MOVED);
+	block_unflag(b, BLOCK_HALF | BLOCK_KEPT | BLOCK_SEALING | BLOCK_MOVED |
+				BLOCK_COUNTED);
 }
 
 int space_make_absent(oc_space *s, char *at, uint64_t bytes)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the node asks for (client/revoke.h): blocks are let go whose pins it
- * names, a run at a time, and come back with the next touch.
+ * names, if these are still theirs, a run at a time, and come back with the next touch.
  *
  * Kept is what is held (oc_span_hold()), what a fault or a call has in hand, and
  * what could not be unmapped. Nobody waits for those: the server is told that
@@ -45,7 +45,8 @@ static bool gives(oc_span *sp, size_t i, struct given *g)
 {
 	struct block *b = &sp->block[i];
 
-	if (!b->pin.data || !revoke_wants(sp->s->c, &b->pin))
+	if (!b->pin.data || !(b->held ? revoke_names(sp->s->c, &b->pin)
+				      : revoke_wants(sp->s->c, &b->pin)))
 		return false;
 	if (b->held || b->flags & (BLOCK_HALF | BLOCK_WANTED | BLOCK_TAKEN) ||
 	    (b->state != OC_BLOCK_MAPPED && !(b->flags & BLOCK_KEPT))) {
@@ -65,18 +66,27 @@ static bool gives(oc_span *sp, size_t i, struct given *g)
 	return false;
 }
 
+/* Blocks [a, z) are unmapped, as far as the kernel does it. */
+static void give_run(oc_span *sp, size_t a, size_t z, struct given *g)
+{
+	if (a == z)
+		return;
+	blocks_let_go(sp, a, z - a);
+	for (size_t i = a; i < z; i++)
+		if (sp->block[i].pin.data)
+			g->kept++;
+		else
+			g->gone++;
+}
+
 static void span_give_way(oc_span *sp, struct given *g)
 {
-	size_t i = 0, z;
+	size_t i, z;
 
-	while (i < sp->n) {
+	for (i = 0; i < sp->n; i = z + 1) { /* z has been judged */
 		for (z = i; z < sp->n && gives(sp, z, g);)
 			z++;
-		if (z > i && blocks_let_go(sp, i, z - i))
-			g->kept += z - i;
-		else
-			g->gone += z - i;
-		i = MAX(z, i + 1);
+		give_run(sp, i, z, g);
 	}
 }
 

@@ -32,7 +32,10 @@
  * or writes addresses of the space while it holds the lock, but for blocks that
  * are there.
  *
- * Order of locks: a space's before the client's.
+ * Order of locks: the client's revoke_lock, under which the node's questions are
+ * passed on (revoke.c), before a space's, and that before all others of the client
+ * (client/client.h). So nobody who has a space's lock joins or leaves the client's
+ * thread for questions.
  *
  * What dies with whom: everything with the process. Pins and lent frames are
  * the client's, which the server takes back.
@@ -126,6 +129,7 @@ enum block_flags {
 	BLOCK_GIVEN = 256,   /* was sealed here, or is another writer's version:
 			      the next first write is a turn of writers */
 	BLOCK_MOVED = 512, /* COPIED because it thrashes: counted in `moved` */
+	BLOCK_COUNTED = 1024, /* brought up, and in the report as that */
 };
 
 struct block {

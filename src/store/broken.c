@@ -6,14 +6,30 @@
  */
 #include "base/log.h"
 #include "store/internal.h"
+#include "store/move.h"
 
 static void break_frame(struct store *s, struct pool *p, struct pool_slab *slab,
 			uint32_t frame)
 {
-	if (pool_frame_state(slab, frame) != FRAME_SEALED)
+	enum frame_state state = pool_frame_state(slab, frame);
+
+	if (state == FRAME_FREE) {
+		pool_frame_lost(p, slab, frame);
 		return;
+	}
 	pool_frame_breaks(p, slab, frame);
+	if (state != FRAME_SEALED) /* it does not become free */
+		return;
 	if (pool_is_twin(p, slab, frame)) { /* the other one is as it was */
+		pool_frame_doom(p, slab, frame);
+		return;
+	}
+	if (pool_twin_of(p, slab, frame) != POOL_NO_ITEM) {
+		pool_twin_doom(p, slab, frame);
+		return;
+	}
+	if (move_holds(s, p, &slab->desc[frame])) { /* it comes from there */
+		move_leaves(s, p, slab, frame);
 		pool_frame_doom(p, slab, frame);
 		return;
 	}
@@ -28,7 +44,8 @@ void broken_at(struct store *s, struct pool *p, struct pool_slab *slab,
 	uint64_t low = fault->at & ~(fault->bytes - 1), end;
 	uint32_t frame;
 
-	if (fault->at < base || fault->at - base >= slab->payload.bytes)
+	if (slab->retiring || fault->at < base ||
+	    fault->at - base >= slab->payload.bytes)
 		return;
 	low = low > base ? low - base : 0;
 	end = MIN((fault->at & ~(fault->bytes - 1)) + fault->bytes - base,

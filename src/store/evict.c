@@ -386,14 +386,19 @@ uint32_t evict_from_arena(struct store *s, struct pool *p, uint32_t arena,
 	return evict_finish(s, p, false);
 }
 
-/* Of a slab that is emptied. */
-static bool add_frame(struct store *s, struct pool *p, struct pool_slab *slab,
-		      uint32_t f)
+/* All of a slab that is emptied. Twins after the blocks of which others lie here:
+ * those bring their twins along, and what is LEAVING cannot leave again. */
+static void add_slab(struct store *s, struct pool *p, struct pool_slab *slab)
 {
-	if (pool_frame_state(slab, f) != FRAME_SEALED)
-		return true;
-	return pool_is_twin(p, slab, f) ? evict_add_twin(s, p, slab, f)
-					: evict_add(s, p, slab, f);
+	for (unsigned twins = 0; twins < 2; twins++)
+		for (uint32_t f = 0; f < slab->frames; f++) {
+			if (pool_frame_state(slab, f) != FRAME_SEALED ||
+			    pool_is_twin(p, slab, f) != (twins == 1))
+				continue;
+			if (!(twins ? evict_add_twin(s, p, slab, f)
+				    : evict_add(s, p, slab, f)))
+				return;
+		}
 }
 
 bool evict_slab(struct store *s, struct pool *p, struct pool_slab *slab,
@@ -403,9 +408,7 @@ bool evict_slab(struct store *s, struct pool *p, struct pool_slab *slab,
 	if (slab->n_granted || slab->n_doomed || slab->retiring)
 		return false;
 	s->batch.ask_most = ask ? UINT32_MAX : 0;
-	for (uint32_t f = 0; f < slab->frames; f++)
-		if (!add_frame(s, p, slab, f))
-			break;
+	add_slab(s, p, slab);
 	evict_finish(s, p, true);
 	return pool_slab_empty(slab);
 }
@@ -413,9 +416,7 @@ bool evict_slab(struct store *s, struct pool *p, struct pool_slab *slab,
 void evict_slab_hard(struct store *s, struct pool *p, struct pool_slab *slab)
 {
 	evict_begin(s);
-	for (uint32_t f = 0; f < slab->frames; f++)
-		if (!add_frame(s, p, slab, f))
-			break;
+	add_slab(s, p, slab);
 	evict_finish(s, p, false);
 	for (uint32_t f = 0; f < slab->frames; f++) {
 		struct doomed n;

@@ -495,6 +495,7 @@ void mover_destroy(struct mover *mv)
 			free(m);
 		}
 	down_fini(mv);
+	save_fini(mv);
 	free(mv->of_space);
 	free(mv);
 }

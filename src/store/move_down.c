@@ -76,7 +76,7 @@ static bool full(const struct mover *mv)
 	       mv->down_bytes >= DOWN_BYTES;
 }
 
-static bool may_write(const struct mover *mv)
+bool down_may_write(const struct mover *mv)
 {
 	return !mv->stopped && mv->counted && mv->stat.state == TIER_UP &&
 	       mv->s->now_ns >= mv->write_after_ns;
@@ -247,8 +247,8 @@ static uint32_t filling_of(const struct pool_slab *slab, uint32_t frame)
 	return (uint32_t)pool_frame_gen(slab, frame) | 1u << 31;
 }
 
-static bool is_declined(const struct mover *mv, const struct pool *p,
-			const struct pool_slab *slab, uint32_t frame)
+bool down_is_declined(const struct mover *mv, const struct pool *p,
+		      const struct pool_slab *slab, uint32_t frame)
 {
 	uint32_t item = slab->base + frame;
 
@@ -391,7 +391,7 @@ enum victim move_victim(struct store *s, const struct pool *p,
 	block_of(mv, p, slab, frame, &b);
 	if (b.first)
 		return VICTIM_MOVING;
-	if (!b.n || is_declined(mv, p, slab, frame))
+	if (!b.n || down_is_declined(mv, p, slab, frame))
 		return VICTIM_FREE;
 	return VICTIM_DIRTY;
 }
@@ -442,7 +442,7 @@ void move_leaves(struct store *s, struct pool *p, const struct pool_slab *slab,
 	shared_load_words(key, d->key, 4);
 	if (!below_holds(mv, p, d)) {
 		pool_count(p, POOL_C_demote_missed,
-			   !is_declined(mv, p, slab, frame));
+			   !down_is_declined(mv, p, slab, frame));
 		return;
 	}
 	if (used_since(d) && below_id(mv, p, key, part, &id))
@@ -515,19 +515,16 @@ static void refused(struct mover *mv, struct pool *p, int error)
 		pool_count(p, POOL_C_demote_failed, 1);
 }
 
-enum down { DOWN_CLEAN, DOWN_GOES, DOWN_LATER, DOWN_STOP };
-
-/* Begins to write what of the block is not below. hard: without asking whether
- * it is worth it, nor how much of the arena it takes. */
-static enum down block_down(struct mover *mv, struct pool *p,
-			    struct pool_slab *slab, uint32_t frame, bool hard)
+enum down down_block(struct mover *mv, struct pool *p, struct pool_slab *slab,
+		     uint32_t frame, bool hard)
 {
 	struct block b;
 
 	block_of(mv, p, slab, frame, &b);
 	if (!b.n)
 		return DOWN_CLEAN;
-	if (b.first)
+	/* of a block that was too much at once the rest follows */
+	if (b.first == b.n || (b.first && !hard))
 		return DOWN_GOES;
 	if (full(mv) || mv->verified_bytes >= VERIFY_BYTES ||
 	    mv->s->now_ns < mv->after_ns[p->number])
@@ -568,11 +565,11 @@ bool move_save(struct store *s, struct pool *p, struct pool_slab *slab,
 {
 	struct mover *mv = s->mover;
 
-	if (!mv || !may_write(mv) ||
+	if (!mv || !down_may_write(mv) ||
 	    pool_frame_state(slab, frame) != FRAME_SEALED)
 		return false;
 	mv->verified_bytes = 0;
-	return block_down(mv, p, slab, frame, true) == DOWN_GOES;
+	return down_block(mv, p, slab, frame, true) == DOWN_GOES;
 }
 
 /* ---- the cold end --------------------------------------------------------------- */
@@ -688,7 +685,7 @@ static bool walk(struct mover *mv, struct pool *p, uint32_t arena,
 			return true;
 		--*looks;
 		slab = pool_item(p, item, &frame);
-		switch (block_down(mv, p, slab, frame, false)) {
+		switch (down_block(mv, p, slab, frame, false)) {
 		case DOWN_STOP:
 			return false;
 		case DOWN_LATER:
@@ -731,7 +728,8 @@ void down_pump(struct mover *mv)
 	uint32_t looks = LOOK_ITEMS;
 
 	see_busy(mv);
-	if (!may_write(mv) || full(mv))
+	/* a save begins at the other end */
+	if (mv->saving || !down_may_write(mv) || full(mv))
 		return;
 	recount(mv);
 	mv->verified_bytes = 0;
@@ -771,7 +769,7 @@ bool move_press(struct store *s, struct pool *p, uint32_t arena, uint32_t want)
 	uint32_t looks = LOOK_ITEMS;
 	struct behind *b;
 
-	if (!mv || !may_write(mv) || !progresses(mv))
+	if (!mv || !down_may_write(mv) || !progresses(mv))
 		return mv && is_passing(mv, p);
 	/* slabs may have come since they were counted */
 	if (arena >= mv->n_behind[p->number] ||
@@ -791,7 +789,7 @@ bool move_press_slab(struct store *s, struct pool *p, struct pool_slab *slab)
 	struct mover *mv = s->mover;
 	bool goes = false;
 
-	if (!mv || !may_write(mv) || !progresses(mv))
+	if (!mv || !down_may_write(mv) || !progresses(mv))
 		return mv && is_passing(mv, p);
 	if (slab->arena >= mv->n_behind[p->number] ||
 	    !mv->behind[p->number][slab->arena].flying)
@@ -802,56 +800,10 @@ bool move_press_slab(struct store *s, struct pool *p, struct pool_slab *slab)
 
 		if (pool_frame_state(slab, f) != FRAME_SEALED)
 			continue;
-		d = block_down(mv, p, slab, f, false);
+		d = down_block(mv, p, slab, f, false);
 		goes = goes || d == DOWN_GOES;
 		if (d == DOWN_STOP)
 			break;
 	}
 	return goes;
-}
-
-/* ---- before the node ends --------------------------------------------------------- */
-
-/* All of DRAM once: what is not below is written. */
-static void save_some(struct mover *mv)
-{
-	while (mv->save.pool < STORE_POOLS_MAX) {
-		struct pool *p = mv->s->pool[mv->save.pool];
-		struct pool_slab *slab = p ? pool_slab_at(p, mv->save.slab)
-					   : NULL;
-
-		if (!p || mv->save.slab >= p->slab_end) {
-			mv->save.pool++;
-			mv->save.slab = 1;
-			mv->save.frame = 0;
-		} else if (!slab || slab->retiring ||
-			   mv->save.frame >= slab->frames) {
-			mv->save.slab++;
-			mv->save.frame = 0;
-		} else {
-			if (pool_frame_state(slab, mv->save.frame) ==
-				    FRAME_SEALED &&
-			    block_down(mv, p, slab, mv->save.frame, true) ==
-				    DOWN_STOP)
-				return;
-			mv->save.frame++;
-		}
-	}
-}
-
-bool store_save(struct store *s, uint64_t now_ns)
-{
-	struct mover *mv = s->mover;
-
-	s->now_ns = now_ns;
-	if (!mv || mv->stopped)
-		return false;
-	mv->saving = true;
-	mv->verified_bytes = 0;
-	move_tick(s);
-	if (mv->stat.state != TIER_UP)
-		return mv->stat.state == TIER_COMING;
-	if (may_write(mv))
-		save_some(mv);
-	return mv->save.pool < STORE_POOLS_MAX || mv->flying[TIER_BEHIND];
 }

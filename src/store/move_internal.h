@@ -139,9 +139,13 @@ struct mover {
 	uint64_t busy_ns;	 /* the drive has enough to do since; 0: not */
 	uint64_t verified_bytes; /* in this turn */
 	uint64_t wrote_ns; /* when a write ended well, or the first began */
-	bool saving;
-	struct {
-		uint32_t pool, slab, frame;
+	bool saving;	   /* before the end: store/move_save.c writes, alone */
+	struct save {
+		struct save_item *item; /* the warmest first */
+		uint32_t n, at, passes;
+		bool made;
+		bool wrote;	/* in this pass */
+		uint64_t spent; /* below_spent() of what lies there or goes */
 	} save;
 
 	/* spaces */
@@ -182,6 +186,18 @@ void up_unwanted(struct mover *mv, struct move *m);
 void down_pump(struct mover *mv);
 void down_finish(struct mover *mv, struct move *m);
 void down_fini(struct mover *mv);
+bool down_may_write(const struct mover *mv);
+/* Was it said of what this frame holds that it is not to be written? */
+bool down_is_declined(const struct mover *mv, const struct pool *p,
+		      const struct pool_slab *slab, uint32_t frame);
+enum down { DOWN_CLEAN, DOWN_GOES, DOWN_LATER, DOWN_STOP };
+/* Begins to write what of the block is not below. hard: without asking whether
+ * it is worth it, nor how much of the arena it takes. */
+enum down down_block(struct mover *mv, struct pool *p, struct pool_slab *slab,
+		     uint32_t frame, bool hard);
+
+/* ---- store/move_save.c */
+void save_fini(struct mover *mv);
 
 /* ---- store/move_ahead.c */
 void ahead_pump(struct mover *mv);

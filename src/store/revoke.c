@@ -65,14 +65,24 @@ static void find_dear(struct store *s, const struct pool *p)
 			b->pinned[i] = EVICT_DEAR;
 }
 
-/* Some of a block's clients have not answered the last question yet. */
+/* The last question has no answer yet, or the next one has this pin in it. */
+static bool is_asked(const struct revoke_note *n)
+{
+	struct store_client *c = n->client;
+	const struct revoke *r = c->revoke;
+
+	if (!r || r->open)
+		return r != NULL;
+	return r->unsent && revoke_wanted(wanted(c), n->slot) == n->pin;
+}
+
+/* Some of a block's clients are to answer first. */
 static void find_awaited(struct evict_batch *b)
 {
 	for (uint32_t i = 0; i < b->n_notes; i++) {
-		const struct revoke *r = b->note[i].client->revoke;
 		uint8_t *what = &b->pinned[b->note[i].block];
 
-		if (!r || !r->open || *what != EVICT_MAPPED)
+		if (*what != EVICT_MAPPED || !is_asked(&b->note[i]))
 			continue;
 		*what = EVICT_AWAITED;
 		b->asked++;
@@ -111,7 +121,7 @@ static int add_pin(struct store *s, struct store_client *c, uint32_t slot,
 	r->unsent = true;
 	r->cause = s->cause;
 	s->revoke.unsent = true;
-	revoke_want(wanted(c), slot, true);
+	revoke_want(wanted(c), slot, pin);
 	return 0;
 }
 
@@ -144,7 +154,7 @@ void revoke_choose(struct store *s, struct pool *p, bool all)
 
 /* ---- asking ------------------------------------------------------------------- */
 
-/* A2, release: the bits are there. Pairs with revoke_main(). */
+/* A2, release: the words are there. Pairs with revoke_main(). */
 static void ask(struct store_client *c)
 {
 	shared_u64 *asked = &c->segment->header.asked;
@@ -269,13 +279,13 @@ static void forgive(struct store *s, struct store_client *c)
 
 static void settle_one(struct store *s, struct store_client *c)
 {
-	struct revoke *r = c->revoke;
+	struct revoke *r = c->revoke, done;
 	uint32_t kept = 0, gone = 0;
 
 	if (!r->open || !answered(c))
 		return;
 	for (uint32_t i = 0; i < r->n; i++) {
-		revoke_want(wanted(c), r->pin[i].slot, false);
+		revoke_want(wanted(c), r->pin[i].slot, 0);
 		if (still_there(c, &r->pin[i]))
 			kept++;
 		else
@@ -283,13 +293,17 @@ static void settle_one(struct store *s, struct store_client *c)
 	}
 	pool_count(c->pool, POOL_C_revoke_kept, kept);
 	pool_count(c->pool, POOL_C_revoked, gone);
-	r->n = gone;
+	/* Who looks at pins while these leave may have the next question. */
+	done = *r;
+	done.n = gone;
+	r->pin = NULL;
+	r->n = r->cap = 0;
 	r->open = false;
 	s->revoke.open--;
 	if (r->late)
 		forgive(s, c);
-	leave(s, c->pool, r);
-	r->n = 0;
+	leave(s, c->pool, &done);
+	free(done.pin);
 	s->retry = true;
 }
 
@@ -432,14 +446,22 @@ void revoke_forget_client(struct store_client *c)
 	free(r);
 }
 
+static void want_none(struct store_client *c, uint32_t first, uint64_t n)
+{
+	for (uint32_t i = first; i < first + n; i++)
+		if (revoke_wanted(wanted(c), i))
+			revoke_want(wanted(c), i, 0);
+}
+
 void revoke_adopt(struct store_client *c)
 {
 	const struct client_header *h = &c->segment->header;
-	uint32_t words = DIV_UP(c->n_pins + c->n_overflow, 64u);
+	uint64_t high = shared_load64(&h->pin_high),
+		 over = shared_load64(&h->overflow_high);
 
-	for (uint32_t i = 0; i < words; i++)
-		if (shared_load64(&wanted(c)[i]))
-			shared_store64(&wanted(c)[i], 0);
+	/* nothing was asked for where no pin has been */
+	want_none(c, 0, MIN(high, (uint64_t)c->n_pins));
+	want_none(c, c->n_pins, MIN(over, (uint64_t)c->n_overflow));
 	if (shared_load64_acquire(&h->answered) == shared_load64(&h->asked))
 		return;
 	c->revoke = mem_alloc(sizeof(*c->revoke));

@@ -4,8 +4,8 @@
  *
  * A pin that a mapping holds says so (PIN_MAPPED, coherence/pin.h). Where room
  * is needed and such pins alone keep a block from leaving, its clients are asked
- * to unmap it and to take the pin back (coherence/revoke.h): a bit for each pin
- * in the client's segment, one number that grows for all of them, one wake-up.
+ * to unmap it and to take the pin back (coherence/revoke.h): the word of each
+ * pin in the client's segment, one number that grows for all of them, one wake-up.
  * The block comes back with the next touch, from the tier below.
  *
  *        judge(): note of a mapped pin          store_settle(), store_tick()
@@ -30,7 +30,7 @@
  * Nobody waits here. A waiting grant is tried again when an answer has come.
  *
  * Death. What was asked is in the client's segment; who asked, and since when, in
- * this process. A new server takes back the bits, waits for an answer to what its
+ * this process. A new server takes back the words, waits for an answer to what its
  * predecessor asked as if it had asked that now, and asks again as it needs.
  */
 #ifndef ONECOPY_STORE_REVOKE_H

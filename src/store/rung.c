@@ -181,13 +181,17 @@ static struct pool_slab *coldest_other(const struct pool *p,
 static bool take_other(struct work *w, uint64_t frame_bytes)
 {
 	struct pool_slab *slab = coldest_other(w->p, frame_bytes);
+	uint8_t pressure = w->s->cause.pressure;
 	uint32_t id;
 
 	if (!slab ||
 	    (!pool_slab_empty(slab) && (w->exchange || mean(slab) >= w->stamp)))
 		return false;
 	w->s->cause.pressure = PRESSURE_SLAB;
-	if (!pool_slab_empty(slab) && !evict_slab(w->s, w->p, slab, false))
+	if (!pool_slab_empty(slab))
+		evict_slab(w->s, w->p, slab, false);
+	w->s->cause.pressure = pressure;
+	if (!pool_slab_empty(slab))
 		return false;
 	return pool_slab_reshape(w->p, slab->id, CLIENT_SERVER, frame_bytes,
 				 &id) == 0;
@@ -238,6 +242,7 @@ static enum rung evict_low(struct work *w, uint32_t arena)
 {
 	struct pool_arena *a = &w->p->arena[arena];
 	bool awaits = false, patient = w->c->patient;
+	uint8_t pressure = w->s->cause.pressure;
 	uint32_t n;
 
 	if (!gives_way(w, arena) || (w->exchange && !a->credit))
@@ -245,9 +250,10 @@ static enum rung evict_low(struct work *w, uint32_t arena)
 	w->c->patient = w->patient;
 	n = room_evict_some(w->c, arena, w->exchange ? 1 : ROOM, &awaits);
 	w->c->patient = patient;
+	w->s->cause.pressure = pressure; /* what is under way up there */
 	a = &w->p->arena[arena];
 	if (w->exchange)
-		a->credit--;
+		a->credit -= MIN(n, a->credit);
 	else
 		a->credit = MIN(a->credit + n, CREDITS);
 	return awaits ? RUNG_LATER : RUNG_NONE;

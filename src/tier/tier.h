@@ -141,6 +141,9 @@ struct tier_stat {
 			    text; "" */
 	const char *io;	 /* how it moves: "io_uring", "threads", ... static */
 	bool direct;	 /* past the page cache */
+	/* What it can hold at once; what is written beyond makes it drop
+	 * others. 0: not known yet. */
+	uint64_t room_bytes;
 #define X(name, text) uint64_t name;
 	TIER_STATS(X)
 #undef X

@@ -12,6 +12,7 @@
 #include "base/fault.h"
 #include "base/hash.h"
 #include "base/text.h"
+#include "coherence/pin.h"
 
 #define CLIENT_ID (1ull << 16 | 3)
 #define REPORT	  "{\"pool\":\"fake\"}"
@@ -360,8 +361,7 @@ static void do_pin(struct fake *f, const struct ring_call *q,
 			&fake_desc(f, frame_loc_slab(loc), frame_loc_frame(loc))
 				 ->word));
 		a->arg = i;
-		shared_store64(&slots[i],
-			       (a->gen & 0xffffff) << FRAME_LOC_BITS | loc);
+		shared_store64(&slots[i], pin_word(loc, a->gen));
 		return;
 	}
 	a->result = -EDQUOT;
@@ -580,8 +580,10 @@ static void serve(struct fake *f, const struct ring_call *q)
 	case RING_SEAL:
 		if (!f->drop_seals)
 			do_seal(f, q, &a);
-		if (f->drop_seals || f->hush_seals)
+		if (f->drop_seals || f->hush_seals) {
+			f->unanswered++;
 			return;
+		}
 		break;
 	case RING_ABANDON:
 		do_abandon(f, q, &a);

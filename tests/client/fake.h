@@ -54,7 +54,8 @@ struct fake {
 	/* seals are not made, nor answered; are made and not answered */
 	_Atomic(bool) drop_seals, hush_seals;
 	_Atomic(uint64_t) done, granted, abandoned, unpinned, bad, cancelled;
-	bool stale_once; /* a report was lost once */
+	_Atomic(uint64_t) unanswered; /* seals, by these switches */
+	bool stale_once;	      /* a report was lost once */
 	struct fake_below below[FAKE_FRAMES];
 	uint32_t n_below, groups; /* of its namespace, one rank */
 	uint32_t fetched;	  /* frames of FAKE_OTHER, from the last down */

@@ -52,13 +52,16 @@ static void user_join(struct user *m, struct rig *r)
 
 static struct rig rig_make(void)
 {
-	struct oc_key key = fake_key(3);
 	struct rig r = { .f = fake_start() };
 
 	r.c = fake_client(r.f, NULL);
 	r.ns = fake_ns(r.c);
 	pthread_mutex_lock(&r.f->lock);
-	fake_seal(r.f, FAKE_OTHER, 3, 5, &key, frame_part(1, 0, 0));
+	for (unsigned i = 3; i < 5; i++) {
+		struct oc_key key = fake_key(i);
+
+		fake_seal(r.f, FAKE_OTHER, i, 5, &key, frame_part(1, 0, 0));
+	}
 	pthread_mutex_unlock(&r.f->lock);
 	return r;
 }
@@ -70,9 +73,9 @@ static void rig_end(struct rig *r)
 	fake_stop(r->f);
 }
 
-static void pin(struct user *m, uint64_t flags)
+static void pin_block(struct user *m, uint64_t n, uint64_t flags)
 {
-	struct oc_key key = fake_key(3);
+	struct oc_key key = fake_key(n);
 
 	pthread_mutex_lock(&m->lock);
 	CHECK_OK(oc_pin(m->ns, &key, P0, 0, &m->pin));
@@ -80,23 +83,41 @@ static void pin(struct user *m, uint64_t flags)
 	pthread_mutex_unlock(&m->lock);
 }
 
+static void pin(struct user *m, uint64_t flags)
+{
+	pin_block(m, 3, flags);
+}
+
 static shared_u64 *wanted(struct rig *r)
 {
 	return client_wanted(r->f->client, FAKE_PINS, FAKE_OVERFLOW);
 }
 
-/* As the server: the bits, the number, the futex. */
-static uint64_t ask(struct rig *r)
+/* As the server: what it has seen in the slots ... */
+static void look(struct rig *r)
+{
+	for (uint32_t i = 0; i < FAKE_PINS; i++) {
+		uint64_t pin = pin_read(&r->f->client->slots[i]);
+
+		revoke_want(wanted(r), i, pin & PIN_MAPPED ? pin : 0);
+	}
+}
+
+/* ... the number, the futex. */
+static uint64_t ask_so(struct rig *r)
 {
 	struct client_header *h = &r->f->client->header;
 	uint64_t n = shared_load64(&h->asked) + 1;
 
-	for (uint32_t i = 0; i < FAKE_PINS; i++)
-		revoke_want(wanted(r), i,
-			    pin_read(&r->f->client->slots[i]) & PIN_MAPPED);
 	shared_store64_release(&h->asked, n);
 	syscall(SYS_futex, &h->asked, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
 	return n;
+}
+
+static uint64_t ask(struct rig *r)
+{
+	look(r);
+	return ask_so(r);
 }
 
 /* The alarm of the test is its end where nobody answers. */
@@ -151,6 +172,33 @@ TEST(fake_what_is_kept_is_answered_for)
 	CHECK_INT(pins_of(&r), ==, 1);
 	revoke_leave(r.c, &m.u);
 	oc_unpin(r.ns, &m.pin);
+	rig_end(&r);
+}
+
+/* Between the server's look and the answer the slot gets another pin: that was
+ * not asked for, whatever the slot. */
+TEST(fake_a_slot_that_holds_something_else_by_now_is_kept)
+{
+	struct rig r = rig_make();
+	struct user m;
+
+	user_join(&m, &r);
+	pin(&m, PIN_MAPPED | PIN_LOSABLE);
+	look(&r);
+	oc_unpin(r.ns, &m.pin);
+	pin_block(&m, 4, PIN_MAPPED | PIN_LOSABLE);
+	await(&r, ask_so(&r));
+	CHECK_INT(pins_of(&r), ==, 1);
+	/* the same, of one that has no answer to a loss */
+	look(&r);
+	oc_unpin(r.ns, &m.pin);
+	pin_block(&m, 4, PIN_MAPPED);
+	await(&r, ask_so(&r));
+	CHECK_INT(pins_of(&r), ==, 1);
+	/* and the new one is asked for as any */
+	await(&r, ask(&r));
+	CHECK_INT(pins_of(&r), ==, 0);
+	revoke_leave(r.c, &m.u);
 	rig_end(&r);
 }
 

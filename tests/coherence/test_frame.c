@@ -130,6 +130,6 @@ TEST(a_pin_holds_for_its_own_filling_only)
 		shared_store64(&d.word, frame_word(9, (enum frame_state)s));
 		CHECK_INT(pin_holds(&d, 9), ==, s == FRAME_SEALED);
 		CHECK(!pin_holds(&d, 8));
-		CHECK(!pin_holds(&d, 9 + (1u << 24)));
+		CHECK(!pin_holds(&d, 9 + PIN_GEN_MASK + 1));
 	}
 }

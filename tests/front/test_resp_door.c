@@ -5,6 +5,7 @@
  * end, nobody is told a wrong value, and the server is afterwards as it was
  * before.
  */
+#include <sys/mman.h>
 #include "tests/front/counter.h"
 
 #define LIMIT	 (64ull << 20)
@@ -370,6 +371,74 @@ TEST(peers_that_vanish_leave_nothing_epoll)
 TEST(peers_that_vanish_leave_nothing_uring)
 {
 	vanish(LOOP_URING);
+}
+
+/* ---- memory that fails */
+
+/* The page of a name's record: what touches it gets SIGBUS. */
+static void spoil(struct counter *n, const char *name)
+{
+	struct name which = { name, (uint32_t)strlen(name) };
+	int fd = memfd_create("end", MFD_CLOEXEC);
+	struct entry e;
+	char *at;
+
+	CHECK(fd >= 0 && entry_find(counter_tenant(n), which, &e));
+	at = (char *)((uintptr_t)e.part.data & ~(uintptr_t)(PAGE_BYTES - 1));
+	CHECK(mmap(at, PAGE_BYTES, PROT_READ | PROT_WRITE,
+		   MAP_SHARED | MAP_FIXED, fd, 0) == at);
+	close(fd);
+}
+
+static void says(struct caller *c, const char *reply, unsigned words,
+		 const char *a, const char *b, const char *d, const char *e)
+{
+	struct text t = { 0 };
+
+	text_words(&t, words, a, b, d, e);
+	CHECK_INT(caller_ask(c, &t), ==, SAID_REPLY);
+	if (strncmp(c->in, reply, strlen(reply)) != 0)
+		FAIL("%s: %.*s", a, (int)c->whole, c->in);
+	text_free(&t);
+}
+
+/* A record's memory fails under each command that reads it: it is a miss. */
+TEST(a_record_whose_memory_fails_is_a_miss)
+{
+	static const struct {
+		const char *name, *reply;
+		unsigned words;
+		const char *arg, *more;
+	} asks[] = {
+		{ "GET", "$-1\r\n", 2, NULL, NULL },
+		{ "EXISTS", ":0\r\n", 2, NULL, NULL },
+		{ "SET", "+OK\r\n", 4, "two", "nx" },
+		{ "EXPIRE", ":0\r\n", 3, "100", NULL },
+		{ "DEL", ":0\r\n", 2, NULL, NULL },
+		{ "SCAN", "*2\r\n", 2, NULL, NULL },
+	};
+	struct counter n;
+	struct caller c;
+
+	counter_open(&n, LOOP_EPOLL, LIMIT, FOREVER);
+	c = caller_open(&n);
+	for (unsigned i = 0; i < ARRAY_LEN(asks); i++) {
+		bool scan = strcmp(asks[i].name, "SCAN") == 0;
+		char name[16];
+
+		snprintf(name, sizeof(name), "spoilt%u", i);
+		says(&c, "+OK\r\n", 3, "SET", name, "one", NULL);
+		spoil(&n, name);
+		says(&c, asks[i].reply, asks[i].words, asks[i].name,
+		     scan ? "0" : name, asks[i].arg, asks[i].more);
+		CHECK_INT(pool_counter(counter_tenant(&n)->pool,
+				       POOL_C_memory_errors),
+			  >, i);
+	}
+	says(&c, "+OK\r\n", 3, "SET", "another", "three", NULL);
+	says(&c, "$5\r\nthree\r\n", 2, "GET", "another", NULL, NULL);
+	caller_close(&c);
+	counter_close(&n);
 }
 
 /* ---- bounds */

@@ -323,6 +323,39 @@ TEST(what_is_not_saved_is_said)
 	place_end();
 }
 
+/* The drive holds an eighth of what memory does. What is read most of late lies
+ * in no order of slabs, and is what the next node finds. */
+TEST(a_small_drive_gets_the_warmest)
+{
+	unsigned warm = 0, there = 0;
+	struct respc *c;
+	struct live n;
+
+	place_begin();
+	snprintf(nvme, sizeof(nvme), "%s:16M", place);
+	for (unsigned round = 0; round < 2; round++) {
+		RESPC_NODE(&n, NULL, "--dram", "160M", "--slab", "512K",
+			   "--nvme", nvme, "--save-on-exit");
+		LIVE_WAIT(&n, live_said(&n, "the nvme tier is up"));
+		c = respc_open(respc_port(&n));
+		if (!round)
+			write_some(c, 0, 1000);
+		/* 50 long ones, 3.2 MiB */
+		for (uint64_t i = 3; i < 1000; i += 20) {
+			int r = respc_get(c, name_of(i), i, size_of(i));
+
+			warm++;
+			there += r == 0;
+			if (!round)
+				CHECK_INT(r, ==, 0);
+		}
+		respc_close(c);
+		live_stop(&n);
+	}
+	CHECK_INT(there, ==, warm);
+	place_end();
+}
+
 TEST(what_is_saved_is_said)
 {
 	struct respc *c;
@@ -336,6 +369,58 @@ TEST(what_is_saved_is_said)
 	respc_close(c);
 	/* a value is two parts */
 	end_with(&n, "saved 8 of 8 parts that were in memory alone");
+	place_end();
+}
+
+static bool has_pending(pid_t pid, int signo)
+{
+	unsigned long long pending = 0;
+	char path[64], line[128];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	f = fopen(path, "re");
+	CHECK(f != NULL);
+	while (!pending && fgets(line, sizeof(line), f))
+		if (strncmp(line, "ShdPnd:", 7) == 0)
+			pending = strtoull(line + 7, NULL, 16);
+	fclose(f);
+	return pending >> (signo - 1) & 1;
+}
+
+/* As timeout(1) does it: its child, then the group that all of them are in. */
+TEST(a_signal_to_the_whole_group_saves_as_well)
+{
+	struct respc *c;
+	uint64_t begin;
+	struct live n;
+	pid_t server;
+	oc_client *o;
+	bool soon;
+
+	place_begin();
+	node(&n, true);
+	c = respc_open(respc_port(&n));
+	for (uint64_t i = 1; i < 5; i++)
+		respc_set(c, name_of(i), i, size_of(i));
+	respc_close(c);
+	o = live_connect(&n);
+	server = live_server(o);
+	oc_client_close(o);
+	CHECK_INT(kill(server, SIGSTOP), ==, 0);
+	begin = clock_ns();
+	CHECK_INT(kill(n.keeper, SIGTERM), ==, 0);
+	LIVE_WAIT(&n, !has_pending(n.keeper, SIGTERM));
+	CHECK_INT(kill(n.keeper, SIGTERM), ==, 0);
+	CHECK_INT(kill(server, SIGTERM), ==, 0);
+	LIVE_WAIT(&n, !has_pending(n.keeper, SIGTERM));
+	/* later it would be a second signal, which ends a save */
+	soon = clock_ns() - begin < NS_PER_S;
+	CHECK_INT(kill(server, SIGCONT), ==, 0);
+	CHECK_INT(live_ended(&n), ==, 0);
+	if (soon && !live_said(&n, "saved 8 of 8 parts that were in memory"))
+		FAIL("it did not save");
+	live_remove(&n);
 	place_end();
 }
 

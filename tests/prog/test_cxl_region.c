@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 
 static char path[64];
 
@@ -221,13 +222,17 @@ static bool is_signalled(pid_t pid, int signo)
 
 TEST(who_is_declared_dead_has_not_left)
 {
-	const char *const leave[] = { "cxl", "leave", path, "a", NULL };
+	const char *const leave[] = { "cxl", "leave", "--timeout", "50s",
+				      path,  "a",     NULL };
+	siginfo_t info;
 	pid_t a, asks;
 
 	make("2");
 	a = join("a", NULL);
 	await(0, "live", 100);
 	CHECK_OK(kill(a, SIGSTOP));
+	/* or it might take the next signal before it stands still */
+	CHECK_OK(waitid(P_PID, (id_t)a, &info, WSTOPPED));
 	asks = run_start(leave);
 	while (!is_signalled(a, SIGTERM))
 		;

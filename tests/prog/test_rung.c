@@ -10,6 +10,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/rng.h"
+#include "base/sysfs.h"
+#include "prog/config.h"
+#include "prog/exit.h"
 #include "tests/prog/live.h"
 #include "tests/prog/run.h"
 
@@ -78,6 +81,19 @@ static const char *tier_of(oc_ns *ns, uint64_t i)
 	return oc_tier_name(w.tier);
 }
 
+static void why_says(oc_client *c, uint64_t i, const char *says)
+{
+	struct oc_key key = live_key(i);
+	char hex[65], *json;
+
+	for (unsigned b = 0; b < sizeof(key.bytes); b++)
+		snprintf(hex + 2 * b, 3, "%02x", key.bytes[b]);
+	CHECK_OK(oc_inspect(c, "why", hex, 0, &json));
+	if (!strstr(json, says))
+		FAIL("\"%s\" does not say \"%s\"", json, says);
+	free(json);
+}
+
 TEST(reports_say_which_memory_it_is)
 {
 	struct live n;
@@ -98,6 +114,8 @@ TEST(reports_say_which_memory_it_is)
 	CHECK_OK(oc_inspect(c, "where", hex, 0, &json));
 	CHECK(strstr(json, "\"cxl\"") && strstr(json, "stand-in"));
 	free(json);
+	why_says(c, 0, "resident in cxl, namespace");
+	why_says(c, UPPER + 63, "resident in dram, namespace");
 	CHECK_OK(oc_inspect(c, "stat", "", 0, &json));
 	CHECK(strstr(json, "stand-in"));
 	free(json);
@@ -141,6 +159,66 @@ TEST(deaths_amid_moves)
 	live_check(c);
 	oc_ns_close(ns);
 	oc_client_close(c);
+	live_stop(&n);
+}
+
+/* ---- what is refused, and what is said ------------------------------------- */
+
+static uint64_t memory_bytes(void)
+{
+	uint64_t bytes;
+
+	CHECK_OK(config_memory(&bytes));
+	return bytes;
+}
+
+static struct run try_serve(const char *dram, const char *spec)
+{
+	char socket[128];
+
+	snprintf(socket, sizeof(socket), "%s/node", run_dir());
+	return RUN("serve", "--socket", socket, "--dram", dram, "--resp", "off",
+		   "--http", "off", "--cxl", spec);
+}
+
+static void too_much(const char *dram, const char *spec)
+{
+	struct run r = try_serve(dram, spec);
+
+	CHECK_INT(r.status, ==, PROG_REFUSED);
+	if (!strstr(r.err, "more than the memory there is"))
+		FAIL("%s", r.err);
+	run_free(&r);
+}
+
+/* Either alone would fit. */
+TEST(both_may_be_no_more_than_there_is)
+{
+	char dram[32], spec[64];
+	uint64_t bytes = memory_bytes();
+
+	too_much("64M", "memory:100T");
+	snprintf(spec, sizeof(spec), "memory:%lluK",
+		 (unsigned long long)(bytes / KIB - 32 * KIB));
+	too_much("64M", spec);
+	snprintf(dram, sizeof(dram), "%lluK", (unsigned long long)bytes / KIB);
+	too_much(dram, "memory:2M");
+	if (access("/sys/devices/system/node/node0", F_OK) == 0)
+		too_much(dram, "node:0:2M");
+	run_clean();
+}
+
+TEST(a_node_with_processors_is_told)
+{
+	char cpus[256];
+	struct live n;
+
+	if (sysfs_read("", cpus, sizeof(cpus),
+		       "/sys/devices/system/node/node0/cpulist") < 0 ||
+	    !*cpus)
+		SKIP("no node 0 that has processors");
+	live_start(&n, "--dram", "4M", "--cxl", "node:0:4M");
+	CHECK(live_said(&n, "no memory below it"));
 	live_stop(&n);
 }
 

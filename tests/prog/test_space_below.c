@@ -112,7 +112,9 @@ TEST(a_session_of_three_times_memory_is_read_through)
 	report = report_of(&r);
 	CHECK_INT(report.moved_bytes, >=, BLOCKS / 3 * PART);
 	CHECK_INT(report.ahead, >, 0);
-	CHECK_INT(report.ahead_used * 10, >=, report.ahead * 9);
+	/* mostly all; but the node may ask for what nobody has touched yet */
+	CHECK_INT(report.ahead_used * 2, >=, report.ahead);
+	CHECK_INT(report.ahead - report.ahead_used, <=, report.let_go);
 	CHECK_INT(report.let_go, >, 0);
 	NOTE("%u lost; %llu faults, %llu brought, %llu ahead", lost,
 	     (unsigned long long)report.faults,

@@ -61,6 +61,20 @@ void rig_destroy(struct rig *g)
 	close(g->fd);
 }
 
+void *rig_map(const struct rig *g)
+{
+	void *all = mmap(NULL, g->format.bytes, PROT_READ | PROT_WRITE,
+			 MAP_SHARED, g->fd, 0);
+
+	CHECK(all != MAP_FAILED);
+	return all;
+}
+
+void rig_unmap(const struct rig *g, void *all)
+{
+	munmap(all, g->format.bytes);
+}
+
 struct region *rig_open(const struct rig *g)
 {
 	struct region *r = NULL;

@@ -25,6 +25,10 @@ struct rig rig_create(uint32_t members, uint32_t shards, uint32_t frames);
 void rig_format(const struct rig *g);
 void rig_destroy(struct rig *g);
 
+/* The whole, for who does what no member may. */
+void *rig_map(const struct rig *g);
+void rig_unmap(const struct rig *g, void *all);
+
 struct region *rig_open(const struct rig *g);
 struct region *rig_join(const struct rig *g, const char *name, uint32_t shards,
 			bool adopt);

@@ -154,8 +154,8 @@ static void check_pins(struct world *w)
 				continue;
 			s = pool_locate(w->p, pin_word_loc(pin), &frame);
 			CHECK(s);
-			CHECK_INT(pool_frame_gen(s, frame), ==,
-				  pin_word_gen(pin));
+			CHECK(pin_word_names(pin, pin_word_loc(pin),
+					     pool_frame_gen(s, frame)));
 			CHECK(pool_frame_state(s, frame) == FRAME_SEALED ||
 			      pool_frame_state(s, frame) == FRAME_DOOMED);
 		}

@@ -278,6 +278,7 @@ static void fake_stat(const struct tier *t, struct tier_stat *ret_stat)
 		.why = f->why ? f->why : "",
 		.io = "memory",
 		.limit_bytes = f->limit ? f->limit : 1ull << 40,
+		.room_bytes = f->limit,
 		.used_bytes = fake_tier_bytes(f),
 		.live_bytes = fake_tier_bytes(f),
 		.parts = fake_tier_parts(f),

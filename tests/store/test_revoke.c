@@ -62,7 +62,7 @@ static uint64_t wants(const struct sim *c)
 	uint64_t n = 0;
 
 	for (uint32_t i = 0; i < SIM_PINS + SIM_OVER; i++)
-		n += revoke_wanted(wanted, i);
+		n += revoke_wanted(wanted, i) != 0;
 	return n;
 }
 
@@ -74,8 +74,7 @@ static unsigned answer_with(struct sim *c, unsigned most)
 	unsigned n = 0;
 
 	for (uint32_t i = 0; i < SIM_PINS + SIM_OVER && n < most; i++) {
-		if (!revoke_wanted(wanted, i) ||
-		    !shared_load64(&c->cs->slots[i]))
+		if (!revoke_meant(wanted, i, shared_load64(&c->cs->slots[i])))
 			continue;
 		pin_clear(&c->cs->slots[i]);
 		n++;
@@ -138,6 +137,29 @@ TEST(mapped_blocks_are_asked_for_and_leave)
 	CHECK_INT(count(&r, POOL_C_revoke_kept), ==, 0);
 	/* what was given back has left, and nothing else */
 	CHECK_INT(resident(&r), ==, FRAMES - given);
+	rig_end(&r);
+}
+
+/* Two who want a slab in one turn, and find the same one. */
+TEST(a_block_is_asked_for_once_in_a_turn)
+{
+	struct rig r = rig_begin();
+	struct store *s = r.w->s;
+	struct pool_slab *slab = r.w->p->slab[1];
+
+	hold_all(r.b, MAPPED);
+	CHECK(!evict_slab(s, r.w->p, slab, true));
+	CHECK_INT(s->batch.asked, ==, FRAMES);
+	CHECK(!evict_slab(s, r.w->p, slab, true));
+	/* also for the second there will be an answer */
+	CHECK_INT(s->batch.asked, ==, FRAMES);
+	store_settle(s, r.w->now);
+	CHECK_INT(asked(r.b), ==, 1);
+	CHECK_INT(answer_with(r.b, UINT32_MAX), ==, FRAMES);
+	store_settle(s, r.w->now);
+	CHECK_INT(count(&r, POOL_C_revoked), ==, FRAMES);
+	CHECK_INT(count(&r, POOL_C_revoke_kept), ==, 0);
+	CHECK_INT(resident(&r), ==, 0);
 	rig_end(&r);
 }
 
@@ -448,6 +470,33 @@ TEST(removed_blocks_are_asked_for_as_well)
 	answer_with(r.b, UINT32_MAX);
 	tick(&r);
 	CHECK_INT(count(&r, POOL_C_leaving), ==, 1);
+	rig_end(&r);
+}
+
+/* They are asked for while what was given back leaves: that is another question,
+ * with pins of its own. */
+TEST(what_is_asked_for_at_an_answer_is_not_forgotten)
+{
+	struct rig r = rig_begin();
+	uint64_t given;
+
+	hold_all(r.b, MAPPED);
+	want_room(&r, 100);
+	given = wants(r.b);
+	CHECK_OK(sim_call(r.a, call_of(RING_REMOVE, FRAMES - 1, PART)));
+	CHECK_OK(sim_call(r.a, call_of(RING_REMOVE, FRAMES, PART)));
+	world_tick(r.w, WORLD_SEC); /* not at once again: from now on */
+	CHECK_INT(asked(r.b), ==, 1);
+	CHECK_INT(answer_with(r.b, UINT32_MAX), ==, given);
+	store_settle(r.w->s, r.w->now + WORLD_SEC);
+	CHECK_INT(asked(r.b), ==, 2);
+	CHECK_INT(wants(r.b), ==, 2);
+	/* kept: it is no answer to look at its slots */
+	CHECK_INT(answer_with(r.b, 0), ==, 0);
+	store_settle(r.w->s, r.w->now + WORLD_SEC);
+	CHECK_INT(count(&r, POOL_C_revoked), ==, given);
+	CHECK_INT(count(&r, POOL_C_revoke_kept), ==, 2);
+	CHECK_INT(wants(r.b), ==, 0);
 	rig_end(&r);
 }
 

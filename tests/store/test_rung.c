@@ -1,62 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The rung below DRAM: ordinary memory stands in for CXL. */
-#include <sys/mman.h>
-#include <unistd.h>
 #include "base/fault.h"
 #include "base/hash.h"
 #include "base/rng.h"
 #include "tests/store/deep.h"
-
-#define SLAB	       (16ull * PART_BYTES)
-#define COUNT(w, name) pool_counter((w)->p, POOL_C_##name)
-
-/* Two slabs in DRAM and four below: 32 and 64 blocks. */
-static const struct world_config both = { .limit = 2 * SLAB,
-					  .slab_bytes = SLAB,
-					  .low = 4 * SLAB };
-
-static void rest(struct world *w)
-{
-	for (unsigned i = 0; i < 20; i++) {
-		for (unsigned c = 0; c < SIMS; c++)
-			if (w->sim[c].c && !w->sim[c].closed)
-				sim_let_go(&w->sim[c]);
-		world_tick(w, WORLD_SEC / 50);
-		world_ready(w);
-	}
-}
-
-/* As a client that waits a second: slabs below are made meanwhile. */
-static void put(struct world *w, uint64_t n, uint64_t part)
-{
-	struct sim *a = &w->sim[0];
-	int64_t r = sim_grant(a, n, part, WORLD_SEC);
-	uint32_t slot = a->slot;
-
-	for (unsigned i = 0; i < 50 && r == SIM_LATER; i++) {
-		sim_let_go(a);
-		world_ready(w);
-		world_tick(w, WORLD_SEC / 500);
-		r = sim_answer(a, slot);
-	}
-	CHECK_OK(r);
-	CHECK_OK(sim_seal(a, n, part, &w->last));
-}
-
-static void put_all(struct world *w, uint64_t first, uint64_t n)
-{
-	for (uint64_t i = first; i < first + n; i++)
-		put(w, i, PART);
-}
-
-static struct pool_slab *slab_of(struct world *w, uint64_t n, uint64_t part,
-				 uint32_t *ret_frame)
-{
-	uint64_t key[4];
-
-	key_of(n, key);
-	return pool_find(w->p, key, part, ret_frame);
-}
+#include "tests/store/low.h"
 
 static bool is_low(struct world *w, uint64_t n)
 {
@@ -65,31 +13,6 @@ static bool is_low(struct world *w, uint64_t n)
 
 	CHECK(s != NULL);
 	return s->low;
-}
-
-static void touch(struct world *w, uint64_t n)
-{
-	uint32_t frame;
-
-	if (!slab_of(w, n, PART, &frame))
-		return;
-	sim_touch(&w->sim[1], n, PART);
-	store_touches(w->sim[1].c);
-}
-
-static struct world *begin(const struct world_config *config)
-{
-	struct world *w = world_create(config);
-
-	sim_add(w, 0);
-	sim_add(w, 1);
-	return w;
-}
-
-static void end(struct world *w)
-{
-	world_check(w);
-	world_destroy(w);
 }
 
 TEST(dram_and_the_rung_below_hold_as_much_as_both)
@@ -486,19 +409,6 @@ TEST(refusals_lose_nothing_but_blocks)
 			CHECK(world_has(w, n, PART));
 		end(w);
 	}
-}
-
-/* The server's mapping of a frame's page becomes one behind the end of a file: what
- * touches it gets SIGBUS, as with memory that has failed. */
-static void spoil_page(struct pool_slab *s, uint32_t frame)
-{
-	char *at = (char *)(uintptr_t)pool_payload(s, frame);
-	int fd = memfd_create("end", MFD_CLOEXEC);
-
-	CHECK(at && fd >= 0);
-	CHECK(mmap(at, PAGE_BYTES, PROT_READ | PROT_WRITE,
-		   MAP_SHARED | MAP_FIXED, fd, 0) == at);
-	close(fd);
 }
 
 /* Block 5 lies below alone and is to come up: its memory fails. */

@@ -170,6 +170,9 @@ static bool is_long(const struct ring_call *call, bool repeat)
 	if (repeat &&
 	    (call->op == RING_SESSION_OPEN || call->op == RING_SESSION_FORK))
 		return true;
+	/* the policy is told of all its keys, but when its lease is renewed */
+	if (call->op == RING_SESSION_STATE)
+		return call->arg2 != RING_STATE_RENEW;
 	return call->op == RING_REPORT || call->op == RING_REMOVE ||
 	       call->op == RING_BAD || call->op == RING_NS_OPEN ||
 	       call->op == RING_SESSION_INFO || call->op == RING_SESSION_KEYS ||

@@ -84,6 +84,7 @@ static void probe_part(struct why *w, struct why_ns *n, const uint64_t key[4],
 	if (!s)
 		return;
 	n->have |= 1ull << i;
+	n->low |= (uint64_t)s->low << i;
 	n->owner = shared_load64(&s->desc[frame].owner);
 	n->sealed_ms = shared_load64(&s->desc[frame].sealed_ms);
 }
@@ -330,6 +331,7 @@ static json_t *ns_json(const struct why *w, const struct why_ns *n)
 	json_num(o, "ns", n->id);
 	json_shared(o, "ns_label", w->pool->m->ns[n->id - 1].label);
 	json_object_set_new(o, "resident", parts_json(n, n->have));
+	json_object_set_new(o, "cxl", parts_json(n, n->low));
 	json_object_set_new(o, "below", parts_json(n, n->below));
 	json_object_set_new(o, "missing",
 			    parts_json(n, why_all(n) & ~(n->have | n->below)));

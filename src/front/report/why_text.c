@@ -158,10 +158,18 @@ static void say_resident(struct say *s, const struct why *w,
 {
 	unsigned parts = n->groups * n->ranks;
 
-	say(s, "resident in dram, ");
+	say(s, "resident in %s, ",
+	    !n->low		? "dram"
+	    : n->low == n->have ? "cxl"
+				: "dram and cxl");
 	say_ns(s, w, n->id);
 	if (parts > 1)
 		say(s, ", all %u parts", parts);
+	if (n->low && n->low != n->have) {
+		say(s, " (in cxl: ");
+		say_parts(s, n, n->low);
+		say(s, ")");
+	}
 	say(s, ": sealed ");
 	say_ago(s, w, n->sealed_ms);
 	say(s, " by ");

@@ -61,6 +61,7 @@ _Static_assert(RESP_KINDS <= DOOR_KINDS_MAX, "room for the kinds");
 struct resp_tenant {
 	struct store_client *client; /* NULL: not opened */
 	struct pool *pool;
+	uint8_t *copy; /* the door's */
 	uint32_t ns;
 	/* the sweep for expired names: where it stands, and whether a name
 	 * with an expiry was seen since it began */
@@ -91,12 +92,16 @@ struct record {
 };
 _Static_assert(sizeof(struct record) == 32, "no padding");
 #define RECORD_MAGIC 0x3152434fu /* "OCR1" */
+/* With the longest name, and the longest value that it has itself. */
+#define RECORD_MOST (sizeof(struct record) + 2 * RESP_INLINE_MAX)
 
 struct entry {
 	struct place place;
 	struct local_part part, bulk;
 	struct record record;
-	const char *value; /* inline: behind the name; else in the bulk's frame */
+	/* inline: in the copy that entry_verify() makes, until the next entry is
+	 * looked for; else in the bulk's frame */
+	const char *value;
 	bool is_inline;
 	bool bulk_below; /* not in memory: no value, and no bulk */
 };
@@ -111,14 +116,15 @@ uint64_t now_realtime_ms(void);
 /* A name's entry, not expired (one that is goes). */
 bool entry_find(struct resp_tenant *t, struct name name, struct entry *ret);
 /* The same of a frame that is walked over. False: it is no record. Expired ones
- * are found. */
+ * are found. The name is there until the next entry is looked for. */
 bool entry_at(struct resp_tenant *t, uint32_t slab, uint32_t frame,
 	      struct name *ret_name, struct entry *ret);
 /* The place of whatever part of a name lies there. */
 bool place_at(struct resp_tenant *t, uint32_t slab, uint32_t frame,
 	      struct place *ret);
 bool entry_expired(const struct entry *e);
-/* Are the bytes of the record what was written? One that is not goes. */
+/* Are the bytes of the record what was written? One that is not goes. The copy
+ * of those that are is the one that was hashed. */
 bool entry_verify(struct resp_tenant *t, const struct entry *e);
 void entry_touch(struct resp_tenant *t, const struct entry *e);
 /* False: there was none. */
@@ -126,10 +132,11 @@ bool entry_remove(struct resp_tenant *t, struct name name);
 void place_remove(struct resp_tenant *t, const struct place *place);
 /* Bytes of a record. */
 uint64_t record_bytes(struct name name, uint64_t inline_bytes);
-/* Fills the frame of a record. value NULL: not inline. Its checksum. */
-uint64_t record_fill(const struct place *place, uint8_t *frame,
-		     const struct record *head, struct name name,
-		     const char *value);
+/* Fills the frame of a record, and seals it. value NULL: not inline. -EIO: its
+ * memory has failed, and it is given back. */
+int record_seal(struct resp_tenant *t, const struct place *place,
+		const struct local_part *part, const struct record *head,
+		struct name name, const char *value);
 /* What it takes of the pool, descriptors included. */
 uint64_t entry_memory(struct resp_tenant *t, const struct entry *e);
 uint64_t tenant_names(const struct resp_tenant *t);
@@ -237,7 +244,8 @@ struct resp_door {
 	struct resp_options options;
 	struct door counts;
 	struct resp_tenant tenant[STORE_POOLS_MAX];
-	struct conn **conn; /* by index; NULL: unused */
+	uint8_t copy[RECORD_MOST]; /* of the record in hand */
+	struct conn **conn;	   /* by index; NULL: unused */
 	uint32_t n_conns, conn_end, conn_hint;
 	uint32_t n_shaking; /* those that were over since the last tick too */
 	struct conn *busy_first, *busy_last;

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <time.h>
 #include "base/clock.h"
+#include "base/guard.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "front/resp/internal.h"
@@ -92,9 +93,9 @@ uint64_t record_bytes(struct name name, uint64_t inline_bytes)
 	return sizeof(struct record) + name.len + inline_bytes;
 }
 
-uint64_t record_fill(const struct place *place, uint8_t *frame,
-		     const struct record *head, struct name name,
-		     const char *value)
+static uint64_t record_fill(const struct place *place, uint8_t *frame,
+			    const struct record *head, struct name name,
+			    const char *value)
 {
 	uint64_t inline_bytes = value ? head->value_len : 0;
 
@@ -105,6 +106,38 @@ uint64_t record_fill(const struct place *place, uint8_t *frame,
 		memcpy(frame + sizeof(*head) + name.len, value, inline_bytes);
 	return hash_payload(frame, record_bytes(name, inline_bytes),
 			    place_seed(place, PLACE_RECORD));
+}
+
+struct writing {
+	const struct place *place;
+	uint8_t *frame;
+	const struct record *head;
+	struct name name;
+	const char *value;
+	uint64_t sum;
+};
+
+static void write_record(void *ctx)
+{
+	struct writing *w = ctx;
+
+	w->sum = record_fill(w->place, w->frame, w->head, w->name, w->value);
+}
+
+int record_seal(struct resp_tenant *t, const struct place *place,
+		const struct local_part *part, const struct record *head,
+		struct name name, const char *value)
+{
+	struct writing w = { place, part->data, head, name, value, 0 };
+	uint64_t bytes = record_bytes(name, value ? head->value_len : 0);
+	struct guard_fault fault;
+
+	if (guard_run(write_record, &w, &fault) < 0) {
+		local_broken(t->client, part, &fault);
+		local_abandon(t->client, part);
+		return -EIO;
+	}
+	return local_seal(t->client, part, bytes, w.sum);
 }
 
 static bool bulk_is_below(const struct resp_tenant *t, struct entry *e)
@@ -120,27 +153,58 @@ static bool bulk_is_below(const struct resp_tenant *t, struct entry *e)
 	       found.block.checksum == e->record.bulk_sum;
 }
 
-/* The record in a part. Written here alone, but memory can rot: its lengths are
- * looked at before they are used. */
+/* Memory may fail at any byte of a record (base/guard.h), so its head and its name
+ * are looked at in one piece, and what is told of it is its copy's. */
+struct look {
+	const struct local_part *part;
+	struct record *record;
+	struct name want; /* text NULL: any */
+	uint8_t *name;	  /* where to, then */
+	bool found;
+};
+
+/* Written here alone, but memory can rot: lengths are looked at before they are
+ * used. */
+static void look(void *ctx)
+{
+	struct look *l = ctx;
+	const uint8_t *name = l->part->data + sizeof(*l->record);
+	struct record *r = l->record;
+
+	memcpy(r, l->part->data, sizeof(*r));
+	if (r->magic != RECORD_MAGIC || r->name_len > RESP_INLINE_MAX ||
+	    r->name_len > l->part->bytes - sizeof(*r))
+		return;
+	if (!l->want.text)
+		memcpy(l->name, name, r->name_len);
+	else if (r->name_len != l->want.len ||
+		 memcmp(name, l->want.text, r->name_len) != 0)
+		return;
+	l->found = true;
+}
+
+/* The record in a part, if it is this name's. */
 static bool record_read(struct resp_tenant *t, struct entry *e,
-			struct name *ret_name)
+			struct name want)
 {
 	const struct local_part *part = &e->part;
 	const struct record *r = &e->record;
+	struct look l = { part, &e->record, want, t->copy + sizeof(*r), false };
+	struct guard_fault fault;
 	uint64_t rest;
 
 	if (part->bytes < sizeof(*r))
 		return false;
-	memcpy(&e->record, part->data, sizeof(*r));
-	rest = part->bytes - sizeof(*r);
-	if (r->magic != RECORD_MAGIC || r->name_len > rest)
+	if (guard_run(look, &l, &fault) < 0) {
+		local_broken(t->client, part, &fault);
 		return false;
-	*ret_name = (struct name){ (const char *)part->data + sizeof(*r),
-				   r->name_len };
-	rest -= r->name_len;
+	}
+	if (!l.found)
+		return false;
+	rest = part->bytes - sizeof(*r) - r->name_len;
 	e->is_inline = r->value_len == rest && r->value_len <= RESP_INLINE_MAX;
 	e->bulk_below = false;
-	e->value = ret_name->text + r->name_len;
+	e->value = (const char *)t->copy + sizeof(*r) + r->name_len;
 	if (e->is_inline)
 		return true;
 	if (rest)
@@ -159,13 +223,10 @@ bool entry_expired(const struct entry *e)
 
 static bool entry_of(struct resp_tenant *t, struct name name, struct entry *e)
 {
-	struct name have;
-
 	place_of(name, &e->place);
 	return local_find(t->client, e->place.key,
 			  place_part(t, &e->place, PLACE_RECORD), &e->part) &&
-	       record_read(t, e, &have) && have.len == name.len &&
-	       memcmp(have.text, name.text, name.len) == 0;
+	       record_read(t, e, name);
 }
 
 bool entry_find(struct resp_tenant *t, struct name name, struct entry *ret)
@@ -188,7 +249,11 @@ bool entry_at(struct resp_tenant *t, uint32_t slab, uint32_t frame,
 		return false;
 	ret->place.group = frame_part_group(part);
 	ret->place.paired = ret->place.group != GROUP_PLAIN;
-	return ret->place.group % 2 == 0 && record_read(t, ret, ret_name);
+	if (ret->place.group % 2 || !record_read(t, ret, (struct name){ 0 }))
+		return false;
+	*ret_name = (struct name){ (const char *)t->copy + sizeof(ret->record),
+				   ret->record.name_len };
+	return true;
 }
 
 bool place_at(struct resp_tenant *t, uint32_t slab, uint32_t frame,
@@ -204,11 +269,33 @@ bool place_at(struct resp_tenant *t, uint32_t slab, uint32_t frame,
 	return true;
 }
 
+struct check {
+	uint8_t *to;
+	const struct local_part *part;
+	uint64_t seed, sum;
+};
+
+static void check(void *ctx)
+{
+	struct check *c = ctx;
+
+	/* not hash_copy(): what is copied is read at once */
+	memcpy(c->to, c->part->data, c->part->bytes);
+	c->sum = hash_payload(c->to, c->part->bytes, c->seed);
+}
+
+/* record_read() has seen that it is no longer than the copy may be. */
 bool entry_verify(struct resp_tenant *t, const struct entry *e)
 {
-	if (hash_payload(e->part.data, e->part.bytes,
-			 place_seed(&e->place, PLACE_RECORD)) ==
-	    e->part.checksum)
+	struct check c = { t->copy, &e->part,
+			   place_seed(&e->place, PLACE_RECORD), 0 };
+	struct guard_fault fault;
+
+	if (guard_run(check, &c, &fault) < 0) {
+		local_broken(t->client, &e->part, &fault);
+		return false;
+	}
+	if (c.sum == e->part.checksum)
 		return true;
 	local_bad(t->client, &e->part);
 	return false;
@@ -325,6 +412,7 @@ int tenant_open(struct resp_door *d, const char *tenant,
 	if (ns < 0)
 		return (int)ns;
 	t->pool = p;
+	t->copy = d->copy;
 	t->ns = (uint32_t)ns;
 	t->expiring = true; /* a predecessor may have left some */
 	return local_client(o->store, p, &t->client);

@@ -189,7 +189,6 @@ static int commit(struct call *k, struct name name, uint32_t arg,
 			       .value_len = is_long ? f->bytes : value.len,
 			       .expire_ms = expire_ms };
 	struct place place;
-	uint64_t sum;
 	int r = 0;
 
 	place_of(name, &place);
@@ -208,11 +207,10 @@ static int commit(struct call *k, struct name name, uint32_t arg,
 	else
 		resp_count(k->c, DOOR_C_value_copied_bytes, value.len);
 	resp_count(k->c, DOOR_C_value_received_bytes, head.value_len);
-	sum = record_fill(&place, rec->data, &head, name,
-			  is_long ? NULL : value.text);
 	k->t->expiring |= expire_ms != 0;
 	k->t->seen |= expire_ms != 0;
-	return local_seal(client, rec, record_bytes(name, value.len), sum);
+	return record_seal(k->t, &place, rec, &head, name,
+			   is_long ? NULL : value.text);
 }
 
 static uint64_t inline_bytes(const struct call *k, uint32_t arg)
@@ -428,7 +426,7 @@ static int rewrite(struct call *k, uint64_t expire_ms)
 	struct name name = call_arg(k, 1);
 	struct local_part rec;
 	struct entry e;
-	uint64_t sum, bytes;
+	uint64_t bytes;
 	int r;
 
 	if (below_awaited(k, 1, false))
@@ -447,11 +445,10 @@ static int rewrite(struct call *k, uint64_t expire_ms)
 		return 2;
 	}
 	e.record.expire_ms = expire_ms;
-	sum = record_fill(&e.place, rec.data, &e.record, name,
-			  e.is_inline ? e.value : NULL);
 	k->t->expiring |= expire_ms != 0;
 	k->t->seen |= expire_ms != 0;
-	return local_seal(k->t->client, &rec, record_bytes(name, bytes), sum);
+	return record_seal(k->t, &e.place, &rec, &e.record, name,
+			   e.is_inline ? e.value : NULL);
 }
 
 static enum exec_result reply_rewrite(struct call *k, int r)

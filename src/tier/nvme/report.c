@@ -27,6 +27,14 @@ static uint64_t lost_bytes(const struct nvme *t)
 	return units * LOG_UNIT;
 }
 
+/* Without those that are kept free, and the one that is being written. */
+static uint64_t room_bytes(const struct nvme *t)
+{
+	uint64_t n = t->grow_failed ? t->there : t->g.segments;
+
+	return (n - MIN(n, nvme_segments_ahead(t) + 1ull)) * t->g.segment_bytes;
+}
+
 void nvme_stat(const struct tier *tier, struct tier_stat *ret)
 {
 	struct nvme *t = nvme_of(tier);
@@ -47,6 +55,7 @@ void nvme_stat(const struct tier *tier, struct tier_stat *ret)
 		ret->limit_bytes = log_at(
 			&t->g, t->grow_failed ? t->there : t->g.segments, 0);
 		ret->used_bytes = used_bytes(t);
+		ret->room_bytes = room_bytes(t);
 		ret->lost_bytes = lost_bytes(t);
 	}
 	ret->queued = s.queued;

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The rung below DRAM where things go wrong: all at once, memory that fails, pins
+ * that stay, a server that dies in the middle. */
+#include "base/hash.h"
+#include "base/rng.h"
+#include "tests/store/deep.h"
+#include "tests/store/low.h"
+
+#define WIDE_BYTES (2 * PART_BYTES)
+
+/* Blocks of two parts, and blocks whose one part is as large as two. */
+struct mix {
+	uint32_t pairs, wide;
+};
+
+static struct mix mix_of(struct world *w)
+{
+	return (struct mix){ world_ns(w, 1, 2, PART_BYTES, 1),
+			     world_ns(w, 1, 1, WIDE_BYTES, 3) };
+}
+
+static uint64_t half(const struct mix *m, uint64_t rank)
+{
+	return frame_part(m->pairs, 0, (uint16_t)rank);
+}
+
+static uint64_t wide(const struct mix *m)
+{
+	return frame_part(m->wide, 0, 0);
+}
+
+/* A frame, if there is one in time. */
+static bool grant(struct world *w, uint64_t n, uint64_t part)
+{
+	struct sim *a = &w->sim[0];
+	int64_t r = sim_grant(a, n, part, WORLD_SEC);
+	uint32_t slot = a->slot;
+
+	for (unsigned i = 0; i < 50 && r == SIM_LATER; i++) {
+		sim_let_go(a);
+		world_ready(w);
+		world_tick(w, WORLD_SEC / 500);
+		r = sim_answer(a, slot);
+	}
+	return r == 0;
+}
+
+static void put_half(struct world *w, uint64_t n, uint64_t part)
+{
+	uint32_t frame;
+
+	if (!slab_of(w, n, part, &frame) && grant(w, n, part))
+		CHECK_OK(sim_seal(&w->sim[0], n, part, &w->last));
+}
+
+static void put_wide(struct world *w, uint64_t n, uint64_t part)
+{
+	static const uint8_t zeros[WIDE_BYTES];
+	struct ring_call seal = call_of(RING_SEAL, n, part);
+	struct pool_slab *s;
+	uint8_t key[32];
+	uint32_t frame;
+
+	if (slab_of(w, n, part, &frame) || !grant(w, n, part))
+		return;
+	seal.loc = w->last.loc;
+	seal.gen = w->last.gen;
+	seal.extent = frame_extent(WIDE_BYTES, 0);
+	s = pool_locate(w->p, seal.loc, &frame);
+	CHECK_INT(pwrite(s->payload.fd, zeros, sizeof(zeros),
+			 (off_t)(frame * s->frame_bytes)),
+		  ==, sizeof(zeros));
+	memcpy(key, seal.key, sizeof(key));
+	seal.checksum =
+		hash_payload(zeros, sizeof(zeros), hash_part_seed(key, 0, 0));
+	CHECK_OK(sim_call(&w->sim[0], seal));
+}
+
+static void touch_part(struct world *w, uint64_t n, uint64_t part)
+{
+	uint32_t frame;
+
+	if (!slab_of(w, n, part, &frame))
+		return;
+	sim_touch(&w->sim[1], n, part);
+	store_touches(w->sim[1].c);
+}
+
+/* ---- all at once ---------------------------------------------------------------- */
+
+/* A twin lies before a part of the same block that is below alone, in a slab that
+ * is emptied. */
+TEST(a_twin_may_lie_before_its_sibling)
+{
+	struct world *w = begin(&both);
+	struct mix m = mix_of(w);
+	struct pool_filling filling = { .part = half(&m, 0),
+					.owner = CLIENT_SERVER };
+	struct pool_slab *low, *up;
+	uint32_t lf, uf, item;
+
+	for (uint64_t n = 1; n <= 30; n++) {
+		put(w, n, half(&m, 0));
+		put(w, n, half(&m, 1));
+	}
+	for (unsigned i = 0; i < 50 && room_find(w->s->local[w->p->number],
+						 PART_BYTES, 1, &item) != 0;
+	     i++)
+		rest(w);
+	up = pool_item(w->p, item, &uf);
+	low = slab_of(w, 1, half(&m, 0), &lf);
+	CHECK(!up->low && low && low->low);
+	CHECK(slab_of(w, 1, half(&m, 1), &item) == low);
+	/* one of two is brought up, and no more */
+	key_of(1, filling.key);
+	filling.extent = shared_load64(&low->desc[lf].extent);
+	pool_frame_grant(w->p, up, uf, &filling);
+	memcpy(pool_payload_own(up, uf), pool_payload(low, lf), PART_BYTES);
+	pool_twin_rise(w->p, up, uf, low, lf);
+	CHECK(pool_is_twin(w->p, low, lf));
+	CHECK(evict_slab(w->s, w->p, low, false));
+	end(w);
+}
+
+static void answer(struct sim *c, struct rng *r, bool all)
+{
+	const shared_u64 *wanted = client_wanted(c->cs, SIM_PINS, SIM_OVER);
+	struct client_header *h = &c->cs->header;
+
+	for (uint32_t i = 0; i < SIM_PINS + SIM_OVER; i++)
+		if (shared_load64(&wanted[i / 64]) >> i % 64 & 1 &&
+		    shared_load64(&c->cs->slots[i]) && (all || rng_below(r, 2)))
+			pin_clear(&c->cs->slots[i]);
+	shared_store64_release(&h->answered, shared_load64_acquire(&h->asked));
+}
+
+/* Firmly, or as a mapping, or as one that can bear a loss. */
+static void pin_anew(struct sim *c, struct rng *r, uint32_t slot, uint64_t n,
+		     uint64_t part)
+{
+	static const uint64_t how[] = { 0, PIN_MAPPED,
+					PIN_MAPPED | PIN_LOSABLE };
+	shared_u64 *at = &c->cs->slots[slot];
+
+	pin_clear(at);
+	if (sim_pin(c, slot, n, part))
+		shared_store64(at, shared_load64(at) | how[rng_below(r, 3)]);
+}
+
+static void restart(struct deep *d)
+{
+	deep_rest(d);
+	deep_restart(d, false);
+	d->f->by_itself = true;
+}
+
+static void step(struct deep *d, const struct mix *m, struct rng *r)
+{
+	struct world *w = d->w;
+	uint64_t n = 1 + rng_below(r, 40), part = half(m, rng_below(r, 2));
+
+	switch (rng_below(r, 14)) {
+	case 0:
+	case 1:
+	case 2:
+		put_half(w, n, part);
+		break;
+	case 3:
+		put_wide(w, 1000 + n, wide(m));
+		break;
+	case 4:
+		pin_anew(&w->sim[1], r, (uint32_t)rng_below(r, 12), n, part);
+		break;
+	case 5:
+		world_tick(w, WORLD_SEC / 50);
+		world_ready(w);
+		break;
+	case 6:
+		touch_part(w, 1000 + n, wide(m));
+		break;
+	case 7:
+		if (rng_below(r, 3) == 0)
+			sim_call(&w->sim[0], call_of(RING_REMOVE, n, part));
+		break;
+	case 8:
+		if (rng_below(r, 30) == 0)
+			restart(d);
+		break;
+	case 9:
+		answer(&w->sim[1], r, rng_below(r, 2));
+		store_settle(w->s, w->now);
+		break;
+	default:
+		touch_part(w, n, part);
+		touch_part(w, n, part);
+	}
+}
+
+/* Of these seeds some once ended in a frame that left twice. */
+TEST(random_moves_of_two_shapes_with_pins_and_deaths)
+{
+	for (uint64_t seed = 66; seed <= 80; seed++) {
+		struct rng r = { seed };
+		struct deep d;
+		struct mix m;
+
+		deep_begin_as(&d, &both, NULL);
+		sim_add(d.w, 1);
+		d.f->by_itself = true;
+		m = mix_of(d.w);
+		for (unsigned i = 0; i < 1500; i++) {
+			step(&d, &m, &r);
+			if (i % 100 == 0)
+				world_check(d.w);
+		}
+		for (unsigned k = 0; k < 12; k++)
+			pin_clear(&d.w->sim[1].cs->slots[k]);
+		deep_rest(&d);
+		deep_end(&d);
+	}
+}
+
+/* ---- memory that fails ------------------------------------------------------------ */
+
+/* As if the kernel had said so, of these frames. */
+static void lose(struct world *w, struct pool_slab *s, uint32_t frame,
+		 uint32_t n)
+{
+	const uint8_t *at = pool_payload(s, frame);
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct guard_fault fault = { (uintptr_t)at + i * PAGE_BYTES,
+					     PAGE_BYTES };
+
+		broken_at(w->s, w->p, s, &fault);
+	}
+}
+
+/* A loss may be wider than what was touched: frames that hold nothing are kept
+ * from use as well, also by the next server. */
+TEST(free_memory_that_is_lost_is_not_used_again)
+{
+	struct world *w = begin(&both);
+	struct pool_slab *low;
+	uint32_t frame, free;
+
+	put_all(w, 1, 40);
+	low = slab_of(w, 1, PART, &frame);
+	free = low->n_free;
+	CHECK(low->low && free);
+	lose(w, low, 0, low->frames);
+	CHECK_INT(low->n_free, ==, 0);
+	CHECK_INT(low->n_quarantined, >=, free);
+	world_check(w);
+	put_all(w, 100, 200);
+	CHECK_INT(low->n_free + low->n_sealed, ==, 0);
+	world_restart(w);
+	world_check(w);
+	end(w);
+}
+
+TEST(removed_memory_that_is_lost_is_not_used_again)
+{
+	struct world *w = begin(&both);
+	struct pool_slab *low;
+	uint32_t frame;
+
+	put_all(w, 1, 80);
+	low = slab_of(w, 5, PART, &frame);
+	CHECK(low->low && sim_pin(&w->sim[1], 3, 5, PART));
+	CHECK_OK(sim_call(&w->sim[0], call_of(RING_REMOVE, 5, PART)));
+	CHECK_INT(pool_frame_state(low, frame), ==, FRAME_DOOMED);
+	lose(w, low, frame, 1);
+	sim_unpin(&w->sim[1], 3);
+	rest(w);
+	CHECK_INT(pool_frame_state(low, frame), ==, FRAME_QUARANTINED);
+	CHECK_INT(COUNT(w, quarantined), ==, 1);
+	end(w);
+}
+
+/* The server dies when it has said so, and before it has done anything. */
+TEST(a_new_server_knows_what_is_lost)
+{
+	struct world *w = begin(&both);
+	struct mix m = mix_of(w);
+	struct pool_slab *low;
+	uint32_t frame, free, id;
+
+	put_all(w, 1, 40);
+	low = slab_of(w, 1, PART, &frame);
+	free = pool_arena_free(w->p, low->arena);
+	CHECK(low->low && free != POOL_NO_ITEM);
+	pool_frame_breaks(w->p, low, frame);
+	pool_frame_breaks(w->p, pool_item(w->p, free, &free), free);
+	id = low->id;
+	world_restart(w);
+	rest(w);
+	low = w->p->slab[id];
+	CHECK(!slab_of(w, 1, PART, &frame));
+	CHECK_INT(low->owner, ==, CLIENT_SERVER);
+	CHECK_INT(COUNT(w, quarantined), ==, 2);
+	world_check(w);
+	/* nor does the slab serve another shape with it */
+	put_all(w, 41, 56);
+	for (uint64_t n = 200; n < 280; n++) {
+		put_wide(w, n, wide(&m));
+		touch_part(w, n, wide(&m));
+	}
+	end(w);
+}
+
+/* A part in DRAM whose twin is as it was. */
+TEST(a_block_falls_to_its_twin)
+{
+	for (unsigned dies = 0; dies < 2; dies++) {
+		struct world *w = begin(&both);
+		struct pool_slab *s;
+		uint32_t frame;
+
+		put_all(w, 1, 80);
+		touch(w, 5);
+		touch(w, 5);
+		rest(w);
+		s = slab_of(w, 5, PART, &frame);
+		CHECK(!s->low && pool_twin_of(w->p, s, frame) != POOL_NO_ITEM);
+		if (dies) {
+			pool_frame_breaks(w->p, s, frame);
+			world_restart(w);
+		} else {
+			lose(w, s, frame, 1);
+		}
+		rest(w);
+		CHECK(world_has(w, 5, PART));
+		CHECK(slab_of(w, 5, PART, &frame)->low);
+		CHECK_INT(COUNT(w, leaving), ==, 0);
+		end(w);
+	}
+}
+
+/* What lies below as well is not lost with its memory. */
+TEST(a_block_comes_from_below_again)
+{
+	struct pool_slab *s = NULL;
+	uint64_t n = 0;
+	uint32_t frame;
+	struct deep d;
+
+	deep_begin_as(&d, &both, NULL);
+	deep_put(&d, 1, 300);
+	deep_rest(&d);
+	while (!(s && deep_below(&d, n)))
+		s = slab_of(d.w, ++n, PART, &frame);
+	lose(d.w, s, frame, 1);
+	CHECK(!slab_of(d.w, n, PART, &frame));
+	CHECK(deep_below(&d, n));
+	CHECK_OK(deep_fetch(&d, n));
+	CHECK(world_has(d.w, n, PART));
+	deep_end(&d);
+}
+
+/* A bad page, and a new server: the slab serves on. */
+TEST(a_slab_with_a_bad_page_outlives_its_server)
+{
+	struct world *w = begin(&both);
+	struct pool_slab *low;
+	uint32_t frame, old = 0;
+
+	put_all(w, 1, 40);
+	low = slab_of(w, 1, PART, &frame);
+	lose(w, low, frame, 1);
+	put_all(w, 41, 56);
+	world_restart(w);
+	world_check(w);
+	put_all(w, 1000, 600);
+	for (uint64_t n = 1; n <= 96; n++)
+		old += slab_of(w, n, PART, &frame) != NULL;
+	CHECK_INT(old, ==, 0);
+	CHECK_INT(COUNT(w, cxl_parts), >, 32);
+	end(w);
+}
