@@ -57,7 +57,7 @@ struct region {
 	struct region_own **own;
 	uint32_t n_own, next_own, want;
 	bool adopt;
-	uint64_t scans; /* looks at all pins, ever */
+	uint64_t scans;	       /* looks at all pins, ever */
 	uint64_t *touch_seen;  /* [members]: touches taken in */
 	uint64_t *report_seen; /* [members] */
 	uint64_t *beat_seen;   /* [members] */
