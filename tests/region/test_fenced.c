@@ -18,7 +18,7 @@ static void fence_b(struct fenced *f)
 	uint64_t inc;
 
 	CHECK_OK(region_self(f->b, &member, &inc));
-	CHECK_OK(region_fence(f->a, member, 0, true));
+	CHECK_OK(region_fence(f->a, member, inc, true));
 }
 
 /* b holds block 1, and is declared dead. */
