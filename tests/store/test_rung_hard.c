@@ -3,6 +3,7 @@
  * that stay, a server that dies in the middle. */
 #include "base/hash.h"
 #include "base/rng.h"
+#include "coherence/revoke.h"
 #include "tests/store/deep.h"
 #include "tests/store/low.h"
 
@@ -139,7 +140,7 @@ static void answer(struct sim *c, struct rng *r, bool all)
 	struct client_header *h = &c->cs->header;
 
 	for (uint32_t i = 0; i < SIM_PINS + SIM_OVER; i++)
-		if (shared_load64(&wanted[i / 64]) >> i % 64 & 1 &&
+		if (revoke_wanted(wanted, i) &&
 		    shared_load64(&c->cs->slots[i]) && (all || rng_below(r, 2)))
 			pin_clear(&c->cs->slots[i]);
 	shared_store64_release(&h->answered, shared_load64_acquire(&h->asked));
