@@ -5,6 +5,14 @@
 #include <signal.h>
 #include <stdatomic.h>
 
+/* SA_NODEFER blocks nothing, so no mask is kept; but the thread sanitizer's own
+ * handler blocks all. */
+#ifdef ONECOPY_TSAN
+#define KEEP_MASK 1
+#else
+#define KEEP_MASK 0
+#endif
+
 struct guard {
 	sigjmp_buf here;
 	struct guard_fault fault;
@@ -66,8 +74,7 @@ int guard_run(void (*fn)(void *ctx), void *ctx, struct guard_fault *ret_fault)
 {
 	struct guard g;
 
-	/* no mask is kept: SA_NODEFER blocks nothing */
-	if (sigsetjmp(g.here, 0)) {
+	if (sigsetjmp(g.here, KEEP_MASK)) {
 		atomic_store_explicit(&guard_here, NULL, memory_order_relaxed);
 		if (ret_fault)
 			*ret_fault = g.fault;

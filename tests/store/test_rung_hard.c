@@ -140,8 +140,8 @@ static void answer(struct sim *c, struct rng *r, bool all)
 	struct client_header *h = &c->cs->header;
 
 	for (uint32_t i = 0; i < SIM_PINS + SIM_OVER; i++)
-		if (revoke_wanted(wanted, i) &&
-		    shared_load64(&c->cs->slots[i]) && (all || rng_below(r, 2)))
+		if (revoke_meant(wanted, i, shared_load64(&c->cs->slots[i])) &&
+		    (all || rng_below(r, 2)))
 			pin_clear(&c->cs->slots[i]);
 	shared_store64_release(&h->answered, shared_load64_acquire(&h->asked));
 }
