@@ -3,14 +3,22 @@
  * onecopy cxl join: a member in the foreground, until it is asked to end or was
  * declared dead. With --work it does what nodes do, and checks each byte: it
  * pins blocks of all shards and writes those that are missing into its own.
+ *
+ * Memory that fails (a file that was cut, a page that the device has lost) ends it
+ * with a message. It does not leave then: what there is to be written for that may
+ * have gone too, and its end is proof enough for the others.
  */
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/guard.h"
 #include "base/rng.h"
 #include "cxl.h"
 #include "cxl_region.h"
@@ -39,7 +47,7 @@ static const struct cli_option join_options[] = {
 	  "take over the shards of members that are proved dead" },
 	{ 'w', "work", "N", NULL,
 	  "pin, verify and write blocks 0 to N-1 at random" },
-	{ 'b', "bytes", "SIZE", "a frame", "of each block, with --work" },
+	{ 'b', "bytes", "SIZE", "a frame", "of each block that --work writes" },
 	{ 'o', "operations", "N", "without end", "then leave" },
 	{ CLI_LONG, "seed", "N", "1", "of --work" },
 	{ 'j', "json", NULL, NULL, "print JSON, a line a second" },
@@ -59,19 +67,61 @@ static int block_name(const struct join *j, uint64_t block, struct oc_key *key,
 	return r;
 }
 
-static void join_verify(struct join *j, const struct oc_key *key,
-			const struct region_pin *pin)
-{
-	uint64_t wrong = pin->bytes == j->bytes
-				 ? payload_wrong(key, pin->data, pin->bytes)
-				 : j->bytes;
+/* What is done in a guard. */
+struct touch {
+	struct join *join;
+	const struct oc_key *key;
+	const struct region_pin *pin;
+	const struct region_grant *grant;
+	uint64_t result;
+};
 
-	if (wrong)
+static void touch_verify(void *ctx)
+{
+	struct touch *t = ctx;
+
+	t->result = payload_wrong(t->key, t->pin->data, t->pin->bytes);
+}
+
+static void touch_fill(void *ctx)
+{
+	struct touch *t = ctx;
+
+	t->result = region_fill(t->join->region, t->grant, t->join->data,
+				t->join->bytes);
+}
+
+static int touch_lost(uint32_t shard, uint32_t frame, const void *data,
+		      const struct guard_fault *fault)
+{
+	fprintf(stderr,
+		"onecopy cxl join: shard %u frame %u: no memory at byte %llu\n",
+		shard, frame,
+		(unsigned long long)(fault->at - (uintptr_t)data));
+	return -EIO;
+}
+
+/* A block has the length that its writer gave it; where it is not ours, the
+ * checksum says whether it is right. */
+static int join_verify(struct join *j, const struct oc_key *key,
+		       const struct region_name *name,
+		       const struct region_pin *pin)
+{
+	struct touch t = { .key = key, .pin = pin };
+	struct guard_fault fault;
+
+	if (guard_run(touch_verify, &t, &fault))
+		return touch_lost(pin->shard, pin->frame, pin->data, &fault);
+	if (!t.result && pin->bytes != j->bytes &&
+	    region_verify(j->region, name, pin))
+		t.result = pin->bytes;
+	if (t.result)
 		fprintf(stderr,
 			"onecopy cxl join: shard %u frame %u: %llu wrong "
 			"bytes\n",
-			pin->shard, pin->frame, (unsigned long long)wrong);
-	j->wrong += wrong;
+			pin->shard, pin->frame, (unsigned long long)t.result);
+	j->wrong += t.result;
+	return 0;
 }
 
 /* The block that was pinned some time ago is still what it was. */
@@ -86,10 +136,27 @@ static int join_let_go(struct join *j, unsigned at)
 	r = block_name(j, j->pinned[at] - 1, &key, &name);
 	if (r)
 		return r;
-	join_verify(j, &key, &j->pin[at]);
+	r = join_verify(j, &key, &name, &j->pin[at]);
+	if (r)
+		return r;
 	region_unpin(j->region, &j->pin[at]);
 	j->pinned[at] = 0;
 	return 0;
+}
+
+/* region_put() with its copying in a guard. */
+static int join_put(struct join *j, const struct region_name *name)
+{
+	struct region_grant grant;
+	struct touch t = { .join = j, .grant = &grant };
+	struct guard_fault fault;
+	int r = region_grant(j->region, name, j->bytes, 0, 0, &grant);
+
+	if (r)
+		return r;
+	if (guard_run(touch_fill, &t, &fault))
+		return touch_lost(grant.shard, grant.frame, grant.data, &fault);
+	return region_seal(j->region, &grant, j->bytes, 0, t.result);
 }
 
 static int join_write(struct join *j, const struct oc_key *key,
@@ -99,7 +166,7 @@ static int join_write(struct join *j, const struct oc_key *key,
 
 	j->misses++;
 	payload_make(key, j->data, j->bytes);
-	r = region_put(j->region, name, j->data, j->bytes, 0);
+	r = join_put(j, name);
 	j->sealed += r == 0;
 	j->full += r == REGION_FULL;
 	return r == REGION_EXISTS || r == REGION_FULL ? 0 : r;
@@ -124,9 +191,37 @@ static int join_once(struct join *j)
 		return r;
 	j->hits++;
 	j->remote += !region_owns(j->region, j->pin[at].shard);
-	join_verify(j, &key, &j->pin[at]);
 	j->pinned[at] = block + 1;
-	return 0;
+	return join_verify(j, &key, &name, &j->pin[at]);
+}
+
+/* ---- memory that fails outside of a block -------------------------------------------- */
+
+static char last_words[PATH_MAX + 128];
+
+static void on_lost(int sig, siginfo_t *info, void *context)
+{
+	(void)context;
+	if (info->si_code > 0) {
+		ssize_t n = write(STDERR_FILENO, last_words,
+				  strnlen(last_words, sizeof(last_words)));
+
+		(void)n; /* there is nobody else to tell */
+		_exit(PROG_SYSTEM);
+	}
+	raise(sig); /* somebody sent it, and the handler is gone */
+}
+
+static void lost_catch(const char *path)
+{
+	struct sigaction action = { .sa_sigaction = on_lost,
+				    .sa_flags = SA_SIGINFO | SA_RESETHAND };
+
+	snprintf(last_words, sizeof(last_words),
+		 "onecopy cxl join: %s: " CXL_LOST "\n", path);
+	sigemptyset(&action.sa_mask);
+	sigaction(SIGBUS, &action, NULL);
+	guard_install();
 }
 
 /* ---- life ----------------------------------------------------------------------------- */
@@ -250,10 +345,11 @@ static int join_option(struct join *j, const struct cli *c, int id)
 	switch (id) {
 	case 'n':
 		j->name = c->value;
-		return strlen(c->value) <= REGION_NAME
+		return c->value[0] && region_name_is_good(c->value)
 			       ? 0
 			       : cli_fail(j->command, PROG_USAGE,
-					  "a name has up to %d bytes",
+					  "a name is 1 to %d printable "
+					  "characters of ASCII, and no number",
 					  REGION_NAME);
 	case 'S':
 		return cli_number(c, 0, REGION_SHARDS_MAX, &j->shards);
@@ -296,6 +392,7 @@ static int join_run(const struct command *self, int argc, char **argv)
 	j.path = c.argv[c.first];
 	j.rng.state = j.seed;
 	stop_catch();
+	lost_catch(j.path);
 	if (!j.json)
 		cxl_region_print(j.region);
 	r = join_region(&j);

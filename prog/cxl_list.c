@@ -7,8 +7,10 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/guard.h"
@@ -286,6 +288,22 @@ static int list_all(struct listing *l)
 	return r;
 }
 
+/* Without sys there is no machine in it, not a machine without memory. */
+static int list_root(const struct command *self, const char *root)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	if (snprintf(path, sizeof(path), "%s/sys", root) >= (int)sizeof(path))
+		return cli_fail(self, PROG_BAD_INPUT, "%s: too long", root);
+	if (stat(path, &st))
+		return cli_fail(self, PROG_BAD_INPUT, "%s: %s", path,
+				strerror(errno));
+	if (!S_ISDIR(st.st_mode))
+		return cli_fail(self, PROG_BAD_INPUT, "%s: no directory", path);
+	return 0;
+}
+
 static int list_run(const struct command *self, int argc, char **argv)
 {
 	struct listing l = { .command = self, .root = "", .measure = true };
@@ -314,6 +332,9 @@ static int list_run(const struct command *self, int argc, char **argv)
 			return cli_fail(self, PROG_USAGE,
 					"--poison asks this machine's devices, "
 					"--root is another machine");
+		r = list_root(self, l.root);
+		if (r)
+			return r;
 	}
 	guard_install(); /* for cxl_measure() */
 	return list_all(&l);

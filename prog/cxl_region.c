@@ -40,6 +40,7 @@ static int say_error(const struct command *command, const char *path, int r)
 		return cli_fail(command, PROG_BAD_INPUT,
 				"%s: the region is damaged", path);
 	case -EMEDIUMTYPE:
+	case -EISDIR:
 		return cli_fail(command, PROG_BAD_INPUT,
 				"%s: neither a devdax device with pages of 2 "
 				"MiB nor a file on tmpfs or hugetlbfs",
@@ -48,6 +49,13 @@ static int say_error(const struct command *command, const char *path, int r)
 		return cli_fail(command, PROG_REFUSED,
 				"%s: a region is there; --force ends it and "
 				"all blocks in it",
+				path);
+	case -EIO:
+		return cli_fail(command, PROG_SYSTEM, "%s: " CXL_LOST, path);
+	case -ENOTEMPTY:
+		return cli_fail(command, PROG_REFUSED,
+				"%s: it holds something that is no region; "
+				"--force overwrites it",
 				path);
 	case -EBUSY:
 		return cli_fail(command, PROG_REFUSED,
@@ -218,7 +226,7 @@ void cxl_region_print(const struct region *r)
 
 /* ---- format -------------------------------------------------------------------- */
 
-enum { OPTION_NONE = CLI_LONG + 1 };
+enum { FORMAT_FORCE = CLI_LONG, FORMAT_EVEN_IF_LIVE, FORMAT_NONE };
 
 static const struct cli_option format_options[] = {
 	{ 's', "size", "SIZE", "all there is",
@@ -229,9 +237,11 @@ static const struct cli_option format_options[] = {
 	{ 'l', "lease", "TIME", "1s",
 	  "a member that is silent for longer is told as late" },
 	{ 't', "tenant", "NAME", "default", "whose region it is" },
-	{ CLI_LONG, "force", NULL, NULL,
-	  "end the region that is there, and all blocks in it" },
-	{ OPTION_NONE, "none", NULL, NULL,
+	{ FORMAT_FORCE, "force", NULL, NULL,
+	  "even where a region or anything else is: all in it is lost" },
+	{ FORMAT_EVEN_IF_LIVE, "even-if-live", NULL, NULL,
+	  "with --force: even if members are not proved dead" },
+	{ FORMAT_NONE, "none", NULL, NULL,
 	  "with --force: end it, and make no other" },
 	{ 'j', "json", NULL, NULL, "print JSON" },
 	CLI_END
@@ -292,6 +302,66 @@ static int format_show(const struct cli *c, bool json)
 	return PROG_OK;
 }
 
+/* Who is in the way. */
+static int format_say_living(const struct command *self, const char *path)
+{
+	struct region_member_status s;
+	struct region *r = NULL;
+	char text[256] = "";
+	size_t n = 0;
+	uint32_t members = 0;
+
+	if (region_open(path, &r) == 0)
+		members = region_geometry_of(r)->members;
+	for (uint32_t i = 0; i < members && n < sizeof(text); i++) {
+		region_member_status(r, i, &s);
+		if (is_living(&s) && !s.ended)
+			n += (size_t)snprintf(text + n, sizeof(text) - n,
+					      " %u.%llu (%s)", i,
+					      (unsigned long long)s.inc,
+					      s.known ? s.name : "joining");
+	}
+	region_close(r);
+	return cli_fail(self, PROG_REFUSED,
+			"%s: not proved dead:%s; end them, or fence those that "
+			"have ended (onecopy cxl fence --told); with "
+			"--even-if-live they go on writing into the new one",
+			path, text);
+}
+
+static int format_say_least(const struct command *self, const char *path,
+			    const struct region_format_options *o)
+{
+	struct region_geometry g = { 0 };
+
+	(void)region_format_least(o, &g); /* it was asked for, and is too big */
+	return cli_fail(self, PROG_REFUSED,
+			"%s: too small: %u members and %u shards, each with "
+			"room for one block, need %llu MiB",
+			path, g.members, g.shards,
+			(unsigned long long)(g.bytes >> 20));
+}
+
+static int format_say(const struct command *self, const char *path,
+		      const struct region_format_options *o, int r)
+{
+	if (r == -EBUSY)
+		return format_say_living(self, path);
+	if (r == -EINVAL)
+		return cli_fail(self, PROG_USAGE,
+				"frames are whole pages of 4 KiB, below 4 GiB; "
+				"a tenant's name has up to %d bytes",
+				REGION_NAME);
+	if (r == -ENOSPC)
+		return format_say_least(self, path, o);
+	if (r == -ENOMEM)
+		return cli_fail(self, PROG_REFUSED,
+				"%s: there is not so much memory: its file "
+				"system is full, or a limit is reached",
+				path);
+	return cxl_say(self, path, r);
+}
+
 static int format_run(const struct command *self, int argc, char **argv)
 {
 	struct region_format_options o = { .size = sizeof(o) };
@@ -301,9 +371,11 @@ static int format_run(const struct command *self, int argc, char **argv)
 
 	cli_begin(&c, self, argc, argv);
 	while (r == 0 && (id = cli_next(&c)) > 0) {
-		if (id == CLI_LONG)
+		if (id == FORMAT_FORCE)
 			o.force = true;
-		else if (id == OPTION_NONE)
+		else if (id == FORMAT_EVEN_IF_LIVE)
+			o.even_if_live = true;
+		else if (id == FORMAT_NONE)
 			o.none = true;
 		else if (id == 'j')
 			json = true;
@@ -317,18 +389,8 @@ static int format_run(const struct command *self, int argc, char **argv)
 	if (r)
 		return r;
 	r = region_format(c.argv[c.first], &o);
-	if (r == -EINVAL)
-		return cli_fail(self, PROG_USAGE,
-				"frames are whole pages of 4 KiB, below 4 GiB; "
-				"a tenant's name has up to %d bytes",
-				REGION_NAME);
-	if (r == -ENOSPC)
-		return cli_fail(self, PROG_REFUSED,
-				"%s: no room: 2 MiB for each member, and a "
-				"frame in each shard, is the least",
-				c.argv[c.first]);
 	if (r)
-		return cxl_say(self, c.argv[c.first], r);
+		return format_say(self, c.argv[c.first], &o, r);
 	return o.none ? PROG_OK : format_show(&c, json);
 }
 

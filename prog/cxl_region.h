@@ -12,6 +12,9 @@
 #define CXL_STANDS_IN "ordinary memory stands in for CXL"
 bool cxl_stands_in(const struct region *r);
 
+#define CXL_LOST \
+	"its memory fails: the file was cut, or the device has lost a page"
+
 /* The only word left is the region's path. Opens it, or says what is wrong: 0 or
  * an exit status. */
 int cxl_open(const struct cli *c, struct region **ret_region);

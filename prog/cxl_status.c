@@ -50,6 +50,7 @@ static json_t *shard_json(struct region *r, uint32_t i)
 			 "room",
 			 s.owner < 0	 ? "nobody's"
 			 : s.gone	 ? "to be taken"
+			 : s.ended	 ? "to be fenced"
 			 : s.quarantined ? "quarantined"
 			 : s.ready	 ? "in use"
 					 : "taken over",
@@ -79,7 +80,21 @@ static json_t *shards_json(struct region *r)
 	return rows;
 }
 
-static void status_print(struct region *r)
+/* Nobody of this host has seen to it: a member would have. */
+static void print_hints(struct region *r, const char *path)
+{
+	struct region_member_status s;
+
+	for (uint32_t i = 0; i < region_geometry_of(r)->members; i++) {
+		region_member_status(r, i, &s);
+		if (s.ended)
+			printf("member %u has ended: onecopy cxl fence %s "
+			       "%u.%llu frees its room\n",
+			       i, path, i, (unsigned long long)s.inc);
+	}
+}
+
+static void status_print(struct region *r, const char *path)
 {
 	json_t *rows = members_json(r, true);
 
@@ -94,6 +109,7 @@ static void status_print(struct region *r)
 	printf("\n");
 	ask_table(stdout, rows);
 	json_decref(rows);
+	print_hints(r, path);
 }
 
 static void status_dump(struct region *r)
@@ -131,7 +147,7 @@ static int status_run(const struct command *self, int argc, char **argv)
 	if (json)
 		status_dump(region);
 	else
-		status_print(region);
+		status_print(region, c.argv[c.first]);
 	region_close(region);
 	return PROG_OK;
 }

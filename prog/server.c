@@ -27,6 +27,7 @@
 #include "shm/segment.h"
 #include "store/store.h"
 #include "tier/cxl/cxl.h"
+#include "tier/speed.h"
 #include "tier/tier.h"
 
 static struct tier_price low_price; /* measure_low()'s, as it may be left */
@@ -36,6 +37,7 @@ static struct tier_price low_price; /* measure_low()'s, as it may be left */
 /* How long the lock of a keeper that is gone is waited for. */
 #define LOCK_NS (5 * NS_PER_S)
 #define TIER_NS (60 * NS_PER_S)
+#define LOW_NS	(1 * NS_PER_S)
 
 struct server {
 	const struct node_config *config;
@@ -53,7 +55,7 @@ struct server {
 	unsigned stops;	     /* how often it was told to */
 	bool first;	     /* of the node's servers */
 	uint64_t tier_ns;    /* when prices are measured next */
-	uint64_t low_ns;     /* when that below DRAM was measured; 0: never */
+	uint64_t low_ns;     /* when that below DRAM is, without the others */
 	int dax;	     /* device of the rung below; -1 */
 };
 
@@ -331,17 +333,18 @@ static void measure_at(void *ctx)
 	*(int *)ctx = tier_cxl.measure(&low_price);
 }
 
-/* The rung below, as soon as something lies there. Memory that fails meanwhile is
+/* The rung below, as soon as enough lies there. Memory that fails meanwhile is
  * found by others. */
 static void measure_low(struct server *v, uint64_t now_ns)
 {
-	const void *base;
-	uint64_t bytes;
+	const void *chunk[CXL_PRICE_CHUNKS];
 	int r = -ENODEV;
 
-	if (!store_low_sample(v->store, &base, &bytes))
+	v->low_ns = now_ns + LOW_NS;
+	if (!*v->config->cxl.at)
 		return;
-	cxl_price_of(base, bytes);
+	cxl_price_of(chunk, store_low_samples(v->store, SPEED_CHUNK,
+					      CXL_PRICE_CHUNKS, chunk));
 	if (guard_run(measure_at, &r, NULL) < 0)
 		r = -EIO;
 	cxl_price_of(NULL, 0);
@@ -352,7 +355,8 @@ static void measure_low(struct server *v, uint64_t now_ns)
 			tier_publish_price(tier_cxl.kind, &low_price, p->m,
 					   now_ns / NS_PER_MS);
 	}
-	v->low_ns = r == -ENODEV ? 0 : now_ns;
+	if (r == 0)
+		v->low_ns = UINT64_MAX; /* with the others */
 }
 
 static void measure_tiers(struct server *v, uint64_t now_ns)
@@ -394,7 +398,7 @@ static int serve(struct server *v)
 		}
 		if (now >= v->tier_ns && !busy)
 			measure_tiers(v, now);
-		else if (!v->low_ns && !busy && *v->config->cxl.at)
+		else if (now >= v->low_ns && !busy)
 			measure_low(v, now);
 		if (awake && now < look) {
 			cpu_relax();

@@ -35,8 +35,10 @@
  * the pool has no room to bring a block up, the space lets go of what it mapped
  * longest ago and nobody holds; a later touch brings that back. The node may ask
  * for mapped blocks as well, when others need the room: of those that nobody
- * holds, what it has on a tier below, or (OC_LOST_ZERO, OC_LOST_CALL) nowhere else
- * in the end. A thread of the client answers, started with its first space that
+ * holds, what it has on its drive, or (OC_LOST_ZERO, OC_LOST_CALL) nowhere else
+ * in the end. Memory below DRAM (serve --cxl) does not count for that today: on a
+ * node without a drive a span without an answer to a loss is asked for nothing.
+ * A thread of the client answers, started with its first space that
  * has faults; a process that stands still is no longer waited for.
  *
  * Thrash. A block that is let go and touched again before the space has let go of

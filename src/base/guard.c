@@ -11,6 +11,9 @@ struct guard {
 };
 static _Thread_local struct guard *_Atomic guard_here;
 
+/* What SIGBUS was before; written before the handler is there. */
+static struct sigaction before = { .sa_handler = SIG_DFL };
+
 /* Whatever is told, a page at least, and no more than a huge one of 1 GiB. */
 static uint64_t width(const siginfo_t *info)
 {
@@ -22,8 +25,8 @@ static uint64_t width(const siginfo_t *info)
 }
 
 /* The fault is this thread's own, at the very instruction: nothing that it was
- * about is half done in the C library. Elsewhere it ends the process, as it would
- * have: the instruction is tried again without the handler. */
+ * about is half done in the C library. Elsewhere it is what it was: the instruction
+ * is tried again with the handler that was there before, or none. */
 static void on_bus(int sig, siginfo_t *info, void *context)
 {
 	struct guard *g =
@@ -41,7 +44,7 @@ static void on_bus(int sig, siginfo_t *info, void *context)
 		};
 		siglongjmp(g->here, 1);
 	}
-	signal(sig, SIG_DFL);
+	sigaction(sig, &before, NULL);
 	if (info->si_code <= 0) /* somebody sent it */
 		raise(sig);
 }
@@ -50,8 +53,12 @@ void guard_install(void)
 {
 	struct sigaction action = { .sa_sigaction = on_bus,
 				    .sa_flags = SA_SIGINFO | SA_NODEFER };
+	struct sigaction was;
 
 	sigemptyset(&action.sa_mask);
+	if (sigaction(SIGBUS, NULL, &was) == 0 &&
+	    !(was.sa_flags & SA_SIGINFO && was.sa_sigaction == on_bus))
+		before = was;
 	sigaction(SIGBUS, &action, NULL);
 }
 

@@ -11,7 +11,7 @@
  * nest. Any number of threads.
  *
  * guard_install() once, before. Without it, and outside of a guard, SIGBUS is
- * what it was: the end of the process.
+ * what it was: the end of the process, or the handler that was there before.
  */
 #ifndef ONECOPY_BASE_GUARD_H
 #define ONECOPY_BASE_GUARD_H

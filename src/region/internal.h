@@ -57,7 +57,7 @@ struct region {
 	struct region_own **own;
 	uint32_t n_own, next_own, want;
 	bool adopt;
-	uint64_t scans; /* looks at all pins, ever */
+	uint64_t scans;	       /* looks at all pins, ever */
 	uint64_t *touch_seen;  /* [members]: touches taken in */
 	uint64_t *report_seen; /* [members] */
 	uint64_t *beat_seen;   /* [members] */
@@ -95,6 +95,12 @@ static inline bool region_desc_is(const struct region_desc *d,
 		    shared_load64(&d->ns[i]) != n->ns[i])
 			return false;
 	return shared_load64(&d->part) == region_part(n);
+}
+
+/* Of what a name is made, whatever the locale. */
+static inline bool region_printable(char c)
+{
+	return c >= ' ' && c <= '~';
 }
 
 uint64_t region_seed(const struct region_name *n);
@@ -152,6 +158,8 @@ bool region_find_own(struct region *r, const struct region_name *name,
 uint32_t region_judge_doomed(struct region *r, struct region_own *own);
 void region_take_reports(struct region *r);
 
+/* join.c: is a member in this slot whose end nobody has proved? */
+bool region_may_live(struct region *r, uint32_t member);
 /* join.c: drops what a member had, in this process alone. */
 void region_forget(struct region *r);
 

@@ -77,6 +77,18 @@ static int claim(struct region *r, uint64_t *ret_word)
 	return -EBUSY;
 }
 
+bool region_name_is_good(const char *name)
+{
+	size_t n = strlen(name);
+
+	if (n > REGION_NAME || (n && strspn(name, "0123456789.") == n))
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (!region_printable(name[i]))
+			return false;
+	return true;
+}
+
 static int identify(struct region *r, uint64_t word, const char *name)
 {
 	struct region_member *m = region_record(r, r->self);
@@ -86,7 +98,8 @@ static int identify(struct region *r, uint64_t word, const char *name)
 
 	if (err)
 		return err;
-	if (!name && gethostname(host, sizeof(host) - 1))
+	if (!name &&
+	    (gethostname(host, sizeof(host) - 1) || !region_name_is_good(host)))
 		host[0] = '\0';
 	name = name ? name : host;
 	shared_store64(&m->host[0], r->host.id[0]);
@@ -167,7 +180,7 @@ static int join_locked(struct region *r, const struct region_join_options *o)
 		/* declared dead by somebody: then it is no more ours */
 		record_step(r, r->self, word, MEMBER_EV_LEAVE, &left);
 		region_forget(r);
-		return err == REGION_STALE ? -EBUSY : err;
+		return err;
 	}
 	see_all(r);
 	return 0;
@@ -177,7 +190,7 @@ int region_join(struct region *r, const struct region_join_options *o)
 {
 	int err;
 
-	if (o->size != sizeof(*o) || (o->name && strlen(o->name) > REGION_NAME))
+	if (o->size != sizeof(*o) || (o->name && !region_name_is_good(o->name)))
 		return -EINVAL;
 	if (r->word)
 		return -EALREADY;
@@ -236,6 +249,15 @@ static bool is_proved(struct region *r, uint32_t member, uint64_t word)
 	proved = shared_load64_acquire(&m->word) == word;
 	host_unlock(r);
 	return proved;
+}
+
+bool region_may_live(struct region *r, uint32_t member)
+{
+	uint64_t word = shared_load64_acquire(&region_record(r, member)->word);
+	enum member_state state = member_word_state(word);
+
+	return (state == MEMBER_LIVE || state == MEMBER_JOINING) &&
+	       !is_proved(r, member, word);
 }
 
 int region_fence(struct region *r, uint32_t member, uint64_t inc, bool told)

@@ -194,6 +194,35 @@ int region_is_there(int fd)
 	return magic == REGION_MAGIC ? 0 : -ENODATA;
 }
 
+/* Nothing that somebody could miss: a file without a page, or a device whose first
+ * unit is zero. 0, or -ENOTEMPTY. */
+static int look_blank(int fd, enum region_kind kind, uint64_t bytes)
+{
+	const shared_u64 *word;
+	uint64_t any = 0;
+	struct stat st;
+	void *base;
+	int err;
+
+	if (fault_point(FAULT_IO))
+		return -EIO;
+	if (kind != REGION_DEVDAX) {
+		if (fstat(fd, &st))
+			return -errno;
+		return st.st_size && st.st_blocks ? -ENOTEMPTY : 0;
+	}
+	if (bytes < REGION_UNIT)
+		return 0;
+	err = map_at(fd, 0, REGION_UNIT, PROT_READ, &base);
+	if (err)
+		return err;
+	word = base;
+	for (uint64_t i = 0; i < REGION_UNIT / sizeof(*word); i++)
+		any |= shared_load64(&word[i]);
+	region_unmap(base, REGION_UNIT);
+	return any ? -ENOTEMPTY : 0;
+}
+
 /* ---- opening --------------------------------------------------------------------- */
 
 static void make_views(struct region *r)
@@ -233,11 +262,17 @@ static int attach_views(struct region *r)
 static int attach(struct region *r, uint64_t bytes)
 {
 	struct region_geometry g;
+	uint64_t magic = 0;
 	void *base;
 	int err;
 
 	if (bytes < 3 * REGION_UNIT)
 		return -ENODATA;
+	err = read_magic(r->fd, r->kind, bytes, &magic);
+	if (err)
+		return err;
+	if (magic != REGION_MAGIC)
+		return -ENODATA; /* and no page was made */
 	err = map_at(r->fd, 0, REGION_UNIT, PROT_READ | PROT_WRITE, &base);
 	if (err)
 		return err;
@@ -350,7 +385,8 @@ static int fill_file(int fd, enum region_kind kind, uint64_t wanted,
 	do
 		err = fallocate(fd, 0, 0, (off_t)*bytes) ? errno : 0;
 	while (err == EINTR);
-	return -err;
+	/* ENOSPC is a region that does not fit into its own memory */
+	return err == ENOSPC ? -ENOMEM : -err;
 }
 
 /* 2 MiB pages as far as the kernel can make them now. */
@@ -399,18 +435,41 @@ static int write_format(int fd, enum region_kind kind,
 	return 0;
 }
 
-static int format_memory(int fd, enum region_kind kind, uint64_t bytes,
-			 const struct region_format_options *o)
+static struct region_geometry wanted(const struct region_format_options *o)
 {
 	struct region_geometry g = {
 		.members = o->members ? o->members : 16,
 		.frame_bytes = o->frame_bytes ? o->frame_bytes : REGION_UNIT,
 		.lease_ms = o->lease_ms ? o->lease_ms : 1000,
 	};
+
+	g.shards = o->shards ? o->shards : g.members;
+	return g;
+}
+
+int region_format_least(const struct region_format_options *o,
+			struct region_geometry *ret_least)
+{
+	struct region_geometry g = wanted(o);
 	struct region_places p;
 	int err;
 
-	g.shards = o->shards ? o->shards : g.members;
+	g.frames = o->frames ? o->frames : 1;
+	err = region_places(&g, &p);
+	if (err)
+		return err;
+	g.bytes = p.shards + g.shards * p.shard_bytes;
+	*ret_least = g;
+	return 0;
+}
+
+static int format_memory(int fd, enum region_kind kind, uint64_t bytes,
+			 const struct region_format_options *o)
+{
+	struct region_geometry g = wanted(o);
+	struct region_places p;
+	int err;
+
 	if (o->bytes && o->bytes < bytes)
 		bytes = o->bytes;
 	err = region_fit(&g, bytes & ~(REGION_UNIT - 1));
@@ -424,8 +483,42 @@ static int format_memory(int fd, enum region_kind kind, uint64_t bytes,
 	return err ? err : write_format(fd, kind, o, &g);
 }
 
-/* Without its magic it is nobody's. */
-static int unmake(int fd)
+/* Nobody is at work in the region that is there, if this version can read it: 0,
+ * or -EBUSY. The caller has the memory's lock. */
+static int look_deserted(int fd)
+{
+	struct region *r = NULL;
+	int err = region_open_fd(fd, &r);
+
+	if (err)
+		return err == -ENODATA || err == -EPROTO ||
+				       err == -EPROTONOSUPPORT
+			       ? 0
+			       : err;
+	r->locked = true;
+	for (uint32_t i = 0; i < r->g.members && !err; i++)
+		err = region_may_live(r, i) ? -EBUSY : 0;
+	region_close(r);
+	return err;
+}
+
+/* What must be asked before all that lies there is lost. */
+static int may_format(int fd, enum region_kind kind, uint64_t bytes,
+		      const struct region_format_options *o)
+{
+	int err;
+
+	if (o->force)
+		return o->even_if_live ? 0 : look_deserted(fd);
+	err = region_is_there(fd);
+	if (err == -ENODATA)
+		return look_blank(fd, kind, bytes);
+	return err ? err : -EEXIST;
+}
+
+/* Without its magic it is nobody's; and then as blank as look_blank() wants it, a
+ * file by giving its pages back. */
+static int unmake(int fd, enum region_kind kind, uint64_t bytes)
 {
 	struct region_header *h;
 	void *base;
@@ -437,7 +530,12 @@ static int unmake(int fd)
 		return err;
 	h = base;
 	shared_store64_release(&h->magic, 0);
+	memset(base, 0, REGION_UNIT);
 	region_unmap(base, REGION_UNIT);
+	if (kind != REGION_DEVDAX &&
+	    fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+		      (off_t)bytes))
+		return -errno;
 	return 0;
 }
 
@@ -450,14 +548,12 @@ static int format_fd(int fd, const struct region_format_options *o)
 
 	if (!err)
 		err = region_lock(fd, FORMAT_TRIES);
-	if (!err && !o->force) {
-		err = region_is_there(fd);
-		err = err == -ENODATA ? 0 : err ? err : -EEXIST;
-	}
+	if (!err)
+		err = may_format(fd, kind, bytes, o);
 	if (err)
 		return err;
 	if (o->none)
-		return unmake(fd);
+		return unmake(fd, kind, bytes);
 	was = bytes;
 	err = fill_file(fd, kind, kind == REGION_DEVDAX ? 0 : o->bytes,
 			o->unfilled, &bytes);

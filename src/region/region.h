@@ -67,16 +67,26 @@ struct region_format_options {
 	bool unfilled;	      /* a file's frames have no pages until they are
 				 touched, and SIGBUS where there are none then:
 				 for measurements that touch no payload */
-	bool force;	      /* even where a region is: all in it is lost */
-	bool none;	      /* with force: and make no other; -ENODATA */
+	bool force;	   /* even where a region is, or something else: all of
+				 it is lost */
+	bool even_if_live; /* with force: even if members are at work there,
+				 who go on writing into what is theirs no more */
+	bool none;	   /* with force: and make no other; -ENODATA */
 };
 
 /* Formats a devdax device, or a file on tmpfs or hugetlbfs, which is made with
- * mode 0600 when it is not there. -EEXIST: a region is there; -EAGAIN: somebody
+ * mode 0600 when it is not there. -EEXIST: a region is there;
+ * -ENOTEMPTY: something else is, a file with bytes in it or a device whose first
+ * unit is not zero; -EBUSY: members of the region may be alive; -EAGAIN: somebody
  * holds the memory's lock, a node that has the device as its rung, or a process
- * that joins or formats; -EMEDIUMTYPE: this is no memory; -ENOSPC: too small. A
- * file that was there has the size that it had when this fails. Blocking. */
+ * that joins or formats; -EMEDIUMTYPE: this is no memory; -ENOSPC: too small
+ * for what is asked (region_format_least()); -ENOMEM: the file system has not that
+ * much. A file that was there has the size that it had when this fails.
+ * Blocking. */
 int region_format(const char *path, const struct region_format_options *o);
+/* The least region with these members and shards: -EINVAL when there is none. */
+int region_format_least(const struct region_format_options *o,
+			struct region_geometry *ret_least);
 /* Does a region lie in this memory, of whatever version? 0: it does; -ENODATA. */
 int region_is_there(int fd);
 
@@ -96,14 +106,19 @@ enum region_kind region_kind_of(const struct region *r);
 
 struct region_join_options {
 	size_t size;
-	const char *name; /* for people; NULL: the host's */
+	const char *name; /* for people, region_name_is_good(); NULL: the host's,
+			     or none if it is not good */
 	uint32_t shards;  /* to take at once, at most */
 	bool adopt; /* take over the shards of the dead in region_tick() */
 };
 
-/* Becomes a member. -EBUSY: every slot is taken; -EAGAIN: somebody of this host
- * holds the memory's lock, as with region_format(); -EOPNOTSUPP: the region's mode has no
- * way to join; -EALREADY. Blocking for two seconds at most. */
+/* Printable ASCII, up to REGION_NAME bytes, and nothing that could be a number of a
+ * member: not digits and dots alone. */
+bool region_name_is_good(const char *name);
+/* Becomes a member. -EINVAL: such a name; -EBUSY: every slot is taken; -EAGAIN:
+ * somebody of this host holds the memory's lock, as with region_format();
+ * REGION_STALE: somebody declared it dead before it was in; -EOPNOTSUPP: the region's
+ * mode has no way to join; -EALREADY. Blocking for two seconds at most. */
 int region_join(struct region *r, const struct region_join_options *o);
 /* Gives its shards back with all sealed blocks. -EBUSY: a pin or a grant is still
  * out; shards that had none may have been given back by then. REGION_STALE: it was
@@ -210,7 +225,7 @@ struct region_member_status {
 	uint64_t pins;	   /* slots in use */
 	uint32_t shards;
 	uint64_t count[REGION_COUNTS_USED];
-	char name[REGION_NAME + 1];
+	char name[REGION_NAME + 1]; /* what is not printable ASCII is '?' */
 };
 /* member < geometry.members */
 void region_member_status(struct region *r, uint32_t member,
@@ -219,7 +234,9 @@ void region_member_status(struct region *r, uint32_t member,
 struct region_shard_status {
 	int64_t owner;	  /* member, -1: nobody */
 	bool gone;	  /* its owner is proved dead: may be taken */
-	bool quarantined; /* its owner is late: nobody may */
+	bool ended;	  /* its owner's process has ended, and nobody has
+			     declared it dead yet (region_fence()) */
+	bool quarantined; /* its owner is late, and may live: nobody may */
 	bool ready;	  /* the owner has taken over what lay there */
 	uint64_t free, sealed;
 	uint64_t held; /* frames for devices of the dead, and damaged ones */

@@ -35,6 +35,16 @@ static uint32_t shards_of(const struct region *r, uint32_t member, uint64_t inc)
 	return n;
 }
 
+/* Another node wrote it: it may be no text, or text that a terminal obeys. */
+static void name_of(const struct region_member *m, char name[REGION_NAME + 1])
+{
+	shared_load_bytes(name, REGION_NAME, m->name);
+	name[REGION_NAME] = '\0';
+	for (; *name; name++)
+		if (!region_printable(*name))
+			*name = '?';
+}
+
 static void status_known(struct region *r, uint32_t member,
 			 struct region_member_status *s)
 {
@@ -52,8 +62,7 @@ static void status_known(struct region *r, uint32_t member,
 	s->late = (s->state == MEMBER_LIVE || s->state == MEMBER_JOINING) &&
 		  s->silent_ms > (int64_t)r->g.lease_ms;
 	s->shards = shards_of(r, member, s->inc);
-	shared_load_bytes(s->name, REGION_NAME, m->name);
-	s->name[REGION_NAME] = '\0';
+	name_of(m, s->name);
 	for (unsigned i = 0; i < REGION_COUNTS_USED; i++)
 		s->count[i] = shared_load64(&head->count[i]);
 }
@@ -99,7 +108,8 @@ void region_shard_status(struct region *r, uint32_t shard,
 		s.gone = member_gone(
 			shared_load64_acquire(&region_record(r, member)->word),
 			region_owner_inc(owner));
-		s.quarantined = !s.gone && m.late;
+		s.ended = !s.gone && m.ended;
+		s.quarantined = !s.gone && !s.ended && m.late;
 	}
 	*ret_status = s;
 }

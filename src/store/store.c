@@ -162,23 +162,40 @@ void store_load(const struct store *s, struct store_load *ret_load)
 	};
 }
 
-bool store_low_sample(const struct store *s, const void **ret_base,
-		      uint64_t *ret_bytes)
+/* Every step-th piece, beginning with the first; how many there are. NULL: they are
+ * counted alone. */
+static uint64_t low_pieces(const struct store *s, uint64_t bytes, uint64_t step,
+			   unsigned most, const void **ret_base)
 {
-	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
-		const struct pool *p = s->pool[n];
+	uint64_t seen = 0, n = 0;
+
+	for (uint32_t i = 0; i < STORE_POOLS_MAX; i++) {
+		const struct pool *p = s->pool[i];
 
 		for (uint32_t id = 1; p && id < p->slab_end; id++) {
 			const struct pool_slab *slab = p->slab[id];
+			uint64_t at = 0;
 
 			if (!slab || !slab->low || !slab->payload.base)
 				continue;
-			*ret_base = slab->payload.base;
-			*ret_bytes = slab->payload.bytes;
-			return true;
+			for (; at + bytes <= slab->payload.bytes; at += bytes)
+				if (seen++ % step == 0 && ret_base && n < most)
+					ret_base[n++] =
+						(const char *)
+							slab->payload.base +
+						at;
 		}
 	}
-	return false;
+	return ret_base ? n : seen;
+}
+
+unsigned store_low_samples(const struct store *s, uint64_t bytes, unsigned most,
+			   const void **ret_base)
+{
+	uint64_t all = low_pieces(s, bytes, 1, 0, NULL);
+
+	return (unsigned)low_pieces(s, bytes, MAX(all / most, 1ull), most,
+				    ret_base);
 }
 
 /* ---- pools ---------------------------------------------------------------- */

@@ -145,10 +145,11 @@ struct store_load {
 	enum segment_kind low_kind;
 };
 void store_load(const struct store *s, struct store_load *ret_load);
-/* Memory of the rung below that the server has mapped, for measuring. False: there
- * is none yet. Valid until the next call into the store. */
-bool store_low_sample(const struct store *s, const void **ret_base,
-		      uint64_t *ret_bytes);
+/* Pieces of the rung below, of `bytes` each and all of them different, for
+ * measuring: up to `most`, spread over what the server has mapped. Their number.
+ * Valid until the next call into the store. */
+unsigned store_low_samples(const struct store *s, uint64_t bytes, unsigned most,
+			   const void **ret_base);
 
 /* ---- pools */
 int store_pool_add(struct store *s, const char *tenant, uint64_t quota,

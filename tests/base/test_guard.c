@@ -84,6 +84,7 @@ TEST(without_a_guard_it_ends_the_process)
 	int status;
 	pid_t child;
 
+	signal(SIGBUS, SIG_DFL); /* a sanitizer has its own */
 	guard_install();
 	child = fork();
 	CHECK(child >= 0);
@@ -93,4 +94,30 @@ TEST(without_a_guard_it_ends_the_process)
 	}
 	CHECK_INT(waitpid(child, &status, 0), ==, child);
 	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+}
+
+static void last_words(int sig)
+{
+	(void)sig;
+	_exit(7);
+}
+
+TEST(without_a_guard_it_is_what_it_was)
+{
+	struct area a = area_make();
+	int status;
+	pid_t child;
+
+	child = fork();
+	CHECK(child >= 0);
+	if (!child) {
+		signal(SIGBUS, last_words);
+		guard_install();
+		guard_install(); /* the one before is not its own */
+		if (guard_run(add_up, &a, NULL) == -EIO)
+			add_up(&a);
+		_exit(0);
+	}
+	CHECK_INT(waitpid(child, &status, 0), ==, child);
+	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
 }

@@ -138,6 +138,41 @@ static unsigned check_json(const struct expo *e, json_t *o)
 	return names;
 }
 
+/* Trouble that /health knows is somebody's alert as well, and what lies below DRAM
+ * is on the board. */
+static void asks_for(const char *path, const char *const *names)
+{
+	char *text = told_source(path);
+
+	for (; *names; names++)
+		if (!strstr(text, *names))
+			FAIL("%s does not ask for %s", path, *names);
+	free(text);
+}
+
+TEST(both_rungs_and_who_is_silent)
+{
+	static const char *const alerts[] = {
+		"onecopy_pool_silently_mapped_bytes",
+		"onecopy_pool_memory_errors_total",
+		"onecopy_pool_cxl_missed_parts_total", NULL
+	};
+	static const char *const panels[] = {
+		"onecopy_cxl_limit_bytes",
+		"onecopy_cxl_used_bytes",
+		"onecopy_pool_cxl_bytes",
+		"onecopy_pool_cxl_demoted_parts_total",
+		"onecopy_pool_cxl_promoted_parts_total",
+		"onecopy_pool_cxl_missed_parts_total",
+		"onecopy_pool_memory_errors_total",
+		"onecopy_pool_silently_mapped_bytes",
+		NULL
+	};
+
+	asks_for("contrib/prometheus/onecopy.rules.yaml", alerts);
+	asks_for("contrib/grafana/onecopy.json", panels);
+}
+
 TEST(the_board)
 {
 	char *text = told_source("contrib/grafana/onecopy.json");

@@ -22,6 +22,8 @@ static struct expo look(struct told *t)
 	return e;
 }
 
+#define SMALL_SLAB (16ull * PART_BYTES)
+
 TEST(figures_of_the_pool)
 {
 	const char *of = "tenant=\"test\",tier=\"dram\"";
@@ -35,6 +37,12 @@ TEST(figures_of_the_pool)
 	CHECK(expo_value(&e, "onecopy_pool_slab_bytes", of) ==
 	      expo_value(&e, "onecopy_memory_used_bytes", ""));
 	CHECK(expo_value(&e, "onecopy_memory_limit_bytes", "") == 64 << 20);
+	CHECK(expo_value(&e, "onecopy_cxl_limit_bytes", "") == 0);
+	CHECK(expo_value(&e, "onecopy_cxl_used_bytes", "") == 0);
+	/* of all slabs, wherever they are */
+	CHECK(expo_value(&e, "onecopy_pool_silently_mapped_bytes",
+			 "tenant=\"test\"") == 0);
+	CHECK(expo_value(&e, "onecopy_pool_slabs", "tenant=\"test\"") > 0);
 	CHECK(expo_value(&e, "onecopy_pool_quota_bytes", "tenant=\"test\"") ==
 	      64 << 20);
 	CHECK(expo_value(&e, "onecopy_tier_latency_seconds", "tier=\"dram\"") <
@@ -43,6 +51,55 @@ TEST(figures_of_the_pool)
 	      1e6);
 	expo_free(&e);
 	told_destroy(t);
+}
+
+static bool is_low_full(struct world *w)
+{
+	return pool_counter(w->p, POOL_C_cxl_slab_bytes) == 2 * SMALL_SLAB;
+}
+
+/* DRAM's are labelled so; what lies below it has limits and rows of its own. */
+TEST(memory_below_dram)
+{
+	const struct world_config config = { .limit = 2 * SMALL_SLAB,
+					     .slab_bytes = SMALL_SLAB,
+					     .low = 2 * SMALL_SLAB };
+	const char *of = "tenant=\"test\"",
+		   *dram = "tenant=\"test\",tier=\"dram\"";
+	struct told t = { .w = world_create(&config) };
+	struct world *w = t.w;
+	struct sim *c;
+	struct expo e;
+
+	store_pool_serve(w->p);
+	report_init(&t.report, w->s, NULL, "1.2.3");
+	c = sim_add(w, 0);
+	for (uint64_t n = 0; n < 400 && !is_low_full(w); n++) {
+		struct ring_answer last;
+		int64_t r = sim_grant(c, n, PART, WORLD_SEC);
+		uint32_t slot = c->slot;
+
+		for (unsigned i = 0; i < 50 && r == SIM_LATER; i++) {
+			sim_let_go(c);
+			world_ready(w);
+			world_tick(w, WORLD_SEC / 500);
+			r = sim_answer(c, slot);
+		}
+		CHECK_OK(r);
+		last = w->last;
+		CHECK_OK(sim_seal(c, n, PART, &last));
+	}
+	CHECK(is_low_full(w));
+	e = look(&t);
+	CHECK(expo_value(&e, "onecopy_cxl_limit_bytes", "") == 2 * SMALL_SLAB);
+	CHECK(expo_value(&e, "onecopy_cxl_used_bytes", "") == 2 * SMALL_SLAB);
+	CHECK(expo_value(&e, "onecopy_pool_cxl_slab_bytes", of) ==
+	      2 * SMALL_SLAB);
+	CHECK(expo_value(&e, "onecopy_pool_slab_bytes", dram) ==
+	      2 * SMALL_SLAB);
+	CHECK(expo_value(&e, "onecopy_pool_slabs", of) == 4);
+	expo_free(&e);
+	world_destroy(w);
 }
 
 /* Each counter of the layout has a name of its own, and each tenant a line. */

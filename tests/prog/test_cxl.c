@@ -169,6 +169,11 @@ TEST(nothing_is_said)
 	struct run r;
 
 	snprintf(root, sizeof(root), "%s", run_dir());
+	r = RUN("cxl", "list", "--root", root); /* no machine at all */
+	CHECK_INT(r.status, ==, 5);
+	CHECK(strstr(r.err, "/sys") && !r.out[0]);
+	run_free(&r);
+	put("/sys/x", "");
 	r = RUN("cxl", "list", "--root", root);
 	CHECK_INT(r.status, ==, 0);
 	CHECK(strstr(r.out, "no CXL bus"));

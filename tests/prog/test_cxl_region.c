@@ -5,8 +5,13 @@
 #include "tests/prog/run.h"
 #include "tests/test.h"
 
+#include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 
 static char path[64];
 
@@ -70,6 +75,17 @@ static int64_t shards_of(size_t member)
 	return n;
 }
 
+/* `status` for people. */
+static void shows(const char *text, bool does)
+{
+	struct run r = RUN("cxl", "status", path);
+
+	CHECK_INT(r.status, ==, 0);
+	if ((strstr(r.out, text) != NULL) != does)
+		FAIL("%s: %s", text, r.out);
+	run_free(&r);
+}
+
 static int run_status(struct run r)
 {
 	int s = r.status;
@@ -121,9 +137,15 @@ TEST(the_last_members_end_is_seen_by_who_asks)
 	await(0, "live", 100);
 	CHECK_INT(run_end(a, SIGKILL), ==, 128 + SIGKILL);
 	await(0, "ended", 0);
+	shows("to be fenced", true);
+	shows("onecopy cxl fence", true);
+	shows("in use", false);
+	shows("quarantined", false);
 	CHECK_INT(run_status(RUN("cxl", "leave", path, "a")), ==, 1);
 	CHECK_INT(run_status(RUN("cxl", "fence", path, "a")), ==, 0);
 	await(0, "exited", 0);
+	shows("to be taken", true);
+	shows("fence", false);
 	CHECK_INT(run_status(RUN("cxl", "join", path, "--work", "100",
 				 "--operations", "5000")),
 		  ==, 0);
@@ -203,13 +225,17 @@ static bool is_signalled(pid_t pid, int signo)
 
 TEST(who_is_declared_dead_has_not_left)
 {
-	const char *const leave[] = { "cxl", "leave", path, "a", NULL };
+	const char *const leave[] = { "cxl", "leave", "--timeout", "50s",
+				      path,  "a",     NULL };
+	siginfo_t info;
 	pid_t a, asks;
 
 	make("2");
 	a = join("a", NULL);
 	await(0, "live", 100);
 	CHECK_OK(kill(a, SIGSTOP));
+	/* or it might take the next signal before it stands still */
+	CHECK_OK(waitid(P_PID, (id_t)a, &info, WSTOPPED));
 	asks = run_start(leave);
 	while (!is_signalled(a, SIGTERM))
 		;
@@ -239,13 +265,221 @@ TEST(a_member_at_large_blocks_keeps_its_lease)
 	region_close(r);
 }
 
+/* Names of objects, at any depth, each in a table of the page. */
+static void names_are_in(const char *page, json_t *o)
+{
+	char cell[64];
+	const char *name;
+	json_t *v;
+	size_t i;
+
+	json_array_foreach(o, i, v)
+		names_are_in(page, v);
+	json_object_foreach(o, name, v) {
+		snprintf(cell, sizeof(cell), "`%s`", name);
+		if (!strstr(page, cell))
+			FAIL("docs/formats/cxl-region.md has no %s", name);
+		names_are_in(page, v);
+	}
+}
+
+TEST(the_page_has_every_name)
+{
+	const char *folder = getenv("ONECOPY_SOURCE");
+	char at[512], *page = calloc(1, 65536);
+	json_t *o;
+	struct run r;
+	FILE *f;
+
+	if (!folder)
+		SKIP("ONECOPY_SOURCE does not say where the sources are");
+	snprintf(at, sizeof(at), "%s/docs/formats/cxl-region.md", folder);
+	f = fopen(at, "re");
+	CHECK(page && f);
+	CHECK(fread(page, 1, 65535, f) > 0);
+	fclose(f);
+	make("2");
+	o = status();
+	names_are_in(page, o);
+	json_decref(o);
+	r = RUN("cxl", "check", "--json", path);
+	o = run_json(&r);
+	names_are_in(page, o);
+	json_decref(o);
+	run_free(&r);
+	free(page);
+}
+
+TEST(blocks_of_another_length_are_not_wrong)
+{
+	struct region_geometry g;
+	struct region_places p;
+	struct region *r = NULL;
+	int fd;
+
+	make("2");
+	CHECK_INT(run_status(RUN("cxl", "join", path, "--work", "10", "--bytes",
+				 "4K", "--operations", "200")),
+		  ==, 0);
+	CHECK_INT(run_status(RUN("cxl", "join", path, "--work", "20", "--bytes",
+				 "5000", "--operations", "200")),
+		  ==, 0);
+	CHECK_INT(run_status(RUN("cxl", "join", path, "--work", "20",
+				 "--operations", "200")),
+		  ==, 0);
+	/* but such a block is looked at as well */
+	CHECK_OK(region_open(path, &r));
+	g = *region_geometry_of(r);
+	region_close(r);
+	CHECK_OK(region_places(&g, &p));
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	CHECK_INT(pwrite(fd, "wrong", 5, (off_t)(p.shards + p.payload + 4000)),
+		  ==, 5);
+	close(fd);
+	CHECK_INT(run_status(RUN("cxl", "join", path, "--work", "20",
+				 "--operations", "200")),
+		  ==, 1);
+}
+
+/* Cuts the file to `bytes` when the member is at work in it, in a process of its
+ * own, for the caller waits for the member. */
+static pid_t cut_later(uint64_t bytes)
+{
+	pid_t pid = fork();
+
+	CHECK(pid >= 0);
+	if (pid)
+		return pid;
+	await(0, "live", 100);
+	CHECK_OK(truncate(path, (off_t)bytes));
+	_exit(0);
+}
+
+static void expect_lost(uint64_t bytes, const char *words)
+{
+	pid_t pid = cut_later(bytes);
+	struct run r = RUN("cxl", "join", path, "--work", "2000");
+
+	CHECK_INT(r.status, ==, 6);
+	if (!strstr(r.err, "its memory fails") || !strstr(r.err, words))
+		FAIL("%s", r.err);
+	run_free(&r);
+	CHECK_INT(run_end(pid, 0), ==, 0);
+}
+
+TEST(memory_that_goes_is_told)
+{
+	struct region_geometry g;
+	struct region_places p;
+	struct region *r = NULL;
+
+	make("1");
+	CHECK_OK(region_open(path, &r));
+	g = *region_geometry_of(r);
+	region_close(r);
+	CHECK_OK(region_places(&g, &p));
+	/* all blocks, and nothing else */
+	expect_lost(p.shards + p.payload, "shard 0 frame ");
+	make("1");
+	expect_lost(0, path);
+}
+
+/* A member of a node that says what it likes of itself. */
+TEST(no_name_hides_a_member)
+{
+	struct region_control *control;
+	json_t *root;
+	pid_t a;
+	int fd;
+
+	make("4");
+	CHECK_INT(run_status(RUN("cxl", "join", path, "--name", "7")), ==, 2);
+	CHECK_INT(run_status(RUN("cxl", "join", path, "--name", "")), ==, 2);
+	CHECK_INT(run_status(RUN("cxl", "join", path, "--name", "a\nb")), ==,
+		  2);
+	CHECK_INT(run_status(RUN("cxl", "join", path, "--name", "a\xff")), ==,
+		  2);
+	a = join("a", NULL);
+	await(0, "live", 100);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	CHECK(fd >= 0);
+	control = mmap(NULL, REGION_UNIT, PROT_READ | PROT_WRITE, MAP_SHARED,
+		       fd, 0);
+	CHECK(control != MAP_FAILED);
+	memcpy(control->member[0].name, "\xff\x1b[2J\nx", 8);
+	root = status();
+	CHECK_STR(json_string_value(json_object_get(
+			  json_array_get(json_object_get(root, "members"), 0),
+			  "name")),
+		  "??[2J?x");
+	json_decref(root);
+	shows("??[2J?x", true);
+	shows("\x1b", false);
+	CHECK_INT(run_end(a, SIGTERM), ==, 0);
+	munmap(control, REGION_UNIT);
+	close(fd);
+}
+
+TEST(format_loses_nothing_unasked)
+{
+	struct run r;
+	pid_t a;
+	int fd;
+
+	make("4");
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	CHECK(fd >= 0);
+	a = join("a", NULL);
+	await(0, "live", 100);
+	r = RUN("cxl", "format", "--force", path);
+	CHECK_INT(r.status, ==, 4);
+	CHECK(strstr(r.err, "0.1 (a)") && strstr(r.err, "--even-if-live"));
+	run_free(&r);
+	CHECK_INT(run_end(a, SIGTERM), ==, 0); /* no wrong byte */
+	CHECK_INT(pwrite(fd, "0123456789", 10, 0), ==, 10);
+	r = RUN("cxl", "format", path);
+	CHECK_INT(r.status, ==, 4);
+	CHECK(strstr(r.err, "no region") && strstr(r.err, "--force"));
+	run_free(&r);
+	CHECK_INT(run_status(RUN("cxl", "format", "--force", path, "--members",
+				 "2")),
+		  ==, 0);
+	close(fd);
+}
+
+/* A member that cannot be proved dead, of another host, say. */
+TEST(format_over_living_members_wants_a_second_word)
+{
+	pid_t a;
+
+	make("4");
+	a = join("a", NULL);
+	await(0, "live", 100);
+	CHECK_OK(kill(a, SIGSTOP));
+	CHECK_INT(run_status(RUN("cxl", "format", "--even-if-live", path)), ==,
+		  4);
+	CHECK_INT(run_status(RUN("cxl", "format", "--force", "--even-if-live",
+				 "--members", "2", path)),
+		  ==, 0);
+	CHECK_INT(run_end(a, SIGKILL), ==, 128 + SIGKILL);
+}
+
 TEST(what_cannot_be_done_is_said)
 {
+	struct run r;
+
 	make("2");
 	CHECK_INT(run_status(RUN("cxl", "format", path, "--force", "--members",
 				 "2", "--lease", "500us")),
 		  ==, 2);
 	CHECK_INT(run_status(RUN("cxl", "format", path)), ==, 4);
+	CHECK_INT(run_status(RUN("cxl", "format", "/tmp")), ==, 5);
+	CHECK_INT(run_status(RUN("cxl", "status", "/tmp")), ==, 5);
+	r = RUN("cxl", "format", "--force", "--members", "40", path);
+	CHECK_INT(r.status, ==, 4);
+	CHECK(strstr(r.err, "40 members and 40 shards") != NULL);
+	CHECK(strstr(r.err, "need 242 MiB") != NULL);
+	run_free(&r);
 	CHECK_INT(run_status(RUN("cxl", "format", "--force", "--members", "2",
 				 path)),
 		  ==, 0);

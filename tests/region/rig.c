@@ -50,6 +50,7 @@ struct rig rig_create(uint32_t members, uint32_t shards, uint32_t frames)
 		.frames = frames,
 		.lease_ms = 100,
 		.force = true,
+		.even_if_live = true,
 	};
 	rig_format(&g);
 	return g;

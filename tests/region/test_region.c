@@ -6,6 +6,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 static const struct region_join_options joins = { .size = sizeof(joins) };
 
@@ -354,6 +355,82 @@ TEST(slots_are_as_many_as_members)
 	rig_destroy(&g);
 }
 
+/* ---- names ----------------------------------------------------------------------- */
+
+TEST(a_name_is_text_that_is_no_number)
+{
+	char longest[REGION_NAME + 2];
+
+	memset(longest, 'a', sizeof(longest));
+	longest[REGION_NAME + 1] = '\0';
+	CHECK(!region_name_is_good(longest));
+	longest[REGION_NAME] = '\0';
+	CHECK(region_name_is_good(longest));
+	CHECK(region_name_is_good(""));
+	CHECK(region_name_is_good("node 7 ~"));
+	CHECK(region_name_is_good("10.0.0.1:80"));
+	CHECK(!region_name_is_good("12"));
+	CHECK(!region_name_is_good("1.7"));
+	CHECK(!region_name_is_good("a\nb"));
+	CHECK(!region_name_is_good("\x1b[2J"));
+	CHECK(!region_name_is_good("caf\xc3\xa9"));
+	CHECK(!region_name_is_good("\x7f"));
+}
+
+TEST(a_name_of_another_node_is_shown_as_text)
+{
+	struct rig g = rig_create(2, 1, 4);
+	struct region *a = rig_open(&g);
+	struct region_join_options o = { .size = sizeof(o), .name = "7" };
+	struct region_member_status s;
+	struct region_control *control;
+
+	CHECK_INT(region_join(a, &o), ==, -EINVAL);
+	o.name = "a\xff";
+	CHECK_INT(region_join(a, &o), ==, -EINVAL);
+	o.name = "good";
+	CHECK_OK(region_join(a, &o));
+	control = mmap(NULL, REGION_UNIT, PROT_READ | PROT_WRITE, MAP_SHARED,
+		       g.fd, 0);
+	CHECK(control != MAP_FAILED);
+	memcpy(control->member[0].name, "\xff\x1b[2J\nx", 8);
+	region_member_status(a, 0, &s);
+	CHECK_STR(s.name, "??[2J?x");
+	memset(control->member[0].name, 0xff, REGION_NAME);
+	region_member_status(a, 0, &s);
+	CHECK_INT(strlen(s.name), ==, REGION_NAME);
+	CHECK_INT(strspn(s.name, "?"), ==, REGION_NAME);
+	munmap(control, REGION_UNIT);
+	CHECK_OK(region_leave(a));
+	region_close(a);
+	rig_destroy(&g);
+}
+
+TEST(room_of_who_has_ended_is_not_quarantined)
+{
+	struct rig g = rig_create(2, 1, 4);
+	struct region *a = rig_join(&g, "a", 1, false);
+	struct region_shard_status s;
+	struct region_control *control = mmap(
+		NULL, REGION_UNIT, PROT_READ | PROT_WRITE, MAP_SHARED, g.fd, 0);
+
+	CHECK(control != MAP_FAILED);
+	region_shard_status(a, 0, &s);
+	CHECK(!s.ended && !s.quarantined && !s.gone);
+	control->member[0].beat_ms = 1; /* long ago */
+	region_shard_status(a, 0, &s);
+	CHECK(!s.ended && s.quarantined && !s.gone);
+	control->member[0].pid = 0x3fffff; /* nobody's */
+	region_shard_status(a, 0, &s);
+	CHECK(s.ended && !s.quarantined && !s.gone);
+	CHECK_OK(region_fence(a, 0, 0, false));
+	region_shard_status(a, 0, &s);
+	CHECK(!s.ended && !s.quarantined && s.gone);
+	munmap(control, REGION_UNIT);
+	region_close(a);
+	rig_destroy(&g);
+}
+
 /* ---- the format ----------------------------------------------------------------- */
 
 static void expect_open(const struct rig *g, int err)
@@ -407,6 +484,7 @@ TEST(what_cannot_be_formatted_is_refused)
 {
 	struct rig g = rig_create(2, 1, 4);
 	struct region_format_options o = g.format;
+	struct region_geometry least = { 0 };
 	char dir[] = "/tmp/onecopy-region-XXXXXX", path[64];
 
 	o.frame_bytes = 5000;
@@ -417,6 +495,18 @@ TEST(what_cannot_be_formatted_is_refused)
 	o = g.format;
 	o.frame_bytes = 1 << 30;
 	CHECK_INT(region_format(g.path, &o), ==, -ENOSPC);
+	CHECK_OK(region_format_least(&o, &least));
+	CHECK_INT(least.bytes, >, 1 << 30);
+	o = g.format;
+	o.members = 3;
+	o.shards = 2;
+	o.frames = 0;
+	CHECK_OK(region_format_least(&o, &least));
+	o.bytes = least.bytes - REGION_UNIT;
+	CHECK_OK(ftruncate(g.fd, 0));
+	CHECK_INT(region_format(g.path, &o), ==, -ENOSPC);
+	o.bytes = least.bytes;
+	CHECK_OK(region_format(g.path, &o));
 	o = g.format;
 	o.size = 1;
 	CHECK_INT(region_format(g.path, &o), ==, -EINVAL);
@@ -456,6 +546,91 @@ TEST(a_format_that_fails_leaves_the_file_as_it_was)
 	CHECK_OK(ftruncate(g.fd, 0));
 	CHECK_INT(region_is_there(g.fd), ==, -ENODATA);
 	rig_destroy(&g);
+}
+
+TEST(what_is_no_region_is_not_overwritten)
+{
+	struct rig g = rig_create(2, 1, 4);
+	struct region_format_options o = g.format;
+	struct stat st;
+	uint64_t was = size_of(&g);
+	uint64_t *h = mmap(NULL, REGION_UNIT, PROT_READ | PROT_WRITE,
+			   MAP_SHARED, g.fd, 0);
+
+	CHECK(h != MAP_FAILED);
+	*h = 1;
+	o.force = o.even_if_live = false;
+	o.bytes *= 2;
+	CHECK_INT(region_format(g.path, &o), ==, -ENOTEMPTY);
+	CHECK_INT(size_of(&g), ==, was);
+	CHECK_INT(*h, ==, 1);
+	munmap(h, REGION_UNIT);
+	/* without a page there is nothing to be lost */
+	CHECK_OK(ftruncate(g.fd, 0));
+	CHECK_OK(ftruncate(g.fd, (off_t)was));
+	expect_open(&g, -ENODATA); /* which makes none */
+	CHECK_OK(fstat(g.fd, &st));
+	CHECK_INT(st.st_blocks, ==, 0);
+	o.bytes = 0;
+	CHECK_OK(region_format(g.path, &o));
+	rig_destroy(&g);
+}
+
+TEST(a_region_with_living_members_is_not_formatted)
+{
+	struct rig g = rig_create(3, 1, 4);
+	struct region_format_options o = g.format;
+	struct region *a, *eye = rig_open(&g);
+	struct region_control *control;
+
+	o.even_if_live = false;
+	CHECK_OK(region_format(g.path, &o));
+	a = rig_join(&g, "a", 1, false);
+	CHECK_OK(rig_put(a, 1, 1));
+	CHECK_INT(region_format(g.path, &o), ==, -EBUSY);
+	CHECK(rig_has(a, 1));
+	CHECK_OK(region_tick(a));
+	CHECK_OK(region_fence(eye, 0, 0, true));
+	CHECK_OK(region_format(g.path, &o));
+	region_close(a);
+	a = rig_join(&g, "a", 1, false);
+	CHECK_INT(region_format(g.path, &o), ==, -EBUSY);
+	control = mmap(NULL, REGION_UNIT, PROT_READ | PROT_WRITE, MAP_SHARED,
+		       g.fd, 0);
+	CHECK(control != MAP_FAILED);
+	control->member[0].pid = 0x3fffff; /* nobody's: proved dead */
+	CHECK_OK(region_format(g.path, &o));
+	region_close(a);
+	a = rig_join(&g, "a", 1, false);
+	control->member[0].host[1] ^= 1; /* of another host */
+	control->member[0].pid = 0x3fffff;
+	CHECK_INT(region_format(g.path, &o), ==, -EBUSY);
+	o.even_if_live = true;
+	CHECK_OK(region_format(g.path, &o));
+	munmap(control, REGION_UNIT);
+	region_close(a);
+	region_close(eye);
+	rig_destroy(&g);
+}
+
+/* Twice the file system, which the kernel refuses at once. */
+TEST(a_file_system_that_is_too_small_is_no_small_region)
+{
+	struct region_format_options o = { .size = sizeof(o) };
+	char path[] = "/dev/shm/onecopy-XXXXXX";
+	struct statvfs fs;
+	int fd = mkostemp(path, O_CLOEXEC);
+
+	if (fd < 0)
+		SKIP("no /dev/shm");
+	unlink(path);
+	CHECK_OK(fstatvfs(fd, &fs));
+	close(fd);
+	if (!fs.f_blocks)
+		SKIP("/dev/shm has no limit");
+	o.bytes = 2 * fs.f_blocks * fs.f_frsize;
+	CHECK_INT(region_format(path, &o), ==, -ENOMEM);
+	CHECK_INT(access(path, F_OK), ==, -1);
 }
 
 /* A node that has the memory as its rung holds its lock for as long as it lives. */

@@ -37,6 +37,27 @@ TEST(dram_and_the_rung_below_hold_as_much_as_both)
 	end(w);
 }
 
+/* For measuring: pieces of all slabs, each once. */
+TEST(samples_are_of_all_that_lies_below)
+{
+	struct world *w = begin(&both);
+	const void *at[16];
+
+	CHECK_INT(store_low_samples(w->s, SLAB / 2, 16, at), ==, 0);
+	put_all(w, 1, 96);
+	CHECK_INT(store_low_samples(w->s, SLAB / 2, 16, at), ==, 8);
+	for (unsigned i = 0; i < 8; i++)
+		for (unsigned k = 0; k < i; k++)
+			CHECK(at[i] != at[k]);
+	CHECK_INT(store_low_samples(w->s, SLAB / 2, 4, at), ==, 4);
+	for (unsigned i = 0; i < 4; i++)
+		for (unsigned k = 0; k < i; k++)
+			CHECK(labs((const char *)at[i] - (const char *)at[k]) >=
+			      (long)SLAB); /* of four slabs */
+	CHECK_INT(store_low_samples(w->s, 2 * SLAB, 4, at), ==, 0);
+	end(w);
+}
+
 /* Blocks below are pinned where they are, and what is pinned stays. */
 TEST(pins_hold_below)
 {

@@ -23,6 +23,7 @@ struct pool_row {
 	{                                                       \
 		.name = NAME("pool_") text, .type = LINES_GAUGE \
 	}
+/* Of DRAM alone; what has no tier counts memory below it as well. */
 #define TIER(text)                                                            \
 	{                                                                     \
 		.name = NAME("pool_") text, .type = LINES_GAUGE, .tier = true \
@@ -34,15 +35,15 @@ struct pool_row {
 static const struct pool_row pool_rows[] = {
 	[POOL_C_slab_bytes] = TIER("slab_bytes"),
 	[POOL_C_meta_bytes] = GAUGE("metadata_bytes"),
-	[POOL_C_slabs] = TIER("slabs"),
-	[POOL_C_frames] = TIER("frames"),
-	[POOL_C_free_frames] = TIER("free_frames"),
-	[POOL_C_granted] = TIER("granted_frames"),
+	[POOL_C_slabs] = GAUGE("slabs"),
+	[POOL_C_frames] = GAUGE("frames"),
+	[POOL_C_free_frames] = GAUGE("free_frames"),
+	[POOL_C_granted] = GAUGE("granted_frames"),
 	[POOL_C_sealed] = TIER("sealed_parts"),
 	[POOL_C_sealed_bytes] = TIER("sealed_bytes"),
-	[POOL_C_leaving] = TIER("leaving_frames"),
-	[POOL_C_quarantined] = TIER("quarantined_frames"),
-	[POOL_C_retiring_bytes] = TIER("retiring_bytes"),
+	[POOL_C_leaving] = GAUGE("leaving_frames"),
+	[POOL_C_quarantined] = GAUGE("quarantined_frames"),
+	[POOL_C_retiring_bytes] = GAUGE("retiring_bytes"),
 	[POOL_C_clients] = GAUGE("clients"),
 	[POOL_C_grants] = TOTAL("grants"),
 	[POOL_C_seals] = TOTAL("seals"),
@@ -107,7 +108,7 @@ static const struct pool_row pool_rows[] = {
 	[POOL_C_revoked] = TOTAL("revoked_mapped_parts"),
 	[POOL_C_revoke_kept] = TOTAL("kept_mapped_parts"),
 	[POOL_C_revoke_late] = TOTAL("silent_clients"),
-	[POOL_C_revoke_held_bytes] = TIER("silently_mapped_bytes"),
+	[POOL_C_revoke_held_bytes] = GAUGE("silently_mapped_bytes"),
 };
 _Static_assert(ARRAY_LEN(pool_rows) == POOL_COUNTERS_USED, "a row for each");
 
@@ -454,6 +455,12 @@ static void put_node(struct lines *l, const struct report *r, uint64_t now_ns)
 		"most that all slabs may take", load.limit_bytes);
 	put_one(l, NAME("memory_used_bytes"), LINES_GAUGE,
 		"slabs made, being made or retiring", load.used_bytes);
+	put_one(l, NAME("cxl_limit_bytes"), LINES_GAUGE,
+		"most that all slabs in memory below DRAM may take; 0: there "
+		"is none",
+		load.low_limit);
+	put_one(l, NAME("cxl_used_bytes"), LINES_GAUGE,
+		"slabs in memory below DRAM", load.low_used);
 	put_one(l, NAME("waiting_grants"), LINES_GAUGE,
 		"grants that wait for room", load.waiting);
 	put_one(l, NAME("refused_slabs_total"), LINES_COUNTER,

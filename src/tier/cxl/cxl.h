@@ -108,10 +108,13 @@ struct cxl_speed {
 int cxl_measure(const struct cxl_memory *m, const struct cxl_near *near,
 		uint64_t window_ns, struct cxl_speed *ret_speed);
 
-/* What tier_cxl.measure() reads from now on: memory of the tier that this process
- * has mapped, SPEED_CHUNK at least; NULL: nothing, and measure() says -ENODEV.
- * The caller takes it back before the memory goes. One thread calls both. */
-void cxl_price_of(const void *base, uint64_t bytes);
+/* What tier_cxl.measure() reads from now on: chunks of SPEED_CHUNK bytes of memory
+ * of the tier that this process has mapped. n 0: nothing, and measure() says
+ * -ENODEV. Fewer than CXL_PRICE_CHUNKS: -EAGAIN, for what most caches hold would
+ * be told as the price of the memory. The list is copied; the caller takes it back
+ * before the memory goes. One thread calls both. */
+#define CXL_PRICE_CHUNKS 64u
+void cxl_price_of(const void *const *chunk, unsigned n);
 extern const struct tier_ops tier_cxl;
 
 /* ---- poison -------------------------------------------------------------------- */

@@ -160,15 +160,51 @@ int cxl_measure(const struct cxl_memory *m, const struct cxl_near *near,
 
 /* ---- the tier's price --------------------------------------------------------------- */
 
+/* Of the chunks; a chase takes a while. */
+#define CHASED 8u
+
 static struct {
-	const void *base;
-	uint64_t bytes;
+	const void *chunk[CXL_PRICE_CHUNKS];
+	unsigned n, turn;
 } priced;
 
-void cxl_price_of(const void *base, uint64_t bytes)
+void cxl_price_of(const void *const *chunk, unsigned n)
 {
-	priced.base = base;
-	priced.bytes = base ? MIN(bytes, READ_BYTES) : 0;
+	priced.n = MIN(n, CXL_PRICE_CHUNKS);
+	for (unsigned i = 0; i < priced.n; i++)
+		priced.chunk[i] = chunk[i];
+}
+
+/* Others than last time, and before the stream has read them. */
+static double chase(void)
+{
+	double sum = 0;
+
+	priced.turn++;
+	for (unsigned i = 0; i < CHASED; i++) {
+		unsigned at =
+			(i * (priced.n / CHASED) + priced.turn) % priced.n;
+
+		sum += speed_latency(priced.chunk[at], SPEED_CHUNK,
+				     PRICE_NS / CHASED);
+	}
+	return sum / CHASED;
+}
+
+/* Nothing is read twice: that would be the caches' speed. */
+static struct speed_stream stream(void)
+{
+	struct speed_stream sum = { 0 };
+
+	for (unsigned i = 0; i < priced.n && sum.ns < PRICE_NS; i++) {
+		struct speed_stream s;
+
+		speed_stream(priced.chunk[(i + priced.turn) % priced.n],
+			     SPEED_CHUNK, 0, &s);
+		sum.bytes += s.bytes;
+		sum.ns += s.ns;
+	}
+	return sum;
 }
 
 static int price_measure(struct tier_price *ret_price)
@@ -176,10 +212,12 @@ static int price_measure(struct tier_price *ret_price)
 	struct speed_stream s;
 	double latency;
 
-	if (priced.bytes < SPEED_CHUNK)
+	if (!priced.n)
 		return -ENODEV;
-	latency = speed_latency(priced.base, priced.bytes, PRICE_NS);
-	speed_stream(priced.base, priced.bytes, PRICE_NS, &s);
+	if (priced.n < CXL_PRICE_CHUNKS)
+		return -EAGAIN;
+	latency = chase();
+	s = stream();
 	ret_price->latency_ns = MAX((uint64_t)latency, 1ull);
 	ret_price->bytes_per_s =
 		MAX((uint64_t)((double)s.bytes * 1e9 / (double)s.ns), 1ull);

@@ -33,22 +33,32 @@ TEST(reading_changes_nothing_and_takes_time)
 	free(words);
 }
 
+/* Less than this would be the price of a cache. */
 TEST(the_price_is_of_what_was_named)
 {
+	const void *chunk[CXL_PRICE_CHUNKS];
+	const uint64_t bytes = CXL_PRICE_CHUNKS * SPEED_CHUNK;
 	struct tier_price price = { 0 };
 	void *memory = NULL;
 
 	CHECK(tier_find(OC_TIER_CXL) == &tier_cxl);
 	CHECK_INT(tier_cxl.measure(&price), ==, -ENODEV);
-	CHECK_OK(speed_map(BYTES, -1, &memory));
-	CHECK_INT(speed_fill(memory, BYTES, NS_PER_MS), ==, BYTES);
-	cxl_price_of(memory, BYTES);
+	CHECK_OK(speed_map(bytes, -1, &memory));
+	memset(memory, 1, bytes);
+	for (unsigned i = 0; i < CXL_PRICE_CHUNKS; i++)
+		chunk[i] = (const char *)memory + i * SPEED_CHUNK;
+	cxl_price_of(chunk, 1);
+	CHECK_INT(tier_cxl.measure(&price), ==, -EAGAIN);
+	cxl_price_of(chunk, CXL_PRICE_CHUNKS - 1);
+	CHECK_INT(tier_cxl.measure(&price), ==, -EAGAIN);
+	CHECK_INT(price.latency_ns, ==, 0);
+	cxl_price_of(chunk, CXL_PRICE_CHUNKS);
 	CHECK_OK(tier_cxl.measure(&price));
 	CHECK_INT(price.latency_ns, >, 0);
 	CHECK_INT(price.bytes_per_s, >, 1000);
 	cxl_price_of(NULL, 0);
 	CHECK_INT(tier_cxl.measure(&price), ==, -ENODEV);
-	munmap(memory, BYTES);
+	munmap(memory, bytes);
 }
 
 static struct cxl_memory node_of_ours(void)
