@@ -83,6 +83,14 @@ static void pin_block(struct user *m, uint64_t n, uint64_t flags)
 	pthread_mutex_unlock(&m->lock);
 }
 
+/* Who lets go may be looking at it still. */
+static void unpin(struct user *m)
+{
+	pthread_mutex_lock(&m->lock);
+	oc_unpin(m->ns, &m->pin);
+	pthread_mutex_unlock(&m->lock);
+}
+
 static void pin(struct user *m, uint64_t flags)
 {
 	pin_block(m, 3, flags);
@@ -185,13 +193,13 @@ TEST(fake_a_slot_that_holds_something_else_by_now_is_kept)
 	user_join(&m, &r);
 	pin(&m, PIN_MAPPED | PIN_LOSABLE);
 	look(&r);
-	oc_unpin(r.ns, &m.pin);
+	unpin(&m);
 	pin_block(&m, 4, PIN_MAPPED | PIN_LOSABLE);
 	await(&r, ask_so(&r));
 	CHECK_INT(pins_of(&r), ==, 1);
 	/* the same, of one that has no answer to a loss */
 	look(&r);
-	oc_unpin(r.ns, &m.pin);
+	unpin(&m);
 	pin_block(&m, 4, PIN_MAPPED);
 	await(&r, ask_so(&r));
 	CHECK_INT(pins_of(&r), ==, 1);
