@@ -397,6 +397,7 @@ void nvme_io_wait(struct nvme_engine *e, struct nvme_io *ios, uint32_t n)
 	while (ended < n) {
 		uint64_t seen = posted(e);
 
+		look_at_held(e);
 		serve_drops(e);
 		for (; begun < n && begun - ended < JOB_DEPTH; begun++) {
 			struct nvme_io *io = &ios[begun];
@@ -514,6 +515,8 @@ void nvme_engine_run(struct nvme_engine *e)
 		if (end)
 			return;
 		busy = start_all(e, first);
+		if (e->held) /* who let go of it may have posted before `seen` */
+			look_at_held(e);
 		busy |= memory_step(e);
 		busy |= e->ended != NULL;
 		/* pairs with the exchange in unlock_and_wake() */
