@@ -340,7 +340,8 @@ BOTH(slow)
 	g->held = true;
 	g->fate = hold_reads;
 	CHECK_OK(rig_read_begin(g, &m[0], 0));
-	rig_turn(g);
+	while (rig_stat(g).flying < 1) /* its time begins when it is sent */
+		rig_turn(g);
 	g->now += 2 * NS_PER_S;
 	rig_turn(g);
 	CHECK_INT(rig_stat(g).state, ==, TIER_SLOW);
