@@ -67,6 +67,7 @@ int pool_arena_of(struct pool *p, uint64_t owner, uint64_t frame_bytes,
 					   .owner = owner,
 					   .frame_bytes = frame_bytes,
 					   .free_head = POOL_NO_ITEM,
+					   .last = POOL_NO_ITEM,
 					   .twin_first = POOL_NO_ITEM,
 					   .twin_last = POOL_NO_ITEM };
 	*ret_arena = i;
@@ -81,10 +82,48 @@ void pool_arena_put(struct pool *p, uint32_t arena)
 		a->used = false;
 }
 
+/* ---- which frame is next */
+
+/* How far back the begin of a row is looked for. */
+#define ROW_BACK 64u
+
+/* Is it on the arena's list? */
+static bool is_listed(const struct pool_slab *s, uint32_t arena, uint32_t frame)
+{
+	return frame < s->frames && s->arena == arena && !s->draining &&
+	       pool_frame_state(s, frame) == FRAME_FREE;
+}
+
+/* Behind the last one that was granted, if it is still what it was. */
+static uint32_t neighbour(const struct pool *p, uint32_t arena)
+{
+	uint32_t last = p->arena[arena].last, frame;
+	const struct pool_slab *s;
+
+	if (last >= p->items.end || !p->slab[p->item_slab[last]])
+		return POOL_NO_ITEM;
+	s = pool_item(p, last, &frame);
+	return is_listed(s, arena, frame + 1) ? last + 1 : POOL_NO_ITEM;
+}
+
 uint32_t pool_arena_free(const struct pool *p, uint32_t arena)
 {
-	return p->arena[arena].free_head;
+	uint32_t item = p->arena[arena].free_head, next, frame;
+	const struct pool_slab *s;
+
+	if (item == POOL_NO_ITEM)
+		return item;
+	next = neighbour(p, arena);
+	if (next != POOL_NO_ITEM)
+		return next;
+	s = pool_item(p, item, &frame);
+	for (unsigned i = 0;
+	     i < ROW_BACK && frame && is_listed(s, arena, frame - 1); i++)
+		frame--;
+	return s->base + frame;
 }
+
+/* ---- items */
 
 static int items_reserve(struct pool *p, uint32_t end)
 {
@@ -103,6 +142,10 @@ static int items_reserve(struct pool *p, uint32_t end)
 	if (!grown)
 		return -ENOMEM;
 	p->item_next = grown;
+	grown = mem_grow(p->item_prev, cap, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	p->item_prev = grown;
 	if (p->low) {
 		struct pool_twin *twin = mem_grow(p->twin, cap, sizeof(*twin));
 

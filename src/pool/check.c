@@ -131,7 +131,7 @@ static void check_arena(struct check *c, uint32_t i)
 {
 	const struct pool_arena *a = &c->p->arena[i];
 	uint64_t listed = 0, expected = 0;
-	uint32_t slabs = 0, item = a->free_head;
+	uint32_t slabs = 0, item = a->free_head, before = POOL_NO_ITEM;
 
 	for (uint32_t id = 1; id < c->p->slab_end; id++) {
 		const struct pool_slab *s = c->p->slab[id];
@@ -151,6 +151,10 @@ static void check_arena(struct check *c, uint32_t i)
 
 		if (s->arena != i || pool_frame_state(s, f) != FRAME_FREE)
 			say(c, "slab %u frame %u: on a free list", s->id, f);
+		if (c->p->item_prev[item] != before)
+			say(c, "slab %u frame %u: its list is broken", s->id,
+			    f);
+		before = item;
 		item = c->p->item_next[item];
 	}
 	if (listed != expected || slabs != a->slabs)

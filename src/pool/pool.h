@@ -63,6 +63,7 @@ struct pool_arena {
 	bool low; /* its slabs' memory */
 	uint64_t owner, frame_bytes;
 	uint32_t free_head; /* item, POOL_NO_ITEM: none; linked by item_next */
+	uint32_t last;	    /* item that was granted last */
 	uint32_t slabs;
 	uint32_t making;    /* slabs asked for and not yet here */
 	uint32_t evictions; /* since the last look at other arenas */
@@ -107,7 +108,7 @@ struct pool {
 	uint32_t slab_end; /* ids >= this are unused */
 	struct range_set items;
 	uint32_t items_cap;
-	uint32_t *item_slab, *item_next;
+	uint32_t *item_slab, *item_next, *item_prev;
 	struct pool_twin *twin; /* by item; NULL: there is no rung below */
 	struct pool_arena *arena;
 	uint32_t n_arenas;
@@ -199,7 +200,7 @@ struct pool_filling { /* what a grant is for */
 	uint64_t key[4], part, extent, owner, seq, now_ms;
 	uint64_t flags; /* enum frame_grant_flags */
 };
-/* FREE -> GRANTED. The frame must be the head of its arena's free list. */
+/* FREE -> GRANTED. The frame must be on its arena's free list. */
 void pool_frame_grant(struct pool *p, struct pool_slab *s, uint32_t frame,
 		      const struct pool_filling *filling);
 /* GRANTED -> SEALED, into index and order. -ENOSPC when the index refused, -EIO
@@ -275,7 +276,9 @@ int pool_arena_low(struct pool *p, uint64_t frame_bytes, uint32_t *ret_arena);
 int pool_arena_of(struct pool *p, uint64_t owner, uint64_t frame_bytes,
 		  bool low, uint32_t *ret_arena);
 void pool_arena_put(struct pool *p, uint32_t arena); /* when it has no slab */
-/* A free item, or POOL_NO_ITEM; stays on the list until granted. */
+/* A free item, or POOL_NO_ITEM; stays on the list until granted. The neighbour of
+ * the one that was granted last, or where a row of free ones begins: what is written
+ * one after the other lies side by side, and is mapped as one. */
 uint32_t pool_arena_free(const struct pool *p, uint32_t arena);
 
 /* Room for a slab in low memory, and where it is; counted as used. -ENOSPC. */

@@ -255,20 +255,15 @@ int pool_slab_add(struct pool *p, struct segment *payload, uint64_t owner,
 /* Takes a slab's free frames off its arena's list. */
 static void unlink_free(struct pool *p, struct pool_slab *s)
 {
-	uint32_t *link = &p->arena[s->arena].free_head;
-
-	while (*link != POOL_NO_ITEM) {
-		if (*link - s->base < s->frames)
-			*link = p->item_next[*link];
-		else
-			link = &p->item_next[*link];
-	}
+	for (uint32_t f = 0; f < s->frames && !s->draining; f++)
+		if (pool_frame_state(s, f) == FRAME_FREE)
+			pool_free_unlink(p, s, f);
 }
 
 void pool_slab_drain(struct pool *p, uint32_t id)
 {
-	p->slab[id]->draining = true;
 	unlink_free(p, p->slab[id]);
+	p->slab[id]->draining = true;
 }
 
 void pool_slab_undrain(struct pool *p, uint32_t id)
