@@ -18,18 +18,20 @@ static uint32_t arena_unused(const struct pool *p)
 	return i;
 }
 
-int pool_arena_get(struct pool *p, uint64_t owner, uint64_t frame_bytes,
+int pool_arena_get(struct pool *p, uint64_t owner, struct pool_shape shape,
 		   uint32_t *ret_arena)
 {
-	return pool_arena_of(p, owner, frame_bytes, false, ret_arena);
+	return pool_arena_of(p, owner, shape, false, ret_arena);
 }
 
 int pool_arena_low(struct pool *p, uint64_t frame_bytes, uint32_t *ret_arena)
 {
-	return pool_arena_of(p, CLIENT_SERVER, frame_bytes, true, ret_arena);
+	struct pool_shape shape = { .frame_bytes = frame_bytes };
+
+	return pool_arena_of(p, CLIENT_SERVER, shape, true, ret_arena);
 }
 
-int pool_arena_of(struct pool *p, uint64_t owner, uint64_t frame_bytes,
+int pool_arena_of(struct pool *p, uint64_t owner, struct pool_shape shape,
 		  bool low, uint32_t *ret_arena)
 {
 	struct pool_arena *grown;
@@ -40,7 +42,7 @@ int pool_arena_of(struct pool *p, uint64_t owner, uint64_t frame_bytes,
 		const struct pool_arena *a = &p->arena[i];
 
 		if (a->used && a->owner == owner &&
-		    a->frame_bytes == frame_bytes && a->low == low) {
+		    shape_same(a->shape, shape) && a->low == low) {
 			*ret_arena = i;
 			return 0;
 		}
@@ -65,7 +67,7 @@ int pool_arena_of(struct pool *p, uint64_t owner, uint64_t frame_bytes,
 	p->arena[i] = (struct pool_arena){ .used = true,
 					   .low = low,
 					   .owner = owner,
-					   .frame_bytes = frame_bytes,
+					   .shape = shape,
 					   .free_head = POOL_NO_ITEM,
 					   .last = POOL_NO_ITEM,
 					   .twin_first = POOL_NO_ITEM,

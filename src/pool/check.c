@@ -53,7 +53,7 @@ static void check_sealed(struct check *c, struct pool_slab *s, uint32_t f)
 
 	shared_load_words(key, d->key, 4);
 	bytes = frame_extent_bytes(shared_load64(&d->extent));
-	if (bytes > s->frame_bytes)
+	if (bytes > s->frame_bytes || (s->stripes && bytes != s->frame_bytes))
 		say(c, "slab %u frame %u: %llu bytes in a frame of %llu", s->id,
 		    f, ULL(bytes), ULL(s->frame_bytes));
 	found = pool_find(c->p, key, shared_load64(&d->part), &at);
@@ -141,7 +141,7 @@ static void check_arena(struct check *c, uint32_t i)
 		slabs++;
 		if (!s->draining)
 			expected += s->n_free;
-		if (s->owner != a->owner || s->frame_bytes != a->frame_bytes ||
+		if (s->owner != a->owner || !shape_same(s->shape, a->shape) ||
 		    s->low != a->low)
 			say(c, "slab %u: not of its arena's kind", id);
 	}
