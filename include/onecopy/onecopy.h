@@ -178,6 +178,14 @@ enum oc_rule {
 	OC_RULE_STATE = 2,  /* recurrent state: the last block */
 };
 
+/* As a group's stride: its parts lie in slabs that are striped slice by slice, so
+ * that the same slice of neighbouring frames lies side by side, and a space maps a
+ * run of blocks with one mapping for each slice (space.h). Slices are whole pages
+ * then, parts are whole, and how far apart the slices of a part are is told by its
+ * pin or its grant: `stride`. Such parts live in DRAM and on the NVMe tier, never
+ * on the rung of CXL memory. */
+#define OC_STRIPED UINT64_MAX
+
 /* A part is `slices` runs of slice_bytes (for instance layers x K/V). In a
  * frame they lie `stride` bytes apart (0: packed). */
 struct oc_group {
@@ -185,7 +193,7 @@ struct oc_group {
 	uint32_t window_tokens; /* OC_RULE_WINDOW */
 	uint32_t slices;	/* 0: parts of any size up to slice_bytes */
 	uint64_t slice_bytes;
-	uint64_t stride; /* 0 or >= slice_bytes */
+	uint64_t stride; /* 0, >= slice_bytes, or OC_STRIPED */
 };
 
 struct oc_ns_options {
@@ -205,7 +213,9 @@ struct oc_ns_options {
  * larger than the largest frame, -ENOSPC too many namespaces. */
 int oc_ns_open(oc_client *c, const struct oc_ns_options *options,
 	       uint64_t timeout_ns, oc_ns **ret_ns);
-/* One that is there, by its number. OC_MISS. Does not wait. */
+/* One that is there, by its number. OC_MISS. Does not wait. Parts that are striped
+ * (OC_STRIPED) are not pinned or written through it, -EOPNOTSUPP, because whoever
+ * knows a namespace by its number alone may not know that: open it. */
 int oc_ns_find(oc_client *c, uint32_t id, oc_ns **ret_ns);
 void oc_ns_close(oc_ns *ns); /* frees the handle; the blocks stay */
 uint32_t oc_ns_id(const oc_ns *ns);
@@ -240,6 +250,8 @@ struct oc_pin {
 	uint32_t region;
 	uint32_t tokens; /* 0: a full block */
 	uint64_t slot;	 /* private */
+	uint64_t stride; /* OC_STRIPED: slice s is slice_bytes at data + s *
+			    stride; what is between is not this part. Else 0 */
 };
 
 enum oc_pin_flags {
@@ -361,6 +373,8 @@ struct oc_grant {
 	uint32_t region;
 	uint32_t tokens;
 	uint64_t frame; /* private */
+	/* OC_STRIPED: slice s is slice_bytes at data + s * stride. Else 0 */
+	uint64_t slice_bytes, stride;
 };
 
 /* What the owner will do with a frame, told before it does. */

@@ -29,6 +29,7 @@
 #include <pthread.h>
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/slices.h"
 #include "client/lock.h"
 #include "client/options.h"
 #include "client/slots.h"
@@ -56,6 +57,9 @@ struct region {
 	_Atomic(const struct frame_desc *) desc;
 	_Atomic(char *) data;
 	_Atomic(uint64_t) frame_bytes;
+	/* From a frame's begin to the next one's; and from slice to slice, 0
+	 * where a frame is one run of bytes: shm/layout.h, slab_stripes(). */
+	_Atomic(uint64_t) step, stride;
 	_Atomic(uint64_t) frames; /* 0: not mapped now. Release, after desc */
 };
 
@@ -164,6 +168,7 @@ struct oc_ns {
 	struct ns_spec spec;
 	struct match_group rule[MATCH_GROUPS_MAX];
 	uint64_t part_bytes[MATCH_GROUPS_MAX];
+	bool unaware; /* it has striped parts, and who uses it may not know */
 };
 
 /* What the public header and the shared layout say alike. */
@@ -188,6 +193,13 @@ static inline bool client_is_child(const oc_client *c)
 static inline bool ns_has(const oc_ns *ns, struct oc_part part)
 {
 	return part.group < ns->spec.groups && part.rank < ns->spec.ranks;
+}
+
+/* -EOPNOTSUPP with its text: payload of this namespace is not for this caller. */
+int ns_unaware(const oc_ns *ns);
+static inline int ns_usable(const oc_ns *ns)
+{
+	return unlikely(ns->unaware) ? ns_unaware(ns) : 0;
 }
 
 static inline uint64_t ns_part(const oc_ns *ns, struct oc_part part)
@@ -314,6 +326,26 @@ static inline const struct frame_desc *region_desc(const oc_client *c,
 	return desc + frame;
 }
 
+/* A pinned part, as what reads it goes by. */
+static inline struct slices pin_slices(const oc_client *c,
+				       const struct oc_pin *pin)
+{
+	struct slices s = slices_whole(pin->data);
+
+	if (unlikely(pin->stride)) {
+		s.bytes = atomic_load_explicit(&c->region[pin->region].step,
+					       memory_order_relaxed);
+		s.stride = pin->stride;
+	}
+	return s;
+}
+/* A lent frame. */
+static inline struct slices grant_slices(const struct oc_grant *grant)
+{
+	return (struct slices){ grant->data, grant->slice_bytes,
+				grant->stride };
+}
+
 /* ---- call.c: requests through the ring ---- */
 
 /* Claims a slot, fills it and pushes it; does not wake. Waits for a free slot
@@ -431,5 +463,7 @@ int write_abandon_call(oc_ns *ns, const struct oc_grant *grant,
 int write_remove_call(oc_ns *ns, const struct oc_key *key,
 		      struct ring_call *ret_q);
 int write_result(const oc_client *c, enum ring_op op, int64_t result);
+/* What lies in a lent frame, as a part of this key. */
+uint64_t write_checksum(const struct oc_grant *grant, const struct oc_key *key);
 
 #endif

@@ -236,7 +236,7 @@ static int where_resident(oc_client *c, const uint64_t key[4], uint64_t part,
 		w.tier = OC_TIER_CXL;
 	w.expected_ns = tier_expect(c, w.tier, w.bytes);
 	w.offset = frame_loc_frame(s.loc) *
-		   atomic_load_explicit(&c->region[w.region].frame_bytes,
+		   atomic_load_explicit(&c->region[w.region].step,
 					memory_order_relaxed);
 	w.generation = s.gen;
 	w.checksum = s.checksum;

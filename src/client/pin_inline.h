@@ -43,7 +43,8 @@ static inline bool pin_fill(const oc_client *c, const struct frame_desc *d,
 	/* After the acquire of the word: the shape that belongs to it. */
 	uint64_t each =
 		atomic_load_explicit(&r->frame_bytes, memory_order_relaxed);
-	uint64_t offset = frame_loc_frame(loc) * each;
+	uint64_t offset = frame_loc_frame(loc) *
+			  atomic_load_explicit(&r->step, memory_order_relaxed);
 
 	if (unlikely(frame_extent_bytes(extent) > each))
 		return false;
@@ -56,6 +57,8 @@ static inline bool pin_fill(const oc_client *c, const struct frame_desc *d,
 	ret_pin->region = frame_loc_slab(loc);
 	ret_pin->tokens = frame_extent_tokens(extent);
 	ret_pin->slot = slot;
+	ret_pin->stride =
+		atomic_load_explicit(&r->stride, memory_order_relaxed);
 	return true;
 }
 

@@ -101,6 +101,18 @@ static int make_room(oc_client *c, struct place *p, uint64_t bytes)
 	return 0;
 }
 
+static void take_shape(struct region *r, const struct slab_record *rec)
+{
+	uint64_t bytes = shared_load64(&rec->frame_bytes);
+	uint32_t stripes = slab_stripes(rec);
+	uint64_t step = stripes ? bytes / stripes : bytes;
+
+	atomic_store_explicit(&r->frame_bytes, bytes, memory_order_relaxed);
+	atomic_store_explicit(&r->step, step, memory_order_relaxed);
+	atomic_store_explicit(&r->stride, stripes ? slab_frames(rec) * step : 0,
+			      memory_order_relaxed);
+}
+
 /* Both segments are mapped somewhere: moves them in and shows them. */
 static int publish(oc_client *c, uint32_t slab, uint64_t word,
 		   struct segment *data, struct segment *desc)
@@ -119,9 +131,8 @@ static int publish(oc_client *c, uint32_t slab, uint64_t word,
 	if (rc)
 		return rc;
 	info->bytes = data->bytes;
-	info->kind = (uint32_t)shared_load64(&rec->frames_kind);
-	atomic_store_explicit(&r->frame_bytes, shared_load64(&rec->frame_bytes),
-			      memory_order_relaxed);
+	info->kind = slab_kind(rec);
+	take_shape(r, rec);
 	atomic_store_explicit(&r->data, info->data.base, memory_order_relaxed);
 	tell(c, slab, OC_REGION_COMES);
 	/* Present at once: a hit does not fault. */
@@ -135,8 +146,7 @@ static int publish(oc_client *c, uint32_t slab, uint64_t word,
 	c->regions_met = MAX(c->regions_met, slab + 1);
 	atomic_store_explicit(&r->desc, (const void *)info->desc.base,
 			      memory_order_release);
-	atomic_store_explicit(&r->frames,
-			      shared_load64(&rec->frames_kind) >> 32,
+	atomic_store_explicit(&r->frames, slab_frames(rec),
 			      memory_order_release);
 	return 0;
 }
@@ -145,8 +155,12 @@ static int publish(oc_client *c, uint32_t slab, uint64_t word,
 static bool shape_fits(const struct slab_record *rec, uint64_t bytes,
 		       uint64_t desc_bytes)
 {
-	uint64_t frames = shared_load64(&rec->frames_kind) >> 32;
+	uint64_t frames = slab_frames(rec);
 	uint64_t frame_bytes = shared_load64(&rec->frame_bytes);
+	uint32_t stripes = slab_stripes(rec);
+
+	if (stripes && frame_bytes % (stripes * PAGE_BYTES))
+		return false;
 
 	return frames > 0 && frames <= FRAME_IN_SLAB_MAX && frame_bytes > 0 &&
 	       frames <= desc_bytes / sizeof(struct frame_desc) &&
@@ -162,8 +176,7 @@ static int map_answer(oc_client *c, uint32_t slab, uint64_t word,
 	bool own = m->writable && shared_load64(&rec->owner) == c->id &&
 		   !c->read_only;
 	/* of a record that changes meanwhile, the word says so in the end */
-	enum segment_kind kind =
-		(enum segment_kind)(uint32_t)shared_load64(&rec->frames_kind);
+	enum segment_kind kind = (enum segment_kind)slab_kind(rec);
 	int r = -EPROTO;
 
 	if (a->n_fds != 2 || m->region != slab ||
