@@ -242,7 +242,8 @@ const char *oc_tier_name(enum oc_tier tier);
 
 /* A pinned part. Everything here stays true until oc_unpin(). */
 struct oc_pin {
-	const void *data; /* bytes readable here; may be device memory later */
+	const void *data; /* bytes readable here; may be device memory later.
+			     Striped: see stride */
 	uint64_t bytes;	  /* payload */
 	uint64_t offset;  /* of the payload in its region */
 	uint64_t generation;
@@ -432,7 +433,9 @@ int oc_abandon_batch(oc_ns *ns, struct oc_grant *grants, size_t n,
 
 /* Copies into a grant and hashes in the same pass (non-temporal); the checksum
  * for oc_seal(). Fewer bytes than were asked for make the grant as short:
- * grant->bytes is then what is sealed. More are not copied. */
+ * grant->bytes is then what is sealed (-EINVAL of a striped part, which is whole).
+ * More are not copied. `data` is in one piece, slice after slice; what is written
+ * into a striped grant by hand goes by grant->stride. */
 uint64_t oc_fill(struct oc_grant *grant, const void *data, uint64_t bytes);
 /* Checksum of bytes as a part of this key. */
 uint64_t oc_checksum(const struct oc_key *key, struct oc_part part,
@@ -440,7 +443,7 @@ uint64_t oc_checksum(const struct oc_key *key, struct oc_part part,
 
 /* Copying forms, for those who want them. put: grant, fill, seal; OC_EXISTS is
  * no failure. get: pin, verify, copy, unpin; OC_MISS; -ENOSPC cap too small
- * (*ret_bytes is then the size needed). */
+ * (*ret_bytes is then the size needed). Both in one piece, also of striped parts. */
 int oc_put(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	   const void *data, uint64_t bytes, uint64_t timeout_ns);
 int oc_get(oc_ns *ns, const struct oc_key *key, struct oc_part part, void *buf,
