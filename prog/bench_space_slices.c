@@ -123,7 +123,7 @@ static double bare(const struct sliced *w)
 
 			if (mmap(base + s * ROW_BYTES + k->first * SLICE,
 				 k->n * SLICE, PROT_READ,
-				 MAP_PRIVATE | MAP_FIXED | MAP_POPULATE, k->fd,
+				 MAP_PRIVATE | MAP_FIXED, k->fd,
 				 (off_t)(k->offset + s * k->stride)) ==
 			    MAP_FAILED)
 				return -errno;
@@ -179,7 +179,7 @@ static int map(struct bench *b, struct sliced *w, double *times, double *ms)
 		.sense = BENCH_AT_MOST,
 		.wanted = 1.3,
 		.reference = 1,
-		.against = "bare mmap() of the same runs and slices, populated",
+		.against = "bare mmap() of the same runs and slices",
 		.note = "1,024 blocks of 64 slices of 4 KiB; read-only: without "
 			"write protection",
 	};

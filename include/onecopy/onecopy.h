@@ -181,7 +181,7 @@ enum oc_rule {
 /* As a group's stride: its parts lie in slabs that are striped slice by slice, so
  * that the same slice of neighbouring frames lies side by side, and a space maps a
  * run of blocks with one mapping for each slice (space.h). Slices are whole pages
- * then, parts are whole, and how far apart the slices of a part are is told by its
+ * then, 65,535 at most, parts are whole, and how far apart the slices of a part are is told by its
  * pin or its grant: `stride`. Such parts live in DRAM and on the NVMe tier, never
  * on the rung of CXL memory. */
 #define OC_STRIPED UINT64_MAX

@@ -56,12 +56,41 @@ struct place {
 struct region {
 	_Atomic(const struct frame_desc *) desc;
 	_Atomic(char *) data;
-	_Atomic(uint64_t) frame_bytes;
-	/* From a frame's begin to the next one's; and from slice to slice, 0
-	 * where a frame is one run of bytes: shm/layout.h, slab_stripes(). */
-	_Atomic(uint64_t) step, stride;
+	_Atomic(uint64_t) form;	  /* struct form; one word, and the whole two to
+				   a line: every pin reads this table */
 	_Atomic(uint64_t) frames; /* 0: not mapped now. Release, after desc */
 };
+
+/* What the frames of a slab are like. In a word: step in units of 512 bytes, then
+ * stripes << 24 | frames << 40. */
+struct form {
+	uint64_t step; /* from a frame's begin to the next one's */
+	uint64_t frame_bytes;
+	uint64_t stride; /* from slice to slice; 0: a frame is one run of bytes
+			    (shm/layout.h, slab_stripes()) */
+};
+#define FORM_UNIT 512u
+_Static_assert(LAYOUT_PART_MAX / FORM_UNIT < 1u << 24 &&
+		       LAYOUT_STRIPES_MAX < 1u << 16 &&
+		       FRAME_IN_SLAB_MAX < 1u << 24,
+	       "a form is a word");
+static inline uint64_t form_word(uint64_t step, uint32_t stripes,
+				 uint32_t frames)
+{
+	return step / FORM_UNIT | (uint64_t)stripes << 24 |
+	       (uint64_t)frames << 40;
+}
+/* After the acquire of a frame's word: what belongs to it. */
+static inline struct form region_form(const struct region *r)
+{
+	uint64_t word = atomic_load_explicit(&r->form, memory_order_relaxed);
+	uint64_t step = (word & 0xffffff) * FORM_UNIT;
+	uint64_t stripes = word >> 24 & 0xffff;
+
+	if (likely(!stripes))
+		return (struct form){ step, step, 0 };
+	return (struct form){ step, step * stripes, (word >> 40) * step };
+}
 
 /* The part of a slab that only the slow path reads. */
 struct region_info {
@@ -333,8 +362,7 @@ static inline struct slices pin_slices(const oc_client *c,
 	struct slices s = slices_whole(pin->data);
 
 	if (unlikely(pin->stride)) {
-		s.bytes = atomic_load_explicit(&c->region[pin->region].step,
-					       memory_order_relaxed);
+		s.bytes = region_form(&c->region[pin->region]).step;
 		s.stride = pin->stride;
 	}
 	return s;

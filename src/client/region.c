@@ -35,8 +35,7 @@ static void tell(const oc_client *c, uint32_t slab, int event)
 		.writable = info->writable,
 		.base = atomic_load_explicit(&r->data, memory_order_relaxed),
 		.bytes = info->bytes,
-		.frame_bytes = atomic_load_explicit(&r->frame_bytes,
-						    memory_order_relaxed),
+		.frame_bytes = region_form(r).frame_bytes,
 	};
 
 	if (c->on_region)
@@ -101,16 +100,13 @@ static int make_room(oc_client *c, struct place *p, uint64_t bytes)
 	return 0;
 }
 
-static void take_shape(struct region *r, const struct slab_record *rec)
+static uint64_t form_of(const struct slab_record *rec)
 {
 	uint64_t bytes = shared_load64(&rec->frame_bytes);
 	uint32_t stripes = slab_stripes(rec);
-	uint64_t step = stripes ? bytes / stripes : bytes;
 
-	atomic_store_explicit(&r->frame_bytes, bytes, memory_order_relaxed);
-	atomic_store_explicit(&r->step, step, memory_order_relaxed);
-	atomic_store_explicit(&r->stride, stripes ? slab_frames(rec) * step : 0,
-			      memory_order_relaxed);
+	return form_word(stripes ? bytes / stripes : bytes, stripes,
+			 slab_frames(rec));
 }
 
 /* Both segments are mapped somewhere: moves them in and shows them. */
@@ -132,7 +128,7 @@ static int publish(oc_client *c, uint32_t slab, uint64_t word,
 		return rc;
 	info->bytes = data->bytes;
 	info->kind = slab_kind(rec);
-	take_shape(r, rec);
+	atomic_store_explicit(&r->form, form_of(rec), memory_order_relaxed);
 	atomic_store_explicit(&r->data, info->data.base, memory_order_relaxed);
 	tell(c, slab, OC_REGION_COMES);
 	/* Present at once: a hit does not fault. */
@@ -159,7 +155,10 @@ static bool shape_fits(const struct slab_record *rec, uint64_t bytes,
 	uint64_t frame_bytes = shared_load64(&rec->frame_bytes);
 	uint32_t stripes = slab_stripes(rec);
 
-	if (stripes && frame_bytes % (stripes * PAGE_BYTES))
+	/* what a form can say */
+	if (frame_bytes % FORM_UNIT || frame_bytes > LAYOUT_PART_MAX ||
+	    stripes > LAYOUT_STRIPES_MAX ||
+	    (stripes && frame_bytes % (stripes * PAGE_BYTES)))
 		return false;
 
 	return frames > 0 && frames <= FRAME_IN_SLAB_MAX && frame_bytes > 0 &&

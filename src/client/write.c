@@ -164,22 +164,21 @@ static int fill_grant(oc_client *c, const struct oc_grant *asked,
 	uint32_t slab = frame_loc_slab(a->loc);
 	const struct frame_desc *d = region_desc(c, a->loc);
 	const struct region *r = &c->region[slab];
-	uint64_t each, step, offset;
+	struct form form;
+	uint64_t offset;
 
 	/* A frame of ours keeps its slab alive and writable. */
 	if (!d)
 		return OC_STALE;
-	each = atomic_load_explicit(&r->frame_bytes, memory_order_relaxed);
-	step = atomic_load_explicit(&r->step, memory_order_relaxed);
-	offset = frame_loc_frame(a->loc) * step;
-	if (asked->bytes > each)
+	form = region_form(r);
+	offset = frame_loc_frame(a->loc) * form.step;
+	if (asked->bytes > form.frame_bytes)
 		return client_fail(c, -EPROTO, "a frame smaller than asked");
 	*ret_grant = *asked;
 	ret_grant->data =
 		atomic_load_explicit(&r->data, memory_order_relaxed) + offset;
-	ret_grant->stride =
-		atomic_load_explicit(&r->stride, memory_order_relaxed);
-	ret_grant->slice_bytes = ret_grant->stride ? step : 0;
+	ret_grant->stride = form.stride;
+	ret_grant->slice_bytes = form.stride ? form.step : 0;
 	ret_grant->offset = offset;
 	ret_grant->generation = a->gen;
 	ret_grant->region = slab;

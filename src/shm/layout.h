@@ -186,7 +186,8 @@ extern const char *const pool_counter_texts[POOL_COUNTERS_USED];
 
 /* A group's stride: its parts lie in slabs that are striped slice by slice, and how
  * far apart two slices are is the slab's. */
-#define NS_STRIDE_SLAB UINT64_MAX
+#define NS_STRIDE_SLAB	   UINT64_MAX
+#define LAYOUT_STRIPES_MAX 65535u
 
 /* A namespace. Never removed while the pool lives; id = index + 1. */
 struct ns_group {

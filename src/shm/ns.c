@@ -35,7 +35,8 @@ static bool size_ok(uint64_t slices, uint64_t slice_bytes, uint64_t stride)
 	if (!slices)
 		return !stride;
 	/* each slice is mapped for itself */
-	if (striped && slice_bytes % PAGE_BYTES)
+	if (striped &&
+	    (slice_bytes % PAGE_BYTES || slices > LAYOUT_STRIPES_MAX))
 		return false;
 	if (step < slice_bytes || step > LAYOUT_PART_MAX ||
 	    slices > LAYOUT_PART_MAX)

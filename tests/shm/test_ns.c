@@ -178,9 +178,14 @@ TEST(striped_parts)
 	s.group[0].slice_bytes = 32768;
 	s.group[0].slices = 0;
 	CHECK_INT(ns_spec_check(&s), ==, -EINVAL);
-	s.group[0].slices = UINT32_MAX / 32768;
+	s.group[0].slices = LAYOUT_STRIPES_MAX;
 	CHECK_OK(ns_spec_check(&s));
 	s.group[0].slices++;
+	CHECK_INT(ns_spec_check(&s), ==, -EINVAL);
+	s.group[0].slices = 2;
+	s.group[0].slice_bytes = LAYOUT_PART_MAX / 2 & ~(PAGE_BYTES - 1);
+	CHECK_OK(ns_spec_check(&s));
+	s.group[0].slices = 3;
 	CHECK_INT(ns_spec_check(&s), ==, -EINVAL);
 }
 
@@ -188,9 +193,9 @@ TEST(slab_records_of_stripes)
 {
 	struct slab_record r = { 0 };
 
-	shared_store64(&r.frames_kind,
-		       slab_frames_kind(FRAME_IN_SLAB_MAX, (1u << 20) - 1, 4));
+	shared_store64(&r.frames_kind, slab_frames_kind(FRAME_IN_SLAB_MAX,
+							LAYOUT_STRIPES_MAX, 4));
 	CHECK_INT(slab_frames(&r), ==, FRAME_IN_SLAB_MAX);
-	CHECK_INT(slab_stripes(&r), ==, (1u << 20) - 1);
+	CHECK_INT(slab_stripes(&r), ==, LAYOUT_STRIPES_MAX);
 	CHECK_INT(slab_kind(&r), ==, 4);
 }
