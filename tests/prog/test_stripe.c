@@ -519,6 +519,38 @@ TEST(the_tail_grows_in_all_slices)
 	end(&r);
 }
 
+/* Sessions that are written at the same time, as an engine decodes. */
+TEST(sessions_that_grow_together_have_runs)
+{
+	enum { TOGETHER = 4, LONG = 12 };
+	oc_session *session[TOGETHER];
+	uint64_t before[TOGETHER] = { 0 };
+	uint32_t runs = 0;
+	struct rig r;
+
+	start(&r);
+	for (uint32_t i = 0; i < TOGETHER; i++)
+		CHECK_OK(oc_session_open(r.ns, NULL, 0, &session[i]));
+	for (uint32_t k = 0; k < TOGETHER * LONG; k++) {
+		struct oc_key key = live_key(3000 + k);
+		struct oc_where where;
+		struct oc_tail tail;
+
+		CHECK_OK(oc_session_tail(session[k % TOGETHER], SP_P0, 0, 0,
+					 &tail));
+		CHECK_OK(oc_session_tail_seal(session[k % TOGETHER], &key, NULL,
+					      0));
+		CHECK_OK(oc_where(r.ns, &key, SP_P0, &where));
+		runs += k < TOGETHER ||
+			where.offset != before[k % TOGETHER] + SLICE;
+		before[k % TOGETHER] = where.offset;
+	}
+	CHECK_INT(runs, ==, TOGETHER);
+	for (uint32_t i = 0; i < TOGETHER; i++)
+		CHECK_OK(oc_session_close(session[i], 0));
+	end(&r);
+}
+
 TEST(the_server_dies_while_a_write_waits)
 {
 	struct oc_span_info f;
