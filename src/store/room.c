@@ -302,7 +302,7 @@ static void announce(struct store *s, struct pool *p, uint32_t id)
 	}
 }
 
-static void retire(struct store *s, struct pool *p, uint32_t id)
+void room_retire(struct store *s, struct pool *p, uint32_t id)
 {
 	pool_slab_retire(p, id);
 	s->retiring++;
@@ -317,7 +317,7 @@ static void retire_for(struct store_client *c, struct pool_arena *a,
 	a->awaited_pool = p->number;
 	a->awaited_gen = slab->gen;
 	a->awaited_ns = c->store->now_ns;
-	retire(c->store, p, slab->id);
+	room_retire(c->store, p, slab->id);
 }
 
 /* 0: its memory serves this arena now; 1: it is on its way out. */
@@ -838,7 +838,7 @@ void room_quarantine_tick(struct store *s)
 
 			if (slab && slab->n_quarantined &&
 			    pool_slab_empty(slab))
-				retire(s, p, id);
+				room_retire(s, p, id);
 		}
 	}
 }
