@@ -8,6 +8,7 @@
 #ifndef ONECOPY_POOL_MAKER_H
 #define ONECOPY_POOL_MAKER_H
 
+#include "pool/shape.h"
 #include "shm/segment.h"
 
 struct maker;
@@ -24,7 +25,8 @@ struct maker_job {
 	/* -EIO of a device: the unit there that has failed, or MAKER_LOST_ANY */
 	uint64_t lost;
 	uint32_t pool, frames; /* the asker's notes */
-	uint64_t owner, frame_bytes;
+	uint64_t owner;
+	struct pool_shape shape;
 };
 
 int maker_create(bool threaded, struct maker **ret_maker);

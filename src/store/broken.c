@@ -58,7 +58,7 @@ void broken_at(struct store *s, struct pool *p, struct pool_slab *slab,
 		  (unsigned long long)(fault->at - base));
 	if (slab->payload.kind == SEGMENT_DAX)
 		pool_low_fails(p->low, slab->payload.offset + low, end - low);
-	for (frame = (uint32_t)(low / slab->frame_bytes);
-	     frame < slab->frames && frame * slab->frame_bytes < end; frame++)
-		break_frame(s, p, slab, frame);
+	for (frame = 0; frame < slab->frames; frame++)
+		if (pool_frame_meets(slab, frame, low, end))
+			break_frame(s, p, slab, frame);
 }

@@ -241,6 +241,11 @@ int rung_press_slab(struct store_client *c, struct pool *p,
  * not worth a place in DRAM. */
 bool rung_spare(struct store_client *c, uint64_t frame_bytes,
 		uint32_t *ret_item);
+/* May what lies in this arena go there? Striped slabs are of DRAM alone. */
+static inline bool rung_takes(const struct pool_arena *a)
+{
+	return !a->low && !a->stripes;
+}
 /* A sealed part is used. */
 void rung_touch(struct store *s, struct pool *p, struct pool_slab *slab,
 		uint32_t frame);
@@ -283,7 +288,7 @@ void rung_small_given(struct store *s, uint64_t frame_bytes);
 
 /* store/room.c: a free frame for this client and shape. 0 and the item; 1:
  * perhaps later; -errno: never. */
-int room_find(struct store_client *c, uint64_t frame_bytes, uint32_t want,
+int room_find(struct store_client *c, struct pool_shape shape, uint32_t want,
 	      uint32_t *ret_item);
 /* What keeps a client from having another slab with such a frame. */
 enum past_limit room_limit(const struct store_client *c, uint64_t frame_bytes);
@@ -436,7 +441,7 @@ void session_tick(struct store *s);
 const struct ns_record *ns_find(const struct pool *p, uint32_t id);
 /* 0, or -EINVAL, -E2BIG. Fills in bytes 0. */
 int ns_part_check(struct pool *p, uint64_t part, uint64_t extent,
-		  uint64_t *ret_extent, uint64_t *ret_frame_bytes);
+		  uint64_t *ret_extent, struct pool_shape *ret_shape);
 
 /* store/scrub.c */
 int scrub_init(struct store *s);

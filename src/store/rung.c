@@ -170,7 +170,7 @@ static bool ask_for_slab(struct store *s, struct pool *p, uint32_t arena)
 	job->flags = p->segment_flags;
 	job->pool = p->number;
 	job->owner = CLIENT_SERVER;
-	job->frame_bytes = a->frame_bytes;
+	job->shape = a->shape;
 	a->making++;
 	maker_ask(s->maker, job);
 	return true;
@@ -234,7 +234,8 @@ static bool take_other(struct work *w, uint64_t frame_bytes)
 		w->tried[w->n_tried++] = slab->id;
 		return false;
 	}
-	return pool_slab_reshape(w->p, slab->id, CLIENT_SERVER, frame_bytes,
+	return pool_slab_reshape(w->p, slab->id, CLIENT_SERVER,
+				 (struct pool_shape){ frame_bytes, 0 },
 				 &id) == 0;
 }
 
@@ -395,8 +396,7 @@ static enum rung frame_for(struct work *w, uint64_t frame_bytes,
 /* ---- copies -------------------------------------------------------------------- */
 
 struct copy {
-	void *to;
-	const void *from;
+	struct slices to, from;
 	uint64_t bytes, seed, sum;
 };
 
@@ -404,7 +404,7 @@ static void copy_run(void *ctx)
 {
 	struct copy *c = ctx;
 
-	c->sum = hash_copy(c->to, c->from, c->bytes, c->seed);
+	c->sum = hash_slices_copy(&c->to, &c->from, c->bytes, c->seed);
 }
 
 static void grant_own(struct work *w, uint32_t item,
@@ -426,7 +426,7 @@ static void drop_wrong(struct work *w, struct pool_slab *slab, uint32_t frame)
 {
 	log_error("wrong bytes in slab %u frame %u (offset %llu): dropped",
 		  slab->id, frame,
-		  (unsigned long long)(frame * slab->frame_bytes));
+		  (unsigned long long)pool_frame_offset(slab, frame));
 	note_gone(w->s, w->p, slab, frame, PAST_WRONG, 0);
 	pool_count(w->p, POOL_C_bad,
 		   block_forget_of(w->s, w->p, slab, frame).parts);
@@ -439,18 +439,20 @@ static int copy_part(struct work *w, struct pool_slab *from, uint32_t ff,
 {
 	const struct frame_desc *d = &from->desc[ff];
 	struct copy c = {
-		.to = pool_payload_own(to, tf),
+		.to = pool_payload(to, tf),
 		.from = pool_payload(from, ff),
 		.bytes = frame_extent_bytes(shared_load64(&d->extent)),
 		.seed = scrub_seed(d),
 	};
 	struct guard_fault fault;
 
-	if (!c.to || !c.from)
+	must(to->owner == CLIENT_SERVER);
+	if (!c.to.base || !c.from.base)
 		return -ENOMEM;
 	w->copied += c.bytes;
 	if (guard_run(copy_run, &c, &fault) < 0) {
-		bool here = fault.at - (uintptr_t)c.to < to->frame_bytes;
+		uintptr_t at = fault.at - (uintptr_t)to->payload.base;
+		bool here = pool_frame_meets(to, tf, at, at + 1);
 
 		broken_at(w->s, w->p, from, &fault);
 		broken_at(w->s, w->p, to, &fault);
@@ -475,7 +477,8 @@ static enum rung part_below(struct work *w, struct pool_slab *up, uint32_t uf)
 	uint64_t gen = pool_frame_gen(up, uf);
 	struct pool_slab *low;
 	uint32_t item, lf;
-	enum rung how = frame_for(w, up->frame_bytes, &item);
+	enum rung how = up->stripes ? RUNG_NONE
+				    : frame_for(w, up->frame_bytes, &item);
 	int r;
 
 	if (how != RUNG_READY)
