@@ -89,6 +89,8 @@ struct store {
 	struct pool_budget budget;
 	struct pool_low low; /* limit 0: there is none */
 	uint64_t low_refused_ns;
+	uint64_t low_errors;
+	bool low_gone;
 	/* store/rung_small.c's: slabs of it were retired last for larger ones,
 	 * of such frames; until when what comes free is kept for them */
 	uint64_t low_retired_ns, low_kept_for, low_kept_ns;

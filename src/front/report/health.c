@@ -154,6 +154,18 @@ static void judge_below(const struct health_facts *f, struct health *h)
 		note(h, "The nvme tier %s.", f->below_note);
 }
 
+static void judge_low(const struct health_facts *f, struct health *h)
+{
+	if (f->low_missing)
+		degraded(h, "The memory below DRAM is not there: %s.",
+			 f->low_missing);
+	if (f->low_aside)
+		note(h,
+		     "%llu MiB of the device below DRAM have failed and are "
+		     "not used again.",
+		     (unsigned long long)(f->low_aside >> 20));
+}
+
 /* Less than half of what is wanted again is kept: fewer sessions would get more
  * done. That is a matter of who lets them in, and no fault of the node. */
 static void judge_returns(const struct health_facts *f, struct health *h)
@@ -179,6 +191,7 @@ void health_judge(const struct health_facts *f, struct health *ret_health)
 	judge_memory(f, h);
 	judge_room(f, h);
 	judge_restarts(f, h);
+	judge_low(f, h);
 	judge_below(f, h);
 	judge_returns(f, h);
 	/* what the program says last: it has the most texts */

@@ -58,7 +58,11 @@ struct health_facts {
 				   be; NULL */
 	const char *below_short; /* it is up, and what it lacks; NULL */
 	uint64_t below_bad, below_errors; /* so far */
-	uint64_t quarantined;		  /* frames, now */
+	/* the memory below DRAM: why it is not there, NULL: all is well, or there
+	 * is none; bytes of a device that are lost for good */
+	const char *low_missing;
+	uint64_t low_aside;
+	uint64_t quarantined;  /* frames, now */
 	uint64_t silent_bytes; /* mapped by clients that do not answer, now */
 	/* blocks that sessions came back for lately, in the pool that lost most
 	 * of them; how many were not in memory, and how many sessions fit */
