@@ -138,6 +138,37 @@ bool region_find_own(struct region *r, const struct region_name *name,
 	return false;
 }
 
+int region_look(struct region *r, const struct region_name *name,
+		struct region_seen *ret_seen)
+{
+	const struct region_desc *d;
+	struct region_found found;
+	struct region_seen seen;
+	uint64_t extent;
+
+	if (region_find(r, name, &found))
+		return REGION_MISS;
+	d = &r->view[found.shard].desc[found.frame];
+	extent = shared_load64(&d->extent);
+	seen = (struct region_seen){
+		.shard = found.shard,
+		.frame = found.frame,
+		.gen = frame_word_gen(found.word),
+		.bytes = MIN(frame_extent_bytes(extent), r->g.frame_bytes),
+		.tokens = frame_extent_tokens(extent),
+		.checksum = shared_load64(&d->checksum),
+		.sealed_ms = shared_load64(&d->sealed_ms),
+		.offset = (uint64_t)(r->view[found.shard].payload - r->all) +
+			  found.frame * r->g.frame_bytes,
+	};
+	/* the loads before are before this one */
+	r->mem->fence();
+	if (!r->mem->validate(&d->word, found.word))
+		return REGION_MISS;
+	*ret_seen = seen;
+	return 0;
+}
+
 /* ---- pinning --------------------------------------------------------------------------- */
 
 #define HIGH_STEP 64u
@@ -256,6 +287,17 @@ void region_unpin(struct region *r, const struct region_pin *pin)
 		slot_release(r, pin->slot);
 }
 
+void region_unpin_all(struct region *r)
+{
+	if (region_is_live(r))
+		for (uint32_t i = 0; i < r->made; i++)
+			r->mem->publish(&r->unit->slot[i], 0);
+	r->pinned = 0;
+	r->n_slot = 0;
+	for (uint32_t i = r->made; i-- > 0;)
+		r->slot[r->n_slot++] = i;
+}
+
 /* ---- reading ----------------------------------------------------------------------------- */
 
 static void report(struct region *r, const struct region_pin *pin)
@@ -270,11 +312,16 @@ static void report(struct region *r, const struct region_pin *pin)
 	r->mem->publish(&head->report_tail, tail + 1);
 }
 
+bool region_sound(const struct region_name *name, const struct region_pin *pin)
+{
+	return hash_payload(pin->data, pin->bytes, region_seed(name)) ==
+	       pin->checksum;
+}
+
 int region_verify(struct region *r, const struct region_name *name,
 		  const struct region_pin *pin)
 {
-	if (hash_payload(pin->data, pin->bytes, region_seed(name)) ==
-	    pin->checksum)
+	if (region_sound(name, pin))
 		return 0;
 	if (!region_is_live(r))
 		return REGION_STALE;

@@ -53,13 +53,15 @@ static void status_known(struct region *r, uint32_t member,
 
 	s->here = shared_load64(&m->host[0]) == r->host.id[0] &&
 		  shared_load64(&m->host[1]) == r->host.id[1];
+	s->reader = shared_load64(&m->role) == REGION_READER;
 	s->pid = shared_load64(&m->pid);
 	s->started = shared_load64(&m->started);
-	s->ended = s->state == MEMBER_LIVE && s->here &&
-		   region_host_ended(s->pid, s->started);
+	s->server = region_process_pid(shared_load64(&m->writer));
+	s->ended = s->state == MEMBER_LIVE && s->here && region_has_ended(m);
 	s->beats = shared_load64(&m->beat);
 	s->silent_ms = silent_ms(shared_load64(&m->beat_ms));
-	s->late = (s->state == MEMBER_LIVE || s->state == MEMBER_JOINING) &&
+	s->late = !s->reader &&
+		  (s->state == MEMBER_LIVE || s->state == MEMBER_JOINING) &&
 		  s->silent_ms > (int64_t)r->g.lease_ms;
 	s->shards = shards_of(r, member, s->inc);
 	name_of(m, s->name);
