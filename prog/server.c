@@ -23,8 +23,10 @@
 #include "front/native/native.h"
 #include "front/report/report.h"
 #include "keep.h"
+#include "share.h"
 #include "loop/loop.h"
 #include "shm/segment.h"
+#include "store/shard.h"
 #include "store/store.h"
 #include "tier/cxl/cxl.h"
 #include "tier/speed.h"
@@ -48,6 +50,7 @@ struct server {
 	struct native *native;
 	struct doors doors;
 	struct below below;
+	struct share share;
 	struct report report; /* what the doors tell of the node */
 	struct hold_set given;
 	struct hold_ops hold;
@@ -384,6 +387,7 @@ static int serve(struct server *v)
 
 		store_settle(v->store, now);
 		below_turn(&v->below, now);
+		share_turn(&v->share, now);
 		next = doors_turn(&v->doors, now);
 		if (now >= tick) {
 			tick = now + store_tick(v->store, now);
@@ -400,6 +404,7 @@ static int serve(struct server *v)
 			measure_tiers(v, now);
 		else if (now >= v->low_ns && !busy)
 			measure_low(v, now);
+		awake = awake || store_region_busy(v->store);
 		if (awake && now < look) {
 			cpu_relax();
 			continue;
@@ -499,6 +504,9 @@ static int set_up(struct server *v)
 	if (r == 0)
 		r = take_over(v);
 	if (r == 0)
+		share_begin(&v->share, v->config, v->store, &v->report,
+			    clock_ns());
+	if (r == 0)
 		r = loop_add(v->loop, v->control, LOOP_IN, on_control, v);
 	if (r == 0)
 		r = loop_add(v->loop, store_fd(v->store), LOOP_IN, on_store, v);
@@ -558,6 +566,7 @@ int server_run(const struct node_config *config, int control)
 	if (r == 0) {
 		say_stopped(&v);
 		below_end(&v.below, say_alive, &v);
+		share_end(&v.share);
 		if (v.orphaned)
 			clean_place(&v);
 	}

@@ -109,6 +109,13 @@ static const struct pool_row pool_rows[] = {
 	[POOL_C_revoke_kept] = TOTAL("kept_mapped_parts"),
 	[POOL_C_revoke_late] = TOTAL("silent_clients"),
 	[POOL_C_revoke_held_bytes] = GAUGE("silently_mapped_bytes"),
+	[POOL_C_region_pins] = TOTAL("region_hits"),
+	[POOL_C_region_read_bytes] = TOTAL("region_read_bytes"),
+	[POOL_C_region_published] = TOTAL("region_published_parts"),
+	[POOL_C_region_published_bytes] = TOTAL("region_published_bytes"),
+	[POOL_C_region_refused] = TOTAL("region_refused_parts"),
+	[POOL_C_region_unfit] = TOTAL("region_unfit_parts"),
+	[POOL_C_region_failed] = TOTAL("region_failed_parts"),
 };
 _Static_assert(ARRAY_LEN(pool_rows) == POOL_COUNTERS_USED, "a row for each");
 
