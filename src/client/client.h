@@ -107,6 +107,8 @@ struct call {
 	struct oc_grant asked; /* what a GRANT fills in */
 };
 
+struct member; /* client/member.h */
+
 struct stripe {
 	_Alignas(CACHE_LINE) _Atomic(uint64_t) count[CLIENT_COUNTS];
 };
@@ -131,6 +133,7 @@ struct oc_client {
 	bool read_only;
 	oc_region_fn on_region;
 	void *region_ctx;
+	char name[LAYOUT_NAME];
 	struct segment meta_segment, own_segment;
 
 	_Alignas(CACHE_LINE) _Atomic(struct view *) view;
@@ -154,6 +157,11 @@ struct oc_client {
 	struct lock high;
 	_Atomic(uint32_t) zombies, ops;
 
+	/* client/shards.h; written under `slow` */
+	_Alignas(CACHE_LINE) _Atomic(struct member *) shards; /* NULL: none */
+	_Atomic(uint64_t) shards_refused; /* the node's word when it was */
+	_Atomic(uint64_t) shards_again_ns;
+
 	pthread_mutex_t revoke_lock; /* client/revoke.h */
 	struct revoker *revoker;     /* NULL: nobody maps */
 };
@@ -164,6 +172,7 @@ struct oc_ns {
 	struct ns_spec spec;
 	struct match_group rule[MATCH_GROUPS_MAX];
 	uint64_t part_bytes[MATCH_GROUPS_MAX];
+	uint64_t digest[4]; /* how other nodes know it */
 };
 
 /* What the public header and the shared layout say alike. */
@@ -359,6 +368,8 @@ int blob_round(oc_client *c, struct ring_call *q, uint64_t deadline,
  * a slot of the server's side; one of our own is told by revoke_say(). */
 #define PIN_BY_MAPPING 0x20000u
 #define PIN_BY_LOSER   0x40000u
+/* Not in a CXL region: the caller needs a descriptor of its own. */
+#define PIN_HERE 0x80000u
 
 struct pin_job {
 	const struct oc_key *key;
