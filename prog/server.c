@@ -336,6 +336,21 @@ static void measure_at(void *ctx)
 	*(int *)ctx = tier_cxl.measure(&low_price);
 }
 
+/* What is priced as CXL memory: the rung below, or else the region. */
+static unsigned low_samples(struct server *v, const void **chunk)
+{
+	if (*v->config->cxl.at)
+		return store_low_samples(v->store, SPEED_CHUNK,
+					 CXL_PRICE_CHUNKS, chunk);
+	return store_region_samples(v->store, SPEED_CHUNK, CXL_PRICE_CHUNKS,
+				    chunk);
+}
+
+static bool low_priced(const struct server *v, const struct pool *p)
+{
+	return *v->config->cxl.at || store_region_of(v->store, p);
+}
+
 /* The rung below, as soon as enough lies there. Memory that fails meanwhile is
  * found by others. */
 static void measure_low(struct server *v, uint64_t now_ns)
@@ -344,17 +359,16 @@ static void measure_low(struct server *v, uint64_t now_ns)
 	int r = -ENODEV;
 
 	v->low_ns = now_ns + LOW_NS;
-	if (!*v->config->cxl.at)
+	if (!*v->config->cxl.at && !v->share.joined)
 		return;
-	cxl_price_of(chunk, store_low_samples(v->store, SPEED_CHUNK,
-					      CXL_PRICE_CHUNKS, chunk));
+	cxl_price_of(chunk, low_samples(v, chunk));
 	if (guard_run(measure_at, &r, NULL) < 0)
 		r = -EIO;
 	cxl_price_of(NULL, 0);
 	for (uint32_t n = 0; r == 0 && n < STORE_POOLS_MAX; n++) {
 		struct pool *p = store_pool(v->store, n);
 
-		if (p)
+		if (p && low_priced(v, p))
 			tier_publish_price(tier_cxl.kind, &low_price, p->m,
 					   now_ns / NS_PER_MS);
 	}

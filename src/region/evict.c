@@ -313,6 +313,14 @@ static uint32_t evict_own(struct region *r, struct region_own *own,
 	return freed;
 }
 
+void region_use(struct region *r, const struct region_name *name)
+{
+	struct region_found found;
+
+	if (r->word && region_find_own(r, name, &found))
+		region_own_of(r, found.shard)->mark[found.frame] |= MARK_USED;
+}
+
 uint32_t region_evict(struct region *r, uint32_t n)
 {
 	uint32_t freed = 0;

@@ -205,6 +205,8 @@ int region_put(struct region *r, const struct region_name *name,
 /* Every replica in the own shards; those of other members stay. 0, REGION_MISS,
  * REGION_STALE, -ENOTCONN. A pinned one goes when its pins have. */
 int region_remove(struct region *r, const struct region_name *name);
+/* A replica in an own shard is used, as if a reader had said so. */
+void region_use(struct region *r, const struct region_name *name);
 /* Makes up to n frames free. Returns how many. */
 uint32_t region_evict(struct region *r, uint32_t n);
 
@@ -275,6 +277,9 @@ struct region_member_status {
 /* member < geometry.members */
 void region_member_status(struct region *r, uint32_t member,
 			  struct region_member_status *ret_status);
+
+/* Are two members of one host? Their records must be known. */
+bool region_same_host(const struct region *r, uint32_t a, uint32_t b);
 
 struct region_shard_status {
 	int64_t owner;	  /* member, -1: nobody */

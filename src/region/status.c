@@ -88,6 +88,15 @@ void region_member_status(struct region *r, uint32_t member,
 	*ret_status = s;
 }
 
+bool region_same_host(const struct region *r, uint32_t a, uint32_t b)
+{
+	const struct region_member *ma = region_record(r, a);
+	const struct region_member *mb = region_record(r, b);
+
+	return shared_load64(&ma->host[0]) == shared_load64(&mb->host[0]) &&
+	       shared_load64(&ma->host[1]) == shared_load64(&mb->host[1]);
+}
+
 void region_shard_status(struct region *r, uint32_t shard,
 			 struct region_shard_status *ret_status)
 {

@@ -173,7 +173,7 @@ _Static_assert(sizeof(struct tier_record) == 64, "one line");
 	X(region_pins, "of the parts pinned, those in a CXL region")        \
 	X(region_read_bytes, "bytes delivered by such pins")                \
 	X(region_published, "parts copied into this node's shard")          \
-	X(region_published_bytes, "payload bytes of these")                 \
+	X(region_published_bytes, "payload bytes copied there")             \
 	X(region_refused, "parts that found no room in the shard")          \
 	X(region_unfit, "parts that were not for the region: too large")    \
 	X(region_failed, "parts that the region did not take: it failed")

@@ -412,6 +412,10 @@ void shard_tell(struct store *s, struct pool *p);
 /* A client's part is sealed. */
 void shard_sealed(struct store *s, const struct pool *p,
 		  const struct pool_slab *slab, uint32_t frame);
+/* A part leaves this node's memory; its frame still says what it holds. It is
+ * copied there now, if it never was or has left there, and there is time. */
+void shard_leaves(struct store *s, struct pool *p, struct pool_slab *slab,
+		  uint32_t frame);
 /* Copies some of what is to be there. */
 void shard_settle(struct store *s);
 /* ns until it wants to be called again. */

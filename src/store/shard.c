@@ -34,6 +34,7 @@ struct shard {
 	uint64_t beat_ns, step_ns;
 	struct fresh fresh[FRESH];
 	uint32_t first, n;
+	uint64_t leaving; /* bytes copied in this turn of what leaves */
 	/* over all frames, for what was not in `fresh` */
 	bool sweeping, missed;
 	uint32_t slab, frame;
@@ -210,6 +211,8 @@ struct put {
 	struct region *region;
 	struct region_name name;
 	struct region_grant grant;
+	bool leaving; /* it is there for the last time */
+	bool alone;   /* looks whether it is there, and no more */
 	const void *data;
 	uint64_t bytes, checksum;
 	uint32_t tokens;
@@ -223,6 +226,12 @@ static void put_run(void *ctx)
 	struct put *u = ctx;
 
 	u->step = PUT_GRANT;
+	if (u->leaving)
+		region_use(u->region, &u->name);
+	if (u->alone) {
+		u->r = REGION_EXISTS;
+		return;
+	}
 	u->r = region_grant(u->region, &u->name, u->bytes, u->tokens, 0,
 			    &u->grant);
 	if (u->r)
@@ -295,7 +304,10 @@ static void put_answered(struct store *s, struct pool *p,
 		fenced(s);
 		break;
 	case -EBADMSG:
-		drop_wrong(s, p, slab, frame);
+		if (u->leaving) /* it goes, in any case */
+			pool_count(p, POOL_C_bad, 1);
+		else
+			drop_wrong(s, p, slab, frame);
 		break;
 	default:
 		pool_count(p, POOL_C_region_failed, 1);
@@ -319,13 +331,15 @@ static bool is_for_others(const struct shard *h, struct pool *p,
 }
 
 /* Bytes that it took. */
-static uint64_t put(struct store *s, struct pool *p, struct pool_slab *slab,
-		    uint32_t frame)
+static uint64_t put_as(struct store *s, struct pool *p, struct pool_slab *slab,
+		       uint32_t frame, bool leaving, bool alone)
 {
 	const struct frame_desc *d = &slab->desc[frame];
 	uint64_t extent = shared_load64(&d->extent), key[4];
 	struct put u = {
 		.region = s->shard->region,
+		.leaving = leaving,
+		.alone = alone,
 		.data = pool_payload(slab, frame),
 		.bytes = frame_extent_bytes(extent),
 		.tokens = frame_extent_tokens(extent),
@@ -342,6 +356,24 @@ static uint64_t put(struct store *s, struct pool *p, struct pool_slab *slab,
 	else
 		put_answered(s, p, slab, frame, &u);
 	return u.step == PUT_GRANT ? 0 : u.bytes;
+}
+
+static uint64_t put(struct store *s, struct pool *p, struct pool_slab *slab,
+		    uint32_t frame)
+{
+	return put_as(s, p, slab, frame, false, false);
+}
+
+void shard_leaves(struct store *s, struct pool *p, struct pool_slab *slab,
+		  uint32_t frame)
+{
+	struct shard *h = s->shard;
+
+	if (!h || !h->region || !h->publish || pool_of(s) != p ||
+	    !is_for_others(h, p, slab, frame))
+		return;
+	/* who waits for the room waits for this as well */
+	h->leaving += put_as(s, p, slab, frame, true, h->leaving >= TURN_BYTES);
 }
 
 void shard_sealed(struct store *s, const struct pool *p,
@@ -431,6 +463,7 @@ void shard_settle(struct store *s)
 
 	if (!p)
 		return;
+	h->leaving = 0;
 	while (h->region && h->n && bytes < TURN_BYTES)
 		bytes += put_fresh(s, p);
 	if (!h->region || h->n)
@@ -524,6 +557,24 @@ uint64_t shard_forget_block(struct store *s, const struct pool *p,
 
 /* ---- for others ------------------------------------------------------------------- */
 
+unsigned store_region_samples(const struct store *s, uint64_t bytes,
+			      unsigned most, const void **ret_base)
+{
+	const struct region_geometry *g;
+	const char *base;
+	uint64_t pieces;
+	unsigned n = 0;
+
+	if (!s->shard || !s->shard->region)
+		return 0;
+	g = region_geometry_of(s->shard->region);
+	base = region_memory(s->shard->region);
+	pieces = g->bytes / bytes;
+	for (; n < most && n < pieces; n++)
+		ret_base[n] = base + n * (pieces / MIN(most, pieces)) * bytes;
+	return n;
+}
+
 struct region *store_region_of(const struct store *s, const struct pool *p)
 {
 	char tenant[LAYOUT_NAME + 1] = "";
@@ -549,6 +600,41 @@ int store_region_open(const struct store *s, const struct pool *p,
 	memcpy(ret_access->host, region_host_of(r)->id,
 	       sizeof(ret_access->host));
 	return 0;
+}
+
+struct finding {
+	struct region *region;
+	struct region_name name;
+	struct store_region_found *found;
+	bool is;
+};
+
+static void find_run(void *ctx)
+{
+	struct finding *f = ctx;
+	struct region_shard_status shard;
+	struct region_member_status m = { .name = "" };
+
+	if (region_look(f->region, &f->name, &f->found->seen))
+		return;
+	f->found->own = region_owns(f->region, f->found->seen.shard);
+	region_shard_status(f->region, f->found->seen.shard, &shard);
+	if (shard.owner >= 0 && !shard.gone)
+		region_member_status(f->region, (uint32_t)shard.owner, &m);
+	memcpy(f->found->node, m.name, sizeof(m.name));
+	f->is = true;
+}
+
+bool store_region_find(const struct store *s, const struct pool *p,
+		       const uint64_t key[4], uint64_t part,
+		       struct store_region_found *ret_found)
+{
+	struct finding f = { .region = store_region_of(s, p),
+			     .found = ret_found };
+
+	if (!f.region || store_region_name(p, key, part, &f.name))
+		return false;
+	return guard_run(find_run, &f, NULL) == 0 && f.is;
 }
 
 static void stat_members(struct region *r, struct store_region_stat *st)

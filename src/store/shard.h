@@ -55,12 +55,25 @@ struct store_region_access {
 };
 int store_region_open(const struct store *s, const struct pool *p,
 		      struct store_region_access *ret_access);
+/* Pieces of it, as store_low_samples(). */
+unsigned store_region_samples(const struct store *s, uint64_t bytes,
+			      unsigned most, const void **ret_base);
 /* The handle, for looking; NULL. */
 struct region *store_region_of(const struct store *s, const struct pool *p);
 
 /* How a reader names a part of this pool; -ENOENT: it has no such namespace. */
 int store_region_name(const struct pool *p, const uint64_t key[4],
 		      uint64_t part, struct region_name *ret_name);
+
+/* Where a part of this pool lies there; true: it does. */
+struct store_region_found {
+	struct region_seen seen;
+	bool own;		    /* in a shard of this node */
+	char node[REGION_NAME + 1]; /* whose shard it is; "": nobody's now */
+};
+bool store_region_find(const struct store *s, const struct pool *p,
+		       const uint64_t key[4], uint64_t part,
+		       struct store_region_found *ret_found);
 
 struct store_region_stat {
 	enum store_region_state state;

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "base/fault.h"
 #include "region/region.h"
 #include "tests/prog/live.h"
 #include "tests/prog/run.h"
@@ -238,6 +239,71 @@ TEST(what_has_left_dram_is_found_in_the_shard)
 	close(t.fd);
 }
 
+/* The shard holds less than DRAM: what had left it is copied there once more when
+ * it leaves DRAM. */
+TEST(what_leaves_dram_goes_to_the_shard)
+{
+	struct two t;
+
+	format(&t, 8, 1, 64);
+	live_start(&t.a, "--dram", "2M", "--slab", "256K", "--region", t.path);
+	open_a(&t);
+	for (uint64_t i = 0; i < 512; i++)
+		CHECK_OK(live_write(t.na, i, BYTES));
+	LIVE_WAIT(&t.a, live_counter(t.ca, "region_published") > 512);
+	CHECK_INT(live_read_some(t.na, 0, 512, BYTES), >, 128 + 8);
+	live_check(t.ca);
+	close_a(&t);
+	live_stop(&t.a);
+	close(t.fd);
+}
+
+/* ---- what is told ---------------------------------------------------------------- */
+
+static void hex_of(uint64_t i, char hex[65])
+{
+	struct oc_key key = live_key(i);
+
+	for (unsigned b = 0; b < sizeof(key.bytes); b++)
+		snprintf(hex + 2 * b, 3, "%02x", key.bytes[b]);
+}
+
+static void told(oc_client *c, const char *what, const char *args,
+		 const char *text)
+{
+	char *json;
+
+	CHECK_OK(oc_inspect(c, what, args, 0, &json));
+	if (!strstr(json, text))
+		FAIL("%s does not say \"%s\": %s", what, text, json);
+	free(json);
+}
+
+TEST(reports_say_where_and_whose)
+{
+	struct run r;
+	char hex[65];
+	struct two t;
+
+	begin(&t, 8, 64);
+	publish(&t, 0, 8);
+	CHECK_INT(live_read_some(t.nb, 0, 8, BYTES), ==, 8);
+	hex_of(3, hex);
+	told(t.ca, "where", hex, "\"dram\"");
+	told(t.ca, "where", hex, "\"own\":true");
+	told(t.cb, "where", hex, "\"memory\":\"region\"");
+	told(t.cb, "where", hex, "\"own\":false");
+	told(t.cb, "why", hex, "read in place in the CXL region, from the");
+	told(t.cb, "why", hex, "resident in cxl");
+	told(t.cb, "stat", NULL, "\"quarantined_shards\":0");
+	told(t.cb, "stat", NULL, "\"readers\":1");
+	r = RUN("cxl", "status", t.path);
+	CHECK_INT(r.status, ==, 0);
+	CHECK(strstr(r.out, "node") && strstr(r.out, "reader"));
+	run_free(&r);
+	end(&t);
+}
+
 TEST(a_node_that_is_killed_whole_finds_its_blocks)
 {
 	struct region_shard_status shard[2];
@@ -426,6 +492,52 @@ TEST(a_fenced_node_goes_on_without)
 	free(json);
 	/* what it had sealed is read on; B has taken its shard */
 	CHECK_INT(live_read_some(t.nb, 0, 8, BYTES), ==, 8);
+	region_close(r);
+	end(&t);
+}
+
+static uint64_t readers(struct region *r)
+{
+	struct region_member_status s;
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < region_geometry_of(r)->members; i++) {
+		region_member_status(r, i, &s);
+		n += s.state == MEMBER_LIVE && s.reader;
+	}
+	return n;
+}
+
+/* Joining fails at every point: a miss, and nothing is left of it. */
+TEST(a_join_that_fails_is_a_miss)
+{
+	struct oc_part part = { 0 };
+	struct oc_key key = live_key(0);
+	struct region *r;
+	unsigned at = 1;
+	bool fired = true;
+	struct two t;
+
+	begin(&t, 8, 64);
+	publish(&t, 0, 1);
+	r = looker(&t);
+	for (; fired; at++) {
+		struct oc_pin pin;
+		int got;
+
+		CHECK_INT(at, <, 100);
+		close_b(&t);
+		open_b(&t);
+		fault_arm(FAULT_ALL, at, false);
+		got = oc_pin(t.nb, &key, part, 0, &pin);
+		fired = fault_fired();
+		fault_arm(0, 0, false);
+		CHECK(got == 0 || (fired && got == OC_MISS));
+		if (got == 0)
+			oc_unpin(t.nb, &pin);
+		CHECK_INT(readers(r), ==, got == 0);
+	}
+	CHECK_INT(at, >, 5);
 	region_close(r);
 	end(&t);
 }
