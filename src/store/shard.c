@@ -370,7 +370,7 @@ void shard_leaves(struct store *s, struct pool *p, struct pool_slab *slab,
 	struct shard *h = s->shard;
 
 	if (!h || !h->region || !h->publish || pool_of(s) != p ||
-	    !is_for_others(h, p, slab, frame))
+	    !region_owned(h->region) || !is_for_others(h, p, slab, frame))
 		return;
 	/* who waits for the room waits for this as well */
 	h->leaving += put_as(s, p, slab, frame, true, h->leaving >= TURN_BYTES);
@@ -464,6 +464,8 @@ void shard_settle(struct store *s)
 	if (!p)
 		return;
 	h->leaving = 0;
+	if (!region_owned(h->region)) /* it waits for a shard */
+		return;
 	while (h->region && h->n && bytes < TURN_BYTES)
 		bytes += put_fresh(s, p);
 	if (!h->region || h->n)
@@ -480,7 +482,8 @@ bool store_region_busy(const struct store *s)
 {
 	const struct shard *h = s->shard;
 
-	return h && h->region && (h->n || h->sweeping);
+	return h && h->region && region_owned(h->region) &&
+	       (h->n || h->sweeping);
 }
 
 /* ---- beats ------------------------------------------------------------------------- */

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/fault.h"
+#include "base/rng.h"
 #include "region/region.h"
 #include "tests/prog/live.h"
 #include "tests/prog/run.h"
@@ -324,10 +325,11 @@ TEST(a_node_that_is_killed_whole_finds_its_blocks)
 	CHECK_INT(live_read_some(t.nb, 0, BLOCKS, BYTES), ==, BLOCKS);
 	/* each has a shard again */
 	r = looker(&t);
-	LIVE_WAIT(&t.a, (region_shard_status(r, 0, &shard[0]),
-			 region_shard_status(r, 1, &shard[1]),
-			 shard[0].owner != shard[1].owner && shard[0].ready &&
-				 shard[1].ready));
+	LIVE_WAIT(&t.a,
+		  (region_shard_status(r, 0, &shard[0]),
+		   region_shard_status(r, 1, &shard[1]),
+		   shard[0].owner != shard[1].owner && !shard[0].gone &&
+			   !shard[1].gone && shard[0].ready && shard[1].ready));
 	region_close(r);
 	publish(&t, BLOCKS, 8);
 	CHECK_INT(live_read_some(t.nb, 0, BLOCKS + 8, BYTES), ==, BLOCKS + 8);
@@ -494,6 +496,175 @@ TEST(a_fenced_node_goes_on_without)
 	CHECK_INT(live_read_some(t.nb, 0, 8, BYTES), ==, 8);
 	region_close(r);
 	end(&t);
+}
+
+static uint32_t reader_of(struct region *r)
+{
+	struct region_member_status s;
+
+	for (uint32_t i = 0; i < region_geometry_of(r)->members; i++) {
+		region_member_status(r, i, &s);
+		if (s.state == MEMBER_LIVE && s.reader)
+			return i;
+	}
+	FAIL("nobody reads");
+}
+
+/* It gets nothing new; its own node serves it as before. */
+TEST(a_fenced_client_reads_its_own_node)
+{
+	struct oc_key key = live_key(0);
+	struct oc_pin pin;
+	struct region *r;
+	struct two t;
+
+	begin(&t, 8, 64);
+	publish(&t, 0, 8);
+	CHECK_OK(oc_pin(t.nb, &key, (struct oc_part){ 0 }, 0, &pin));
+	r = looker(&t);
+	CHECK_OK(region_fence(r, reader_of(r), 0, true));
+	CHECK_INT(live_read(t.nb, 1, BYTES), ==, OC_MISS);
+	CHECK(strstr(oc_client_error(t.cb), "declared dead") != NULL);
+	oc_unpin(t.nb, &pin);
+	live_write_some(t.nb, 1000, 4, BYTES);
+	CHECK_INT(live_read_some(t.nb, 1000, 4, BYTES), ==, 4);
+	told(t.cb, "stat", NULL, "declared dead");
+	CHECK_INT(live_read_some(t.na, 0, 8, BYTES), ==, 8);
+	region_close(r);
+	end(&t);
+}
+
+/* A node that only stands still is late, and nothing is taken from it. */
+TEST(a_paused_node_keeps_its_shard)
+{
+	struct region_member_status s;
+	struct region_shard_status h;
+	struct region *r;
+	uint32_t member;
+	struct two t;
+	pid_t server;
+
+	begin(&t, 8, 64);
+	publish(&t, 0, 8);
+	r = looker(&t);
+	member = member_of(r, t.a.keeper);
+	server = live_server(t.ca);
+	CHECK_OK(kill(t.a.keeper, SIGSTOP));
+	CHECK_OK(kill(server, SIGSTOP));
+	LIVE_WAIT(&t.b, (region_member_status(r, member, &s), s.late));
+	CHECK_INT(live_read_some(t.nb, 0, 8, BYTES), ==, 8);
+	for (uint32_t i = 0; i < 2; i++) {
+		region_shard_status(r, i, &h);
+		CHECK_INT(h.quarantined, ==, h.owner == member);
+	}
+	told(t.cb, "stat", NULL, "\"quarantined_shards\":1");
+	CHECK_OK(kill(server, SIGCONT));
+	CHECK_OK(kill(t.a.keeper, SIGCONT));
+	LIVE_WAIT(&t.a, (region_member_status(r, member, &s), !s.late));
+	CHECK_INT(s.state, ==, MEMBER_LIVE);
+	publish(&t, 8, 8);
+	CHECK_INT(live_read_some(t.nb, 0, 16, BYTES), ==, 16);
+	region_close(r);
+	end(&t);
+}
+
+/* ---- deaths at random ------------------------------------------------------------ */
+
+#define ROUNDS LIVE_N(20)
+#define MANY   200u
+
+static void read_on(const struct live *n, int fd, void *arg)
+{
+	oc_client *c = live_connect(n);
+	oc_ns *ns = live_ns(c, BYTES);
+	struct rng rng = { 77 };
+
+	(void)arg;
+	child_say(fd, 'r');
+	for (;;) /* until it is killed; wrong bytes fail it */
+		(void)live_read(ns, rng_below(&rng, MANY), BYTES);
+}
+
+static void write_on(struct two *t, struct rng *rng)
+{
+	for (unsigned i = 0; i < 40; i++) {
+		oc_ns *ns = rng_below(rng, 2) ? t->na : t->nb;
+		uint64_t at = rng_below(rng, MANY);
+		struct oc_key key = live_key(at);
+		int r = rng_below(rng, 4) ? live_write(ns, at, BYTES)
+					  : oc_remove(ns, &key, 0);
+
+		CHECK(r == 0 || r == OC_EXISTS || r == OC_MISS);
+		r = live_read(ns, rng_below(rng, MANY), BYTES);
+		CHECK(r == 0 || r == OC_MISS);
+	}
+}
+
+/* Of either node all of it or its server, or a client that reads. */
+static void one_death(struct two *t, struct rng *rng, struct child *reader)
+{
+	struct live *n = rng_below(rng, 2) ? &t->a : &t->b;
+	oc_client *c = n == &t->a ? t->ca : t->cb;
+	pid_t old;
+
+	switch (rng_below(rng, 3)) {
+	case 0:
+		old = live_server(c);
+		CHECK_OK(kill(old, SIGKILL));
+		LIVE_WAIT(n, live_server(c) != old);
+		break;
+	case 1:
+		live_kill(n, c);
+		if (n == &t->a)
+			close_a(t);
+		else
+			close_b(t);
+		live_again(n, words(t));
+		if (n == &t->a)
+			open_a(t);
+		else
+			open_b(t);
+		break;
+	default:
+		child_kill(reader);
+		*reader = child_start(read_on, &t->b, NULL);
+		CHECK_INT(child_hear(reader->fd), ==, 'r');
+	}
+}
+
+static void tell_problem(void *ctx, const char *text)
+{
+	(void)ctx;
+	fprintf(stderr, "%s\n", text);
+}
+
+TEST(deaths_at_random)
+{
+	struct region_checked done;
+	struct rng rng = { 5 };
+	struct child reader;
+	struct region *r;
+	struct two t;
+
+	begin(&t, 10, 64);
+	reader = child_start(read_on, &t.b, NULL);
+	CHECK_INT(child_hear(reader.fd), ==, 'r');
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		write_on(&t, &rng);
+		one_death(&t, &rng, &reader);
+	}
+	child_kill(&reader);
+	close_a(&t);
+	close_b(&t);
+	live_stop(&t.a);
+	live_stop(&t.b);
+	r = looker(&t);
+	CHECK_INT(region_check(r, true, true, tell_problem, NULL, &done), ==,
+		  0);
+	CHECK_INT(done.free + done.sealed, ==, done.frames);
+	CHECK_INT(done.pins, ==, 0);
+	region_close(r);
+	close(t.fd);
 }
 
 static uint64_t readers(struct region *r)
