@@ -464,19 +464,37 @@ enum liking {
 	LIKINGS
 };
 
-static enum liking liking_of(const struct region *r, uint32_t shard)
+struct liked {
+	const struct region *r;
+	uint32_t shard;
+	enum liking like;
+};
+
+static void like_run(void *ctx)
 {
-	const struct region_shard_head *head = region_head_of(r, shard);
-	uint64_t owner = shared_load64_acquire(&r->control->owner[shard].word);
+	struct liked *l = ctx;
+	const struct region *r = l->r;
+	const struct region_shard_head *head = region_head_of(r, l->shard);
+	uint64_t owner =
+		shared_load64_acquire(&r->control->owner[l->shard].word);
 
 	if (owner == region_owner_word(r->self, member_word_inc(r->word)))
-		return LIKE_MINE;
-	if (r->node[0] && shared_load64(&head->node[0]) == r->node[0] &&
-	    shared_load64(&head->node[1]) == r->node[1])
-		return LIKE_FORMER;
-	if (owner)
-		return LIKE_DEAD;
-	return shared_load64(&head->sealed) ? LIKE_FREE : LIKE_EMPTY;
+		l->like = LIKE_MINE;
+	else if (r->node[0] && shared_load64(&head->node[0]) == r->node[0] &&
+		 shared_load64(&head->node[1]) == r->node[1])
+		l->like = LIKE_FORMER;
+	else if (owner)
+		l->like = LIKE_DEAD;
+	else
+		l->like = shared_load64(&head->sealed) ? LIKE_FREE : LIKE_EMPTY;
+}
+
+/* One whose head's memory fails is not liked at all. */
+static enum liking liking_of(struct region *r, uint32_t shard)
+{
+	struct liked l = { .r = r, .shard = shard };
+
+	return region_guard(r, like_run, &l, NULL) ? LIKINGS : l.like;
 }
 
 static void take_what_is_wanted(struct region *r)
@@ -520,13 +538,19 @@ static bool somebody_wants(const struct region *r)
 	return false;
 }
 
-int region_tick(struct region *r)
+static void gauges_run(void *ctx)
+{
+	struct region *r = ctx;
+
+	for (uint32_t i = 0; i < r->n_own; i++)
+		region_gauge(r->own[i]);
+}
+
+static int tick(struct region *r)
 {
 	struct region_member *m = region_record(r, r->self);
 	uint64_t wants;
 
-	if (!r->word)
-		return -ENOTCONN;
 	if (!region_is_live(r))
 		return REGION_STALE;
 	shared_store64(&m->beat_ms, now_ms());
@@ -543,9 +567,43 @@ int region_tick(struct region *r)
 	wants = r->want && !r->n_own;
 	if (shared_load64(&m->wants) != wants)
 		r->mem->publish(&m->wants, wants);
-	for (uint32_t i = 0; i < r->n_own; i++)
-		region_gauge(r->own[i]);
+	region_make_views(r);
+	(void)region_guard(r, gauges_run, r, NULL);
 	return 0;
+}
+
+/* What is done in a guard. */
+struct ticking {
+	struct region *r;
+	int result;
+};
+
+static void tick_run(void *ctx)
+{
+	struct ticking *t = ctx;
+
+	t->result = tick(t->r);
+}
+
+int region_tick(struct region *r)
+{
+	struct ticking t = { .r = r };
+
+	if (!r->word)
+		return -ENOTCONN;
+	return region_guard(r, tick_run, &t, NULL) ? -EIO : t.result;
+}
+
+/* Those that are of no use are the next one's to judge. */
+static void leave_out(struct region *r)
+{
+	while (r->n_out) {
+		struct region_own *own = r->out[--r->n_out];
+
+		(void)r->mem->swap(&r->control->owner[own->shard].word,
+				   own->owner, 0);
+		region_own_destroy(r, own);
+	}
 }
 
 int region_leave(struct region *r)
@@ -561,6 +619,7 @@ int region_leave(struct region *r)
 		err = region_give(r, r->own[r->n_own - 1]->shard);
 	if (err < 0)
 		return err;
+	leave_out(r);
 	err = record_step(r, r->self, r->word, MEMBER_EV_LEAVE, &left);
 	region_forget(r);
 	return err;
@@ -570,6 +629,8 @@ void region_forget(struct region *r)
 {
 	while (r->n_own)
 		region_own_destroy(r, r->own[--r->n_own]);
+	while (r->n_out)
+		region_own_destroy(r, r->out[--r->n_out]);
 	region_unmap(r->unit, REGION_UNIT);
 	free(r->slot);
 	r->unit = NULL;

@@ -69,7 +69,7 @@ static void status_known(struct region *r, uint32_t member,
 		s->count[i] = shared_load64(&head->count[i]);
 }
 
-void region_member_status(struct region *r, uint32_t member,
+static void member_status(struct region *r, uint32_t member,
 			  struct region_member_status *ret_status)
 {
 	const struct region_member *m = region_record(r, member);
@@ -97,7 +97,32 @@ bool region_same_host(const struct region *r, uint32_t a, uint32_t b)
 	       shared_load64(&ma->host[1]) == shared_load64(&mb->host[1]);
 }
 
-void region_shard_status(struct region *r, uint32_t shard,
+/* What is done in a guard. */
+struct asking {
+	struct region *r;
+	uint32_t n;
+	struct region_member_status member;
+	struct region_shard_status shard;
+};
+
+static void member_run(void *ctx)
+{
+	struct asking *a = ctx;
+
+	member_status(a->r, a->n, &a->member);
+}
+
+void region_member_status(struct region *r, uint32_t member,
+			  struct region_member_status *ret_status)
+{
+	struct asking a = { .r = r, .n = member };
+
+	if (region_guard(r, member_run, &a, NULL))
+		a.member = (struct region_member_status){ .lost = true };
+	*ret_status = a.member;
+}
+
+static void shard_status(struct region *r, uint32_t shard,
 			 struct region_shard_status *ret_status)
 {
 	const struct region_shard_head *head = region_head_of(r, shard);
@@ -123,4 +148,22 @@ void region_shard_status(struct region *r, uint32_t shard,
 		s.quarantined = !s.gone && !s.ended && m.late;
 	}
 	*ret_status = s;
+}
+
+static void shard_run(void *ctx)
+{
+	struct asking *a = ctx;
+
+	shard_status(a->r, a->n, &a->shard);
+}
+
+void region_shard_status(struct region *r, uint32_t shard,
+			 struct region_shard_status *ret_status)
+{
+	struct asking a = { .r = r, .n = shard };
+
+	if (region_guard(r, shard_run, &a, NULL))
+		a.shard = (struct region_shard_status){ .owner = -1,
+							.lost = true };
+	*ret_status = a.shard;
 }

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * All that touches the region runs in a guard: a page of it that fails is not the
- * end of the server. What fails in a frame's payload costs that frame, which stays
- * granted and is used by nobody; what fails elsewhere in the region ends this
- * node's part in it. A guard leaves a function in its middle: the handle is not
- * used any more then.
+ * Memory of the region that fails costs what src/region/lost.c says: a block, a
+ * shard. Where the member itself cannot go on (-EIO of a beat), the node's part in it
+ * is over.
  */
 #include "store/shard.h"
 #include <errno.h>
@@ -139,29 +137,15 @@ int store_region_attach(struct store *s, struct region *r,
 	return 0;
 }
 
-struct leaving {
-	struct region *region;
-	int r;
-};
-
-static void leave_run(void *ctx)
-{
-	struct leaving *l = ctx;
-
-	l->r = region_leave(l->region);
-}
-
 int store_region_leave(struct store *s)
 {
-	struct leaving l = { .r = -EIO };
+	int r;
 
 	if (!s->shard || !s->shard->region)
 		return 0;
-	l.region = s->shard->region;
-	if (guard_run(leave_run, &l, NULL) < 0)
-		l.r = -EIO;
-	part(s, l.r == REGION_STALE ? STORE_REGION_FENCED : STORE_REGION_LEFT);
-	return l.r;
+	r = region_leave(s->shard->region);
+	part(s, r == REGION_STALE ? STORE_REGION_FENCED : STORE_REGION_LEFT);
+	return r;
 }
 
 void shard_fini(struct store *s)
@@ -197,81 +181,38 @@ static bool ns_fits(const struct pool *p, uint32_t ns, uint64_t frame_bytes)
 	if (!rec || !ns_record_load(rec, &spec))
 		return false;
 	for (unsigned g = 0; g < spec.groups; g++)
-		if (spec.group[g].slices &&
-		    ns_spec_part_bytes(&spec, g) > frame_bytes)
+		/* a frame there is one run of bytes */
+		if (ns_spec_stripes(&spec, g) ||
+		    (spec.group[g].slices &&
+		     ns_spec_part_bytes(&spec, g) > frame_bytes))
 			return false;
 	return true;
 }
 
 /* ---- putting there ----------------------------------------------------------------- */
 
-enum put_step { PUT_GRANT, PUT_FILL, PUT_SEAL };
-
 struct put {
-	struct region *region;
 	struct region_name name;
-	struct region_grant grant;
-	bool leaving; /* it is there for the last time */
-	bool alone;   /* looks whether it is there, and no more */
 	const void *data;
 	uint64_t bytes, checksum;
 	uint32_t tokens;
-	enum put_step step;
-	int r;
+	bool leaving; /* it is there for the last time */
 };
 
-/* 0, REGION_*; -EBADMSG: the bytes are not what was sealed. */
-static void put_run(void *ctx)
+/* 0, REGION_*, -errno; -EBADMSG: what was copied is not what was sealed. *ret_wrote:
+ * it was copied. */
+static int put_there(struct region *r, const struct put *u, bool *ret_wrote)
 {
-	struct put *u = ctx;
+	struct region_grant g;
+	int err = region_grant(r, &u->name, u->bytes, u->tokens, 0, &g);
 
-	u->step = PUT_GRANT;
-	if (u->leaving)
-		region_use(u->region, &u->name);
-	if (u->alone) {
-		u->r = REGION_EXISTS;
-		return;
-	}
-	u->r = region_grant(u->region, &u->name, u->bytes, u->tokens, 0,
-			    &u->grant);
-	if (u->r)
-		return;
-	u->step = PUT_FILL;
-	if (region_fill(u->region, &u->grant, u->data, u->bytes) !=
-	    u->checksum) {
-		region_abandon(u->region, &u->grant);
-		u->r = -EBADMSG;
-		return;
-	}
-	u->step = PUT_SEAL;
-	u->r = region_seal(u->region, &u->grant, u->bytes, u->tokens,
-			   u->checksum);
-}
-
-static bool lies_in(const void *base, uint64_t bytes, uintptr_t at)
-{
-	return at >= (uintptr_t)base && at - (uintptr_t)base < bytes;
-}
-
-/* Whose memory was it? */
-static void put_failed(struct store *s, struct pool *p, struct pool_slab *slab,
-		       const struct put *u, const struct guard_fault *fault)
-{
-	uint64_t frame = region_geometry_of(s->shard->region)->frame_bytes;
-
-	if (u->step == PUT_FILL && lies_in(u->data, u->bytes, fault->at)) {
-		region_abandon(s->shard->region, &u->grant);
-		broken_at(s, p, slab, fault);
-	} else if (u->step == PUT_FILL &&
-		   lies_in(u->grant.data, frame, fault->at)) {
-		/* nobody is granted it again */
-		log_error("memory of the CXL region fails in shard %u, frame "
-			  "%u: the frame is used no more",
-			  u->grant.shard, u->grant.frame);
-		pool_count(p, POOL_C_region_failed, 1);
-	} else {
-		failed(s);
-	}
+	if (err)
+		return err;
+	*ret_wrote = true;
+	if (region_fill(r, &g, u->data, u->bytes) == u->checksum)
+		return region_seal(r, &g, u->bytes, u->tokens, u->checksum);
+	region_abandon(r, &g);
+	return -EBADMSG;
 }
 
 /* What the part says of itself is not so: the block goes. */
@@ -285,11 +226,21 @@ static void drop_wrong(struct store *s, struct pool *p, struct pool_slab *slab,
 	pool_count(p, POOL_C_bad, block_forget_of(s, p, slab, frame).parts);
 }
 
+/* Bytes that differ, or memory of one of the two frames has failed. */
+static void put_differs(struct store *s, struct pool *p, struct pool_slab *slab,
+			uint32_t frame, bool leaving)
+{
+	pool_count(p, POOL_C_region_failed, 1);
+	if (!scrub_verify(s, p, slab, frame) && !leaving &&
+	    pool_frame_state(slab, frame) == FRAME_SEALED)
+		drop_wrong(s, p, slab, frame);
+}
+
 static void put_answered(struct store *s, struct pool *p,
 			 struct pool_slab *slab, uint32_t frame,
-			 const struct put *u)
+			 const struct put *u, int r)
 {
-	switch (u->r) {
+	switch (r) {
 	case 0:
 		pool_count(p, POOL_C_region_published, 1);
 		pool_count(p, POOL_C_region_published_bytes, u->bytes);
@@ -304,10 +255,7 @@ static void put_answered(struct store *s, struct pool *p,
 		fenced(s);
 		break;
 	case -EBADMSG:
-		if (u->leaving) /* it goes, in any case */
-			pool_count(p, POOL_C_bad, 1);
-		else
-			drop_wrong(s, p, slab, frame);
+		put_differs(s, p, slab, frame, u->leaving);
 		break;
 	default:
 		pool_count(p, POOL_C_region_failed, 1);
@@ -330,32 +278,32 @@ static bool is_for_others(const struct shard *h, struct pool *p,
 	       ns_fits(p, frame_part_ns(shared_load64(&d->part)), most);
 }
 
-/* Bytes that it took. */
+/* Bytes that it took. alone: looks whether it is there, and no more. */
 static uint64_t put_as(struct store *s, struct pool *p, struct pool_slab *slab,
 		       uint32_t frame, bool leaving, bool alone)
 {
 	const struct frame_desc *d = &slab->desc[frame];
 	uint64_t extent = shared_load64(&d->extent), key[4];
+	struct slices payload = pool_payload(slab, frame);
 	struct put u = {
-		.region = s->shard->region,
-		.leaving = leaving,
-		.alone = alone,
-		.data = pool_payload(slab, frame),
+		.data = payload.base,
 		.bytes = frame_extent_bytes(extent),
 		.tokens = frame_extent_tokens(extent),
 		.checksum = shared_load64(&d->checksum),
+		.leaving = leaving,
 	};
-	struct guard_fault fault;
+	bool wrote = false;
 
 	shared_load_words(key, d->key, 4);
-	if (!u.data ||
+	if (!u.data || payload.bytes ||
 	    store_region_name(p, key, shared_load64(&d->part), &u.name))
 		return 0;
-	if (guard_run(put_run, &u, &fault) < 0)
-		put_failed(s, p, slab, &u, &fault);
-	else
-		put_answered(s, p, slab, frame, &u);
-	return u.step == PUT_GRANT ? 0 : u.bytes;
+	if (leaving)
+		region_use(s->shard->region, &u.name);
+	if (!alone)
+		put_answered(s, p, slab, frame, &u,
+			     put_there(s->shard->region, &u, &wrote));
+	return wrote ? u.bytes : 0;
 }
 
 static uint64_t put(struct store *s, struct pool *p, struct pool_slab *slab,
@@ -488,60 +436,39 @@ bool store_region_busy(const struct store *s)
 
 /* ---- beats ------------------------------------------------------------------------- */
 
-static void tick_run(void *ctx)
-{
-	struct leaving *l = ctx;
-
-	l->r = region_tick(l->region);
-}
-
 uint64_t shard_tick(struct store *s)
 {
 	struct shard *h = s->shard;
-	struct leaving l = { .r = 0 };
+	int r;
 
 	if (!h || !h->region)
 		return UINT64_MAX;
 	if (s->now_ns < h->beat_ns)
 		return h->beat_ns - s->now_ns;
 	h->beat_ns = s->now_ns + h->step_ns;
-	l.region = h->region;
-	if (guard_run(tick_run, &l, NULL) < 0)
-		failed(s);
-	else if (l.r == REGION_STALE)
+	r = region_tick(h->region);
+	if (r == REGION_STALE)
 		fenced(s);
+	else if (r == -EIO)
+		failed(s);
 	return h->step_ns;
 }
 
 /* ---- taking away -------------------------------------------------------------------- */
 
-struct removal {
-	struct region *region;
-	struct region_name name;
-	int r;
-};
-
-static void remove_run(void *ctx)
-{
-	struct removal *m = ctx;
-
-	m->r = region_remove(m->region, &m->name);
-}
-
 bool shard_forget(struct store *s, const struct pool *p, const uint64_t key[4],
 		  uint64_t part)
 {
-	struct removal m = { .r = REGION_MISS };
+	struct region_name name;
+	int r;
 
 	if (!s->shard || !s->shard->region || pool_of(s) != p ||
-	    store_region_name(p, key, part, &m.name))
+	    store_region_name(p, key, part, &name))
 		return false;
-	m.region = s->shard->region;
-	if (guard_run(remove_run, &m, NULL) < 0)
-		failed(s);
-	else if (m.r == REGION_STALE)
+	r = region_remove(s->shard->region, &name);
+	if (r == REGION_STALE)
 		fenced(s);
-	return m.r == 0;
+	return r == 0;
 }
 
 uint64_t shard_forget_block(struct store *s, const struct pool *p,
@@ -605,39 +532,24 @@ int store_region_open(const struct store *s, const struct pool *p,
 	return 0;
 }
 
-struct finding {
-	struct region *region;
-	struct region_name name;
-	struct store_region_found *found;
-	bool is;
-};
-
-static void find_run(void *ctx)
-{
-	struct finding *f = ctx;
-	struct region_shard_status shard;
-	struct region_member_status m = { .name = "" };
-
-	if (region_look(f->region, &f->name, &f->found->seen))
-		return;
-	f->found->own = region_owns(f->region, f->found->seen.shard);
-	region_shard_status(f->region, f->found->seen.shard, &shard);
-	if (shard.owner >= 0 && !shard.gone)
-		region_member_status(f->region, (uint32_t)shard.owner, &m);
-	memcpy(f->found->node, m.name, sizeof(m.name));
-	f->is = true;
-}
-
 bool store_region_find(const struct store *s, const struct pool *p,
 		       const uint64_t key[4], uint64_t part,
 		       struct store_region_found *ret_found)
 {
-	struct finding f = { .region = store_region_of(s, p),
-			     .found = ret_found };
+	struct region *r = store_region_of(s, p);
+	struct region_shard_status shard;
+	struct region_member_status m = { .name = "" };
+	struct region_name name;
 
-	if (!f.region || store_region_name(p, key, part, &f.name))
+	if (!r || store_region_name(p, key, part, &name) ||
+	    region_look(r, &name, &ret_found->seen))
 		return false;
-	return guard_run(find_run, &f, NULL) == 0 && f.is;
+	ret_found->own = region_owns(r, ret_found->seen.shard);
+	region_shard_status(r, ret_found->seen.shard, &shard);
+	if (shard.owner >= 0 && !shard.gone)
+		region_member_status(r, (uint32_t)shard.owner, &m);
+	memcpy(ret_found->node, m.name, sizeof(m.name));
+	return true;
 }
 
 static void stat_members(struct region *r, struct store_region_stat *st)
@@ -673,24 +585,10 @@ static void stat_shards(struct region *r, struct store_region_stat *st)
 	}
 }
 
-struct looking {
-	struct region *region;
-	struct store_region_stat *stat;
-};
-
-static void stat_run(void *ctx)
-{
-	struct looking *l = ctx;
-
-	stat_members(l->region, l->stat);
-	stat_shards(l->region, l->stat);
-}
-
 void store_region_stat(const struct store *s,
 		       struct store_region_stat *ret_stat)
 {
 	const struct shard *h = s->shard;
-	struct looking l = { .stat = ret_stat };
 
 	*ret_stat = (struct store_region_stat){ .state = STORE_REGION_NONE };
 	if (!h)
@@ -702,7 +600,6 @@ void store_region_stat(const struct store *s,
 	ret_stat->geometry = *region_geometry_of(h->region);
 	ret_stat->kind = region_kind_of(h->region);
 	(void)region_self(h->region, &ret_stat->member, &ret_stat->inc);
-	l.region = h->region;
-	/* the next beat meets what fails here */
-	(void)guard_run(stat_run, &l, NULL);
+	stat_members(h->region, ret_stat);
+	stat_shards(h->region, ret_stat);
 }

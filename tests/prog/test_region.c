@@ -659,6 +659,9 @@ TEST(deaths_at_random)
 	live_stop(&t.a);
 	live_stop(&t.b);
 	r = looker(&t);
+	/* who was killed last may have been seen by nobody */
+	for (uint32_t i = 0; i < 10; i++)
+		CHECK_INT(region_fence(r, i, 0, false), !=, REGION_ALIVE);
 	CHECK_INT(region_check(r, true, true, tell_problem, NULL, &done), ==,
 		  0);
 	CHECK_INT(done.free + done.sealed, ==, done.frames);
