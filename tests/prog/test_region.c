@@ -716,6 +716,27 @@ TEST(a_join_that_fails_is_a_miss)
 	end(&t);
 }
 
+/* All of it: the node goes on with what it has. */
+TEST(a_region_that_is_taken_away)
+{
+	struct two t;
+
+	format(&t, 8, 1, 64);
+	live_start_words(&t.a, words(&t));
+	open_a(&t);
+	publish(&t, 0, 8);
+	CHECK_OK(ftruncate(t.fd, 0));
+	LIVE_WAIT(&t.a, live_said(&t.a, "memory of the CXL region fails"));
+	live_write_some(t.na, 8, 8, BYTES);
+	CHECK_INT(live_read_some(t.na, 0, 16, BYTES), ==, 16);
+	CHECK_INT(live_read(t.na, 100, BYTES), ==, OC_MISS);
+	told(t.ca, "stat", NULL, "\"state\":\"failed\"");
+	live_check(t.ca);
+	close_a(&t);
+	live_stop(&t.a);
+	close(t.fd);
+}
+
 /* ---- several parts ------------------------------------------------------------------ */
 
 static oc_ns *ns_of(oc_client *c, uint64_t second)
