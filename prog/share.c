@@ -87,9 +87,10 @@ static int begin(struct share *h)
 		return err;
 	}
 	(void)region_self(r, &member, &inc);
-	log_info("member %u.%llu of the region %s%s: %u shards", member,
-		 (unsigned long long)inc, c->path,
-		 region_resumed(r) ? ", as before" : "", region_owned(r));
+	log_info("member %u.%llu of the region %s%s: %u of its %u shards",
+		 member, (unsigned long long)inc, c->path,
+		 region_resumed(r) ? ", as before" : "", region_owned(r),
+		 region_geometry_of(r)->shards);
 	return 0;
 }
 

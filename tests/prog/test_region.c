@@ -570,7 +570,7 @@ TEST(a_paused_node_keeps_its_shard)
 
 /* ---- deaths at random ------------------------------------------------------------ */
 
-#define ROUNDS LIVE_N(20)
+#define ROUNDS LIVE_N(12)
 #define MANY   200u
 
 static void read_on(const struct live *n, int fd, void *arg)

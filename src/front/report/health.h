@@ -62,7 +62,6 @@ struct health_facts {
 	const char *region_state, *region_why;
 	uint32_t region_late;	     /* members that are silent and may live */
 	uint32_t region_quarantined; /* shards of these */
-	uint32_t region_ended;	     /* ended, and not declared dead yet */
 	uint64_t region_held; /* frames of own shards that are used no more */
 	uint32_t region_outside; /* clients that found no slot there, now */
 	uint64_t quarantined;	 /* frames, now */

@@ -222,7 +222,6 @@ static void region_facts(const struct report *r, struct health_facts *f)
 		return;
 	f->region_late = st.late;
 	f->region_quarantined = st.quarantined;
-	f->region_ended = st.ended;
 	f->region_held = st.held;
 	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++)
 		if (store_pool(r->store, n))
