@@ -27,8 +27,9 @@ static int pin_chunk(oc_span *sp, size_t first, size_t n, unsigned flags)
 {
 	struct oc_pin pin[PIN_CHUNK];
 	size_t pinned;
-	int r = oc_pin_batch(sp->s->ns, sp->key + first, n, sp->part, flags,
-			     pin, &pinned);
+	/* a mapping needs the block's descriptor */
+	int r = oc_pin_batch(sp->s->ns, sp->key + first, n, sp->part,
+			     flags | PIN_HERE, pin, &pinned);
 
 	if (r)
 		return r;
@@ -441,7 +442,8 @@ static int keep_slab(oc_span *sp, size_t i, struct kept_slabs *kept)
 {
 	struct oc_key key = sp->key[i];
 	struct oc_pin *mine = &kept->pin[kept->n];
-	int r = oc_pin(sp->s->ns, &key, sp->part, OC_PIN_NO_TOUCH, mine);
+	int r = oc_pin(sp->s->ns, &key, sp->part, OC_PIN_NO_TOUCH | PIN_HERE,
+		       mine);
 
 	if (r)
 		return 0; /* no pin left: get_slabs() asks, with the lock */
