@@ -231,7 +231,7 @@ static void note_mapped(oc_span *sp, struct block *b)
 {
 	struct oc_space_report *n = &sp->s->n;
 
-	n->mapped_blocks++;
+	b->came = (uint32_t)n->mapped_blocks++;
 	if (!(b->flags & BLOCK_WAS))
 		return;
 	n->returned++;
@@ -255,8 +255,11 @@ static int map_group(oc_span *sp, size_t a, size_t z)
 		block_unflag(&sp->block[i], BLOCK_KEPT);
 	}
 	r = map_rows(sp, a, z, &end, &half);
-	for (size_t i = a; i < end; i++)
-		note_mapped(sp, &sp->block[i]);
+	/* in the order in which they will be read */
+	for (size_t k = 0; k < end - a; k++)
+		note_mapped(
+			sp,
+			&sp->block[sp->walk.goes < 0 ? end - 1 - k : a + k]);
 	for (size_t i = end; i < z; i++)
 		if (half) {
 			sp->block[i].flags |= BLOCK_HALF;
