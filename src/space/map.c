@@ -158,10 +158,11 @@ static int arm_row(oc_span *sp, uint32_t s, size_t a, size_t z, bool gaps)
 	char *at = block_at(sp, s, a);
 	int r;
 
-	/* a single page comes with the fault that is under way */
+	/* A single page comes with the fault that is under way. Armed and not
+	 * present it could not be told from one that was written and swapped out. */
 	if (gaps)
 		populate(sp, s, a, z);
-	else if (bytes > PAGE_BYTES)
+	else if (bytes > PAGE_BYTES || !sp->s->in_fault || sp->shape.slices > 1)
 		madvise(at, bytes, MADV_POPULATE_READ); /* a wish */
 	r = uffd_register(sp->s->uffd, at, bytes);
 	return r ? r : uffd_arm(sp->s->uffd, at, bytes);

@@ -222,6 +222,7 @@ struct oc_space {
 	char *base;
 	uint64_t bytes;
 	int uffd, kick, hole; /* hole: an empty file, whose pages are SIGBUS */
+	bool in_fault;	      /* the fault thread has the lock */
 	int pagemap;
 	pthread_t faults, worker[WORKERS];
 	bool has_faults;
@@ -405,6 +406,8 @@ void space_give_back(oc_space *s, struct oc_grant *g);
 
 /* ---- lost.c */
 
+/* Touches there are SIGBUS from now on. 0, -errno. */
+int space_bus_at(oc_space *s, char *at, uint64_t bytes);
 /* A touch of it is SIGBUS from now on. 0. */
 int block_bus(oc_span *sp, size_t i);
 /* What a block gets that is gone, and which the caller has marked busy. The
