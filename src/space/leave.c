@@ -161,7 +161,7 @@ bool block_written(const oc_span *sp, size_t i)
 /* ---- whose turn it is ---- */
 
 /* How readily blocks are given up, from round to round. */
-enum urge { OLD_ONES, ANY_ONES, THRASHING_ONES, URGES };
+enum urge { OLD_ONES, ANY_ONES, THRASHING_ONES };
 
 /* Of what is held, the half that came last: being read just now, perhaps. Who reads
  * backwards is met by the hand at the newest block. */
@@ -218,19 +218,27 @@ static size_t span_make_room(oc_span *sp, size_t n, enum urge urge)
 	return gone;
 }
 
+static size_t make_round(oc_space *s, size_t n, int rank, enum urge urge)
+{
+	size_t gone = 0;
+
+	for (oc_span *sp = s->span; sp && gone < n; sp = sp->next)
+		if (sp->rank == rank)
+			gone += span_make_room(sp, n - gone, urge);
+	return gone;
+}
+
 size_t space_make_room(oc_space *s, size_t n)
 {
 	size_t gone = 0;
 
 	if (s->how == OC_SPACE_EXPLICIT)
 		return 0;
-	for (enum urge urge = 0; urge < URGES && gone < n; urge++)
-		for (int rank = -1; rank <= 1 && gone < n; rank++)
-			for (oc_span *sp = s->span; sp && gone < n;
-			     sp = sp->next)
-				if (sp->rank == rank)
-					gone += span_make_room(sp, n - gone,
-							       urge);
+	for (int rank = -1; rank <= 1 && gone < n; rank++)
+		for (enum urge urge = 0; urge < THRASHING_ONES; urge++)
+			gone += make_round(s, n - gone, rank, urge);
+	for (int rank = -1; rank <= 1 && gone < n; rank++)
+		gone += make_round(s, n - gone, rank, THRASHING_ONES);
 	return gone;
 }
 
