@@ -218,6 +218,7 @@ struct fleet_view {
 	double last_arrival, gap_s; /* decaying means */
 	double work_s, seen;	    /* ... and their weight */
 	double stored, evicted;
+	double late_s, lates; /* of reports, mean; of how many */
 };
 
 struct fleet {
