@@ -86,7 +86,9 @@ void fleet_cache_unpin(struct fleet_cache *c, uint32_t slot);
 /* ---- blocks -------------------------------------------------------------------------- */
 
 struct fleet_node {
-	uint64_t at[ROUTE_TIERS];   /* engines that hold it there */
+	uint64_t at[ROUTE_TIERS]; /* engines that hold it there */
+	uint64_t computing; /* of those with it in vram: in the step under way,
+			       so that nobody else has any use for it yet */
 	uint64_t seen[ROUTE_TIERS]; /* ... as the router was told */
 	uint64_t sent; /* ... as it expects, having sent a prompt */
 	uint64_t held; /* by requests in flight, as it knows */
@@ -115,6 +117,7 @@ struct fleet_request {
 	double arrived, first, begun;
 	double since, spent[FLEET_PHASES]; /* in this state; in those before */
 	uint32_t pinned;   /* leading blocks that are pinned in vram */
+	uint32_t computed; /* of these, there before the step under way */
 	uint64_t reserved; /* blocks of device memory set aside */
 	double ahead;	   /* tokens that it adds to its engine's */
 	double done;	   /* tokens of prefill that are behind it */
@@ -258,8 +261,13 @@ static inline void fleet_fail(struct fleet *f, int error)
 
 /* tiers */
 int fleet_tiers_init(struct fleet *f, uint32_t engine);
-/* Makes the block resident in device memory (or only used); others leave. */
-void fleet_tiers_put(struct fleet *f, uint32_t engine, uint32_t node);
+/* Makes the block resident in device memory (or only used); others leave.
+ * computing: it is there once the step under way is over, by
+ * fleet_tiers_computed(); until then it has a place, and only who is in the same
+ * step finds it. */
+void fleet_tiers_put(struct fleet *f, uint32_t engine, uint32_t node,
+		     bool computing);
+void fleet_tiers_computed(struct fleet *f, uint32_t engine, uint32_t node);
 /* Its pin, and where it was: the lowest tier number; FLEET_NONE: nowhere. */
 void fleet_tiers_pin(struct fleet *f, uint32_t engine, uint32_t node);
 void fleet_tiers_unpin(struct fleet *f, uint32_t engine, uint32_t node);
@@ -270,13 +278,18 @@ bool fleet_tiers_room(struct fleet *f, uint32_t engine, uint64_t blocks);
 uint32_t fleet_tiers_run(const struct fleet *f, uint32_t engine,
 			 const uint32_t *path, uint32_t from, uint32_t to,
 			 enum route_tier t);
+/* ... that it can give to another engine: in any tier, and computed. */
+uint32_t fleet_tiers_gives(const struct fleet *f, uint32_t engine,
+			   const uint32_t *path, uint32_t from, uint32_t to);
 
 /* engine: its steps */
 void fleet_engine_step(struct fleet *f, uint32_t engine);
 /* A prompt is ready. */
 void fleet_engine_wake(struct fleet *f, uint32_t engine);
-/* Blocks up to `to` become resident and are its own until it is over. */
-void fleet_engine_hold(struct fleet *f, struct fleet_request *r, uint32_t to);
+/* Blocks up to `to` become resident (computing: when the step ends) and are its
+ * own until it is over. */
+void fleet_engine_hold(struct fleet *f, struct fleet_request *r, uint32_t to,
+		       bool computing);
 void fleet_engine_let_go(struct fleet *f, struct fleet_request *r);
 void fleet_engine_finish(struct fleet *f, uint32_t request);
 double fleet_prefill_s(const struct fleet *f, double from, double to);

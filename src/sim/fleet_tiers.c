@@ -21,7 +21,7 @@ static void leave(struct fleet *f, uint32_t engine, uint32_t tier,
 		  uint32_t slot);
 
 static void store(struct fleet *f, uint32_t engine, uint32_t tier,
-		  uint32_t node)
+		  uint32_t node, bool computing)
 {
 	struct fleet_cache *c = &f->engine[engine].cache[tier];
 	int r = fleet_cache_add(c, node);
@@ -30,7 +30,10 @@ static void store(struct fleet *f, uint32_t engine, uint32_t tier,
 	if (r)
 		return;
 	f->node[node].at[tier] |= 1ull << engine;
-	fleet_view_tell(f, engine, FLEET_STORED, tier, node);
+	if (computing)
+		f->node[node].computing |= 1ull << engine;
+	else
+		fleet_view_tell(f, engine, FLEET_STORED, tier, node);
 }
 
 /* Down to the first tier below that has room by its capacity. */
@@ -52,7 +55,7 @@ static void demote(struct fleet *f, uint32_t engine, uint32_t tier,
 			continue;
 		while (c->n >= c->capacity && !f->failed)
 			leave(f, engine, t, fleet_cache_victim(c));
-		store(f, engine, t, node);
+		store(f, engine, t, node, false);
 		f->result.demoted_bytes += f->o->block_bytes;
 		return;
 	}
@@ -83,7 +86,8 @@ bool fleet_tiers_room(struct fleet *f, uint32_t engine, uint64_t blocks)
 	return true;
 }
 
-void fleet_tiers_put(struct fleet *f, uint32_t engine, uint32_t node)
+void fleet_tiers_put(struct fleet *f, uint32_t engine, uint32_t node,
+		     bool computing)
 {
 	struct fleet_engine *e = &f->engine[engine];
 	struct fleet_cache *c = &e->cache[ROUTE_VRAM];
@@ -95,7 +99,17 @@ void fleet_tiers_put(struct fleet *f, uint32_t engine, uint32_t node)
 	while (c->n + e->reserved >= c->capacity && c->n > c->pinned &&
 	       !f->failed)
 		leave(f, engine, ROUTE_VRAM, fleet_cache_victim(c));
-	store(f, engine, ROUTE_VRAM, node);
+	store(f, engine, ROUTE_VRAM, node, computing);
+}
+
+void fleet_tiers_computed(struct fleet *f, uint32_t engine, uint32_t node)
+{
+	uint64_t bit = 1ull << engine;
+
+	if (!(f->node[node].computing & bit))
+		return;
+	f->node[node].computing &= ~bit;
+	fleet_view_tell(f, engine, FLEET_STORED, ROUTE_VRAM, node);
 }
 
 void fleet_tiers_pin(struct fleet *f, uint32_t engine, uint32_t node)
@@ -134,6 +148,23 @@ uint32_t fleet_tiers_run(const struct fleet *f, uint32_t engine,
 
 		for (uint32_t k = 1; k <= t; k++)
 			at |= n->at[k];
+		if (!(at >> engine & 1))
+			break;
+	}
+	return i - from;
+}
+
+uint32_t fleet_tiers_gives(const struct fleet *f, uint32_t engine,
+			   const uint32_t *path, uint32_t from, uint32_t to)
+{
+	uint32_t i = from;
+
+	for (; i < to; i++) {
+		const struct fleet_node *n = &f->node[path[i]];
+		uint64_t at = n->at[ROUTE_VRAM] & ~n->computing;
+
+		for (uint32_t t = ROUTE_DRAM; t < ROUTE_TIERS; t++)
+			at |= n->at[t];
 		if (!(at >> engine & 1))
 			break;
 	}

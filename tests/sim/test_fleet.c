@@ -218,6 +218,42 @@ TEST(who_follows_a_follower_waits_too)
 	CHECK_INT(r.blocks - r.hit_blocks, <=, 103);
 }
 
+/* Blocks are of use to another engine when the step that computes them has ended,
+ * no sooner; whoever is in the same step finds them, as in engines. */
+TEST(blocks_are_there_when_their_step_ends)
+{
+	static const struct route_policy told = { .name = "told",
+						  .decide = as_told };
+	struct fleet_arrival a[2];
+	uint32_t parent[18] = { 0 };
+	struct fleet_work w = {
+		.arrival = a, .n = 2, .parent = parent, .nodes = 18
+	};
+	struct fleet_options o = options("onecopy", 2);
+	struct fleet_result r;
+	double step;
+
+	for (uint32_t i = 1; i < 18; i++)
+		parent[i] = i - 1;
+	for (uint32_t i = 0; i < 2; i++)
+		a[i] = (struct fleet_arrival){ .at = 0.01 * i,
+					       .serial = i,
+					       .leaf = 16 + i,
+					       .blocks = 16 + i,
+					       .in = 512 * (16 + i),
+					       .out = 2 };
+	w.blocks = 33;
+	w.longest = 17;
+	o.policy = &told;
+	o.chunk = 8192;
+	o.link = 1e12;
+	r = run(&o, &w);
+	step = o.token_s * 8192 * (1 + 4096 / o.depth_tokens) + o.step_s;
+	CHECK_INT(r.pulled, ==, 16);
+	CHECK(r.ttft.max > 1000 * step);
+	CHECK(r.ttft.max < 1000 * (step + 0.03));
+}
+
 /* The parts of the time to the first token add up to it. */
 TEST(phases_add_up)
 {
