@@ -45,7 +45,8 @@ const char *route_tier_name(enum route_tier tier)
 
 struct sources {
 	uint32_t most, n, engine[ROUTE_ENGINES_MAX];
-	double score[ROUTE_ENGINES_MAX], stay_s[ROUTE_ENGINES_MAX];
+	double score[ROUTE_ENGINES_MAX], stay_s[ROUTE_ENGINES_MAX],
+		shared_s[ROUTE_ENGINES_MAX];
 };
 
 /* When a prompt that takes all that the source has would be begun, were the
@@ -106,13 +107,39 @@ static void sources_find(const struct route_case *c, uint32_t most,
 	for (uint32_t j = 0; j < s->n; j++) {
 		route_local(c, s->engine[j], &stay);
 		s->stay_s[j] = stay.ttft_s;
+		s->shared_s[j] = stay.shared_s;
 	}
+}
+
+/* Whether that is to compute what a source is computing, and no sooner: what an
+ * idle fleet has to spare is gone when the session's next turn, and the next one,
+ * do the same. Whom the request holds up in its first step there is a reason to
+ * do it all the same, who may come later is none. */
+static bool again(const struct route_case *c, uint32_t engine,
+		  const struct sources *s, const struct route_price *price)
+{
+	for (uint32_t j = 0; j < s->n; j++) {
+		uint32_t i = s->engine[j];
+		const struct route_seat *seat = &c->seat[i];
+
+		if (i == engine || c->f->engine[i].coming_moves ||
+		    seat->reach <= seat->run[ROUTE_NVME] ||
+		    seat->reach <= c->seat[engine].reach)
+			continue;
+		if (price->ttft_s > s->stay_s[j] + s->shared_s[j])
+			return true;
+	}
+	return false;
 }
 
 static void price_engine(const struct route_case *c, uint32_t engine,
 			 const struct sources *s, struct route_price *ret)
 {
 	route_local(c, engine, ret);
+	if (again(c, engine, s, ret)) {
+		ret->again = true;
+		ret->total_s = ROUTE_NEVER_S;
+	}
 	for (uint32_t j = 0; j < s->n; j++)
 		route_pull(c, engine, s->engine[j], s->stay_s[j], ret);
 }

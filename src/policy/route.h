@@ -105,7 +105,10 @@ struct route_price {
 	double ttft_s;	 /* to the first token, as predicted */
 	double work_s;	 /* of prefill on that engine */
 	double others_s; /* what the choice takes from others */
+	double shared_s; /* ... of that, from those in its first step */
 	double total_s;	 /* what is compared: lower is better */
+	bool again;	 /* is never taken: it computes what another engine
+			    computes, and is no sooner */
 	double moved_s;	 /* until the last block that is moved is there; 0 */
 	double ready_s;	 /* until all blocks that it does not compute are */
 	uint32_t use_blocks, load_blocks, pull_blocks; /* as drawn above */
