@@ -66,6 +66,11 @@ struct route_engine {
 	double served;
 	/* queue: seconds until a prompt that is sent now is begun */
 	double wait_s;
+	/* of those that wait there, how many have no blocks yet when their turn
+	 * comes, and the seconds until the last of them has: whoever is ready
+	 * sooner goes ahead of them */
+	uint32_t moving;
+	double moving_s;
 	/* requests a second of late that came back to blocks which were there */
 	double returns;
 	/* device memory: blocks of it (0: no limit), of these held or waited

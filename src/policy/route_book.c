@@ -70,6 +70,7 @@ void route_book_sent(struct route_book *b, struct route_ticket *t, double now,
 		.begin_at = now + price->ready_s,
 		.moved_s = price->moved_s,
 	};
+	b->moved_at = MAX(b->moved_at, t->begin_at);
 	b->busy_until = MAX(b->busy_until, t->begin_at) + t->work_s + more_s(b);
 	if (!b->waiting) {
 		b->begun_at = t->begin_at;
@@ -157,6 +158,29 @@ void route_book_head(struct route_book *b, const struct route_ticket *t)
 	 * of that after it. */
 	b->begun_at = MAX(b->begun_at, t->begin_at);
 	b->busy_until = MAX(b->busy_until, b->begun_at + owed_s(b));
+}
+
+bool route_gap_begin(struct route_gap *g, const struct route_book *b,
+		     double now, double ahead_s)
+{
+	*g = (struct route_gap){
+		.now = now,
+		.until = MIN(now, b->begun_at),
+		.ahead_s = ahead_s,
+		.last = b->moved_at,
+	};
+	return b->waiting && b->moved_at > now;
+}
+
+bool route_gap_add(struct route_gap *g, const struct route_ticket *t)
+{
+	if (t->begin_at > MAX(g->until - g->ahead_s, g->now)) {
+		g->moving++;
+		g->moving_s = MAX(g->moving_s, t->begin_at - g->now);
+	} else {
+		g->until += t->work_s;
+	}
+	return g->until - g->ahead_s < g->last;
 }
 
 void route_ticket_inherit(struct route_ticket *from, struct route_ticket *to,

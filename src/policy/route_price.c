@@ -266,14 +266,17 @@ static double shared_s(const struct route_case *c, const struct route_engine *e,
 }
 
 static double others_s(const struct route_case *c, const struct route_engine *e,
-		       const struct mix *m, double begin, double work,
-		       double shared)
+		       const struct mix *m, double ready, double begin,
+		       double work, double shared)
 {
 	double gap = begin - seat_of(c, e)->wait_s;
 	double late = late_s(c, e, work, m->load_s);
 	const struct route_engine *s;
 
 	late += shared;
+	/* whose blocks are on their way is passed by who is ready sooner */
+	if (ready < e->moving_s)
+		late += e->moving * work;
 	/* the engine is kept free for it */
 	late += gap * (c->crowd + c->astray * gap);
 	if (m->from == ROUTE_NONE)
@@ -302,7 +305,7 @@ static void consider(const struct route_case *c, uint32_t engine,
 		return;
 	if (!c->selfish) {
 		shared = shared_s(c, e, MAX(m->pull, m->load), work);
-		others = others_s(c, e, m, begin, work, shared);
+		others = others_s(c, e, m, ready, begin, work, shared);
 	}
 	if (!(ttft + others < best->total_s))
 		return;

@@ -450,6 +450,20 @@ static void fill_transfers(struct fleet *f, struct route_engine *engine)
 	v->transfers = to;
 }
 
+static void fill_moving(struct fleet *f, const struct fleet_belief *b,
+			struct route_engine *e)
+{
+	struct route_gap g;
+	bool more = route_gap_begin(&g, &b->book, f->now,
+				    2 * f->o->chunk * b->token_s);
+
+	for (uint32_t i = b->waiting.first; more && i != FLEET_NONE;
+	     i = f->request[i].view_next)
+		more = route_gap_add(&g, &f->request[i].ticket);
+	e->moving = g.moving;
+	e->moving_s = g.moving_s;
+}
+
 static void fill_engine(struct fleet *f, uint32_t i, struct route_engine *e)
 {
 	struct fleet_belief *b = &f->view.engine[i];
@@ -471,6 +485,7 @@ static void fill_engine(struct fleet *f, uint32_t i, struct route_engine *e)
 	for (uint32_t t = ROUTE_DRAM; t < ROUTE_TIERS; t++)
 		e->load_s[t] = f->o->block_bytes / f->o->rate[t] * b->load;
 	route_book_fill(&b->book, f->now, e);
+	fill_moving(f, b, e);
 }
 
 void fleet_view_fill(struct fleet *f, const struct route_request *r,

@@ -456,6 +456,26 @@ TEST(what_is_being_computed_is_not_computed_again)
 	CHECK(!p[1].again);
 }
 
+/* A long prompt does not pass one whose blocks are on their way where it can do
+ * without; one that is ready no sooner does not pass it. */
+TEST(who_waits_for_blocks_is_not_passed)
+{
+	struct route_engine e[2];
+	struct route_request r = prompt(100);
+
+	idle(e, 2);
+	e[0].moving = 1;
+	e[0].moving_s = e[0].wait_s = 0.01;
+	e[1].wait_s = 1;
+	for (r.draw = 0; r.draw < 2; r.draw++)
+		CHECK_INT(decide("onecopy", e, 2, &r).engine, ==, 1);
+	holds(&e[0], 99);
+	for (uint32_t t = ROUTE_VRAM; t < ROUTE_NVME; t++)
+		e[0].run[t] = 0;
+	for (r.draw = 0; r.draw < 2; r.draw++)
+		CHECK_INT(decide("onecopy", e, 2, &r).engine, ==, 0);
+}
+
 /* What a sibling computes before it in the same queue needs no wait but that
  * queue; what a transfer brings does. */
 TEST(coming_by_work_or_by_link)
