@@ -273,7 +273,8 @@ static double others_s(const struct route_case *c, const struct route_engine *e,
 	double late = late_s(c, e, work, m->load_s);
 	const struct route_engine *s;
 
-	late += shared;
+	/* and as many come behind it, which do the same to it */
+	late += 2 * shared;
 	/* whose blocks are on their way is passed by who is ready sooner */
 	if (ready < e->moving_s)
 		late += e->moving * work;
