@@ -198,6 +198,11 @@ void sim_points_print(const struct sim_points *points, FILE *out)
 {
 	struct columns c = columns_of(points);
 
+	if (points->late)
+		fprintf(out,
+			"%u requests were earlier than the one before them: "
+			"sorted in\n",
+			points->late);
 	if (points->n == 1) {
 		print_one(points, out);
 		return;
