@@ -572,7 +572,9 @@ int sim_fleet_main(const struct sim_command *s, const struct sim_fleet *f)
 	if (r)
 		return r;
 	w.points.trace = s->trace;
-	w.points.late = work.reordered;
+	/* generated sessions are made one by one, and sorted */
+	if (!sim_fleet_makes(s->trace))
+		w.points.late = work.reordered;
 	w.points.block_bytes = w.base.block_bytes;
 	r = work.n ? sweep_run(&w, &work)
 		   : cli_fail(s->command, PROG_BAD_INPUT, "%s: no requests",

@@ -45,8 +45,9 @@ const char *route_tier_name(enum route_tier tier)
 
 struct sources {
 	uint32_t most, n, engine[ROUTE_ENGINES_MAX];
-	double score[ROUTE_ENGINES_MAX], stay_s[ROUTE_ENGINES_MAX],
-		shared_s[ROUTE_ENGINES_MAX];
+	double score[ROUTE_ENGINES_MAX], stay_s[ROUTE_ENGINES_MAX];
+	double once_s[ROUTE_ENGINES_MAX]; /* what it computes is not computed
+					     again for a later first token */
 };
 
 /* When a prompt that takes all that the source has would be begun, were the
@@ -105,9 +106,14 @@ static void sources_find(const struct route_case *c, uint32_t most,
 			sources_add(s, i, score);
 	}
 	for (uint32_t j = 0; j < s->n; j++) {
+		const struct route_engine *e = &c->f->engine[s->engine[j]];
+		const struct route_seat *seat = &c->seat[s->engine[j]];
+
 		route_local(c, s->engine[j], &stay);
 		s->stay_s[j] = stay.ttft_s;
-		s->shared_s[j] = stay.shared_s;
+		s->once_s[j] = INFINITY;
+		if (seat->reach > seat->run[ROUTE_NVME] && !e->coming_moves)
+			s->once_s[j] = stay.ttft_s + stay.shared_s;
 	}
 }
 
@@ -118,17 +124,10 @@ static void sources_find(const struct route_case *c, uint32_t most,
 static bool again(const struct route_case *c, uint32_t engine,
 		  const struct sources *s, const struct route_price *price)
 {
-	for (uint32_t j = 0; j < s->n; j++) {
-		uint32_t i = s->engine[j];
-		const struct route_seat *seat = &c->seat[i];
-
-		if (i == engine || c->f->engine[i].coming_moves ||
-		    seat->reach <= seat->run[ROUTE_NVME] ||
-		    seat->reach <= c->seat[engine].reach)
-			continue;
-		if (price->ttft_s > s->stay_s[j] + s->shared_s[j])
+	for (uint32_t j = 0; j < s->n; j++)
+		if (price->ttft_s > s->once_s[j] && s->engine[j] != engine &&
+		    c->seat[s->engine[j]].reach > c->seat[engine].reach)
 			return true;
-	}
 	return false;
 }
 

@@ -59,6 +59,11 @@ struct route_engine {
 	bool coming_moves; /* a transfer brings it; else a sibling before it in
 			      the same queue computes it: nothing to wait for
 			      but that queue */
+	/* of those that wait there, how many have no blocks yet when their turn
+	 * comes, and the seconds until the last of them has: whoever is ready
+	 * sooner goes ahead of them */
+	uint32_t moving;
+	double moving_s;
 	/* its link: bytes a second each way, flows now, bytes that went out of
 	 * late (decaying), latency */
 	double link, latency_s;
@@ -66,11 +71,6 @@ struct route_engine {
 	double served;
 	/* queue: seconds until a prompt that is sent now is begun */
 	double wait_s;
-	/* of those that wait there, how many have no blocks yet when their turn
-	 * comes, and the seconds until the last of them has: whoever is ready
-	 * sooner goes ahead of them */
-	uint32_t moving;
-	double moving_s;
 	/* requests a second of late that came back to blocks which were there */
 	double returns;
 	/* device memory: blocks of it (0: no limit), of these held or waited
@@ -112,13 +112,13 @@ struct route_price {
 	double others_s; /* what the choice takes from others */
 	double shared_s; /* ... of that, from those in its first step */
 	double total_s;	 /* what is compared: lower is better */
-	bool again;	 /* is never taken: it computes what another engine
-			    computes, and is no sooner */
 	double moved_s;	 /* until the last block that is moved is there; 0 */
 	double ready_s;	 /* until all blocks that it does not compute are */
 	uint32_t use_blocks, load_blocks, pull_blocks; /* as drawn above */
 	uint32_t pull_from;   /* ROUTE_NONE: no other engine */
 	uint32_t here_blocks; /* resident there in any tier, not coming */
+	bool again;	      /* is never taken: it computes what another engine
+			    computes, and is no sooner */
 };
 
 /* The answers to the three questions, and the reasons. */
