@@ -291,6 +291,11 @@ static int sweep_options(struct sweep *w)
 	if (!r)
 		r = number_of(w, SIM_EXPLAIN, "explain", UINT64_MAX,
 			      &w->explain);
+	if (!r && strcmp(w->s->policy, "lru") != 0 &&
+	    strcmp(w->s->policy, "onecopy") != 0)
+		r = wrong(w, "policy", w->s->policy,
+			  "lru or onecopy, as a fleet's tiers have them");
+	w->base.eviction = policy_find(w->s->policy);
 	return r ? r : policies_of(w);
 }
 

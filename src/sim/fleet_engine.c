@@ -113,6 +113,8 @@ void fleet_engine_finish(struct fleet *f, uint32_t request)
 {
 	struct fleet_request *r = &f->request[request];
 
+	if (!r->cancelled)
+		fleet_tiers_use(f, r);
 	fleet_engine_let_go(f, r);
 	fleet_count_over(f, r);
 	fleet_request_enter(f, r, FLEET_ENDED);

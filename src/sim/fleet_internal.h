@@ -69,13 +69,18 @@ struct fleet_cache {
 	uint32_t *place; /* open addressing: slot + 1 */
 	uint64_t mask;
 	uint64_t stamp;
+	/* the ticket of the prompt with that last block, until the next use */
+	uint32_t leaf, ticket;
 };
 
-int fleet_cache_init(struct fleet_cache *c, uint32_t capacity);
+int fleet_cache_init(struct fleet_cache *c, uint32_t capacity,
+		     const struct policy_ops *ops);
 void fleet_cache_fini(struct fleet_cache *c);
 uint32_t fleet_cache_find(const struct fleet_cache *c, uint32_t node);
-/* Must not be there. -ENOMEM. Does not look at the capacity. */
-int fleet_cache_add(struct fleet_cache *c, uint32_t node);
+/* Must not be there. -ENOMEM. Does not look at the capacity. `place`: for a
+ * policy that knows sessions; NULL: none. */
+int fleet_cache_add(struct fleet_cache *c, uint32_t node,
+		    const struct policy_place *place);
 void fleet_cache_touch(struct fleet_cache *c, uint32_t slot);
 void fleet_cache_remove(struct fleet_cache *c, uint32_t slot);
 /* The first to leave that nobody uses; FLEET_NONE. */
@@ -92,6 +97,7 @@ struct fleet_node {
 	uint64_t seen[ROUTE_TIERS]; /* ... as the router was told */
 	uint64_t sent; /* ... as it expects, having sent a prompt */
 	uint64_t held; /* by requests in flight, as it knows */
+	uint32_t leaf; /* last block of the prompt that used it last */
 };
 
 /* ---- requests in flight --------------------------------------------------------------- */
@@ -235,7 +241,9 @@ struct fleet {
 	uint32_t requests, requests_room, request_spare;
 	struct fleet_flow *flow;
 	uint32_t flows, flows_room, flow_spare;
-	uint32_t *path; /* of the prompt in hand */
+	uint32_t *path;	     /* of the prompt in hand */
+	uint64_t *chain_key; /* of a chain that a tier's policy is told of */
+	uint32_t *chain_item;
 	struct fleet_view view;
 	struct rng rng;
 	float *ttft, *total; /* milliseconds, of those that are done */
@@ -272,6 +280,8 @@ void fleet_tiers_computed(struct fleet *f, uint32_t engine, uint32_t node);
 void fleet_tiers_pin(struct fleet *f, uint32_t engine, uint32_t node);
 void fleet_tiers_unpin(struct fleet *f, uint32_t engine, uint32_t node);
 void fleet_tiers_touch(struct fleet *f, uint32_t engine, uint32_t node);
+/* A prompt of that path is over: the tiers' policies learn of it. */
+void fleet_tiers_use(struct fleet *f, const struct fleet_request *r);
 /* Room in device memory for what is set aside; false when pins are in the way. */
 bool fleet_tiers_room(struct fleet *f, uint32_t engine, uint64_t blocks);
 /* Blocks of the path from `from` on that are in tier 0..t, in a row. */

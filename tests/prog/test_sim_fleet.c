@@ -97,6 +97,7 @@ TEST(links_and_tiers)
 	CHECK(at(low, "tier_blocks", "nvme") ==
 	      floor(17179869184.0 / 37748736));
 	CHECK(at(low, "demoted_bytes", NULL) > 0);
+	refused(FLEET("--engines", "1", "--policy", "arc"), "--policy: arc");
 	json_decref(fast);
 	json_decref(slow);
 	json_decref(low);

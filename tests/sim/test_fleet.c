@@ -279,6 +279,33 @@ TEST(phases_add_up)
 	fleet_work_fini(&w);
 }
 
+/* Tiers below device memory evict as a node does: other blocks stay there, equal
+ * runs are equal, and nobody is forgotten. */
+TEST(tiers_evict_as_told)
+{
+	struct fleet_work w = made(FLEET_WAVES, 24, 1000, false);
+	struct fleet_options o = options("onecopy", 2);
+	struct fleet_result lru, own, again;
+
+	o.blocks[ROUTE_VRAM] = 150;
+	o.blocks[ROUTE_DRAM] = 200;
+	o.blocks[ROUTE_NVME] = 100;
+	lru = run(&o, &w);
+	o.eviction = &policy_lru;
+	again = run(&o, &w);
+	CHECK(same(&lru, &again));
+	o.eviction = &policy_onecopy;
+	own = run(&o, &w);
+	again = run(&o, &w);
+	CHECK(same(&own, &again));
+	CHECK(!same(&own, &lru));
+	CHECK_INT(own.requests, ==, w.n);
+	CHECK_INT(own.hits[ROUTE_DRAM], >, 0);
+	/* some pass by */
+	CHECK(own.demoted_bytes < lru.demoted_bytes);
+	fleet_work_fini(&w);
+}
+
 /* Who gives up leaves nothing behind: later requests are served as ever. */
 TEST(cancelled_requests_leave_nothing)
 {
@@ -388,14 +415,18 @@ TEST(memory_runs_out_anywhere)
 	int e = -ENOMEM;
 
 	o.blocks[ROUTE_VRAM] = 150;
-	for (uint64_t n = 1; e; n++) {
-		fault_arm(FAULT_ALLOC, n, false);
-		e = fleet_run(&o, &w, &r, error);
-		fault_arm(FAULT_ALLOC, 0, false);
-		CHECK(e == 0 || e == -ENOMEM);
-		CHECK_INT(n, <, 100000);
+	for (uint32_t own = 0; own < 2; own++) {
+		o.eviction = own ? &policy_onecopy : &policy_lru;
+		e = -ENOMEM;
+		for (uint64_t n = 1; e; n++) {
+			fault_arm(FAULT_ALLOC, n, false);
+			e = fleet_run(&o, &w, &r, error);
+			fault_arm(FAULT_ALLOC, 0, false);
+			CHECK(e == 0 || e == -ENOMEM);
+			CHECK_INT(n, <, 100000);
+		}
+		CHECK_INT(r.requests, ==, w.n);
 	}
-	CHECK_INT(r.requests, ==, w.n);
 	fleet_work_fini(&w);
 	e = -ENOMEM;
 	for (uint64_t n = 1; e; n++) {
