@@ -8,8 +8,10 @@
 #include "tier/nvme/io_internal.h"
 
 /* With the device at once. Small enough that who comes next does not wait long
- * (at 2 GB/s: 2 and 4 ms), large enough that the device is never idle. */
-#define WRITE_FLYING (4u << 20)
+ * (at 2 GB/s: 4 ms), large enough that the device is never idle: four parts of
+ * 2 MiB. With two of them writes came to 0.46 to 0.90 of fio's, with four to 0.98,
+ * with eight to no more. */
+#define WRITE_FLYING (8u << 20)
 #define READ_FLYING  (8u << 20)
 /* Of what is less urgent, while somebody waits for a read. */
 #define LESS_FLYING  (1u << 20)
@@ -113,6 +115,22 @@ void nvme_engine_ended(struct nvme_engine *e, struct nvme_piece *p,
 	e->ended = p;
 }
 
+unsigned nvme_engine_vec(struct nvme_engine *e, const struct nvme_piece *p,
+			 const struct iovec **ret_vec)
+{
+	struct iovec *vec = e->vec + (p - e->piece) * NVME_VEC;
+	uint64_t at = p->from, end = p->from + p->bytes, run;
+	unsigned n = 0;
+
+	for (; at < end; at += run) {
+		must(n < NVME_VEC);
+		vec[n].iov_base = slices_at(&p->io->slices, at, end - at, &run);
+		vec[n++].iov_len = run;
+	}
+	*ret_vec = vec;
+	return n;
+}
+
 /* ---- who goes next --------------------------------------------------------------- */
 
 /* Bytes of the queue's next operation that may go now; 0: none. */
@@ -133,6 +151,14 @@ static uint64_t allowed(const struct nvme_engine *e, unsigned q,
 	if (q & 1)
 		return e->write_flying < WRITE_FLYING ? left : 0;
 	return e->read_flying < READ_FLYING ? left : 0;
+}
+
+/* As far as one call of the kernel goes over its slices. */
+static uint64_t in_reach(const struct nvme_io *io, uint64_t bytes)
+{
+	uint64_t slice = io->slices.bytes;
+
+	return slice ? MIN(bytes, NVME_VEC * slice - io->sent % slice) : bytes;
 }
 
 /* From the queue to the device. NULL: its time is over. */
@@ -167,6 +193,8 @@ static bool next_of(struct nvme_engine *e, unsigned q, uint64_t now,
 	bytes = io->op <= NVME_WRITE ? allowed(e, q, io) : io->bytes;
 	if (io->op <= NVME_WRITE && bytes == 0)
 		return false;
+	if (io->op <= NVME_WRITE)
+		bytes = in_reach(io, bytes);
 	if (!e->partial[q] && !begin(e, q, now))
 		return true;
 	**tail = piece_take(e, io, bytes);
@@ -292,7 +320,7 @@ static void verify(struct nvme_io *io)
 	if (io->op > NVME_WRITE || io->result || io->payload == 0 ||
 	    io->sent < io->bytes)
 		return;
-	if (hash_payload(io->data, io->payload, io->seed) != io->checksum)
+	if (hash_slices(&io->slices, io->payload, io->seed) != io->checksum)
 		io->result = -EBADMSG;
 }
 
