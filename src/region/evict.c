@@ -144,14 +144,13 @@ static bool settle(struct region *r, struct region_own *own, uint32_t frame)
 	if (own->mark[frame] & MARK_HELD)
 		return false;
 	if (pinned) {
-		if (region_step(r, own, frame, FRAME_EV_SPARE)) {
-			own->n_sealed--;
+		if (region_step(r, own, frame, FRAME_EV_SPARE))
 			return false;
-		}
 		own->mark[frame] |= MARK_USED;
 		region_count(r, REGION_C_spared, 1);
 		return false;
 	}
+	own->mark[frame] &= (uint8_t)~MARK_SEALED;
 	own->n_sealed--;
 	region_count(r, REGION_C_evictions, 1);
 	return release(r, own, frame);
@@ -171,10 +170,12 @@ static uint32_t judge_doomed(struct region *r, struct region_own *own)
 		bool pinned = own->mark[frame] & MARK_PINNED;
 
 		own->mark[frame] &= MARK_STAYS;
-		if (pinned)
+		if (pinned) {
 			own->doomed[own->n_doomed++] = frame;
-		else
-			release(r, own, frame);
+			continue;
+		}
+		own->mark[frame] &= (uint8_t)~MARK_LISTED;
+		release(r, own, frame);
 	}
 	return n - own->n_doomed;
 }
@@ -205,8 +206,7 @@ static uint32_t judge(struct region *r, struct region_own *own,
 	uint32_t freed = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
-		if (region_step(r, own, frames[i], FRAME_EV_LEAVE))
-			own->n_sealed--;
+		(void)region_step(r, own, frames[i], FRAME_EV_LEAVE);
 		own->mark[frames[i]] |= MARK_LEAVING;
 	}
 	scan(r, own);
@@ -309,8 +309,8 @@ static void take_report(struct region *r, uint64_t pin)
 	/* where its memory fails it is doomed already */
 	if (region_guard(r, sound_run, &s, NULL) || s.sound)
 		return;
-	region_count(r, REGION_C_bad, 1);
-	region_doom(r, own, s.frame);
+	if (region_doom(r, own, s.frame))
+		region_count(r, REGION_C_bad, 1);
 }
 
 static void reports_run(void *ctx)
@@ -356,7 +356,8 @@ static uint32_t choose(struct region_own *own, uint32_t *frames, uint32_t n)
 			own->mark[frame] |= MARK_USED; /* as if spared */
 			continue;
 		}
-		if (state_of(own, frame) != FRAME_SEALED)
+		if (!(own->mark[frame] & MARK_SEALED) ||
+		    state_of(own, frame) != FRAME_SEALED)
 			continue;
 		if (own->mark[frame] & MARK_USED) {
 			own->mark[frame] &= (uint8_t)~MARK_USED;
@@ -383,7 +384,8 @@ static uint32_t choose(struct region_own *own, uint32_t *frames, uint32_t n)
 static uint32_t evict_own(struct region *r, struct region_own *own,
 			  uint32_t need, uint32_t want)
 {
-	/* what is sealed and what is doomed are together not more than frames */
+	/* what is sealed and what is doomed, both as marked, are together not more
+	 * than frames */
 	uint32_t *frames = own->doomed + own->n_doomed;
 	uint32_t freed = 0, batch = EVICT_BATCH;
 	bool told = false;
@@ -476,10 +478,19 @@ static void remove_run(void *ctx)
 	struct region_found found;
 
 	/* one that adopted a shard can own two replicas */
-	for (; region_find_own(m->r, m->name, &found); m->any = true) {
-		struct region_own *own = region_own_of(m->r, found.shard);
+	for (uint32_t i = 0; i <= m->r->n_own; i++) {
+		struct region_own *own;
 
-		region_doom(m->r, own, found.frame);
+		if (!region_find_own(m->r, m->name, &found))
+			return;
+		own = region_own_of(m->r, found.shard);
+		if (!region_doom(m->r, own, found.frame)) {
+			/* it is no block of ours: not found any more, and judged
+			 * when it comes off its list */
+			region_unlist(own, found.frame);
+			continue;
+		}
+		m->any = true;
 		region_count(m->r, REGION_C_removed, 1);
 		region_judge_doomed(m->r, own);
 	}

@@ -23,8 +23,14 @@ enum region_mark {
 	MARK_PINNED = 4,  /* of those; or passed over until room is made */
 	MARK_BROKEN = 8,  /* its memory has failed: it becomes free no more */
 	MARK_HELD = 16,	  /* kept from use, and counted in n_quarantined */
+	/* What this process knows the frame to be, whatever its word says: each is
+	 * in one of these at most, so lists and counts hold even where a member
+	 * that runs wild writes into words. */
 	MARK_GRANTED = 32,
-	MARK_STAYS = MARK_BROKEN | MARK_HELD | MARK_GRANTED,
+	MARK_LISTED = 64,  /* on `free` or `doomed` */
+	MARK_SEALED = 128, /* and counted in n_sealed */
+	MARK_STAYS = MARK_BROKEN | MARK_HELD | MARK_GRANTED | MARK_LISTED |
+		     MARK_SEALED,
 };
 struct region_own {
 	uint32_t shard, frames;
@@ -158,8 +164,9 @@ void region_own_destroy(struct region *r, struct region_own *own);
  * what any owner stored; the frame is held back. */
 int region_step(struct region *r, struct region_own *own, uint32_t frame,
 		enum frame_event event);
-/* SEALED becomes DOOMED, and is waited for; or, damaged, is held back. */
-void region_doom(struct region *r, struct region_own *own, uint32_t frame);
+/* SEALED becomes DOOMED, and is waited for; or, damaged, is held back. False: this
+ * owner has not sealed it, whatever its word says, and nothing was done. */
+bool region_doom(struct region *r, struct region_own *own, uint32_t frame);
 /* The frame has become FREE; one whose memory has failed does not stay so. */
 void region_freed(struct region *r, struct region_own *own, uint32_t frame);
 /* Its entry, if it is there. */
@@ -197,7 +204,8 @@ int region_guard(struct region *r, void (*fn)(void *ctx), void *ctx,
 /* An own shard is one no more, for this process; what lies there is read on. */
 void region_out_of_use(struct region *r, struct region_own *own);
 bool region_is_out(const struct region *r, uint32_t shard);
-/* A frame whose word no owner stored is kept from use. */
+/* A frame whose word no owner stored is kept from use; one that is listed, when it
+ * comes off its list. */
 void region_hold(struct region_own *own, uint32_t frame);
 /* One that is FREE and on no list becomes QUARANTINED. */
 void region_keep(struct region *r, struct region_own *own, uint32_t frame);

@@ -86,6 +86,16 @@ int region_step(struct region *r, struct region_own *own, uint32_t frame,
 	return 0;
 }
 
+/* Once, on one of the two: each has room for all frames. */
+static void list(struct region_own *own, uint32_t frame, uint32_t *frames,
+		 uint32_t *n)
+{
+	if (own->mark[frame] & MARK_LISTED)
+		return;
+	own->mark[frame] |= MARK_LISTED;
+	frames[(*n)++] = frame;
+}
+
 void region_freed(struct region *r, struct region_own *own, uint32_t frame)
 {
 	bool broken = own->mark[frame] & MARK_BROKEN;
@@ -94,16 +104,20 @@ void region_freed(struct region *r, struct region_own *own, uint32_t frame)
 	if (unlikely(broken))
 		region_keep(r, own, frame);
 	else
-		own->free[own->n_free++] = frame;
+		list(own, frame, own->free, &own->n_free);
 }
 
-void region_doom(struct region *r, struct region_own *own, uint32_t frame)
+bool region_doom(struct region *r, struct region_own *own, uint32_t frame)
 {
-	own->n_sealed--;
+	if (unlikely(!(own->mark[frame] & MARK_SEALED)))
+		return false;
 	if (region_step(r, own, frame, FRAME_EV_DOOM))
-		return;
+		return true;
+	own->mark[frame] &= (uint8_t)~MARK_SEALED;
+	own->n_sealed--;
 	region_unlist(own, frame);
-	own->doomed[own->n_doomed++] = frame;
+	list(own, frame, own->doomed, &own->n_doomed);
+	return true;
 }
 
 static uint64_t entry_of(const struct region_own *own, uint32_t frame,
@@ -200,19 +214,23 @@ static bool fits(const struct region *r, const struct region_own *own,
 static void recover_count(struct region *r, struct region_own *own,
 			  uint32_t frame)
 {
+	if (own->mark[frame] & MARK_HELD)
+		return;
 	switch (frame_word_state(shared_load64(&own->desc[frame].word))) {
 	case FRAME_FREE:
 		region_freed(r, own, frame);
 		break;
 	case FRAME_SEALED:
+		own->mark[frame] |= MARK_SEALED;
 		own->n_sealed++;
 		if (!fits(r, own, frame) || enlist(own, frame))
-			region_doom(r, own, frame);
+			(void)region_doom(r, own, frame);
 		break;
 	case FRAME_DOOMED:
-		own->doomed[own->n_doomed++] = frame;
+		list(own, frame, own->doomed, &own->n_doomed);
 		break;
 	case FRAME_QUARANTINED:
+		own->mark[frame] |= MARK_HELD;
 		own->n_quarantined++;
 		break;
 	default:
@@ -495,6 +513,7 @@ static int grant(struct region *r, const struct region_name *name,
 			return REGION_FULL;
 		}
 		frame = own->free[--own->n_free];
+		own->mark[frame] &= (uint8_t)~MARK_LISTED;
 	} while (grant_frame(r, own, frame, name,
 			     frame_extent((uint32_t)bytes, tokens),
 			     flags & FRAME_GRANT_KNOWN));
@@ -612,10 +631,11 @@ static int seal_frame(struct region *r, struct region_own *own,
 	own->mark[g->frame] &= (uint8_t)~MARK_GRANTED;
 	if (region_step(r, own, g->frame, FRAME_EV_SEAL))
 		return -EIO;
+	own->mark[g->frame] |= MARK_SEALED;
 	own->n_sealed++;
 	if (enlist(own, g->frame) == 0)
 		return 0;
-	region_doom(r, own, g->frame);
+	(void)region_doom(r, own, g->frame);
 	region_judge_doomed(r, own);
 	region_count(r, REGION_C_refused, 1);
 	return REGION_FULL;
