@@ -52,6 +52,8 @@ struct region {
 	enum region_kind kind;
 	const struct region_mem *mem;
 	struct region_geometry g;
+	uint64_t id; /* of the format that was opened, as `tenant` */
+	char tenant[REGION_NAME + 1];
 	struct region_places places;
 	const unsigned char *all;	/* the whole, for reading */
 	struct region_control *control; /* for writing */
@@ -135,11 +137,14 @@ static inline void region_count(struct region *r, enum region_count what,
 	shared_store64(count, shared_load64(count) + n);
 }
 
-/* Has nobody declared this member dead? */
+/* Has nobody declared this member dead, nor made the region anew? Then the same word
+ * may be another's. */
 static inline bool region_is_live(const struct region *r)
 {
-	return r->word && shared_load64_acquire(
-				  &region_record(r, r->self)->word) == r->word;
+	return r->word &&
+	       shared_load64_acquire(&region_record(r, r->self)->word) ==
+		       r->word &&
+	       shared_load64(&r->control->header.id) == r->id;
 }
 
 /* -ENOTCONN, REGION_STALE or 0. */

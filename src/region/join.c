@@ -288,9 +288,15 @@ bool region_resumed(const struct region *r)
 
 static int join_locked(struct region *r, const struct region_join_options *o)
 {
+	const struct region_header *h = &r->control->header;
 	uint64_t word, left;
-	int err = o->keeper ? resume(r, o) : REGION_MISS;
+	int err;
 
+	/* who formats has the lock as well */
+	if (shared_load64_acquire(&h->magic) != REGION_MAGIC ||
+	    shared_load64(&h->id) != r->id)
+		return -ENODATA;
+	err = o->keeper ? resume(r, o) : REGION_MISS;
 	if (!err)
 		see_all(r);
 	if (err != REGION_MISS)

@@ -114,7 +114,7 @@ void region_close(struct region *r);
 const struct region_geometry *region_geometry_of(const struct region *r);
 /* All of it, mapped for reading; geometry.bytes. */
 const void *region_memory(const struct region *r);
-/* Terminated. */
+/* Whose it was made for, when it was opened. Terminated. */
 void region_tenant(const struct region *r, char ret_name[REGION_NAME + 1]);
 /* Whose ends this process could prove, and who could prove its own. */
 const struct region_host *region_host_of(const struct region *r);
@@ -144,7 +144,8 @@ struct region_join_options {
 /* Printable ASCII, up to REGION_NAME bytes, and nothing that could be a number of a
  * member: not digits and dots alone. */
 bool region_name_is_good(const char *name);
-/* Becomes a member. -EINVAL: such a name; -EBUSY: every slot is taken; -EAGAIN:
+/* Becomes a member. -EINVAL: such a name; -ENODATA: the region that was opened is
+ * not there any more, or another was made; -EBUSY: every slot is taken; -EAGAIN:
  * somebody of this host holds the memory's lock, as with region_format();
  * REGION_STALE: somebody declared it dead before it was in; -EOPNOTSUPP: the region's
  * mode has no way to join; -EALREADY. Blocking for two seconds at most. */
@@ -157,8 +158,8 @@ bool region_resumed(const struct region *r);
 int region_leave(struct region *r);
 /* Of a member, at least every third of a lease: a heartbeat; looks which members
  * of this host have ended; takes shards that it wants, gives one to a member
- * that has none. REGION_STALE: somebody declared this member dead: it must not
- * write any more. */
+ * that has none. REGION_STALE: somebody declared this member dead, or made the region
+ * anew: it must not write any more. */
 int region_tick(struct region *r);
 /* Declares a member dead. inc: its incarnation, so that nobody is hit who has got
  * the slot since; 0: whoever has it. told: an operator or a hook vouches that its
