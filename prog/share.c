@@ -43,6 +43,9 @@ static const char *reason(int error)
 		return "somebody joins or formats it now";
 	case -ENODATA:
 		return "no region is there any more";
+	case -EXDEV:
+		return "it was made for another tenant since this node "
+		       "started";
 	case -EPROTO:
 	case -EPROTONOSUPPORT:
 		return "another version of onecopy made the region";
@@ -66,7 +69,16 @@ static int join(struct region *r, const struct config_region *c,
 	return region_join(r, &o);
 }
 
-/* 0, or what region_open() and region_join() say. */
+/* -EXDEV: it is another's. */
+static int check_tenant(const struct region *r, const char *tenant)
+{
+	char made_for[REGION_NAME + 1];
+
+	region_tenant(r, made_for);
+	return strcmp(made_for, tenant) ? -EXDEV : 0;
+}
+
+/* 0, -EXDEV, or what region_open() and region_join() say. */
 static int begin(struct share *h)
 {
 	const struct config_region *c = &h->config->region;
@@ -78,6 +90,9 @@ static int begin(struct share *h)
 	int err = region_open(c->path, &r);
 
 	identity(h->config, node);
+	/* it may have been made anew since the keeper looked */
+	if (!err)
+		err = check_tenant(r, c->tenant);
 	if (!err)
 		err = join(r, c, node);
 	if (!err)

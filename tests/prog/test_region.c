@@ -534,6 +534,45 @@ TEST(a_fenced_client_reads_its_own_node)
 	end(&t);
 }
 
+/* Made anew for other people while the node serves: it is told so, and the next
+ * server does not show them what this tenant writes. */
+TEST(a_region_of_another_tenant_is_not_joined)
+{
+	struct region_format_options o = { .size = sizeof(o),
+					   .members = 8,
+					   .shards = 2,
+					   .frame_bytes = BYTES,
+					   .tenant = "others",
+					   .lease_ms = 200,
+					   .force = true,
+					   .even_if_live = true };
+	struct region_member_status s;
+	struct region *r;
+	struct two t;
+	pid_t old;
+
+	format(&t, 8, 2, 64);
+	live_start_words(&t.a, words(&t));
+	open_a(&t);
+	publish(&t, 0, 8);
+	CHECK_OK(region_format(t.path, &o));
+	LIVE_WAIT(&t.a, live_said(&t.a, "declared dead in the CXL region"));
+	old = live_server(t.ca);
+	CHECK_OK(kill(old, SIGKILL));
+	LIVE_WAIT(&t.a, live_server(t.ca) != old);
+	LIVE_WAIT(&t.a, live_said(&t.a, "made for another tenant"));
+	live_write_some(t.na, 8, 8, BYTES);
+	r = looker(&t);
+	for (uint32_t i = 0; i < o.members; i++) {
+		region_member_status(r, i, &s);
+		CHECK_INT(s.state, ==, MEMBER_FREE);
+	}
+	region_close(r);
+	close_a(&t);
+	live_stop(&t.a);
+	close(t.fd);
+}
+
 /* A node that only stands still is late, and nothing is taken from it. */
 TEST(a_paused_node_keeps_its_shard)
 {
