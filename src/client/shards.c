@@ -38,9 +38,9 @@ static int refused(oc_client *c, uint64_t word, int error)
 			    "with more --members)");
 	else if (error == -EXDEV)
 		client_fail(c, error,
-			    "this process has other process ids than its node: "
-			    "it is no member of the CXL region, and reads what "
-			    "its own node has");
+			    "this process has other process ids, or another "
+			    "clock, than its node: it is no member of the CXL "
+			    "region, and reads what its own node has");
 	else
 		client_fail(c, error,
 			    "the CXL region cannot be read (%s): this client "

@@ -3,7 +3,8 @@
  * Which host this is, and whether a process of it has ended.
  *
  * Two processes are on one host when each could prove the other's end: the same
- * boot, the same namespace of process ids, and the same file behind the region.
+ * boot, the same namespaces of process ids and of time, and the same file behind the
+ * region.
  * Where any of these differs (another container, say) they count as strangers,
  * whose end only an operator can vouch for.
  */
