@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -774,6 +775,33 @@ TEST(a_region_that_is_taken_away)
 	close_a(&t);
 	live_stop(&t.a);
 	close(t.fd);
+}
+
+/* Somebody holds the memory's lock for ever: who cannot join goes on without, and
+ * is in as soon as it can. */
+TEST(a_lock_that_is_held_stops_nobody)
+{
+	struct two t;
+	int fd;
+
+	format(&t, 8, 2, 64);
+	live_start_words(&t.a, words(&t));
+	open_a(&t);
+	publish(&t, 0, 8);
+	fd = open(t.path, O_RDWR | O_CLOEXEC);
+	CHECK_INT(fd, >=, 0);
+	CHECK_OK(flock(fd, LOCK_EX));
+	live_start_words(&t.b, words(&t));
+	open_b(&t);
+	CHECK_INT(live_read(t.nb, 0, BYTES), ==, OC_MISS);
+	live_write_some(t.nb, 100, 8, BYTES);
+	CHECK_INT(live_read_some(t.nb, 100, 8, BYTES), ==, 8);
+	CHECK(live_said(&t.b, "somebody joins or formats it now"));
+	told(t.cb, "stat", NULL, "not there");
+	close(fd);
+	LIVE_WAIT(&t.b, live_said(&t.b, "member 1.1 of the region"));
+	LIVE_WAIT(&t.b, live_read(t.nb, 0, BYTES) == 0);
+	end(&t);
 }
 
 /* ---- several parts ------------------------------------------------------------------ */
