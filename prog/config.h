@@ -177,6 +177,9 @@ int config_nvme_check(const struct node_config *config,
  * other node takes it. -EINVAL and a text. */
 int config_cxl_check(struct node_config *config, int *ret_lock,
 		     char error[CONFIG_ERROR]);
+/* Is that memory there (still)? fd: of its device; -1: it could not be opened. 0 or
+ * -errno. */
+int config_cxl_there(const struct node_config *config, int fd);
 /* Is it a region, of a tenant that is there? Fills in the tenant. -EINVAL and a
  * text. */
 int config_region_check(struct node_config *config, char error[CONFIG_ERROR]);

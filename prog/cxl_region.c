@@ -389,6 +389,10 @@ static int format_say(const struct command *self, const char *path,
 				REGION_NAME);
 	if (r == -ENOSPC)
 		return format_say_least(self, path, o);
+	if (r == -ENOENT && !o->bytes)
+		return cli_fail(self, PROG_BAD_INPUT,
+				"%s: no such file; with --size it is made",
+				path);
 	if (r == -ENOMEM)
 		return cli_fail(self, PROG_REFUSED,
 				"%s: there is not so much memory: its file "
@@ -427,7 +431,10 @@ static int format_run(const struct command *self, int argc, char **argv)
 	r = region_format(c.argv[c.first], &o);
 	if (r)
 		return format_say(self, c.argv[c.first], &o, r);
-	return o.none ? PROG_OK : format_show(&c, json);
+	if (!o.none)
+		return format_show(&c, json);
+	printf("%s\n", json ? "{\"region\": null}" : "no region is there");
+	return PROG_OK;
 }
 
 const struct command cxl_command_format = {

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "below.h"
+#include "low.h"
 #include "doors.h"
 #include "exit.h"
 #include "front/native/native.h"
@@ -59,7 +60,7 @@ struct server {
 	bool first;	     /* of the node's servers */
 	uint64_t tier_ns;    /* when prices are measured next */
 	uint64_t low_ns;     /* when that below DRAM is, without the others */
-	int dax;	     /* device of the rung below; -1 */
+	struct low low;	     /* memory of the rung below */
 };
 
 static int server_hold(void *ctx, const struct hold_tag *tag, int fd)
@@ -186,7 +187,6 @@ static void make_low(struct server *v, struct store_options *o)
 {
 	const struct config_cxl *c = &v->config->cxl;
 	uint64_t bytes;
-	int r;
 
 	if (!*c->at)
 		return;
@@ -195,11 +195,8 @@ static void make_low(struct server *v, struct store_options *o)
 	o->low_tenant = *c->tenant ? c->tenant : NULL;
 	if (o->low.kind != SEGMENT_DAX)
 		return;
-	r = segment_dax_open(c->at, &v->dax, &bytes);
-	if (r < 0)
-		log_error("%s: %s: no more blocks go there", c->at,
-			  strerror(-r));
-	o->low.fd = v->dax;
+	v->low.error = segment_dax_open(c->at, &v->low.fd, &bytes);
+	o->low.fd = v->low.fd;
 }
 
 static int make_store(struct server *v)
@@ -245,7 +242,9 @@ static int make_store(struct server *v)
 	dram = config_size_bytes(config->dram, memory);
 	o.limit_bytes = dram & ~(PAGE_BYTES - 1);
 	make_low(v, &o);
-	return store_create(&o, &v->store);
+	r = store_create(&o, &v->store);
+	v->low.store = v->store;
+	return r;
 }
 
 static void native_tenants(const struct server *v, struct native_options *o)
@@ -401,6 +400,7 @@ static int serve(struct server *v)
 
 		store_settle(v->store, now);
 		below_turn(&v->below, now);
+		low_turn(&v->low, now);
 		share_turn(&v->share, now);
 		next = doors_turn(&v->doors, now);
 		if (now >= tick) {
@@ -556,12 +556,13 @@ int server_run(const struct node_config *config, int control)
 			    .listen = -1,
 			    .resp_listen = -1,
 			    .http_listen = -1,
-			    .dax = -1 };
+			    .low = { .config = config, .fd = -1 } };
 	uint64_t start = clock_ns();
 	bool refused; /* --nvme, which has been said */
 	int r;
 
 	v.hold = (struct hold_ops){ server_hold, server_drop, &v };
+	v.low.report = &v.report;
 	v.tier_ns = clock_ns() + TIER_NS;
 	signal(SIGPIPE, SIG_IGN);
 	prctl(PR_SET_NAME, "onecopy-server");
@@ -592,7 +593,7 @@ int server_run(const struct node_config *config, int control)
 	fd_close(v.listen);
 	fd_close(v.resp_listen);
 	fd_close(v.http_listen);
-	fd_close(v.dax);
+	fd_close(v.low.fd);
 	if (refused)
 		return PROG_REFUSED;
 	return r == 0 ? PROG_OK : PROG_SYSTEM;

@@ -11,6 +11,7 @@
 /* A shard as everybody reads it. */
 struct region_view {
 	struct table table;
+	bool whole; /* it is a table */
 	const struct region_desc *desc;
 	const unsigned char *payload;
 };

@@ -48,7 +48,7 @@ static bool look_in_bucket(struct region *r, uint32_t shard, uint64_t bucket,
 	const struct table_bucket *b = &r->view[shard].table.bucket[bucket];
 	unsigned fits;
 
-	if (unlikely(!r->view[shard].table.bucket || shard == r->skip))
+	if (unlikely(!r->view[shard].whole || shard == r->skip))
 		return false;
 	if (r->mem->refresh)
 		r->mem->refresh(b, sizeof(*b));

@@ -276,52 +276,51 @@ struct viewing {
 	int result;
 };
 
+static unsigned char *table_of(const struct region *r, uint32_t shard)
+{
+	/* only read through: table_init() stores, table_probe() never */
+	return (unsigned char *)(uintptr_t)r->all + r->places.shards +
+	       shard * r->places.shard_bytes + r->places.table;
+}
+
 static void view_run(void *ctx)
 {
 	struct viewing *v = ctx;
-	const struct region *r = v->r;
-	/* only read through: table_init() stores, table_probe() never */
-	unsigned char *base = (unsigned char *)(uintptr_t)r->all +
-			      r->places.shards +
-			      v->shard * r->places.shard_bytes;
+	struct region *r = v->r;
 
 	v->result = table_attach(&r->view[v->shard].table,
-				 base + r->places.table, r->places.table_bytes);
+				 table_of(r, v->shard), r->places.table_bytes);
 }
 
+/* Where an index is damaged nothing is found until its owner has made it anew. */
 void region_make_views(struct region *r)
 {
 	for (uint32_t i = 0; i < r->g.shards; i++) {
 		struct viewing v = { .r = r, .shard = i };
 
-		if (r->view[i].table.bucket)
-			continue;
-		if (region_guard(r, view_run, &v, NULL) || v.result)
-			r->view[i].table.bucket = NULL;
+		if (!r->view[i].whole)
+			r->view[i].whole =
+				region_guard(r, view_run, &v, NULL) == 0 &&
+				v.result == 0;
 	}
 }
 
-/* Where an index is damaged nothing is found until its owner has made it anew; what
- * size it is of, all know. */
 static int place_views(struct region *r)
 {
-	uint64_t mask = 0;
+	int err = 0;
 
-	for (uint32_t i = 0; i < r->g.shards; i++) {
+	for (uint32_t i = 0; i < r->g.shards && !err; i++) {
 		const unsigned char *base =
 			r->all + r->places.shards + i * r->places.shard_bytes;
 
 		r->view[i].desc = (const void *)(base + r->places.desc);
 		r->view[i].payload = base + r->places.payload;
+		err = table_place(&r->view[i].table, table_of(r, i),
+				  r->places.table_bytes);
 	}
-	region_make_views(r);
-	for (uint32_t i = 0; i < r->g.shards && !mask; i++)
-		if (r->view[i].table.bucket)
-			mask = r->view[i].table.mask;
-	if (!mask)
-		mask = table_mask(r->places.table_bytes);
-	r->view[0].table.mask = mask;
-	return 0;
+	if (!err)
+		region_make_views(r);
+	return err;
 }
 
 static int attach_views(struct region *r)
@@ -336,8 +335,7 @@ static int attach_views(struct region *r)
 	    !r->report_seen || !r->beat_seen)
 		return -ENOMEM;
 	r->skip = r->g.shards;
-	place_views(r);
-	return 0;
+	return place_views(r);
 }
 
 static int read_format(struct region *r, uint64_t bytes,

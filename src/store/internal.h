@@ -89,6 +89,8 @@ struct store {
 	struct pool_budget budget;
 	struct pool_low low; /* limit 0: there is none */
 	uint64_t low_refused_ns;
+	uint64_t low_errors;
+	bool low_gone;
 	/* store/rung_small.c's: slabs of it were retired last for larger ones,
 	 * of such frames; until when what comes free is kept for them */
 	uint64_t low_retired_ns, low_kept_for, low_kept_ns;
@@ -168,9 +170,11 @@ bool evict_loses(const struct pool *p, const struct pool_slab *slab,
 uint32_t evict_finish(struct store *s, struct pool *p, bool all);
 /* Up to `want` victims among the first `mark` of an arena's order that may leave;
  * frames freed in that arena may be more or fewer. for_nothing: of those, near
- * the cold end, that are below or not worth it. */
+ * the cold end, that are below or not worth it. ask: mappings are asked for what they
+ * alone keep (batch.asked). */
 uint32_t evict_from_arena(struct store *s, struct pool *p, uint32_t arena,
-			  uint32_t mark, uint32_t want, bool for_nothing);
+			  uint32_t mark, uint32_t want, bool for_nothing,
+			  bool ask);
 /* Empties a slab if nobody uses any of it. Of one that only mappings keep from
  * that, these are asked for, if `ask` (batch.asked). */
 bool evict_slab(struct store *s, struct pool *p, struct pool_slab *slab,

@@ -78,7 +78,7 @@ void store_destroy(struct store *s)
 	owed_fini(s);
 	revoke_fini(s);
 	free(s->pending);
-	range_fini(&s->low.units);
+	pool_low_fini(&s->low);
 	free(s->batch.entry);
 	free(s->batch.pinned);
 	free(s);
@@ -151,6 +151,11 @@ uint64_t store_tick(struct store *s, uint64_t now_ns)
 							 : TICK_IDLE_NS);
 }
 
+void store_low_gone(struct store *s, bool gone)
+{
+	s->low_gone = gone;
+}
+
 void store_load(const struct store *s, struct store_load *ret_load)
 {
 	*ret_load = (struct store_load){
@@ -161,6 +166,9 @@ void store_load(const struct store *s, struct store_load *ret_load)
 		.low_limit = s->low.budget.limit,
 		.low_used = s->low.budget.used,
 		.low_kind = s->low.source.kind,
+		.low_aside = s->low.aside,
+		.low_errors = s->low_errors,
+		.low_gone = s->low_gone,
 	};
 }
 

@@ -327,3 +327,17 @@ TEST(of_a_successor)
 	CHECK_INT(h.n_notes, ==, 1);
 	told_destroy(t);
 }
+
+TEST(memory_below_dram_that_is_gone)
+{
+	struct health_facts f = fine;
+	struct health h;
+
+	f.low_missing = "/dev/dax0.0: No such device";
+	f.low_aside = 4 << 20;
+	h = judge(f);
+	CHECK(h.ready); /* DRAM serves */
+	CHECK(says(&h, "below DRAM is not there: /dev/dax0.0: No such"));
+	CHECK_INT(h.n_notes, ==, 1);
+	CHECK(strstr(h.note[0], "4 MiB") != NULL);
+}

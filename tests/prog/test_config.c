@@ -541,9 +541,15 @@ TEST(memory_below_dram)
 		CHECK_STR(c.cxl.at, good[i].at);
 		CHECK_INT(c.cxl.size, ==, good[i].size);
 	}
-	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		defaults(&c);
 		CHECK_INT(config_apply_option(&c, "cxl", bad[i], error), ==,
 			  -EINVAL);
+	}
+	/* a file's is overridden */
+	CHECK_OK(parse("cxl: {at: memory, size: 64M}", &c, error));
+	CHECK_OK(config_apply_option(&c, "cxl", "memory:2M", error));
+	CHECK_INT(c.cxl.size, ==, 2ull << 20);
 	for (size_t i = 0; i < ARRAY_LEN(absent); i++) {
 		defaults(&c);
 		CHECK_OK(config_apply_option(&c, "cxl", absent[i], error));

@@ -154,6 +154,18 @@ static void judge_below(const struct health_facts *f, struct health *h)
 		note(h, "The nvme tier %s.", f->below_note);
 }
 
+static void judge_low(const struct health_facts *f, struct health *h)
+{
+	if (f->low_missing)
+		degraded(h, "The memory below DRAM is not there: %s.",
+			 f->low_missing);
+	if (f->low_aside)
+		note(h,
+		     "%llu MiB of the device below DRAM have failed and are "
+		     "not used again.",
+		     (unsigned long long)(f->low_aside >> 20));
+}
+
 static void judge_region(const struct health_facts *f, struct health *h)
 {
 	if (f->region_state)
@@ -204,6 +216,7 @@ void health_judge(const struct health_facts *f, struct health *ret_health)
 	judge_memory(f, h);
 	judge_room(f, h);
 	judge_restarts(f, h);
+	judge_low(f, h);
 	judge_below(f, h);
 	judge_region(f, h);
 	judge_returns(f, h);

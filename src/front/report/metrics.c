@@ -469,6 +469,14 @@ static void put_node(struct lines *l, const struct report *r, uint64_t now_ns)
 		load.low_limit);
 	put_one(l, NAME("cxl_used_bytes"), LINES_GAUGE,
 		"slabs in memory below DRAM", load.low_used);
+	put_one(l, NAME("cxl_up"), LINES_GAUGE,
+		"1: the memory below DRAM is there; 0: there is none, or it "
+		"was taken away",
+		load.low_limit && !load.low_gone);
+	put_one(l, NAME("cxl_memory_errors_total"), LINES_COUNTER,
+		"frames below DRAM whose memory has failed", load.low_errors);
+	put_one(l, NAME("cxl_aside_bytes"), LINES_GAUGE,
+		"of a device below DRAM, lost for good", load.low_aside);
 	put_one(l, NAME("waiting_grants"), LINES_GAUGE,
 		"grants that wait for room", load.waiting);
 	put_one(l, NAME("refused_slabs_total"), LINES_COUNTER,

@@ -263,8 +263,12 @@ void report_health(const struct report *r, uint64_t now_ns,
 		.quarantined = all_of(r, POOL_C_quarantined),
 		.silent_bytes = all_of(r, POOL_C_revoke_held_bytes),
 	};
+	struct store_load load;
 
 	below_facts(r, &f);
+	store_load(r->store, &load);
+	f.low_missing = r->low_missing;
+	f.low_aside = load.low_aside;
 	region_facts(r, &f);
 	returns_facts(r, &f);
 	f.lately = health_lately(&r->trend, now_ns, &now);

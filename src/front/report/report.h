@@ -39,6 +39,9 @@ struct report {
 	/* Why there is no tier below though one was asked for; the program's
 	 * text. NULL: it is there, or none was asked for. */
 	const char *below_missing;
+	/* Why the memory of the rung below DRAM is not there (any more); the
+	 * program's text. NULL: it is there, or none was asked for. */
+	const char *low_missing;
 	/* The same of the CXL region. */
 	const char *region_missing;
 	struct health_trend trend; /* report_tick()'s */

@@ -67,6 +67,11 @@ static json_t *stat_cxl(const struct report *r)
 			    json_string(segment_kind_name(load.low_kind)));
 	json_num(o, "limit_bytes", load.low_limit);
 	json_num(o, "used_bytes", load.low_used);
+	json_object_set_new(o, "missing",
+			    r->low_missing ? json_string(r->low_missing)
+					   : json_null());
+	json_num(o, "memory_errors", load.low_errors);
+	json_num(o, "aside_bytes", load.low_aside);
 	return o;
 }
 
