@@ -54,8 +54,9 @@ static const char *reason(int error)
 	}
 }
 
+/* patient: nobody is served yet. */
 static int join(struct region *r, const struct config_region *c,
-		const uint64_t node[2])
+		const uint64_t node[2], bool patient)
 {
 	struct region_join_options o = {
 		.size = sizeof(o),
@@ -64,6 +65,7 @@ static int join(struct region *r, const struct config_region *c,
 		.adopt = c->adopt,
 		.keeper = (uint64_t)getppid(),
 		.node = { node[0], node[1] },
+		.lock_ms = patient ? 300 : 1,
 	};
 
 	return region_join(r, &o);
@@ -79,7 +81,7 @@ static int check_tenant(const struct region *r, const char *tenant)
 }
 
 /* 0, -EXDEV, or what region_open() and region_join() say. */
-static int begin(struct share *h)
+static int begin(struct share *h, bool patient)
 {
 	const struct config_region *c = &h->config->region;
 	struct store_region_options o = { .tenant = c->tenant,
@@ -94,7 +96,7 @@ static int begin(struct share *h)
 	if (!err)
 		err = check_tenant(r, c->tenant);
 	if (!err)
-		err = join(r, c, node);
+		err = join(r, c, node, patient);
 	if (!err)
 		err = store_region_attach(h->store, r, &o);
 	if (err) {
@@ -109,9 +111,9 @@ static int begin(struct share *h)
 	return 0;
 }
 
-static void try(struct share *h, uint64_t now_ns)
+static void try(struct share *h, uint64_t now_ns, bool patient)
 {
-	int err = begin(h);
+	int err = begin(h, patient);
 
 	h->joined = err == 0;
 	h->report->region_missing = NULL;
@@ -133,14 +135,14 @@ void share_begin(struct share *h, const struct node_config *config,
 			     .store = store,
 			     .report = report };
 	if (*config->region.path)
-		try(h, now_ns);
+		try(h, now_ns, true);
 }
 
 void share_turn(struct share *h, uint64_t now_ns)
 {
 	if (h->config && *h->config->region.path && !h->joined &&
 	    now_ns >= h->again_ns)
-		try(h, now_ns);
+		try(h, now_ns, false);
 }
 
 void share_end(struct share *h)
