@@ -137,7 +137,7 @@ static inline void region_count(struct region *r, enum region_count what,
 	shared_store64(count, shared_load64(count) + n);
 }
 
-/* Has nobody declared this member dead, nor made the region anew? Then the same word
+/* In a guard: has nobody declared this member dead, nor made the region anew? Then the same word
  * may be another's. */
 static inline bool region_is_live(const struct region *r)
 {
@@ -147,8 +147,10 @@ static inline bool region_is_live(const struct region *r)
 	       shared_load64(&r->control->header.id) == r->id;
 }
 
-/* -ENOTCONN, REGION_STALE or 0. */
-int region_may_write(const struct region *r);
+/* -ENOTCONN, REGION_STALE, -EIO (the control area fails) or 0. */
+int region_may_write(struct region *r);
+/* The same, in a guard already. */
+int region_says_live(const struct region *r);
 
 /* open.c: a part of the region for writing; whole units. The first `populate`
  * bytes are mapped before it returns. */

@@ -24,6 +24,16 @@
 
 #define LOCK_TRIES 2000 /* of a millisecond */
 
+/* What is done in a guard: `member` is the one to be declared dead. */
+struct doing {
+	struct region *r;
+	const struct region_join_options *options;
+	uint32_t member;
+	uint64_t inc;
+	bool told;
+	int result;
+};
+
 static uint64_t now_ms(void)
 {
 	struct timespec now;
@@ -321,10 +331,18 @@ static int join_locked(struct region *r, const struct region_join_options *o)
 	return 0;
 }
 
-static void fence_former(struct region *r);
+static void join_run(void *ctx)
+{
+	struct doing *d = ctx;
+
+	d->result = join_locked(d->r, d->options);
+}
+
+static void fence_former(void *ctx);
 
 int region_join(struct region *r, const struct region_join_options *o)
 {
+	struct doing d = { .r = r, .options = o };
 	int err;
 
 	if (o->size != sizeof(*o) ||
@@ -340,7 +358,9 @@ int region_join(struct region *r, const struct region_join_options *o)
 		return err;
 	r->locked = true;
 	r->resumed = false;
-	err = join_locked(r, o);
+	err = region_guard(r, join_run, &d, NULL) ? -EIO : d.result;
+	if (err)
+		region_forget(r);
 	r->locked = false;
 	host_unlock(r);
 	if (err)
@@ -350,7 +370,7 @@ int region_join(struct region *r, const struct region_join_options *o)
 	memcpy(r->node, o->node, sizeof(r->node));
 	if (o->reader)
 		return 0;
-	fence_former(r);
+	(void)region_guard(r, fence_former, r, NULL);
 	err = region_tick(r);
 	return err < 0 ? err : 0;
 }
@@ -364,11 +384,25 @@ int region_self(const struct region *r, uint32_t *ret_member, uint64_t *ret_inc)
 	return 0;
 }
 
-int region_may_write(const struct region *r)
+int region_says_live(const struct region *r)
 {
 	if (!r->word)
 		return -ENOTCONN;
 	return region_is_live(r) ? 0 : REGION_STALE;
+}
+
+static void may_write_run(void *ctx)
+{
+	struct doing *d = ctx;
+
+	d->result = region_says_live(d->r);
+}
+
+int region_may_write(struct region *r)
+{
+	struct doing d = { .r = r };
+
+	return region_guard(r, may_write_run, &d, NULL) ? -EIO : d.result;
 }
 
 /* ---- death ----------------------------------------------------------------------- */
@@ -416,15 +450,11 @@ bool region_may_live(struct region *r, uint32_t member)
 	       !is_proved(r, member, word);
 }
 
-int region_fence(struct region *r, uint32_t member, uint64_t inc, bool told)
+static int fence(struct region *r, uint32_t member, uint64_t inc, bool told)
 {
 	enum member_event event = told ? MEMBER_EV_TOLD : MEMBER_EV_EXITED;
 	uint64_t word, to;
 
-	if (member >= r->g.members)
-		return -EINVAL;
-	if (!r->mem->swap)
-		return -EOPNOTSUPP;
 	word = shared_load64_acquire(&region_record(r, member)->word);
 	if (inc && member_word_inc(word) != inc)
 		return REGION_MISS;
@@ -443,6 +473,24 @@ int region_fence(struct region *r, uint32_t member, uint64_t inc, bool told)
 	if (record_step(r, member, word, event, &to) == 0 && r->word && !told)
 		region_count(r, REGION_C_exited, 1);
 	return 0;
+}
+
+static void fence_run(void *ctx)
+{
+	struct doing *d = ctx;
+
+	d->result = fence(d->r, d->member, d->inc, d->told);
+}
+
+int region_fence(struct region *r, uint32_t member, uint64_t inc, bool told)
+{
+	struct doing d = { .r = r, .member = member, .inc = inc, .told = told };
+
+	if (member >= r->g.members)
+		return -EINVAL;
+	if (!r->mem->swap)
+		return -EOPNOTSUPP;
+	return region_guard(r, fence_run, &d, NULL) ? -EIO : d.result;
 }
 
 /* Those of this host whose heart stands still. */
@@ -518,8 +566,10 @@ static void take_what_is_wanted(struct region *r)
 }
 
 /* A node that comes back need not wait until somebody sees that it had ended. */
-static void fence_former(struct region *r)
+static void fence_former(void *ctx)
 {
+	struct region *r = ctx;
+
 	for (uint32_t i = 0; i < r->g.shards; i++) {
 		uint64_t owner =
 			shared_load64_acquire(&r->control->owner[i].word);
@@ -578,26 +628,20 @@ static int tick(struct region *r)
 	return 0;
 }
 
-/* What is done in a guard. */
-struct ticking {
-	struct region *r;
-	int result;
-};
-
 static void tick_run(void *ctx)
 {
-	struct ticking *t = ctx;
+	struct doing *d = ctx;
 
-	t->result = tick(t->r);
+	d->result = tick(d->r);
 }
 
 int region_tick(struct region *r)
 {
-	struct ticking t = { .r = r };
+	struct doing d = { .r = r };
 
 	if (!r->word)
 		return -ENOTCONN;
-	return region_guard(r, tick_run, &t, NULL) ? -EIO : t.result;
+	return region_guard(r, tick_run, &d, NULL) ? -EIO : d.result;
 }
 
 /* Those that are of no use are the next one's to judge. */
@@ -612,23 +656,42 @@ static void leave_out(struct region *r)
 	}
 }
 
+/* Shards whose memory fails are out of use then: the next one's to judge. */
+static int give_all(struct region *r)
+{
+	while (r->n_own) {
+		uint32_t shard = r->own[r->n_own - 1]->shard;
+		int err = region_give(r, shard);
+
+		if (err && !(err == -EIO && region_is_out(r, shard)))
+			return err;
+	}
+	return 0;
+}
+
+static void leave_run(void *ctx)
+{
+	struct doing *d = ctx;
+	struct region *r = d->r;
+	uint64_t left;
+
+	d->result = give_all(r);
+	if (d->result < 0)
+		return;
+	leave_out(r);
+	d->result = record_step(r, r->self, r->word, MEMBER_EV_LEAVE, &left);
+	region_forget(r);
+}
+
 int region_leave(struct region *r)
 {
-	uint64_t left;
-	int err = 0;
+	struct doing d = { .r = r };
 
 	if (!r->word)
 		return -ENOTCONN;
 	if (r->pinned)
 		return -EBUSY;
-	while (r->n_own && !err)
-		err = region_give(r, r->own[r->n_own - 1]->shard);
-	if (err < 0)
-		return err;
-	leave_out(r);
-	err = record_step(r, r->self, r->word, MEMBER_EV_LEAVE, &left);
-	region_forget(r);
-	return err;
+	return region_guard(r, leave_run, &d, NULL) ? -EIO : d.result;
 }
 
 void region_forget(struct region *r)

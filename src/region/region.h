@@ -29,7 +29,8 @@
  * once a page, and costs no more than it must (docs/design/region.md): a block, to
  * whom it is a miss or REGION_BAD; to an owner a shard, whose calls say -EIO and
  * which is one of its own no more; -EIO of region_pin() or region_tick(): this member
- * cannot go on, and must end.
+ * cannot go on, and must end. region_self() and what is called geometry touch none of
+ * it.
  *
  * Trust. Members can write the control area, so all belong to one tenant. What
  * is read from the region is checked against its bounds.
@@ -155,7 +156,8 @@ int region_join(struct region *r, const struct region_join_options *o);
 bool region_resumed(const struct region *r);
 /* Gives its shards back with all sealed blocks. -EBUSY: a pin or a grant is still
  * out; shards that had none may have been given back by then. REGION_STALE: it was
- * declared dead meanwhile. */
+ * declared dead meanwhile. -EIO: the control area's memory fails, and it is a member
+ * still. */
 int region_leave(struct region *r);
 /* Of a member, at least every third of a lease: a heartbeat; looks which members
  * of this host have ended; takes shards that it wants, gives one to a member

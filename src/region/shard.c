@@ -376,17 +376,23 @@ static int takeable(const struct region *r, uint64_t owner, uint64_t mine)
 		       : REGION_ALIVE;
 }
 
-int region_take(struct region *r, uint32_t shard)
+/* What is done in a guard, to a shard. */
+struct with_shard {
+	struct region *r;
+	uint32_t shard;
+	struct region_own *own; /* made, and not taken yet */
+	int result;
+};
+
+static int take(struct region *r, uint32_t shard, struct region_own **making)
 {
 	struct region_own *own = NULL;
 	shared_u64 *word;
 	uint64_t owner;
-	int err = region_may_write(r);
+	int err = region_says_live(r);
 
 	if (err)
 		return err;
-	if (shard >= r->g.shards)
-		return -EINVAL;
 	if (region_own_of(r, shard))
 		return 0;
 	if (region_is_out(r, shard))
@@ -399,13 +405,35 @@ int region_take(struct region *r, uint32_t shard)
 		err = own_create(r, shard, &own);
 	if (err)
 		return err;
+	*making = own;
 	if (owner != own->owner && !r->mem->swap(word, owner, own->owner)) {
+		*making = NULL;
 		region_own_destroy(r, own);
 		return REGION_ALIVE;
 	}
 	if (owner)
 		region_count(r, REGION_C_taken, 1);
+	*making = NULL;
 	return recover(r, own); /* it is ours from here on */
+}
+
+static void take_run(void *ctx)
+{
+	struct with_shard *w = ctx;
+
+	w->result = take(w->r, w->shard, &w->own);
+}
+
+int region_take(struct region *r, uint32_t shard)
+{
+	struct with_shard w = { .r = r, .shard = shard };
+
+	if (shard >= r->g.shards)
+		return -EINVAL;
+	if (region_guard(r, take_run, &w, NULL) == 0)
+		return w.result;
+	region_own_destroy(r, w.own);
+	return -EIO;
 }
 
 static void give_run(void *ctx)
@@ -416,11 +444,11 @@ static void give_run(void *ctx)
 	w->r->mem->publish(&w->own->head->ready, 0);
 }
 
-int region_give(struct region *r, uint32_t shard)
+static int give(struct region *r, uint32_t shard)
 {
 	struct region_own *own = region_own_of(r, shard);
 	struct with_own w = { .r = r, .own = own };
-	int err = region_may_write(r);
+	int err = region_says_live(r);
 	uint32_t i = 0;
 
 	if (err)
@@ -440,6 +468,20 @@ int region_give(struct region *r, uint32_t shard)
 		(--r->n_own - i) * sizeof(struct region_own *));
 	region_own_destroy(r, own);
 	return err;
+}
+
+static void give_shard_run(void *ctx)
+{
+	struct with_shard *w = ctx;
+
+	w->result = give(w->r, w->shard);
+}
+
+int region_give(struct region *r, uint32_t shard)
+{
+	struct with_shard w = { .r = r, .shard = shard };
+
+	return region_guard(r, give_shard_run, &w, NULL) ? -EIO : w.result;
 }
 
 /* ---- filling ---------------------------------------------------------------------- */
@@ -494,7 +536,7 @@ static int grant(struct region *r, const struct region_name *name,
 	struct region_found found;
 	struct region_own *own;
 	uint32_t frame;
-	int err = region_may_write(r);
+	int err = region_says_live(r);
 
 	if (err)
 		return err;
@@ -646,7 +688,7 @@ static int seal(struct region *r, const struct region_grant *g, uint64_t bytes,
 {
 	struct region_own *own = granted(r, g);
 	struct region_found found;
-	int err = region_may_write(r);
+	int err = region_says_live(r);
 
 	if (err)
 		return err;
