@@ -843,6 +843,31 @@ TEST(a_lock_that_is_held_stops_nobody)
 	end(&t);
 }
 
+/* The node stands still when its client misses a block: it is a miss, whatever time
+ * the client has for other things. */
+TEST(a_miss_does_not_wait_for_a_node_that_stands_still)
+{
+	struct live_as as = { .timeout_ns = 3600 * NS_PER_S };
+	pid_t server;
+	struct two t;
+
+	format(&t, 8, 2, 64);
+	live_start_words(&t.a, words(&t));
+	t.ca = live_connect_as(&t.a, as);
+	t.na = live_ns(t.ca, BYTES);
+	publish(&t, 0, 8);
+	server = live_server(t.ca);
+	CHECK_OK(kill(t.a.keeper, SIGSTOP));
+	CHECK_OK(kill(server, SIGSTOP));
+	CHECK_INT(live_read(t.na, 100, BYTES), ==, OC_MISS);
+	CHECK_INT(live_read(t.na, 0, BYTES), ==, 0);
+	CHECK_OK(kill(server, SIGCONT));
+	CHECK_OK(kill(t.a.keeper, SIGCONT));
+	close_a(&t);
+	live_stop(&t.a);
+	close(t.fd);
+}
+
 /* ---- several parts ------------------------------------------------------------------ */
 
 static oc_ns *ns_of(oc_client *c, uint64_t second)
