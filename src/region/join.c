@@ -73,8 +73,48 @@ static int record_step(struct region *r, uint32_t member, uint64_t from,
 
 /* ---- joining ------------------------------------------------------------------- */
 
-static int claim(struct region *r, uint64_t *ret_word)
+static bool is_taken(const struct region *r, uint32_t member)
 {
+	enum member_state state = member_word_state(
+		shared_load64_acquire(&region_record(r, member)->word));
+
+	return state == MEMBER_JOINING || state == MEMBER_LIVE;
+}
+
+/* Shards that nobody has, or whose owner is gone. */
+static uint32_t shards_without_owner(const struct region *r)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < r->g.shards; i++) {
+		uint64_t owner =
+			shared_load64_acquire(&r->control->owner[i].word);
+		uint32_t member = owner ? region_owner_member(owner) : 0;
+
+		n += !owner || member >= r->g.members ||
+		     member_gone(shared_load64_acquire(
+					 &region_record(r, member)->word),
+				 region_owner_inc(owner));
+	}
+	return n;
+}
+
+/* Readers are many, and nodes are few: while there are shards for nodes to come, a
+ * quarter of the slots is left to these. */
+static bool is_left_to_nodes(const struct region *r)
+{
+	uint32_t wanted = MIN(shards_without_owner(r), DIV_UP(r->g.members, 4));
+	uint32_t free = 0;
+
+	for (uint32_t i = 0; i < r->g.members; i++)
+		free += !is_taken(r, i);
+	return free <= wanted;
+}
+
+static int claim(struct region *r, bool reader, uint64_t *ret_word)
+{
+	if (reader && is_left_to_nodes(r))
+		return -EBUSY;
 	for (uint32_t i = 0; i < r->g.members; i++) {
 		uint64_t word =
 			shared_load64_acquire(&region_record(r, i)->word);
@@ -311,12 +351,12 @@ static int join_locked(struct region *r, const struct region_join_options *o)
 		see_all(r);
 	if (err != REGION_MISS)
 		return err;
-	err = claim(r, &word);
+	err = claim(r, o->reader, &word);
 	if (err == -EBUSY) {
 		/* perhaps nobody was there to see somebody's end */
 		for (uint32_t i = 0; i < r->g.members; i++)
 			(void)region_fence(r, i, 0, false);
-		err = claim(r, &word);
+		err = claim(r, o->reader, &word);
 	}
 	if (err)
 		return err;

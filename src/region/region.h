@@ -147,7 +147,8 @@ struct region_join_options {
  * member: not digits and dots alone. */
 bool region_name_is_good(const char *name);
 /* Becomes a member. -EINVAL: such a name; -ENODATA: the region that was opened is
- * not there any more, or another was made; -EBUSY: every slot is taken; -EAGAIN:
+ * not there any more, or another was made; -EBUSY: every slot is taken, or, of a
+ * reader, those left are for nodes (docs/design/region.md); -EAGAIN:
  * somebody of this host holds the memory's lock, as with region_format();
  * REGION_STALE: somebody declared it dead before it was in; -EOPNOTSUPP: the region's
  * mode has no way to join; -EALREADY. Blocking for lock_ms at most. */

@@ -316,3 +316,52 @@ TEST(a_readers_end_is_seen)
 	region_close(owner);
 	rig_destroy(&g);
 }
+
+static int try_reader(const struct rig *g, struct region **ret_region)
+{
+	struct region_join_options o = { .size = sizeof(o), .reader = true };
+
+	*ret_region = rig_open(g);
+	return region_join(*ret_region, &o);
+}
+
+/* However many readers come, first or after a node has gone. */
+TEST(readers_leave_slots_for_nodes)
+{
+	struct rig g = rig_create(8, 2, 16);
+	struct region *r[8], *late, *a, *b;
+	unsigned n = 0;
+	uint64_t inc;
+	uint32_t member = 9;
+
+	while (try_reader(&g, &r[n]) == 0)
+		CHECK_INT(++n, <, ARRAY_LEN(r));
+	CHECK_INT(n, ==, 6);
+	region_close(r[n]);
+	a = join_as(&g, 1, 0, 0);
+	CHECK_INT(try_reader(&g, &late), ==, -EBUSY);
+	b = join_as(&g, 1, 0, 0);
+	CHECK_OK(region_self(b, &member, &inc));
+	CHECK_OK(region_fence(a, member, inc, true));
+	CHECK_INT(
+		region_join(late,
+			    &(struct region_join_options){
+				    .size = sizeof(struct region_join_options),
+				    .reader = true }),
+		==, -EBUSY);
+	region_close(b);
+	b = join_as(&g, 1, 0, 0);
+	CHECK_INT(region_owned(b), ==, 1);
+	/* no node is missing: the last one is for anybody */
+	CHECK_OK(region_leave(r[0]));
+	CHECK_OK(region_join(late,
+			     &(struct region_join_options){
+				     .size = sizeof(struct region_join_options),
+				     .reader = true }));
+	region_close(late);
+	for (unsigned i = 0; i < n; i++)
+		region_close(r[i]);
+	region_close(a);
+	region_close(b);
+	rig_destroy(&g);
+}
