@@ -27,8 +27,8 @@ struct two {
 	oc_ns *na, *nb;
 };
 
-static void format(struct two *t, uint32_t members, uint32_t shards,
-		   uint32_t frames)
+static void format_lease(struct two *t, uint32_t members, uint32_t shards,
+			 uint32_t frames, uint32_t lease_ms)
 {
 	struct region_format_options o = {
 		.size = sizeof(o),
@@ -36,7 +36,7 @@ static void format(struct two *t, uint32_t members, uint32_t shards,
 		.shards = shards,
 		.frames = frames,
 		.frame_bytes = BYTES,
-		.lease_ms = 200,
+		.lease_ms = lease_ms,
 	};
 	struct region_geometry least;
 
@@ -46,6 +46,12 @@ static void format(struct two *t, uint32_t members, uint32_t shards,
 	CHECK_INT(t->fd, >=, 0);
 	snprintf(t->path, sizeof(t->path), "/proc/%d/fd/%d", getpid(), t->fd);
 	CHECK_OK(region_format(t->path, &o));
+}
+
+static void format(struct two *t, uint32_t members, uint32_t shards,
+		   uint32_t frames)
+{
+	format_lease(t, members, shards, frames, 200);
 }
 
 static const char *const *words(const struct two *t)
@@ -86,13 +92,19 @@ static void close_b(struct two *t)
 	oc_client_close(t->cb);
 }
 
-static void begin(struct two *t, uint32_t members, uint32_t frames)
+static void begin_lease(struct two *t, uint32_t members, uint32_t frames,
+			uint32_t lease_ms)
 {
-	format(t, members, 2, frames);
+	format_lease(t, members, 2, frames, lease_ms);
 	live_start_words(&t->a, words(t));
 	live_start_words(&t->b, words(t));
 	open_a(t);
 	open_b(t);
+}
+
+static void begin(struct two *t, uint32_t members, uint32_t frames)
+{
+	begin_lease(t, members, frames, 200);
 }
 
 static void end(struct two *t)
@@ -866,6 +878,63 @@ TEST(a_miss_does_not_wait_for_a_node_that_stands_still)
 	close_a(&t);
 	live_stop(&t.a);
 	close(t.fd);
+}
+
+/* A's shard, all of whose frames a client of B pins. */
+#define PINNED 8u
+
+static void pin_shard(struct two *t, struct oc_pin pins[PINNED])
+{
+	publish(t, 0, PINNED);
+	for (uint64_t i = 0; i < PINNED; i++) {
+		struct oc_key key = live_key(i);
+
+		CHECK_OK(oc_pin(t->nb, &key, (struct oc_part){ 0 }, 0,
+				&pins[i]));
+	}
+}
+
+static void unpin_shard(struct two *t, struct oc_pin pins[PINNED])
+{
+	for (uint64_t i = 0; i < PINNED; i++)
+		oc_unpin(t->nb, &pins[i]);
+}
+
+/* That there is no room is found out once in a beat, here an hour's tenth, however
+ * much waits, and however much leaves DRAM. */
+TEST(a_shard_that_is_all_pinned_is_asked_once_in_a_beat)
+{
+	struct oc_pin pins[PINNED];
+	struct two t;
+
+	begin_lease(&t, 8, PINNED, 3600000);
+	pin_shard(&t, pins);
+	live_write_some(t.na, 1000, 100, BYTES);
+	LIVE_WAIT(&t.a, live_counter(t.ca, "region_refused") > 0);
+	live_write_some(t.na, 2000, 600, BYTES); /* DRAM has 512 */
+	CHECK_INT(live_counter(t.ca, "evicted"), >, 0);
+	CHECK_INT(live_counter(t.ca, "region_refused"), ==, 1);
+	CHECK_INT(live_read_some(t.na, 2590, 10, BYTES), ==, 10);
+	unpin_shard(&t, pins);
+	end(&t);
+}
+
+/* And what waited is put there when there is room again. */
+TEST(what_found_no_room_is_put_there_later)
+{
+	struct oc_pin pins[PINNED];
+	struct two t;
+
+	begin(&t, 8, PINNED);
+	pin_shard(&t, pins);
+	live_write_some(t.na, 1000, 4, BYTES);
+	LIVE_WAIT(&t.a, live_counter(t.ca, "region_refused") > 0);
+	CHECK_INT(live_counter(t.ca, "region_published"), ==, PINNED);
+	unpin_shard(&t, pins);
+	LIVE_WAIT(&t.a, live_counter(t.ca, "region_published") > PINNED);
+	live_write_some(t.na, 2000, 4, BYTES);
+	LIVE_WAIT(&t.a, live_read(t.nb, 2003, BYTES) == 0);
+	end(&t);
 }
 
 /* ---- several parts ------------------------------------------------------------------ */
