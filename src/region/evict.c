@@ -27,6 +27,7 @@
 #define EVICT_BATCH   64u /* the first, at most; each next one twice as much */
 #define EVICT_BATCHES 16u /* of one shard in one call */
 #define EVICT_AHEAD   16u /* made free beyond what was asked for */
+#define REPORTS_READ  4u  /* blocks that a tick reads because of reports */
 
 /* ---- pins --------------------------------------------------------------------------- */
 
@@ -81,6 +82,7 @@ struct scan {
 	struct region_own *own;
 	uint32_t member;
 	uint8_t among;
+	bool read;
 };
 
 static void scan_run(void *ctx)
@@ -291,8 +293,9 @@ static void sound_run(void *ctx)
 	s->sound = is_sound(s->r, s->own, s->frame);
 }
 
-/* A reader found a block bad: believed when the owner finds it bad too. */
-static void take_report(struct region *r, uint64_t pin)
+/* A reader found a block bad: believed when the owner finds it bad too. True: that
+ * took reading it. */
+static bool take_report(struct region *r, uint64_t pin)
 {
 	struct region_own *own =
 		region_own_of(r, frame_loc_slab(pin_word_loc(pin)) - 1);
@@ -300,17 +303,17 @@ static void take_report(struct region *r, uint64_t pin)
 	uint64_t word;
 
 	if (!own || !is_own(own, pin, &s.frame))
-		return;
+		return false;
 	word = shared_load64(&own->desc[s.frame].word);
 	if (frame_word_state(word) != FRAME_SEALED ||
 	    pin != pin_word(region_loc(own->shard, s.frame),
 			    frame_word_gen(word)))
-		return;
+		return false;
 	/* where its memory fails it is doomed already */
-	if (region_guard(r, sound_run, &s, NULL) || s.sound)
-		return;
-	if (region_doom(r, own, s.frame))
+	if (region_guard(r, sound_run, &s, NULL) == 0 && !s.sound &&
+	    region_doom(r, own, s.frame))
 		region_count(r, REGION_C_bad, 1);
+	return true;
 }
 
 static void reports_run(void *ctx)
@@ -326,19 +329,29 @@ static void reports_run(void *ctx)
 	tail = shared_load64_acquire(&unit->head.report_tail);
 	if (tail - *seen > REGION_REPORTS)
 		*seen = tail - REGION_REPORTS;
-	while (*seen < tail)
-		take_report(
+	while (*seen < tail && !s->read)
+		s->read = take_report(
 			r,
 			shared_load64(
 				&unit->head.report[(*seen)++ % REGION_REPORTS]));
 }
 
+/* Reports may lie, and each costs reading a block: so few in a call, one of a member,
+ * and another member is the first next time. Those of members that have left since
+ * count: a tool that meets a bad block ends. */
 void region_take_reports(struct region *r)
 {
-	struct scan s = { .r = r };
+	unsigned reads = 0;
+	uint32_t i = 0;
 
-	for (; s.member < r->g.members; s.member++)
+	for (; i < r->g.members && reads < REPORTS_READ; i++) {
+		struct scan s = { .r = r };
+
+		s.member = (r->report_next + i) % r->g.members;
 		(void)region_guard(r, reports_run, &s, NULL);
+		reads += s.read;
+	}
+	r->report_next = (r->report_next + i) % r->g.members;
 }
 
 /* ---- leaving ---------------------------------------------------------------------------- */

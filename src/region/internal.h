@@ -79,6 +79,7 @@ struct region {
 	uint64_t scans;	       /* looks at all pins, ever */
 	uint64_t *touch_seen;  /* [members]: touches taken in */
 	uint64_t *report_seen; /* [members] */
+	uint32_t report_next;  /* whose reports are looked at first */
 	uint64_t *beat_seen;   /* [members] */
 
 	uint32_t skip;	  /* a shard that this look-up passes; shards: none */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A member that writes into what is not its own: descriptors of an owner that lives.
  * It may spoil blocks; it does not reach the memory of the owner's process. */
+#include "coherence/pin.h"
 #include "region/internal.h"
 #include "tests/region/rig.h"
 
@@ -15,7 +16,7 @@ struct wild {
 
 static struct wild begin(void)
 {
-	struct wild w = { .g = rig_create(3, 1, FRAMES) };
+	struct wild w = { .g = rig_create(9, 1, FRAMES) };
 
 	w.a = rig_join(&w.g, "a", 1, false);
 	w.c = rig_join(&w.g, "c", 0, false);
@@ -106,5 +107,63 @@ TEST(frames_that_say_they_are_sealed_are_not_evicted_twice)
 		CHECK_OK(region_tick(w.a));
 		check_own(&w);
 	}
+	end(&w);
+}
+
+static void report(char *all, const struct region *r, uint32_t member,
+		   const struct region_pin *pin, unsigned n)
+{
+	struct region_unit *unit =
+		(void *)(all + r->places.units + member * REGION_UNIT);
+
+	for (unsigned i = 0; i < n; i++)
+		shared_store64(&unit->head.report[i % REGION_REPORTS],
+			       pin_word(region_loc(pin->shard, pin->frame),
+					pin->gen));
+	shared_store64(&unit->head.report_tail,
+		       shared_load64(&unit->head.report_tail) + n);
+}
+
+static uint64_t left(const struct wild *w, uint32_t members)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < members; i++)
+		n += shared_load64(&region_unit_of(w->a, i)->head.report_tail) -
+		     w->a->report_seen[i];
+	return n;
+}
+
+/* Every member says again and again that a block is bad, which is not: the owner reads
+ * a few in a tick, and comes to what an honest one says. */
+TEST(false_reports_cost_little)
+{
+	struct wild w = begin();
+	const uint32_t members = w.a->g.members;
+	struct region_pin good, bad;
+	unsigned ticks = 0;
+	uint64_t was;
+
+	CHECK_OK(rig_put(w.a, 1, 1));
+	CHECK_OK(rig_put(w.a, 2, 1));
+	CHECK_OK(rig_pin(w.c, 1, &good));
+	CHECK_OK(rig_pin(w.c, 2, &bad));
+	for (uint32_t i = 0; i < members - 1; i++)
+		report(w.all, w.a, i, &good, REGION_REPORTS);
+	w.all[(const unsigned char *)bad.data - w.c->all] ^= 1;
+	region_unpin(w.c, &bad);
+	report(w.all, w.a, members - 1, &bad, 1);
+	for (; w.a->own[0]->n_sealed == 2; ticks++) {
+		was = left(&w, members);
+		CHECK_OK(region_tick(w.a));
+		CHECK_INT(was - left(&w, members), <=, 4);
+	}
+	CHECK_INT(ticks, <=, members);
+	while ((was = left(&w, members)) > 0) {
+		CHECK_OK(region_tick(w.a));
+		CHECK_INT(left(&w, members), <, was);
+	}
+	CHECK(rig_has(w.c, 1) && !rig_has(w.c, 2));
+	region_unpin(w.c, &good);
 	end(&w);
 }
