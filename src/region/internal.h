@@ -148,9 +148,7 @@ static inline bool region_is_live(const struct region *r)
 	       shared_load64(&r->control->header.id) == r->id;
 }
 
-/* -ENOTCONN, REGION_STALE, -EIO (the control area fails) or 0. */
-int region_may_write(struct region *r);
-/* The same, in a guard already. */
+/* As region_may_write(), in a guard already. */
 int region_says_live(const struct region *r);
 
 /* open.c: a part of the region for writing; whole units. The first `populate`

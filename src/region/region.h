@@ -171,6 +171,9 @@ int region_tick(struct region *r);
  * REGION_MISS: nobody has the slot, or another incarnation. */
 int region_fence(struct region *r, uint32_t member, uint64_t inc, bool told);
 
+/* Is it a member that nobody has declared dead? 0; REGION_STALE, -ENOTCONN; -EIO: the
+ * control area's memory fails. */
+int region_may_write(struct region *r);
 /* This member's slot and incarnation; -ENOTCONN. */
 int region_self(const struct region *r, uint32_t *ret_member,
 		uint64_t *ret_inc);
@@ -207,8 +210,9 @@ uint64_t region_fill(struct region *r, const struct region_grant *g,
 		     const void *data, uint64_t bytes);
 /* The block is found from now on. `bytes` as granted or fewer. 0; with any other
  * answer the frame is free again: REGION_EXISTS, sealed meanwhile by somebody
- * else; REGION_FULL, the index had no room; -EIO: its memory has failed, and it is
- * kept from use. REGION_STALE: no such grant. */
+ * else; REGION_FULL, the index had no room; -EIO: its memory has failed, or somebody
+ * wrote there, and it is kept from use. REGION_STALE: no such grant, or this member
+ * was declared dead. */
 int region_seal(struct region *r, const struct region_grant *g, uint64_t bytes,
 		uint32_t tokens, uint64_t checksum);
 void region_abandon(struct region *r, const struct region_grant *g);

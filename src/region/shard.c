@@ -631,6 +631,14 @@ static struct region_own *granted(const struct region *r,
 	return NULL;
 }
 
+/* By granted(): the member goes on, and the frame does not. */
+static bool is_held(const struct region *r, const struct region_grant *g)
+{
+	const struct region_own *own = region_own_of(r, g->shard);
+
+	return own && g->frame < r->g.frames && own->mark[g->frame] & MARK_HELD;
+}
+
 static void abandon_run(void *ctx)
 {
 	struct with_block *b = ctx;
@@ -693,7 +701,7 @@ static int seal(struct region *r, const struct region_grant *g, uint64_t bytes,
 	if (err)
 		return err;
 	if (!own)
-		return REGION_STALE;
+		return is_held(r, g) ? -EIO : REGION_STALE;
 	if (!bytes || bytes > r->g.frame_bytes)
 		return -EFBIG;
 	if (own->mark[g->frame] & MARK_BROKEN) {

@@ -104,6 +104,8 @@ static void failed(struct store *s)
 {
 	log_error("memory of the CXL region fails: this node uses it no more, "
 		  "and goes on without");
+	/* where it is not the control area, others get its shards */
+	(void)region_leave(s->shard->region);
 	part(s, STORE_REGION_FAILED);
 }
 
@@ -211,10 +213,13 @@ static int put_there(struct region *r, const struct put *u, bool *ret_wrote)
 	if (err)
 		return err;
 	*ret_wrote = true;
-	if (region_fill(r, &g, u->data, u->bytes) == u->checksum)
-		return region_seal(r, &g, u->bytes, u->tokens, u->checksum);
-	region_abandon(r, &g);
-	return -EBADMSG;
+	if (region_fill(r, &g, u->data, u->bytes) != u->checksum) {
+		region_abandon(r, &g);
+		return -EBADMSG;
+	}
+	err = region_seal(r, &g, u->bytes, u->tokens, u->checksum);
+	/* a word that somebody wrote over is not the end of this member */
+	return err == REGION_STALE && region_may_write(r) == 0 ? -EIO : err;
 }
 
 /* What the part says of itself is not so: the block goes. */
