@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -76,6 +77,18 @@ int region_host_started(uint64_t pid, uint64_t *ret_started)
 		return -EPROTO;
 	*ret_started = strtoull(at, NULL, 10);
 	return 0;
+}
+
+/* Of 16 random bytes that the kernel gives each program that it starts. Secrets of the
+ * process are made of them, so nothing may lead back. */
+uint64_t region_host_image(void)
+{
+	struct hash_piece bytes = { (const void *)getauxval(AT_RANDOM), 16 };
+	uint64_t hash[4];
+
+	return bytes.data && hash_sha256(&bytes, 1, (uint8_t *)hash) == 0
+		       ? hash[0]
+		       : 0;
 }
 
 bool region_host_ended(uint64_t pid, uint64_t started)

@@ -185,6 +185,7 @@ static int identify(struct region *r, uint64_t word,
 	shared_store64(&m->pid, pid);
 	shared_store64(&m->started, started);
 	shared_store64(&m->writer, writer);
+	shared_store64(&m->image, o->keeper ? 0 : region_host_image());
 	shared_store64(&m->role, o->reader ? REGION_READER : REGION_OWNER);
 	shared_store_bytes(m->name, REGION_NAME, name,
 			   strnlen(name, REGION_NAME));
@@ -336,6 +337,34 @@ bool region_resumed(const struct region *r)
 	return r->resumed;
 }
 
+/*
+ * A program that was replaced by exec() has the number and the start of the one
+ * after it, so nobody can prove its end but that one: what it mapped is gone, and it
+ * reads no more.
+ */
+static void fence_former_program(struct region *r)
+{
+	uint64_t pid = (uint64_t)getpid(), started, to;
+	uint64_t image = region_host_image();
+
+	if (!image || region_host_started(pid, &started))
+		return;
+	for (uint32_t i = 0; i < r->g.members; i++) {
+		const struct region_member *m = region_record(r, i);
+		uint64_t word = shared_load64_acquire(&m->word);
+
+		if (is_taken(r, i) &&
+		    shared_load64_acquire(&m->known) == member_word_inc(word) &&
+		    shared_load64(&m->host[0]) == r->host.id[0] &&
+		    shared_load64(&m->host[1]) == r->host.id[1] &&
+		    shared_load64(&m->pid) == pid &&
+		    shared_load64(&m->started) == started &&
+		    shared_load64(&m->image) &&
+		    shared_load64(&m->image) != image)
+			(void)record_step(r, i, word, MEMBER_EV_EXITED, &to);
+	}
+}
+
 static int join_locked(struct region *r, const struct region_join_options *o)
 {
 	const struct region_header *h = &r->control->header;
@@ -346,6 +375,7 @@ static int join_locked(struct region *r, const struct region_join_options *o)
 	if (shared_load64_acquire(&h->magic) != REGION_MAGIC ||
 	    shared_load64(&h->id) != r->id)
 		return -ENODATA;
+	fence_former_program(r);
 	err = o->keeper ? resume(r, o) : REGION_MISS;
 	if (!err)
 		see_all(r);

@@ -3,6 +3,7 @@
  * processes, ended in every order. */
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -363,5 +364,60 @@ TEST(readers_leave_slots_for_nodes)
 		region_close(r[i]);
 	region_close(a);
 	region_close(b);
+	rig_destroy(&g);
+}
+
+/* ---- another program in the same process --------------------------------------------- */
+
+#define SECOND "ONECOPY_TEST_SECOND_PROGRAM" /* the region's path */
+
+/* Before any test: is this process the one that the test below has started? */
+__attribute__((constructor)) static void second_program(void)
+{
+	const char *path = getenv(SECOND);
+	struct region_join_options o = { .size = sizeof(o), .reader = true };
+	struct region_member_status s;
+	struct region *r = NULL;
+	unsigned n = 0;
+
+	if (!path)
+		return;
+	if (region_open(path, &r) || region_join(r, &o))
+		_exit(2);
+	for (uint32_t i = 0; i < region_geometry_of(r)->members; i++) {
+		region_member_status(r, i, &s);
+		n += s.state == MEMBER_LIVE && s.pid == (uint64_t)getpid();
+	}
+	_exit(n == 1 ? 0 : 3);
+}
+
+static void first_program(const struct rig *g)
+{
+	struct region *r[2] = { join_reader(g), join_reader(g) };
+	struct region_member_status s;
+	struct region_pin pin;
+
+	CHECK_OK(rig_pin(r[0], 1, &pin));
+	/* one that joins once more is no other program */
+	region_member_status(r[1], 1, &s);
+	CHECK_INT(s.state, ==, MEMBER_LIVE);
+	CHECK_OK(setenv(SECOND, g->path, 1));
+	execl("/proc/self/exe", "second", (char *)NULL);
+	FAIL("exec: %s", strerror(errno));
+}
+
+/* The kernel does not tell the two apart; the second ends what the first had. */
+TEST(another_program_of_the_process_ends_the_first)
+{
+	struct rig g = rig_create(8, 1, 16);
+	struct region *a = join_as(&g, 1, 0, 0);
+	struct region_name name = rig_name(1);
+
+	CHECK_OK(rig_put(a, 1, 1));
+	run_child(&g, first_program);
+	CHECK_OK(region_tick(a));
+	CHECK_OK(region_remove(a, &name));
+	CHECK_INT(region_free(a), ==, 16);
+	region_close(a);
 	rig_destroy(&g);
 }
