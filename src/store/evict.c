@@ -261,6 +261,7 @@ static void leaves(struct store *s, struct pool *p, struct pool_slab *slab,
 	uint64_t extent = shared_load64(&slab->desc[frame].extent);
 
 	move_leaves(s, p, slab, frame);
+	shard_leaves(s, p, slab, frame);
 	pool_frame_release(p, slab, frame);
 	pool_count(p, POOL_C_evicted, 1);
 	pool_count(p, POOL_C_evicted_bytes, frame_extent_bytes(extent));

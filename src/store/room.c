@@ -163,10 +163,13 @@ static void low_not_taken(struct store *s, const struct maker_job *job)
 				       .offset = job->source.offset,
 				       .bytes = job->bytes };
 
-	/* a range of a device that has lost some of it stays as it is: the
-	 * next slab would be made of the same bytes */
+	/* the next slab is not made of the same bytes */
 	if (job->result == -EIO && range.kind == SEGMENT_DAX)
-		return;
+		pool_low_fails(&s->low,
+			       job->lost == MAKER_LOST_ANY ? range.offset
+							   : job->lost,
+			       job->lost == MAKER_LOST_ANY ? range.bytes
+							   : SEGMENT_DAX_UNIT);
 	s->low.budget.used -= job->bytes;
 	pool_low_give(&s->low, &range);
 }
