@@ -150,6 +150,15 @@ static int check_cxl(const struct command *self, struct node_config *config)
 	return check_low_memory(self, config);
 }
 
+static int check_region(const struct command *self, struct node_config *config)
+{
+	char error[CONFIG_ERROR];
+
+	if (config_region_check(config, error) < 0)
+		return cli_fail(self, PROG_BAD_INPUT, "%s", error);
+	return 0;
+}
+
 static int print_config(const struct node_config *config)
 {
 	char path[CONFIG_PATH] = "", size[32];
@@ -256,6 +265,8 @@ static int serve_run(const struct command *self, int argc, char **argv)
 		r = check_nvme(self, &config);
 	if (r == 0)
 		r = check_cxl(self, &config);
+	if (r == 0)
+		r = check_region(self, &config);
 	if (r != 0)
 		return r;
 	return run_node(&config, &args);

@@ -84,7 +84,9 @@ struct pool_arena {
 		};
 	};
 	uint32_t free_head; /* item, POOL_NO_ITEM: none; linked by item_next */
-	uint32_t last;	    /* item that was granted last */
+	uint32_t last;	    /* item that was granted last, and not beside
+			       another */
+	uint32_t row;	    /* item at which the last row of its own began */
 	uint32_t slabs;
 	uint32_t making;    /* slabs asked for and not yet here */
 	uint32_t evictions; /* since the last look at other arenas */
@@ -220,6 +222,8 @@ enum frame_state pool_frame_state(const struct pool_slab *s, uint32_t frame);
 struct pool_filling { /* what a grant is for */
 	uint64_t key[4], part, extent, owner, seq, now_ms;
 	uint64_t flags; /* enum frame_grant_flags */
+	bool beside;	/* chosen by pool_arena_beside(): what others write does
+			   not go on behind it */
 };
 /* FREE -> GRANTED. The frame must be on its arena's free list. */
 void pool_frame_grant(struct pool *p, struct pool_slab *s, uint32_t frame,
@@ -301,6 +305,10 @@ void pool_arena_put(struct pool *p, uint32_t arena); /* when it has no slab */
  * the one that was granted last, or where a row of free ones begins: what is written
  * one after the other lies side by side, and is mapped as one. */
 uint32_t pool_arena_free(const struct pool *p, uint32_t arena);
+
+/* The same for what goes on behind the frame at `loc` while others are written, too:
+ * its neighbour, or a frame with free ones behind it, where its own next ones will be. */
+uint32_t pool_arena_beside(struct pool *p, uint32_t arena, uint64_t loc);
 
 /* Room for a slab in low memory, and where it is; counted as used. -ENOSPC. */
 int pool_low_take(struct pool_low *low, uint64_t bytes,

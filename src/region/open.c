@@ -384,8 +384,7 @@ static int attach(struct region *r, uint64_t bytes)
 	return err ? err : attach_views(r);
 }
 
-/* Takes the descriptor in either case. */
-static int open_consume(int fd, struct region **ret_region)
+int region_open_consume(int fd, struct region **ret_region)
 {
 	struct region *r = mem_alloc(sizeof(*r));
 	uint64_t bytes = 0;
@@ -414,7 +413,7 @@ int region_open(const char *path, struct region **ret_region)
 	if (fault_point(FAULT_IO))
 		return -EIO;
 	fd = open(path, O_RDWR | O_CLOEXEC);
-	return fd < 0 ? -errno : open_consume(fd, ret_region);
+	return fd < 0 ? -errno : region_open_consume(fd, ret_region);
 }
 
 int region_open_fd(int fd, struct region **ret_region)
@@ -424,6 +423,37 @@ int region_open_fd(int fd, struct region **ret_region)
 	/* an open file of its own, so that its lock is (join.c) */
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	return region_open(path, ret_region);
+}
+
+int region_reopen(const struct region *r, int *ret_fd)
+{
+	char path[48];
+	int fd;
+
+	if (fault_point(FAULT_IO))
+		return -EIO;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", r->fd);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	*ret_fd = fd;
+	return 0;
+}
+
+const void *region_memory(const struct region *r)
+{
+	return r->all;
+}
+
+const struct region_host *region_host_of(const struct region *r)
+{
+	return &r->host;
+}
+
+void region_tenant(const struct region *r, char ret_name[REGION_NAME + 1])
+{
+	shared_load_bytes(ret_name, REGION_NAME, r->control->header.tenant);
+	ret_name[REGION_NAME] = '\0';
 }
 
 void region_close(struct region *r)

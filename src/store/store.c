@@ -60,6 +60,7 @@ void store_destroy(struct store *s)
 	if (!s)
 		return;
 	fetch_fini(s);
+	shard_fini(s);
 	mover_destroy(s->mover);
 	s->mover = NULL;
 	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
@@ -114,6 +115,7 @@ void store_settle(struct store *s, uint64_t now_ns)
 	move_settle(s);
 	fetch_settle(s);
 	rung_rise(s);
+	shard_settle(s);
 	revoke_send(s);
 }
 
@@ -123,7 +125,7 @@ uint64_t store_tick(struct store *s, uint64_t now_ns)
 
 	s->now_ns = now_ns;
 	worth_tick(s);
-	again = move_tick(s);
+	again = MIN(move_tick(s), shard_tick(s));
 	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
 		struct pool *p = s->pool[n];
 
@@ -280,6 +282,7 @@ int store_pool_add(struct store *s, const char *tenant, uint64_t quota,
 	begin_history(s, n);
 	set_below_share(s, s->pool[n]);
 	move_pool(s, s->pool[n]);
+	shard_tell(s, s->pool[n]);
 	*ret_pool = s->pool[n];
 	return 0;
 }
@@ -304,6 +307,7 @@ int store_pool_attach(struct store *s, uint32_t number, struct hold_set *given,
 	s->announce_again = true;
 	set_below_share(s, p);
 	move_pool(s, p);
+	shard_tell(s, p);
 	*ret_pool = p;
 	return 0;
 }

@@ -53,6 +53,31 @@ TEST(not_serving_is_not_ready)
 	CHECK(says(&h, "does not take requests"));
 }
 
+/* A region that waits for somebody wants a person; one that is only late does
+ * not. */
+TEST(a_region_of_several_nodes)
+{
+	struct health_facts f = fine;
+	struct health h;
+
+	f.region_state = "declared dead";
+	f.region_why = "it goes on without";
+	h = judge(f);
+	CHECK(h.ready && says(&h, "this node is declared dead: it goes on"));
+	f = fine;
+	f.region_late = 1;
+	h = judge(f);
+	CHECK_INT(h.n_degraded, ==, 0);
+	CHECK_INT(h.n_notes, ==, 1);
+	f.region_quarantined = 2;
+	h = judge(f);
+	CHECK(says(&h, "2 shards wait for 1 members"));
+	f = fine;
+	f.region_outside = 3;
+	h = judge(f);
+	CHECK(says(&h, "3 clients found no slot"));
+}
+
 TEST(restarts)
 {
 	struct health_facts f = fine;
