@@ -43,6 +43,11 @@ struct pool_low {
 	struct pool_budget budget;
 	struct segment_source source; /* its offset: a slab's own */
 	struct range_set units;	      /* of a device: those that slabs have */
+	/* of a device: units that have lost memory. They are given to no slab
+	 * any more; those that no slab has count as used, and are `aside`. */
+	uint32_t *bad;
+	size_t n_bad, bad_cap;
+	uint64_t aside; /* bytes */
 };
 
 struct pool_slab {
@@ -308,8 +313,13 @@ uint32_t pool_arena_beside(struct pool *p, uint32_t arena, uint64_t loc);
 /* Room for a slab in low memory, and where it is; counted as used. -ENOSPC. */
 int pool_low_take(struct pool_low *low, uint64_t bytes,
 		  struct segment_source *ret_source);
-/* A range of a device is free again (budget.used is the caller's business). */
+/* A range of a device is free again (budget.used is the caller's business), but for
+ * units that have lost memory: those stay as they are, and are counted as used. */
 void pool_low_give(struct pool_low *low, const struct segment *memory);
+/* Bytes of a device are lost. When memory for the note is refused it is forgotten:
+ * who makes the next slab there finds out again. */
+void pool_low_fails(struct pool_low *low, uint64_t offset, uint64_t bytes);
+void pool_low_fini(struct pool_low *low);
 /* Puts a payload segment (consumed, also on failure) into service. Room in the
  * budget was taken by the caller and stays taken only on success. */
 int pool_slab_add(struct pool *p, struct segment *payload, uint64_t owner,

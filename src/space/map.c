@@ -27,8 +27,9 @@ static int pin_chunk(oc_span *sp, size_t first, size_t n, unsigned flags)
 {
 	struct oc_pin pin[PIN_CHUNK];
 	size_t pinned;
-	int r = oc_pin_batch(sp->s->ns, sp->key + first, n, sp->part, flags,
-			     pin, &pinned);
+	/* a mapping needs the block's descriptor */
+	int r = oc_pin_batch(sp->s->ns, sp->key + first, n, sp->part,
+			     flags | PIN_HERE, pin, &pinned);
 
 	if (r)
 		return r;
@@ -199,10 +200,11 @@ static int arm_row(oc_span *sp, uint32_t s, size_t a, size_t z, bool gaps)
 	char *at = block_at(sp, s, a);
 	int r;
 
-	/* a single page comes with the fault that is under way */
+	/* A single page comes with the fault that is under way. Armed and not
+	 * present it could not be told from one that was written and swapped out. */
 	if (gaps)
 		populate(sp, s, a, z);
-	else if (bytes > PAGE_BYTES)
+	else if (bytes > PAGE_BYTES || !sp->s->in_fault || sp->shape.slices > 1)
 		madvise(at, bytes, MADV_POPULATE_READ); /* a wish */
 	r = uffd_register(sp->s->uffd, at, bytes);
 	return r ? r : uffd_arm(sp->s->uffd, at, bytes);
@@ -291,7 +293,7 @@ static void note_mapped(oc_span *sp, struct block *b)
 {
 	struct oc_space_report *n = &sp->s->n;
 
-	n->mapped_blocks++;
+	b->came = (uint32_t)n->mapped_blocks++;
 	if (!(b->flags & BLOCK_WAS))
 		return;
 	n->returned++;
@@ -315,8 +317,11 @@ static int map_group(oc_span *sp, size_t a, size_t z)
 		block_unflag(&sp->block[i], BLOCK_KEPT);
 	}
 	r = map_rows(sp, a, z, &end, &half);
-	for (size_t i = a; i < end; i++)
-		note_mapped(sp, &sp->block[i]);
+	/* in the order in which they will be read */
+	for (size_t k = 0; k < end - a; k++)
+		note_mapped(
+			sp,
+			&sp->block[sp->walk.goes < 0 ? end - 1 - k : a + k]);
 	for (size_t i = end; i < z; i++)
 		if (half) {
 			sp->block[i].flags |= BLOCK_HALF;
@@ -441,7 +446,8 @@ static int keep_slab(oc_span *sp, size_t i, struct kept_slabs *kept)
 {
 	struct oc_key key = sp->key[i];
 	struct oc_pin *mine = &kept->pin[kept->n];
-	int r = oc_pin(sp->s->ns, &key, sp->part, OC_PIN_NO_TOUCH, mine);
+	int r = oc_pin(sp->s->ns, &key, sp->part, OC_PIN_NO_TOUCH | PIN_HERE,
+		       mine);
 
 	if (r)
 		return 0; /* no pin left: get_slabs() asks, with the lock */
