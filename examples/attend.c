@@ -46,12 +46,15 @@ static void need(int r, const char *what, oc_client *c)
 
 static oc_ns *start(oc_client **ret_client)
 {
-	/* A part: K of 16 tokens, then V of them; whole pages each. */
+	/* A part: K of 16 tokens, then V of them; whole pages each. In slabs that
+	 * are striped for it, K of neighbouring blocks lies side by side. */
 	struct oc_ns_options o = {
 		.size = sizeof(o),
 		.block_tokens = BLOCK_TOKENS,
 		.n_groups = 1,
-		.groups = { { .slices = 2, .slice_bytes = SLICE } },
+		.groups = { { .slices = 2,
+			      .slice_bytes = SLICE,
+			      .stride = OC_STRIPED } },
 		.label = "attend",
 	};
 	char error[256] = "";

@@ -221,7 +221,7 @@ static int put(struct local *l, struct actor *a, uint64_t block,
 		return r < 0 ? (int)r : -EEXIST;
 	s = pool_locate(l->pool, grant.loc, &frame);
 	/* the owner writes through a mapping of its own; one is enough here */
-	(void)pool_payload(s, frame);
+	(void)pool_payload(s, frame).base;
 	call.op = RING_SEAL;
 	call.loc = grant.loc;
 	call.gen = grant.gen;

@@ -493,8 +493,10 @@ int bench_space(struct bench *b)
 		free(s);
 		return 0;
 	}
-	for (int large = 0; large < 2 && r == 0; large++) {
-		r = large ? large_blocks(b, s) : small_blocks(b, s);
+	for (int step = 0; step < 3 && r == 0; step++) {
+		r = step == 2	? bench_late(b) ? -ETIME : space_slices(b, s)
+		      : step == 1 ? large_blocks(b, s)
+				: small_blocks(b, s);
 		if (r && r != -ETIME && s->pool)
 			fprintf(stderr, "onecopy: bench: space: %s\n",
 				oc_client_error(s->pool->client));

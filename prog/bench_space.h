@@ -43,6 +43,9 @@ double space_us_since(uint64_t start);
 int space_touch_lazy(struct bench *b, struct space_bench *s);
 int space_random_touch(struct bench *b, struct space_bench *s);
 
+/* bench_space_slices.c: makes its own node */
+int space_slices(struct bench *b, struct space_bench *s);
+
 /* bench_space_turns.c */
 int space_alternating(struct bench *b, struct space_bench *s);
 

@@ -4,18 +4,17 @@
  * declared dead. With --work it does what nodes do, and checks each byte: it
  * pins blocks of all shards and writes those that are missing into its own.
  *
- * Memory that fails (a file that was cut, a page that the device has lost) ends it
- * with a message. It does not leave then: what there is to be written for that may
- * have gone too, and its end is proof enough for the others.
+ * Memory that fails (a file that was cut, a page that the device has lost) costs the
+ * block that lay there, which is said and counted, and is in the exit status. Where
+ * the member itself cannot go on, its own pins or the control area, it ends with a
+ * message, and does not leave: what there is to be written for that may have gone
+ * too, and its end is proof enough for the others.
  */
 #include <errno.h>
-#include <limits.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/guard.h"
@@ -37,7 +36,7 @@ struct join {
 	unsigned char *data;
 	struct region_pin pin[JOIN_HELD];
 	uint64_t pinned[JOIN_HELD]; /* block + 1; 0: none */
-	uint64_t done, hits, remote, misses, sealed, full, wrong;
+	uint64_t done, hits, remote, misses, sealed, full, wrong, lost;
 };
 
 static const struct cli_option join_options[] = {
@@ -69,10 +68,8 @@ static int block_name(const struct join *j, uint64_t block, struct oc_key *key,
 
 /* What is done in a guard. */
 struct touch {
-	struct join *join;
 	const struct oc_key *key;
 	const struct region_pin *pin;
-	const struct region_grant *grant;
 	uint64_t result;
 };
 
@@ -83,22 +80,16 @@ static void touch_verify(void *ctx)
 	t->result = payload_wrong(t->key, t->pin->data, t->pin->bytes);
 }
 
-static void touch_fill(void *ctx)
-{
-	struct touch *t = ctx;
+/* The first ones are told one by one. */
+#define LOST_TOLD 8u
 
-	t->result = region_fill(t->join->region, t->grant, t->join->data,
-				t->join->bytes);
-}
-
-static int touch_lost(uint32_t shard, uint32_t frame, const void *data,
-		      const struct guard_fault *fault)
+static void join_lost(struct join *j, uint32_t shard, uint32_t frame)
 {
-	fprintf(stderr,
-		"onecopy cxl join: shard %u frame %u: no memory at byte %llu\n",
-		shard, frame,
-		(unsigned long long)(fault->at - (uintptr_t)data));
-	return -EIO;
+	if (j->lost++ < LOST_TOLD)
+		fprintf(stderr,
+			"onecopy cxl join: shard %u frame %u: its memory "
+			"fails; the block is lost\n",
+			shard, frame);
 }
 
 /* A block has the length that its writer gave it; where it is not ours, the
@@ -108,10 +99,14 @@ static int join_verify(struct join *j, const struct oc_key *key,
 		       const struct region_pin *pin)
 {
 	struct touch t = { .key = key, .pin = pin };
-	struct guard_fault fault;
 
-	if (guard_run(touch_verify, &t, &fault))
-		return touch_lost(pin->shard, pin->frame, pin->data, &fault);
+	if (guard_run(touch_verify, &t, NULL)) {
+		join_lost(j, pin->shard, pin->frame);
+		/* its owner is told */
+		return region_verify(j->region, name, pin) == REGION_STALE
+			       ? REGION_STALE
+			       : 0;
+	}
 	if (!t.result && pin->bytes != j->bytes &&
 	    region_verify(j->region, name, pin))
 		t.result = pin->bytes;
@@ -144,19 +139,20 @@ static int join_let_go(struct join *j, unsigned at)
 	return 0;
 }
 
-/* region_put() with its copying in a guard. */
+/* region_put(), which would not say where memory has failed. */
 static int join_put(struct join *j, const struct region_name *name)
 {
 	struct region_grant grant;
-	struct touch t = { .join = j, .grant = &grant };
-	struct guard_fault fault;
 	int r = region_grant(j->region, name, j->bytes, 0, 0, &grant);
 
 	if (r)
+		return r == -EIO ? REGION_FULL : r; /* a shard is of no use */
+	r = region_seal(j->region, &grant, j->bytes, 0,
+			region_fill(j->region, &grant, j->data, j->bytes));
+	if (r != -EIO)
 		return r;
-	if (guard_run(touch_fill, &t, &fault))
-		return touch_lost(grant.shard, grant.frame, grant.data, &fault);
-	return region_seal(j->region, &grant, j->bytes, 0, t.result);
+	join_lost(j, grant.shard, grant.frame);
+	return REGION_FULL;
 }
 
 static int join_write(struct join *j, const struct oc_key *key,
@@ -195,35 +191,6 @@ static int join_once(struct join *j)
 	return join_verify(j, &key, &name, &j->pin[at]);
 }
 
-/* ---- memory that fails outside of a block -------------------------------------------- */
-
-static char last_words[PATH_MAX + 128];
-
-static void on_lost(int sig, siginfo_t *info, void *context)
-{
-	(void)context;
-	if (info->si_code > 0) {
-		ssize_t n = write(STDERR_FILENO, last_words,
-				  strnlen(last_words, sizeof(last_words)));
-
-		(void)n; /* there is nobody else to tell */
-		_exit(PROG_SYSTEM);
-	}
-	raise(sig); /* somebody sent it, and the handler is gone */
-}
-
-static void lost_catch(const char *path)
-{
-	struct sigaction action = { .sa_sigaction = on_lost,
-				    .sa_flags = SA_SIGINFO | SA_RESETHAND };
-
-	snprintf(last_words, sizeof(last_words),
-		 "onecopy cxl join: %s: " CXL_LOST "\n", path);
-	sigemptyset(&action.sa_mask);
-	sigaction(SIGBUS, &action, NULL);
-	guard_install();
-}
-
 /* ---- life ----------------------------------------------------------------------------- */
 
 static void join_tell(const struct join *j)
@@ -239,22 +206,25 @@ static void join_tell(const struct join *j)
 		printf("{\"member\": %u, \"incarnation\": %llu, \"shards\": "
 		       "%u, \"operations\": %llu, \"hits\": %llu, \"remote\": "
 		       "%llu, \"sealed\": %llu, \"evicted\": %llu, \"full\": "
-		       "%llu, \"wrong_bytes\": %llu}\n",
+		       "%llu, \"wrong_bytes\": %llu, \"lost\": %llu}\n",
 		       member, (unsigned long long)inc, s.shards,
 		       (unsigned long long)j->done, (unsigned long long)j->hits,
 		       (unsigned long long)j->remote,
 		       (unsigned long long)j->sealed,
 		       (unsigned long long)s.count[REGION_C_evictions],
 		       (unsigned long long)j->full,
-		       (unsigned long long)j->wrong);
+		       (unsigned long long)j->wrong,
+		       (unsigned long long)j->lost);
 	else
 		printf("member %u.%llu: %u shards, %llu operations, %llu hits "
-		       "(%llu of others), %llu sealed, %llu wrong bytes\n",
+		       "(%llu of others), %llu sealed, %llu wrong bytes, %llu "
+		       "lost\n",
 		       member, (unsigned long long)inc, s.shards,
 		       (unsigned long long)j->done, (unsigned long long)j->hits,
 		       (unsigned long long)j->remote,
 		       (unsigned long long)j->sealed,
-		       (unsigned long long)j->wrong);
+		       (unsigned long long)j->wrong,
+		       (unsigned long long)j->lost);
 	fflush(stdout);
 }
 
@@ -337,7 +307,7 @@ static int join_region(struct join *j)
 	free(j->data);
 	if (r)
 		return cxl_say(j->command, j->path, r);
-	return j->wrong ? PROG_FAILED : PROG_OK;
+	return j->wrong ? PROG_FAILED : j->lost ? PROG_SYSTEM : PROG_OK;
 }
 
 static int join_option(struct join *j, const struct cli *c, int id)
@@ -392,7 +362,6 @@ static int join_run(const struct command *self, int argc, char **argv)
 	j.path = c.argv[c.first];
 	j.rng.state = j.seed;
 	stop_catch();
-	lost_catch(j.path);
 	if (!j.json)
 		cxl_region_print(j.region);
 	r = join_region(&j);

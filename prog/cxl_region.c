@@ -3,6 +3,7 @@
 #include "cxl_region.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/guard.h"
 #include "base/text.h"
 #include "cxl.h"
 #include "region/host.h"
@@ -34,7 +36,8 @@ static int say_error(const struct command *command, const char *path, int r)
 				path);
 	case -EPROTONOSUPPORT:
 		return cli_fail(command, PROG_BAD_INPUT,
-				"%s: a region of another version or build",
+				"%s: a region of another version, build or "
+				"mode of coherence than this program knows",
 				path);
 	case -EPROTO:
 		return cli_fail(command, PROG_BAD_INPUT,
@@ -97,10 +100,42 @@ int cxl_say(const struct command *command, const char *path, int r)
 	}
 }
 
+/* ---- memory that fails ------------------------------------------------------------ */
+
+static char last_words[PATH_MAX + 128];
+
+static void on_lost(int sig, siginfo_t *info, void *context)
+{
+	(void)context;
+	if (info->si_code > 0) {
+		ssize_t n = write(STDERR_FILENO, last_words,
+				  strnlen(last_words, sizeof(last_words)));
+
+		(void)n; /* there is nobody else to tell */
+		_exit(PROG_SYSTEM);
+	}
+	raise(sig); /* somebody sent it, and the handler is gone */
+}
+
+void cxl_catch(const struct command *command, const char *path)
+{
+	struct sigaction action = { .sa_sigaction = on_lost,
+				    .sa_flags = SA_SIGINFO | SA_RESETHAND };
+
+	snprintf(last_words, sizeof(last_words),
+		 "onecopy %s: %s: " CXL_LOST "\n", command->name, path);
+	sigemptyset(&action.sa_mask);
+	sigaction(SIGBUS, &action, NULL);
+	guard_install();
+}
+
 int cxl_open(const struct cli *c, struct region **ret_region)
 {
 	const char *path = c->argv[c->first];
-	int r = region_open(path, ret_region);
+	int r;
+
+	cxl_catch(c->command, path);
+	r = region_open(path, ret_region);
 
 	return r ? cxl_say(c->command, path, r) : 0;
 }
@@ -388,6 +423,7 @@ static int format_run(const struct command *self, int argc, char **argv)
 		r = cli_words(&c, 1, 1);
 	if (r)
 		return r;
+	cxl_catch(self, c.argv[c.first]);
 	r = region_format(c.argv[c.first], &o);
 	if (r)
 		return format_say(self, c.argv[c.first], &o, r);

@@ -15,8 +15,11 @@ bool cxl_stands_in(const struct region *r);
 #define CXL_LOST \
 	"its memory fails: the file was cut, or the device has lost a page"
 
+/* From now on memory of this path that fails outside of a guard ends the process with
+ * a message, and a status of its own. */
+void cxl_catch(const struct command *command, const char *path);
 /* The only word left is the region's path. Opens it, or says what is wrong: 0 or
- * an exit status. */
+ * an exit status; cxl_catch() included. */
 int cxl_open(const struct cli *c, struct region **ret_region);
 /* Says what an answer of region.h means; returns the exit status. */
 int cxl_say(const struct command *command, const char *path, int r);

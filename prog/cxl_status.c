@@ -10,6 +10,8 @@
 
 static const char *member_how(const struct region_member_status *s)
 {
+	if (s->lost)
+		return "memory fails";
 	if (s->ended)
 		return "ended";
 	if (s->state == MEMBER_LIVE && s->late)
@@ -24,16 +26,17 @@ static json_t *member_json(struct region *r, uint32_t i, bool brief)
 	json_t *o;
 
 	region_member_status(r, i, &s);
-	if (s.state == MEMBER_FREE && brief)
+	if (s.state == MEMBER_FREE && brief && !s.lost)
 		return NULL;
 	o = json_pack("{s:i,s:s,s:s,s:I,s:s,s:I,s:I,s:i,s:I}", "member", (int)i,
 		      "name", s.known ? s.name : "", "state", member_how(&s),
 		      "pid", (json_int_t)s.pid, "host",
 		      s.known ? s.here ? "this" : "another" : "", "silent_ms",
 		      (json_int_t)s.silent_ms, "incarnation", (json_int_t)s.inc,
-		      "shards", (int)s.shards, "pins", (json_int_t)s.pins);
+		      "shards", (int)s.shards, "pinned", (json_int_t)s.pins);
 	for (unsigned c = 0; o && c < REGION_COUNTS_USED; c++)
-		if (!brief || c == REGION_C_bad || c == REGION_C_seals)
+		if (!brief || c == REGION_C_bad || c == REGION_C_seals ||
+		    c == REGION_C_memory_errors)
 			json_object_set_new(
 				o, region_count_names[c],
 				json_integer((json_int_t)s.count[c]));
@@ -48,7 +51,8 @@ static json_t *shard_json(struct region *r, uint32_t i)
 	return json_pack("{s:i,s:o,s:s,s:I,s:I,s:I}", "shard", (int)i, "owner",
 			 s.owner < 0 ? json_null() : json_integer(s.owner),
 			 "room",
-			 s.owner < 0	 ? "nobody's"
+			 s.lost		 ? "memory fails"
+			 : s.owner < 0	 ? "nobody's"
 			 : s.gone	 ? "to be taken"
 			 : s.ended	 ? "to be fenced"
 			 : s.quarantined ? "quarantined"

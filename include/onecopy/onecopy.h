@@ -178,6 +178,14 @@ enum oc_rule {
 	OC_RULE_STATE = 2,  /* recurrent state: the last block */
 };
 
+/* As a group's stride: its parts lie in slabs that are striped slice by slice, so
+ * that the same slice of neighbouring frames lies side by side, and a space maps a
+ * run of blocks with one mapping for each slice (space.h). Slices are whole pages
+ * then, 65,535 at most, parts are whole, and how far apart the slices of a part are is told by its
+ * pin or its grant: `stride`. Such parts live in DRAM and on the NVMe tier, never
+ * on the rung of CXL memory. */
+#define OC_STRIPED UINT64_MAX
+
 /* A part is `slices` runs of slice_bytes (for instance layers x K/V). In a
  * frame they lie `stride` bytes apart (0: packed). */
 struct oc_group {
@@ -185,7 +193,7 @@ struct oc_group {
 	uint32_t window_tokens; /* OC_RULE_WINDOW */
 	uint32_t slices;	/* 0: parts of any size up to slice_bytes */
 	uint64_t slice_bytes;
-	uint64_t stride; /* 0 or >= slice_bytes */
+	uint64_t stride; /* 0, >= slice_bytes, or OC_STRIPED */
 };
 
 struct oc_ns_options {
@@ -205,7 +213,9 @@ struct oc_ns_options {
  * larger than the largest frame, -ENOSPC too many namespaces. */
 int oc_ns_open(oc_client *c, const struct oc_ns_options *options,
 	       uint64_t timeout_ns, oc_ns **ret_ns);
-/* One that is there, by its number. OC_MISS. Does not wait. */
+/* One that is there, by its number. OC_MISS. Does not wait. Parts that are striped
+ * (OC_STRIPED) are not pinned or written through it, -EOPNOTSUPP, because whoever
+ * knows a namespace by its number alone may not know that: open it. */
 int oc_ns_find(oc_client *c, uint32_t id, oc_ns **ret_ns);
 void oc_ns_close(oc_ns *ns); /* frees the handle; the blocks stay */
 uint32_t oc_ns_id(const oc_ns *ns);
@@ -232,7 +242,8 @@ const char *oc_tier_name(enum oc_tier tier);
 
 /* A pinned part. Everything here stays true until oc_unpin(). */
 struct oc_pin {
-	const void *data; /* bytes readable here; may be device memory later */
+	const void *data; /* bytes readable here; may be device memory later.
+			     Striped: see stride */
 	uint64_t bytes;	  /* payload */
 	uint64_t offset;  /* of the payload in its region */
 	uint64_t generation;
@@ -240,6 +251,8 @@ struct oc_pin {
 	uint32_t region;
 	uint32_t tokens; /* 0: a full block */
 	uint64_t slot;	 /* private */
+	uint64_t stride; /* OC_STRIPED: slice s is slice_bytes at data + s *
+			    stride; what is between is not this part. Else 0 */
 };
 
 enum oc_pin_flags {
@@ -361,6 +374,8 @@ struct oc_grant {
 	uint32_t region;
 	uint32_t tokens;
 	uint64_t frame; /* private */
+	/* OC_STRIPED: slice s is slice_bytes at data + s * stride. Else 0 */
+	uint64_t slice_bytes, stride;
 };
 
 /* What the owner will do with a frame, told before it does. */
@@ -418,7 +433,9 @@ int oc_abandon_batch(oc_ns *ns, struct oc_grant *grants, size_t n,
 
 /* Copies into a grant and hashes in the same pass (non-temporal); the checksum
  * for oc_seal(). Fewer bytes than were asked for make the grant as short:
- * grant->bytes is then what is sealed. More are not copied. */
+ * grant->bytes is then what is sealed (-EINVAL of a striped part, which is whole).
+ * More are not copied. `data` is in one piece, slice after slice; what is written
+ * into a striped grant by hand goes by grant->stride. */
 uint64_t oc_fill(struct oc_grant *grant, const void *data, uint64_t bytes);
 /* Checksum of bytes as a part of this key. */
 uint64_t oc_checksum(const struct oc_key *key, struct oc_part part,
@@ -426,7 +443,7 @@ uint64_t oc_checksum(const struct oc_key *key, struct oc_part part,
 
 /* Copying forms, for those who want them. put: grant, fill, seal; OC_EXISTS is
  * no failure. get: pin, verify, copy, unpin; OC_MISS; -ENOSPC cap too small
- * (*ret_bytes is then the size needed). */
+ * (*ret_bytes is then the size needed). Both in one piece, also of striped parts. */
 int oc_put(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	   const void *data, uint64_t bytes, uint64_t timeout_ns);
 int oc_get(oc_ns *ns, const struct oc_key *key, struct oc_part part, void *buf,

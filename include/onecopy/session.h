@@ -180,6 +180,7 @@ struct oc_tail {
 			    oc_session_tail_tokens(): the shared tail is no
 			    longer resident, its tokens must be computed anew */
 	bool copied;	 /* from a shared tail, by this call */
+	uint64_t stride; /* OC_STRIPED: from slice to slice; else 0 */
 };
 /* The frame of the tail's part: the same at each call until the tail is sealed.
  * The first call asks for a frame (a round trip), and copies what a fork shared

@@ -124,7 +124,8 @@ const char *oc_space_why(const oc_space *s);
 enum oc_layout {
 	OC_LAYOUT_BLOCKS = 0, /* block after block: block i at base + i *
 				 block_stride, in it the part as it lies in a
-				 frame */
+				 frame; of a striped one (OC_STRIPED) its slices
+				 one after the other */
 	OC_LAYOUT_SLICES = 1, /* slice after slice: slice s of block i at base +
 				 s * slice_stride + i * block_stride */
 };
@@ -139,6 +140,7 @@ enum oc_lost {
 };
 
 /* Computes block `block` anew: writes `bytes` bytes. 0, or -errno when it cannot.
+ * A part with slices lies there as in a frame, a striped one packed.
  * From a thread of the space or of a caller of it, one at a time: it must neither
  * touch the space nor call it. The client may be called. */
 typedef int (*oc_recompute_fn)(void *ctx, const struct oc_key *key,
@@ -179,7 +181,10 @@ struct oc_span_options {
 
 /* Maps the part of n blocks. options NULL: the defaults, part {0, 0}. Resident
  * blocks are mapped now unless OC_SPAN_LAZY; what is not resident comes with a
- * touch or a call. Runs of neighbouring frames become one mapping each.
+ * touch or a call. Runs of neighbouring frames become one mapping each; slice after
+ * slice, one for each slice where the group is striped (OC_STRIPED, onecopy.h), and
+ * else one for each slice of each block. Block after block, a striped part of
+ * several slices is gathered.
  *
  * When the mappings would pass the space's limit, blocks are copied into memory
  * of the process instead (gathered; oc_span_info says how many); in an explicit
@@ -313,8 +318,10 @@ int oc_span_seal(oc_span *span, size_t block, const struct oc_key *key,
 int oc_span_replace(oc_span *span, size_t block, const struct oc_key *key);
 /* Maps the session's tail after the last block, writable and private, as
  * oc_session_tail() gives it: with a copy of what a fork shared. The session
- * must be the one the span is of. -ENOSPC past the capacity; -EINVAL slice
- * after slice, or gathered, or read-only; else as oc_session_tail(). */
+ * must be the one the span is of. Slice after slice its slices are where the next
+ * block's are: ret_tail->stride is the span's slice_stride. -ENOSPC past the
+ * capacity, or no mappings left; -EINVAL the span is gathered, or read-only; else as
+ * oc_session_tail(). */
 int oc_span_tail(oc_span *span, oc_session *session, uint64_t timeout_ns,
 		 struct oc_tail *ret_tail);
 /* oc_session_tail_seal() of a tail that is mapped: it becomes the span's next

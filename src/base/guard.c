@@ -16,8 +16,12 @@
 struct guard {
 	sigjmp_buf here;
 	struct guard_fault fault;
+	struct guard *outer; /* that this one runs in; NULL */
 };
 static _Thread_local struct guard *_Atomic guard_here;
+
+/* Without the handler a guard is a call. */
+static atomic_bool installed;
 
 /* What SIGBUS was before; written before the handler is there. */
 static struct sigaction before = { .sa_handler = SIG_DFL };
@@ -68,22 +72,33 @@ void guard_install(void)
 	    !(was.sa_flags & SA_SIGINFO && was.sa_sigaction == on_bus))
 		before = was;
 	sigaction(SIGBUS, &action, NULL);
+	atomic_store_explicit(&installed, true, memory_order_relaxed);
+}
+
+static void guard_set(struct guard *g)
+{
+	atomic_store_explicit(&guard_here, g, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
 }
 
 int guard_run(void (*fn)(void *ctx), void *ctx, struct guard_fault *ret_fault)
 {
 	struct guard g;
 
+	if (!atomic_load_explicit(&installed, memory_order_relaxed)) {
+		fn(ctx);
+		return 0;
+	}
+	g.outer = atomic_load_explicit(&guard_here, memory_order_relaxed);
 	if (sigsetjmp(g.here, KEEP_MASK)) {
-		atomic_store_explicit(&guard_here, NULL, memory_order_relaxed);
+		guard_set(g.outer);
 		if (ret_fault)
 			*ret_fault = g.fault;
 		return -EIO;
 	}
-	atomic_store_explicit(&guard_here, &g, memory_order_relaxed);
-	atomic_signal_fence(memory_order_seq_cst);
+	guard_set(&g);
 	fn(ctx);
 	atomic_signal_fence(memory_order_seq_cst);
-	atomic_store_explicit(&guard_here, NULL, memory_order_relaxed);
+	guard_set(g.outer);
 	return 0;
 }

@@ -7,8 +7,8 @@
  *	r = guard_run(copy, &job, NULL);	0, or -EIO: it met such memory
  *
  * The function is left in the middle, so it holds nothing that must be given back,
- * takes no lock and allocates nothing: it copies or hashes, no more. Guards do not
- * nest. Any number of threads.
+ * takes no lock and allocates nothing: it copies or hashes, no more. Of guards inside
+ * one another the innermost ends. Any number of threads.
  *
  * guard_install() once, before. Without it, and outside of a guard, SIGBUS is
  * what it was: the end of the process, or the handler that was there before.

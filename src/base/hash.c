@@ -161,6 +161,46 @@ void hash_stream_destroy(struct hash_stream *s)
 	free(s);
 }
 
+uint64_t hash_slices(const struct slices *data, size_t len, uint64_t seed)
+{
+	struct hash_stream s;
+	uint64_t run;
+
+	if (likely(!data->bytes))
+		return hash_payload(data->base, len, seed);
+	hash_stream_reset(&s, seed);
+	for (uint64_t at = 0; at < len; at += run) {
+		const uint8_t *p = slices_at(data, at, len - at, &run);
+
+		hash_stream_add(&s, p, run);
+	}
+	return hash_stream_value(&s);
+}
+
+/* Small enough that what was copied is still near when it is hashed. */
+#define COPY_STEP (16ull << 10)
+
+uint64_t hash_slices_copy(const struct slices *to, const struct slices *from,
+			  size_t len, uint64_t seed)
+{
+	struct hash_stream s;
+	uint64_t run;
+
+	if (likely(!to->bytes && !from->bytes))
+		return hash_copy(to->base, from->base, len, seed);
+	hash_stream_reset(&s, seed);
+	for (uint64_t at = 0; at < len; at += run) {
+		const uint8_t *f =
+			slices_at(from, at, MIN(len - at, COPY_STEP), &run);
+		uint8_t *t = slices_at(to, at, run, &run);
+
+		/* what was written is hashed: `from` may change meanwhile */
+		memcpy(t, f, run);
+		hash_stream_add(&s, t, run);
+	}
+	return hash_stream_value(&s);
+}
+
 /* Fetched once: a lookup in libcrypto's providers costs more than the hash of
  * a block's tokens. A failed fetch is tried again by the next call. The digest
  * lives as long as the process. */

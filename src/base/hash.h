@@ -11,7 +11,7 @@
 #ifndef ONECOPY_BASE_HASH_H
 #define ONECOPY_BASE_HASH_H
 
-#include "base/compiler.h"
+#include "base/slices.h"
 
 #define HASH_KEY_BYTES 32
 
@@ -34,7 +34,13 @@ uint64_t hash_payload(const void *data, size_t len, uint64_t seed);
  * src changes meanwhile. */
 uint64_t hash_copy(void *dst, const void *src, size_t len, uint64_t seed);
 
-/* Payload of any number of pieces, in order (slices of a striped part). */
+/* hash_payload() of what lies in slices. */
+uint64_t hash_slices(const struct slices *data, size_t len, uint64_t seed);
+/* hash_copy() between slices; either may be all in one. */
+uint64_t hash_slices_copy(const struct slices *to, const struct slices *from,
+			  size_t len, uint64_t seed);
+
+/* Payload of any number of pieces, in order. */
 struct hash_stream;
 int hash_stream_create(uint64_t seed, struct hash_stream **ret_stream);
 void hash_stream_reset(struct hash_stream *s, uint64_t seed);

@@ -268,6 +268,9 @@ int oc_pin_batch(oc_ns *ns, const struct oc_key *keys, size_t n,
 	if (!ns_has(ns, part))
 		return client_fail(c, -EINVAL, "no part (%u, %u) here",
 				   part.group, part.rank);
+	r = ns_usable(ns);
+	if (r)
+		return r;
 	b.keys = keys;
 	b.pins = ret_pins;
 	b.n = n;

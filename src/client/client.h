@@ -29,6 +29,7 @@
 #include <pthread.h>
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/slices.h"
 #include "client/lock.h"
 #include "client/options.h"
 #include "client/slots.h"
@@ -55,9 +56,41 @@ struct place {
 struct region {
 	_Atomic(const struct frame_desc *) desc;
 	_Atomic(char *) data;
-	_Atomic(uint64_t) frame_bytes;
+	_Atomic(uint64_t) form;	  /* struct form; one word, and the whole two to
+				   a line: every pin reads this table */
 	_Atomic(uint64_t) frames; /* 0: not mapped now. Release, after desc */
 };
+
+/* What the frames of a slab are like. In a word: step in units of 512 bytes, then
+ * stripes << 24 | frames << 40. */
+struct form {
+	uint64_t step; /* from a frame's begin to the next one's */
+	uint64_t frame_bytes;
+	uint64_t stride; /* from slice to slice; 0: a frame is one run of bytes
+			    (shm/layout.h, slab_stripes()) */
+};
+#define FORM_UNIT 512u
+_Static_assert(LAYOUT_PART_MAX / FORM_UNIT < 1u << 24 &&
+		       LAYOUT_STRIPES_MAX < 1u << 16 &&
+		       FRAME_IN_SLAB_MAX < 1u << 24,
+	       "a form is a word");
+static inline uint64_t form_word(uint64_t step, uint32_t stripes,
+				 uint32_t frames)
+{
+	return step / FORM_UNIT | (uint64_t)stripes << 24 |
+	       (uint64_t)frames << 40;
+}
+/* After the acquire of a frame's word: what belongs to it. */
+static inline struct form region_form(const struct region *r)
+{
+	uint64_t word = atomic_load_explicit(&r->form, memory_order_relaxed);
+	uint64_t step = (word & 0xffffff) * FORM_UNIT;
+	uint64_t stripes = word >> 24 & 0xffff;
+
+	if (likely(!stripes))
+		return (struct form){ step, step, 0 };
+	return (struct form){ step, step * stripes, (word >> 40) * step };
+}
 
 /* The part of a slab that only the slow path reads. */
 struct region_info {
@@ -164,6 +197,7 @@ struct oc_ns {
 	struct ns_spec spec;
 	struct match_group rule[MATCH_GROUPS_MAX];
 	uint64_t part_bytes[MATCH_GROUPS_MAX];
+	bool unaware; /* it has striped parts, and who uses it may not know */
 };
 
 /* What the public header and the shared layout say alike. */
@@ -188,6 +222,13 @@ static inline bool client_is_child(const oc_client *c)
 static inline bool ns_has(const oc_ns *ns, struct oc_part part)
 {
 	return part.group < ns->spec.groups && part.rank < ns->spec.ranks;
+}
+
+/* -EOPNOTSUPP with its text: payload of this namespace is not for this caller. */
+int ns_unaware(const oc_ns *ns);
+static inline int ns_usable(const oc_ns *ns)
+{
+	return unlikely(ns->unaware) ? ns_unaware(ns) : 0;
 }
 
 static inline uint64_t ns_part(const oc_ns *ns, struct oc_part part)
@@ -314,6 +355,25 @@ static inline const struct frame_desc *region_desc(const oc_client *c,
 	return desc + frame;
 }
 
+/* A pinned part, as what reads it goes by. */
+static inline struct slices pin_slices(const oc_client *c,
+				       const struct oc_pin *pin)
+{
+	struct slices s = slices_whole(pin->data);
+
+	if (unlikely(pin->stride)) {
+		s.bytes = region_form(&c->region[pin->region]).step;
+		s.stride = pin->stride;
+	}
+	return s;
+}
+/* A lent frame. */
+static inline struct slices grant_slices(const struct oc_grant *grant)
+{
+	return (struct slices){ grant->data, grant->slice_bytes,
+				grant->stride };
+}
+
 /* ---- call.c: requests through the ring ---- */
 
 /* Claims a slot, fills it and pushes it; does not wake. Waits for a free slot
@@ -431,5 +491,7 @@ int write_abandon_call(oc_ns *ns, const struct oc_grant *grant,
 int write_remove_call(oc_ns *ns, const struct oc_key *key,
 		      struct ring_call *ret_q);
 int write_result(const oc_client *c, enum ring_op op, int64_t result);
+/* What lies in a lent frame, as a part of this key. */
+uint64_t write_checksum(const struct oc_grant *grant, const struct oc_key *key);
 
 #endif

@@ -15,8 +15,10 @@ uint64_t oc_fill(struct oc_grant *grant, const void *data, uint64_t bytes)
 	uint64_t seed = hash_part_seed(grant->key.bytes, grant->part.group,
 				       grant->part.rank);
 
+	struct slices from = slices_whole(data), to = grant_slices(grant);
+
 	grant->bytes = MIN(bytes, grant->bytes);
-	return hash_copy(grant->data, data, grant->bytes, seed);
+	return hash_slices_copy(&to, &from, grant->bytes, seed);
 }
 
 int oc_put(oc_ns *ns, const struct oc_key *key, struct oc_part part,
@@ -49,6 +51,7 @@ int oc_put(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 int oc_get(oc_ns *ns, const struct oc_key *key, struct oc_part part, void *buf,
 	   uint64_t cap, uint64_t *ret_bytes)
 {
+	struct slices from, to = slices_whole(buf);
 	struct oc_pin pin;
 	int r = oc_pin(ns, key, part, OC_PIN_VERIFY, &pin);
 
@@ -60,7 +63,8 @@ int oc_get(oc_ns *ns, const struct oc_key *key, struct oc_part part, void *buf,
 				(unsigned long long)pin.bytes,
 				(unsigned long long)cap);
 	} else {
-		memcpy(buf, pin.data, pin.bytes);
+		from = pin_slices(ns->c, &pin);
+		slices_copy(&to, &from, pin.bytes);
 		client_add(ns->c, CLIENT_COPIED_BYTES, pin.bytes);
 	}
 	oc_unpin(ns, &pin);

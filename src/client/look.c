@@ -235,9 +235,8 @@ static int where_resident(oc_client *c, const uint64_t key[4], uint64_t part,
 	if (segment_is_low(c->info[w.region].kind))
 		w.tier = OC_TIER_CXL;
 	w.expected_ns = tier_expect(c, w.tier, w.bytes);
-	w.offset = frame_loc_frame(s.loc) *
-		   atomic_load_explicit(&c->region[w.region].frame_bytes,
-					memory_order_relaxed);
+	w.offset =
+		frame_loc_frame(s.loc) * region_form(&c->region[w.region]).step;
 	w.generation = s.gen;
 	w.checksum = s.checksum;
 	w.age_ms = now_ms > sealed_ms ? now_ms - sealed_ms : 0;

@@ -228,7 +228,9 @@ int oc_match_pin(oc_ns *ns, const struct oc_key *keys, size_t n,
 
 	if (client_is_child(ns->c))
 		return client_child(ns->c);
-	r = matching_options(ns->c, options, &o);
+	r = ns_usable(ns);
+	if (r == 0)
+		r = matching_options(ns->c, options, &o);
 	if (r == 0)
 		r = matching_init(&m, ns, keys, n, o.rank);
 	if (r)

@@ -125,6 +125,22 @@ static void ns_complete(oc_ns *ns)
 	}
 }
 
+int ns_unaware(const oc_ns *ns)
+{
+	return client_fail(ns->c, -EOPNOTSUPP,
+			   "namespace %u has parts that are striped: open it "
+			   "with OC_STRIPED",
+			   ns->id);
+}
+
+static bool has_stripes(const struct ns_spec *spec)
+{
+	for (unsigned i = 0; i < spec->groups; i++)
+		if (ns_spec_stripes(spec, i))
+			return true;
+	return false;
+}
+
 int oc_ns_open(oc_client *c, const struct oc_ns_options *options,
 	       uint64_t timeout_ns, oc_ns **ret_ns)
 {
@@ -166,6 +182,7 @@ int oc_ns_find(oc_client *c, uint32_t id, oc_ns **ret_ns)
 	}
 	ns->c = c;
 	ns->id = id;
+	ns->unaware = has_stripes(&ns->spec);
 	ns_complete(ns);
 	*ret_ns = ns;
 	return 0;

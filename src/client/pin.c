@@ -238,7 +238,9 @@ int pin_verify(oc_client *c, const struct oc_key *key, uint64_t part,
 	struct ring_call q = { .op = RING_BAD };
 	uint32_t slot = (uint32_t)pin->slot;
 
-	if (hash_payload(pin->data, pin->bytes, seed) == pin->checksum)
+	struct slices data = pin_slices(c, pin);
+
+	if (hash_slices(&data, pin->bytes, seed) == pin->checksum)
 		return 0;
 	if (!(pin->slot & SLOT_OWN))
 		slot += c->n_pins;
@@ -292,6 +294,9 @@ int oc_pin(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	if (unlikely(!ns_has(ns, part)))
 		return client_fail(c, -EINVAL, "no part (%u, %u) here",
 				   part.group, part.rank);
+	r = ns_usable(ns);
+	if (unlikely(r != 0))
+		return r;
 	r = pin_one(c, key, ns_part(ns, part), flags, ret_pin);
 	if (likely(r == 0)) {
 		client_add(c, CLIENT_PINS, 1);

@@ -40,12 +40,10 @@ static inline bool pin_fill(const oc_client *c, const struct frame_desc *d,
 {
 	const struct region *r = &c->region[frame_loc_slab(loc)];
 	uint64_t extent = shared_load64(&d->extent);
-	/* After the acquire of the word: the shape that belongs to it. */
-	uint64_t each =
-		atomic_load_explicit(&r->frame_bytes, memory_order_relaxed);
-	uint64_t offset = frame_loc_frame(loc) * each;
+	struct form form = region_form(r);
+	uint64_t offset = frame_loc_frame(loc) * form.step;
 
-	if (unlikely(frame_extent_bytes(extent) > each))
+	if (unlikely(frame_extent_bytes(extent) > form.frame_bytes))
 		return false;
 	ret_pin->data =
 		atomic_load_explicit(&r->data, memory_order_relaxed) + offset;
@@ -56,6 +54,7 @@ static inline bool pin_fill(const oc_client *c, const struct frame_desc *d,
 	ret_pin->region = frame_loc_slab(loc);
 	ret_pin->tokens = frame_extent_tokens(extent);
 	ret_pin->slot = slot;
+	ret_pin->stride = form.stride;
 	return true;
 }
 

@@ -35,8 +35,7 @@ static void tell(const oc_client *c, uint32_t slab, int event)
 		.writable = info->writable,
 		.base = atomic_load_explicit(&r->data, memory_order_relaxed),
 		.bytes = info->bytes,
-		.frame_bytes = atomic_load_explicit(&r->frame_bytes,
-						    memory_order_relaxed),
+		.frame_bytes = region_form(r).frame_bytes,
 	};
 
 	if (c->on_region)
@@ -101,6 +100,15 @@ static int make_room(oc_client *c, struct place *p, uint64_t bytes)
 	return 0;
 }
 
+static uint64_t form_of(const struct slab_record *rec)
+{
+	uint64_t bytes = shared_load64(&rec->frame_bytes);
+	uint32_t stripes = slab_stripes(rec);
+
+	return form_word(stripes ? bytes / stripes : bytes, stripes,
+			 slab_frames(rec));
+}
+
 /* Both segments are mapped somewhere: moves them in and shows them. */
 static int publish(oc_client *c, uint32_t slab, uint64_t word,
 		   struct segment *data, struct segment *desc)
@@ -119,9 +127,8 @@ static int publish(oc_client *c, uint32_t slab, uint64_t word,
 	if (rc)
 		return rc;
 	info->bytes = data->bytes;
-	info->kind = (uint32_t)shared_load64(&rec->frames_kind);
-	atomic_store_explicit(&r->frame_bytes, shared_load64(&rec->frame_bytes),
-			      memory_order_relaxed);
+	info->kind = slab_kind(rec);
+	atomic_store_explicit(&r->form, form_of(rec), memory_order_relaxed);
 	atomic_store_explicit(&r->data, info->data.base, memory_order_relaxed);
 	tell(c, slab, OC_REGION_COMES);
 	/* Present at once: a hit does not fault. */
@@ -135,8 +142,7 @@ static int publish(oc_client *c, uint32_t slab, uint64_t word,
 	c->regions_met = MAX(c->regions_met, slab + 1);
 	atomic_store_explicit(&r->desc, (const void *)info->desc.base,
 			      memory_order_release);
-	atomic_store_explicit(&r->frames,
-			      shared_load64(&rec->frames_kind) >> 32,
+	atomic_store_explicit(&r->frames, slab_frames(rec),
 			      memory_order_release);
 	return 0;
 }
@@ -145,8 +151,15 @@ static int publish(oc_client *c, uint32_t slab, uint64_t word,
 static bool shape_fits(const struct slab_record *rec, uint64_t bytes,
 		       uint64_t desc_bytes)
 {
-	uint64_t frames = shared_load64(&rec->frames_kind) >> 32;
+	uint64_t frames = slab_frames(rec);
 	uint64_t frame_bytes = shared_load64(&rec->frame_bytes);
+	uint32_t stripes = slab_stripes(rec);
+
+	/* what a form can say */
+	if (frame_bytes % FORM_UNIT || frame_bytes > LAYOUT_PART_MAX ||
+	    stripes > LAYOUT_STRIPES_MAX ||
+	    (stripes && frame_bytes % (stripes * PAGE_BYTES)))
+		return false;
 
 	return frames > 0 && frames <= FRAME_IN_SLAB_MAX && frame_bytes > 0 &&
 	       frames <= desc_bytes / sizeof(struct frame_desc) &&
@@ -162,8 +175,7 @@ static int map_answer(oc_client *c, uint32_t slab, uint64_t word,
 	bool own = m->writable && shared_load64(&rec->owner) == c->id &&
 		   !c->read_only;
 	/* of a record that changes meanwhile, the word says so in the end */
-	enum segment_kind kind =
-		(enum segment_kind)(uint32_t)shared_load64(&rec->frames_kind);
+	enum segment_kind kind = (enum segment_kind)slab_kind(rec);
 	int r = -EPROTO;
 
 	if (a->n_fds != 2 || m->region != slab ||

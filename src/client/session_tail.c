@@ -86,7 +86,8 @@ static bool shared_copy(oc_session *s, struct oc_part part, struct oc_pin *pin,
 {
 	uint64_t seed =
 		hash_part_seed(s->tail_key.bytes, part.group, part.rank);
-	uint64_t sum = hash_copy(g->data, pin->data, pin->bytes, seed);
+	struct slices to = grant_slices(g), from = pin_slices(s->ns->c, pin);
+	uint64_t sum = hash_slices_copy(&to, &from, pin->bytes, seed);
 	uint64_t sums[CLIENT_COUNTS];
 	bool right = sum == pin->checksum;
 	struct oc_pin again;
@@ -148,6 +149,7 @@ int oc_session_tail(oc_session *s, struct oc_part part, uint64_t bytes,
 	*ret_tail = (struct oc_tail){
 		.data = t->grant.data,
 		.bytes = t->grant.bytes,
+		.stride = t->grant.stride,
 		.tokens = t->tokens,
 		.copied = copied,
 	};
@@ -181,9 +183,7 @@ static int seal_part(oc_session *s, struct tail_part *t,
 	int r;
 
 	key_words(how->key, q.key);
-	q.checksum =
-		checksum ? *checksum
-			 : oc_checksum(how->key, g->part, g->data, g->bytes);
+	q.checksum = checksum ? *checksum : write_checksum(g, how->key);
 	shared_fence(); /* non-temporal stores of the caller */
 	r = session_round(s, &q, timeout_ns, &a);
 	/* refused before the frame was looked at: it is still lent */

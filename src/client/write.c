@@ -53,6 +53,8 @@ int write_grant_call(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 		return client_fail(c, -EPERM,
 				   "a read-only client writes "
 				   "nothing");
+	if (ns_usable(ns))
+		return -EOPNOTSUPP;
 	if (!ns_has(ns, part) || tokens >= ns->spec.block_tokens)
 		return client_fail(c, -EINVAL,
 				   "no part (%u, %u) of %u tokens here",
@@ -65,6 +67,12 @@ int write_grant_call(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	if (bytes > UINT32_MAX)
 		return client_fail(c, -E2BIG, "%" PRIu64 " bytes in one part",
 				   bytes);
+	if (ns_spec_stripes(&ns->spec, part.group) &&
+	    bytes != ns->part_bytes[part.group])
+		return client_fail(c, -EINVAL,
+				   "a striped part is whole: %" PRIu64
+				   " bytes, not %" PRIu64,
+				   ns->part_bytes[part.group], bytes);
 	*ret_q = (struct ring_call){
 		.op = RING_GRANT,
 		.part = ns_part(ns, part),
@@ -155,20 +163,22 @@ static int fill_grant(oc_client *c, const struct oc_grant *asked,
 {
 	uint32_t slab = frame_loc_slab(a->loc);
 	const struct frame_desc *d = region_desc(c, a->loc);
-	uint64_t each, offset;
+	const struct region *r = &c->region[slab];
+	struct form form;
+	uint64_t offset;
 
 	/* A frame of ours keeps its slab alive and writable. */
 	if (!d)
 		return OC_STALE;
-	each = atomic_load_explicit(&c->region[slab].frame_bytes,
-				    memory_order_relaxed);
-	offset = frame_loc_frame(a->loc) * each;
-	if (asked->bytes > each)
+	form = region_form(r);
+	offset = frame_loc_frame(a->loc) * form.step;
+	if (asked->bytes > form.frame_bytes)
 		return client_fail(c, -EPROTO, "a frame smaller than asked");
 	*ret_grant = *asked;
-	ret_grant->data = atomic_load_explicit(&c->region[slab].data,
-					       memory_order_relaxed) +
-			  offset;
+	ret_grant->data =
+		atomic_load_explicit(&r->data, memory_order_relaxed) + offset;
+	ret_grant->stride = form.stride;
+	ret_grant->slice_bytes = form.stride ? form.step : 0;
 	ret_grant->offset = offset;
 	ret_grant->generation = a->gen;
 	ret_grant->region = slab;
@@ -206,6 +216,15 @@ int write_granted(oc_ns *ns, const struct oc_grant *asked,
 		       : r;
 }
 
+uint64_t write_checksum(const struct oc_grant *grant, const struct oc_key *key)
+{
+	struct slices data = grant_slices(grant);
+
+	return hash_slices(&data, grant->bytes,
+			   hash_part_seed(key->bytes, grant->part.group,
+					  grant->part.rank));
+}
+
 /* ---- the calls ---- */
 
 int oc_grant_flags(oc_ns *ns, const struct oc_key *key, struct oc_part part,
@@ -239,7 +258,7 @@ int oc_grant(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 
 static uint64_t grant_checksum(const struct oc_grant *grant)
 {
-	return oc_checksum(&grant->key, grant->part, grant->data, grant->bytes);
+	return write_checksum(grant, &grant->key);
 }
 
 /* The grant is used up by an answer, whatever it says. */

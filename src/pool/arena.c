@@ -18,18 +18,20 @@ static uint32_t arena_unused(const struct pool *p)
 	return i;
 }
 
-int pool_arena_get(struct pool *p, uint64_t owner, uint64_t frame_bytes,
+int pool_arena_get(struct pool *p, uint64_t owner, struct pool_shape shape,
 		   uint32_t *ret_arena)
 {
-	return pool_arena_of(p, owner, frame_bytes, false, ret_arena);
+	return pool_arena_of(p, owner, shape, false, ret_arena);
 }
 
 int pool_arena_low(struct pool *p, uint64_t frame_bytes, uint32_t *ret_arena)
 {
-	return pool_arena_of(p, CLIENT_SERVER, frame_bytes, true, ret_arena);
+	struct pool_shape shape = { .frame_bytes = frame_bytes };
+
+	return pool_arena_of(p, CLIENT_SERVER, shape, true, ret_arena);
 }
 
-int pool_arena_of(struct pool *p, uint64_t owner, uint64_t frame_bytes,
+int pool_arena_of(struct pool *p, uint64_t owner, struct pool_shape shape,
 		  bool low, uint32_t *ret_arena)
 {
 	struct pool_arena *grown;
@@ -40,7 +42,7 @@ int pool_arena_of(struct pool *p, uint64_t owner, uint64_t frame_bytes,
 		const struct pool_arena *a = &p->arena[i];
 
 		if (a->used && a->owner == owner &&
-		    a->frame_bytes == frame_bytes && a->low == low) {
+		    shape_same(a->shape, shape) && a->low == low) {
 			*ret_arena = i;
 			return 0;
 		}
@@ -65,8 +67,9 @@ int pool_arena_of(struct pool *p, uint64_t owner, uint64_t frame_bytes,
 	p->arena[i] = (struct pool_arena){ .used = true,
 					   .low = low,
 					   .owner = owner,
-					   .frame_bytes = frame_bytes,
+					   .shape = shape,
 					   .free_head = POOL_NO_ITEM,
+					   .last = POOL_NO_ITEM,
 					   .twin_first = POOL_NO_ITEM,
 					   .twin_last = POOL_NO_ITEM };
 	*ret_arena = i;
@@ -81,10 +84,48 @@ void pool_arena_put(struct pool *p, uint32_t arena)
 		a->used = false;
 }
 
+/* ---- which frame is next */
+
+/* How far back the begin of a row is looked for. */
+#define ROW_BACK 64u
+
+/* Is it on the arena's list? */
+static bool is_listed(const struct pool_slab *s, uint32_t arena, uint32_t frame)
+{
+	return frame < s->frames && s->arena == arena && !s->draining &&
+	       pool_frame_state(s, frame) == FRAME_FREE;
+}
+
+/* Behind the last one that was granted, if it is still what it was. */
+static uint32_t neighbour(const struct pool *p, uint32_t arena)
+{
+	uint32_t last = p->arena[arena].last, frame;
+	const struct pool_slab *s;
+
+	if (last >= p->items.end || !p->slab[p->item_slab[last]])
+		return POOL_NO_ITEM;
+	s = pool_item(p, last, &frame);
+	return is_listed(s, arena, frame + 1) ? last + 1 : POOL_NO_ITEM;
+}
+
 uint32_t pool_arena_free(const struct pool *p, uint32_t arena)
 {
-	return p->arena[arena].free_head;
+	uint32_t item = p->arena[arena].free_head, next, frame;
+	const struct pool_slab *s;
+
+	if (item == POOL_NO_ITEM)
+		return item;
+	next = neighbour(p, arena);
+	if (next != POOL_NO_ITEM)
+		return next;
+	s = pool_item(p, item, &frame);
+	for (unsigned i = 0;
+	     i < ROW_BACK && frame && is_listed(s, arena, frame - 1); i++)
+		frame--;
+	return s->base + frame;
 }
+
+/* ---- items */
 
 static int items_reserve(struct pool *p, uint32_t end)
 {
@@ -103,6 +144,10 @@ static int items_reserve(struct pool *p, uint32_t end)
 	if (!grown)
 		return -ENOMEM;
 	p->item_next = grown;
+	grown = mem_grow(p->item_prev, cap, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	p->item_prev = grown;
 	if (p->low) {
 		struct pool_twin *twin = mem_grow(p->twin, cap, sizeof(*twin));
 

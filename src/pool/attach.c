@@ -153,8 +153,7 @@ static int slab_segments(struct attach *a, struct pool_slab *s,
 		.fd = data,
 		.bytes = shared_load64(&rec->bytes),
 		.offset = slab_place(rec),
-		.kind = (enum segment_kind)(uint32_t)shared_load64(
-			&rec->frames_kind),
+		.kind = (enum segment_kind)slab_kind(rec),
 	};
 	s->low = segment_is_low(s->payload.kind);
 	if (!s->low)
@@ -201,8 +200,9 @@ static int slab_attach(struct attach *a, uint32_t id)
 	*s = (struct pool_slab){
 		.id = id,
 		.gen = slab_word_gen(word),
-		.frames = (uint32_t)(shared_load64(&rec->frames_kind) >> 32),
-		.frame_bytes = shared_load64(&rec->frame_bytes),
+		.frames = slab_frames(rec),
+		.shape = { shared_load64(&rec->frame_bytes),
+			   slab_stripes(rec) },
 		.owner = shared_load64(&rec->owner),
 		.writer_uid = (uint32_t)shared_load64(&rec->writer_place),
 		.retiring = slab_word_state(word) == SLAB_RETIRING,
@@ -221,8 +221,7 @@ static int slab_attach(struct attach *a, uint32_t id)
 	if (r < 0)
 		goto fail;
 	if (!s->retiring)
-		r = pool_arena_of(p, s->owner, s->frame_bytes, s->low,
-				  &s->arena);
+		r = pool_arena_of(p, s->owner, s->shape, s->low, &s->arena);
 	if (r < 0)
 		goto fail_items;
 	p->slab[id] = s;

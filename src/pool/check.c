@@ -53,7 +53,7 @@ static void check_sealed(struct check *c, struct pool_slab *s, uint32_t f)
 
 	shared_load_words(key, d->key, 4);
 	bytes = frame_extent_bytes(shared_load64(&d->extent));
-	if (bytes > s->frame_bytes)
+	if (bytes > s->frame_bytes || (s->stripes && bytes != s->frame_bytes))
 		say(c, "slab %u frame %u: %llu bytes in a frame of %llu", s->id,
 		    f, ULL(bytes), ULL(s->frame_bytes));
 	found = pool_find(c->p, key, shared_load64(&d->part), &at);
@@ -131,7 +131,7 @@ static void check_arena(struct check *c, uint32_t i)
 {
 	const struct pool_arena *a = &c->p->arena[i];
 	uint64_t listed = 0, expected = 0;
-	uint32_t slabs = 0, item = a->free_head;
+	uint32_t slabs = 0, item = a->free_head, before = POOL_NO_ITEM;
 
 	for (uint32_t id = 1; id < c->p->slab_end; id++) {
 		const struct pool_slab *s = c->p->slab[id];
@@ -141,7 +141,7 @@ static void check_arena(struct check *c, uint32_t i)
 		slabs++;
 		if (!s->draining)
 			expected += s->n_free;
-		if (s->owner != a->owner || s->frame_bytes != a->frame_bytes ||
+		if (s->owner != a->owner || !shape_same(s->shape, a->shape) ||
 		    s->low != a->low)
 			say(c, "slab %u: not of its arena's kind", id);
 	}
@@ -151,6 +151,10 @@ static void check_arena(struct check *c, uint32_t i)
 
 		if (s->arena != i || pool_frame_state(s, f) != FRAME_FREE)
 			say(c, "slab %u frame %u: on a free list", s->id, f);
+		if (c->p->item_prev[item] != before)
+			say(c, "slab %u frame %u: its list is broken", s->id,
+			    f);
+		before = item;
 		item = c->p->item_next[item];
 	}
 	if (listed != expected || slabs != a->slabs)

@@ -70,9 +70,26 @@ struct pool_slab *pool_find(const struct pool *p, const uint64_t key[4],
 void pool_free_link(struct pool *p, struct pool_slab *s, uint32_t frame)
 {
 	struct pool_arena *a = &p->arena[s->arena];
+	uint32_t item = s->base + frame;
 
-	p->item_next[s->base + frame] = a->free_head;
-	a->free_head = s->base + frame;
+	p->item_next[item] = a->free_head;
+	p->item_prev[item] = POOL_NO_ITEM;
+	if (a->free_head != POOL_NO_ITEM)
+		p->item_prev[a->free_head] = item;
+	a->free_head = item;
+}
+
+void pool_free_unlink(struct pool *p, struct pool_slab *s, uint32_t frame)
+{
+	uint32_t item = s->base + frame;
+	uint32_t next = p->item_next[item], prev = p->item_prev[item];
+
+	if (prev == POOL_NO_ITEM)
+		p->arena[s->arena].free_head = next;
+	else
+		p->item_next[prev] = next;
+	if (next != POOL_NO_ITEM)
+		p->item_prev[next] = prev;
 }
 
 void pool_free_push(struct pool *p, struct pool_slab *s, uint32_t frame)
@@ -87,10 +104,10 @@ void pool_frame_grant(struct pool *p, struct pool_slab *s, uint32_t frame,
 		      const struct pool_filling *filling)
 {
 	struct frame_desc *d = &s->desc[frame];
-	struct pool_arena *a = &p->arena[s->arena];
 
-	must(a->free_head == s->base + frame);
-	a->free_head = p->item_next[s->base + frame];
+	must(!s->draining && pool_frame_state(s, frame) == FRAME_FREE);
+	pool_free_unlink(p, s, frame);
+	p->arena[s->arena].last = s->base + frame;
 	s->n_free--;
 	pool_count(p, POOL_C_free_frames, -1ull);
 
@@ -304,14 +321,9 @@ void pool_frame_keep(struct pool *p, struct pool_slab *s, uint32_t frame)
 
 void pool_frame_lost(struct pool *p, struct pool_slab *s, uint32_t frame)
 {
-	uint32_t item = s->base + frame;
-	uint32_t *link = &p->arena[s->arena].free_head;
-
 	pool_frame_breaks(p, s, frame);
-	while (!s->draining && *link != item)
-		link = &p->item_next[*link];
 	if (!s->draining)
-		*link = p->item_next[item];
+		pool_free_unlink(p, s, frame);
 	s->n_free--;
 	pool_count(p, POOL_C_free_frames, -1ull);
 	pool_frame_keep(p, s, frame);

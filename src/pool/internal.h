@@ -14,7 +14,9 @@ void pool_drop(struct pool *p, enum hold_kind kind, uint64_t id);
 /* pool/frame.c: word by the table; aborts on an illegal event */
 void pool_frame_step(struct pool_slab *s, uint32_t frame,
 		     enum frame_event event);
+/* Onto its arena's list, and off it; of a slab that is not draining. */
 void pool_free_link(struct pool *p, struct pool_slab *s, uint32_t frame);
+void pool_free_unlink(struct pool *p, struct pool_slab *s, uint32_t frame);
 /* One sealed part more or less, for pool.parts. */
 void pool_parts_count(struct pool *p, const struct frame_desc *d, int n);
 void pool_free_push(struct pool *p, struct pool_slab *s, uint32_t frame);

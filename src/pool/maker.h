@@ -8,6 +8,7 @@
 #ifndef ONECOPY_POOL_MAKER_H
 #define ONECOPY_POOL_MAKER_H
 
+#include "pool/shape.h"
 #include "shm/segment.h"
 
 struct maker;
@@ -20,7 +21,8 @@ struct maker_job {
 	int result;		/* 0 or -errno */
 	struct segment segment; /* valid when result is 0; the asker's */
 	uint32_t pool, frames;	/* the asker's notes */
-	uint64_t owner, frame_bytes;
+	uint64_t owner;
+	struct pool_shape shape;
 };
 
 int maker_create(bool threaded, struct maker **ret_maker);

@@ -123,6 +123,7 @@ void pool_destroy(struct pool *p)
 	range_fini(&p->items);
 	free(p->item_slab);
 	free(p->item_next);
+	free(p->item_prev);
 	free(p->twin);
 	free(p->arena);
 	free(p);

@@ -8,7 +8,7 @@
  * (free lists, arenas, recency order) is rebuilt from it by pool_attach().
  *
  *   item    a frame as a dense number, for arrays: slab.base + frame
- *   arena   frames that can replace each other: of one owner and one size.
+ *   arena   frames that can replace each other: of one owner and one shape.
  *           Owner 0: slabs whose writer has ended; nothing is granted there.
  *           Owner CLIENT_SERVER: slabs that the server alone can write.
  *
@@ -18,11 +18,13 @@
 #ifndef ONECOPY_POOL_POOL_H
 #define ONECOPY_POOL_POOL_H
 
+#include "base/slices.h"
 #include "coherence/frame.h"
 #include "index/table.h"
 #include "policy/policy.h"
 #include "pool/hold.h"
 #include "pool/range.h"
+#include "pool/shape.h"
 #include "shm/layout.h"
 #include "shm/segment.h"
 
@@ -46,7 +48,14 @@ struct pool_low {
 struct pool_slab {
 	uint32_t id, frames, base, arena;
 	uint32_t writer_uid; /* shm/layout.h */
-	uint64_t gen, frame_bytes, owner;
+	uint64_t gen, owner;
+	union { /* the same, under both names */
+		struct pool_shape shape;
+		struct {
+			uint64_t frame_bytes;
+			uint32_t stripes;
+		};
+	};
 	struct segment payload; /* mapped lazily: base may be NULL */
 	struct segment desc_segment;
 	struct frame_desc *desc;
@@ -61,8 +70,16 @@ struct pool_slab {
 struct pool_arena {
 	bool used;
 	bool low; /* its slabs' memory */
-	uint64_t owner, frame_bytes;
+	uint64_t owner;
+	union {
+		struct pool_shape shape;
+		struct {
+			uint64_t frame_bytes;
+			uint32_t stripes;
+		};
+	};
 	uint32_t free_head; /* item, POOL_NO_ITEM: none; linked by item_next */
+	uint32_t last;	    /* item that was granted last */
 	uint32_t slabs;
 	uint32_t making;    /* slabs asked for and not yet here */
 	uint32_t evictions; /* since the last look at other arenas */
@@ -107,7 +124,7 @@ struct pool {
 	uint32_t slab_end; /* ids >= this are unused */
 	struct range_set items;
 	uint32_t items_cap;
-	uint32_t *item_slab, *item_next;
+	uint32_t *item_slab, *item_next, *item_prev;
 	struct pool_twin *twin; /* by item; NULL: there is no rung below */
 	struct pool_arena *arena;
 	uint32_t n_arenas;
@@ -199,7 +216,7 @@ struct pool_filling { /* what a grant is for */
 	uint64_t key[4], part, extent, owner, seq, now_ms;
 	uint64_t flags; /* enum frame_grant_flags */
 };
-/* FREE -> GRANTED. The frame must be the head of its arena's free list. */
+/* FREE -> GRANTED. The frame must be on its arena's free list. */
 void pool_frame_grant(struct pool *p, struct pool_slab *s, uint32_t frame,
 		      const struct pool_filling *filling);
 /* GRANTED -> SEALED, into index and order. -ENOSPC when the index refused, -EIO
@@ -266,16 +283,18 @@ void pool_twin_rise(struct pool *p, struct pool_slab *up, uint32_t uf,
 		    struct pool_slab *low, uint32_t lf);
 
 /* ---- slabs and arenas (pool/slab.c, pool/arena.c) */
-/* The arena of (owner, frame_bytes), made when new. -ENOMEM, -ENOSPC. */
-int pool_arena_get(struct pool *p, uint64_t owner, uint64_t frame_bytes,
+/* The arena of (owner, shape), made when new. -ENOMEM, -ENOSPC. */
+int pool_arena_get(struct pool *p, uint64_t owner, struct pool_shape shape,
 		   uint32_t *ret_arena);
-/* The same of slabs in low memory. */
+/* The same of slabs in low memory, which are never striped. */
 int pool_arena_low(struct pool *p, uint64_t frame_bytes, uint32_t *ret_arena);
 /* The one that slabs of this owner, shape and kind of memory are of. */
-int pool_arena_of(struct pool *p, uint64_t owner, uint64_t frame_bytes,
+int pool_arena_of(struct pool *p, uint64_t owner, struct pool_shape shape,
 		  bool low, uint32_t *ret_arena);
 void pool_arena_put(struct pool *p, uint32_t arena); /* when it has no slab */
-/* A free item, or POOL_NO_ITEM; stays on the list until granted. */
+/* A free item, or POOL_NO_ITEM; stays on the list until granted. The neighbour of
+ * the one that was granted last, or where a row of free ones begins: what is written
+ * one after the other lies side by side, and is mapped as one. */
 uint32_t pool_arena_free(const struct pool *p, uint32_t arena);
 
 /* Room for a slab in low memory, and where it is; counted as used. -ENOSPC. */
@@ -286,13 +305,13 @@ void pool_low_give(struct pool_low *low, const struct segment *memory);
 /* Puts a payload segment (consumed, also on failure) into service. Room in the
  * budget was taken by the caller and stays taken only on success. */
 int pool_slab_add(struct pool *p, struct segment *payload, uint64_t owner,
-		  uint64_t frame_bytes, uint32_t frames, uint32_t *ret_id);
+		  struct pool_shape shape, uint32_t frames, uint32_t *ret_id);
 /* An empty slab's memory under another owner or shape, with a new id; the old
  * id ends at once. Only when nobody but the server and (for the same owner)
  * its owner can write it: -EBUSY where a device may, or memory has failed
  * (n_quarantined). */
 int pool_slab_reshape(struct pool *p, uint32_t id, uint64_t owner,
-		      uint64_t frame_bytes, uint32_t *ret_id);
+		      struct pool_shape shape, uint32_t *ret_id);
 /* An empty slab of a living writer: announced as going. */
 void pool_slab_retire(struct pool *p, uint32_t id);
 /* Keeps its free frames, and those that become free, from being granted; or
@@ -310,10 +329,23 @@ static inline bool pool_slab_empty(const struct pool_slab *s)
 {
 	return s->n_free + s->n_quarantined == s->frames;
 }
-/* Payload as the server sees it (mapped at first use); NULL when refused. */
-const uint8_t *pool_payload(struct pool_slab *s, uint32_t frame);
-/* The same for writing, in a slab of CLIENT_SERVER. */
-uint8_t *pool_payload_own(struct pool_slab *s, uint32_t frame);
+/* From a frame to the next, of what lies at its begin. */
+static inline uint64_t pool_slab_step_bytes(const struct pool_slab *s)
+{
+	return s->stripes ? s->frame_bytes / s->stripes : s->frame_bytes;
+}
+/* Where a frame begins in its slab. */
+static inline uint64_t pool_frame_offset(const struct pool_slab *s,
+					 uint32_t frame)
+{
+	return frame * pool_slab_step_bytes(s);
+}
+/* Payload as the server sees it (mapped at first use), for reading alone but in a
+ * slab of CLIENT_SERVER; base NULL when refused. */
+struct slices pool_payload(struct pool_slab *s, uint32_t frame);
+/* Has a frame a byte of [from, end) of its slab? */
+bool pool_frame_meets(const struct pool_slab *s, uint32_t frame, uint64_t from,
+		      uint64_t end);
 
 /* ---- the index (pool/index.c) */
 int pool_index_reserve(struct pool *p, uint64_t entries); /* grows */

@@ -12,6 +12,16 @@
 
 #include "base/compiler.h"
 
+/* What the frames of a slab are like: slabs of one shape can replace each other. */
+struct pool_shape {
+	uint64_t frame_bytes;
+	uint32_t stripes; /* shm/layout.h: slab_stripes() */
+};
+static inline bool shape_same(struct pool_shape a, struct pool_shape b)
+{
+	return a.frame_bytes == b.frame_bytes && a.stripes == b.stripes;
+}
+
 /* Small things of the server's own, which nobody maps page by page: 512, 1024 or
  * 2048 bytes, else shape_class(). */
 uint64_t shape_small(uint64_t bytes);

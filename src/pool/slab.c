@@ -122,7 +122,7 @@ static int slab_prepare(struct pool *p, const struct segment *payload,
 	r = pool_index_reserve(p, entries_expected(p, s));
 	if (r < 0)
 		goto fail;
-	r = pool_arena_of(p, s->owner, s->frame_bytes, s->low, &s->arena);
+	r = pool_arena_of(p, s->owner, s->shape, s->low, &s->arena);
 	if (r < 0)
 		goto fail;
 	r = pool_items_take(p, s);
@@ -155,7 +155,8 @@ static void record_store(struct pool *p, const struct pool_slab *s,
 
 	shared_store64(&rec->frame_bytes, s->frame_bytes);
 	shared_store64(&rec->frames_kind,
-		       (uint64_t)s->frames << 32 | (uint64_t)s->payload.kind);
+		       slab_frames_kind(s->frames, s->stripes,
+					(uint32_t)s->payload.kind));
 	shared_store64(&rec->bytes, s->payload.bytes);
 	shared_store64(&rec->desc_bytes, s->desc_segment.bytes);
 	shared_store64(&rec->owner, s->owner);
@@ -233,10 +234,10 @@ void pool_low_give(struct pool_low *low, const struct segment *memory)
 }
 
 int pool_slab_add(struct pool *p, struct segment *payload, uint64_t owner,
-		  uint64_t frame_bytes, uint32_t frames, uint32_t *ret_id)
+		  struct pool_shape shape, uint32_t frames, uint32_t *ret_id)
 {
 	struct pool_slab want = { .frames = frames,
-				  .frame_bytes = frame_bytes,
+				  .shape = shape,
 				  .owner = owner };
 	struct pool_slab *s;
 	int r = slab_prepare(p, payload, &want, &s);
@@ -255,20 +256,15 @@ int pool_slab_add(struct pool *p, struct segment *payload, uint64_t owner,
 /* Takes a slab's free frames off its arena's list. */
 static void unlink_free(struct pool *p, struct pool_slab *s)
 {
-	uint32_t *link = &p->arena[s->arena].free_head;
-
-	while (*link != POOL_NO_ITEM) {
-		if (*link - s->base < s->frames)
-			*link = p->item_next[*link];
-		else
-			link = &p->item_next[*link];
-	}
+	for (uint32_t f = 0; f < s->frames && !s->draining; f++)
+		if (pool_frame_state(s, f) == FRAME_FREE)
+			pool_free_unlink(p, s, f);
 }
 
 void pool_slab_drain(struct pool *p, uint32_t id)
 {
-	p->slab[id]->draining = true;
 	unlink_free(p, p->slab[id]);
+	p->slab[id]->draining = true;
 }
 
 void pool_slab_undrain(struct pool *p, uint32_t id)
@@ -324,12 +320,12 @@ static void slab_end(struct pool *p, struct pool_slab *s, bool memory_stays)
 }
 
 int pool_slab_reshape(struct pool *p, uint32_t id, uint64_t owner,
-		      uint64_t frame_bytes, uint32_t *ret_id)
+		      struct pool_shape shape, uint32_t *ret_id)
 {
 	struct pool_slab *old = p->slab[id], *s;
 	struct segment payload = old->payload;
-	uint64_t frames = payload.bytes / frame_bytes;
-	struct pool_slab want = { .frame_bytes = frame_bytes, .owner = owner };
+	uint64_t frames = payload.bytes / shape.frame_bytes;
+	struct pool_slab want = { .shape = shape, .owner = owner };
 	int r;
 
 	if (old->n_quarantined)
@@ -415,8 +411,10 @@ uint64_t pool_owned_bytes(const struct pool *p, uint64_t owner)
 	return bytes;
 }
 
-const uint8_t *pool_payload(struct pool_slab *s, uint32_t frame)
+struct slices pool_payload(struct pool_slab *s, uint32_t frame)
 {
+	struct slices part = { 0 };
+
 	if (!s->payload.base) {
 		void *base = fault_point(FAULT_MAP)
 				     ? MAP_FAILED
@@ -428,15 +426,27 @@ const uint8_t *pool_payload(struct pool_slab *s, uint32_t frame)
 					    (off_t)s->payload.offset);
 
 		if (base == MAP_FAILED)
-			return NULL;
+			return part;
 		s->payload.base = base;
 	}
-	return (const uint8_t *)s->payload.base +
-	       (uint64_t)frame * s->frame_bytes;
+	part.base = (uint8_t *)s->payload.base + pool_frame_offset(s, frame);
+	if (s->stripes) {
+		part.bytes = pool_slab_step_bytes(s);
+		part.stride = s->frames * part.bytes;
+	}
+	return part;
 }
 
-uint8_t *pool_payload_own(struct pool_slab *s, uint32_t frame)
+bool pool_frame_meets(const struct pool_slab *s, uint32_t frame, uint64_t from,
+		      uint64_t end)
 {
-	must(s->owner == CLIENT_SERVER);
-	return (uint8_t *)(uintptr_t)pool_payload(s, frame);
+	uint64_t step = pool_slab_step_bytes(s);
+	uint64_t at = pool_frame_offset(s, frame);
+
+	for (uint32_t i = 0; i < MAX(s->stripes, 1u); i++) {
+		if (at < end && at + step > from)
+			return true;
+		at += s->frames * step;
+	}
+	return false;
 }

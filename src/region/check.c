@@ -13,11 +13,12 @@
 struct checker {
 	struct region *r;
 	bool quiet, bytes;
+	bool failed; /* memory of descriptors, so that counts are not all */
 	void (*tell)(void *ctx, const char *problem);
 	void *ctx;
 	uint64_t problems;
 	struct region_checked done;
-	uint32_t shard;
+	uint32_t shard, frame, member;
 	uint64_t listed; /* sealed frames of the shard that its index has */
 };
 
@@ -90,6 +91,8 @@ static bool is_listed(const struct checker *c, uint32_t frame, uint64_t word)
 	h = table_hash(key, shared_load64(&d->part));
 	entry = table_word(h, frame_word_gen(word),
 			   region_loc(c->shard, frame));
+	if (!c->r->view[c->shard].table.bucket)
+		return true; /* it was told once */
 	while ((seen = table_probe(&c->r->view[c->shard].table, h, &cursor)))
 		if (seen == entry)
 			return true;
@@ -155,27 +158,87 @@ static void check_entry(void *ctx, uint64_t bucket, uint64_t entry)
 			c->shard, frame);
 }
 
+static void index_run(void *ctx)
+{
+	struct checker *c = ctx;
+
+	table_each(&c->r->view[c->shard].table, check_entry, c);
+}
+
+/* From c->frame on. */
+static void frames_run(void *ctx)
+{
+	struct checker *c = ctx;
+
+	for (; c->frame < c->r->g.frames; c->frame++)
+		check_frame(c, c->frame);
+}
+
+static void check_frames(struct checker *c)
+{
+	struct region_where where;
+	uint64_t first, end;
+
+	c->frame = 0;
+	while (region_guard(c->r, frames_run, c, &where)) {
+		c->failed = true;
+		if (region_is_desc(c->r, &where, &first, &end)) {
+			end = MIN(end, (uint64_t)c->r->g.frames);
+			problem(c,
+				"shard %u: memory of the descriptors of frames "
+				"%u to %llu fails",
+				c->shard, c->frame,
+				(unsigned long long)end - 1);
+			c->frame = MAX((uint32_t)end, c->frame + 1);
+			continue;
+		}
+		problem(c,
+			"shard %u frame %u: memory fails at byte %llu of the "
+			"region",
+			c->shard, c->frame, (unsigned long long)where.at);
+		c->frame++;
+	}
+}
+
+static void check_owner(struct checker *c, uint64_t owner, uint64_t sealed,
+			uint64_t free)
+{
+	const struct region_shard_head *head = region_head_of(c->r, c->shard);
+
+	if (!c->quiet || owner || !c->done.frames)
+		return;
+	/* given back in order: what it says of itself is so */
+	if (shared_load64(&head->sealed) != sealed ||
+	    shared_load64(&head->free) != free)
+		problem(c, "shard %u: says %llu sealed and %llu free", c->shard,
+			(unsigned long long)shared_load64(&head->sealed),
+			(unsigned long long)shared_load64(&head->free));
+}
+
 static void check_shard(struct checker *c)
 {
 	uint64_t owner =
 		shared_load64_acquire(&c->r->control->owner[c->shard].word);
-	const struct region_shard_head *head = region_head_of(c->r, c->shard);
 	uint64_t sealed = c->done.sealed, free = c->done.free;
+	struct region_where where;
+	uint64_t first, end;
 
+	c->failed = false;
 	if (owner && region_owner_member(owner) >= c->r->g.members)
 		problem(c, "shard %u: no member %u", c->shard,
 			region_owner_member(owner));
-	for (uint32_t i = 0; i < c->r->g.frames; i++)
-		check_frame(c, i);
-	table_each(&c->r->view[c->shard].table, check_entry, c);
-	if (!c->quiet || owner || !c->done.frames)
-		return;
-	/* given back in order: what it says of itself is so */
-	if (shared_load64(&head->sealed) != c->done.sealed - sealed ||
-	    shared_load64(&head->free) != c->done.free - free)
-		problem(c, "shard %u: says %llu sealed and %llu free", c->shard,
-			(unsigned long long)shared_load64(&head->sealed),
-			(unsigned long long)shared_load64(&head->free));
+	check_frames(c);
+	if (!c->r->view[c->shard].table.bucket)
+		problem(c, "shard %u: its index is damaged", c->shard);
+	else if (region_guard(c->r, index_run, c, &where) &&
+		 !region_is_desc(c->r, &where, &first, &end)) /* was told */
+		problem(c,
+			"shard %u: memory of its index fails at byte %llu of "
+			"the region",
+			c->shard, (unsigned long long)where.at);
+	if (!c->failed)
+		check_owner(c, owner, c->done.sealed - sealed,
+			    c->done.free - free);
 }
 
 /* ---- members ------------------------------------------------------------------------------ */
@@ -208,6 +271,22 @@ static void check_member(struct checker *c, uint32_t member)
 	}
 }
 
+static void members_run(void *ctx)
+{
+	struct checker *c = ctx;
+
+	for (; c->member < c->r->g.members; c->member++)
+		check_member(c, c->member);
+}
+
+static void shards_run(void *ctx)
+{
+	struct checker *c = ctx;
+
+	for (; c->shard < c->r->g.shards; c->shard++)
+		check_shard(c);
+}
+
 uint64_t region_check(struct region *r, bool quiet, bool bytes,
 		      void (*tell)(void *ctx, const char *problem), void *ctx,
 		      struct region_checked *ret_checked)
@@ -216,10 +295,20 @@ uint64_t region_check(struct region *r, bool quiet, bool bytes,
 		.r = r, .quiet = quiet, .bytes = bytes, .tell = tell, .ctx = ctx
 	};
 
-	for (uint32_t i = 0; i < r->g.members; i++)
-		check_member(&c, i);
-	for (c.shard = 0; c.shard < r->g.shards; c.shard++)
-		check_shard(&c);
+	while (region_guard(r, members_run, &c, NULL)) {
+		problem(&c,
+			"member %u: memory of its record or of its pins "
+			"fails",
+			c.member);
+		c.member++;
+	}
+	while (region_guard(r, shards_run, &c, NULL)) {
+		problem(&c,
+			"shard %u: memory of its head or of its owner's "
+			"record fails",
+			c.shard);
+		c.shard++;
+	}
 	*ret_checked = c.done;
 	return c.problems;
 }

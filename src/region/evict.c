@@ -22,6 +22,7 @@
 #include "base/hash.h"
 #include "coherence/pin.h"
 #include "region/internal.h"
+#include <errno.h>
 
 #define EVICT_BATCH   64u /* the first, at most; each next one twice as much */
 #define EVICT_BATCHES 16u /* of one shard in one call */
@@ -74,13 +75,42 @@ static void scan_unit(const struct region *r, struct region_own *own,
 	}
 }
 
+/* What is done in a guard. */
+struct scan {
+	struct region *r;
+	struct region_own *own;
+	uint32_t member;
+	uint8_t among;
+};
+
+static void scan_run(void *ctx)
+{
+	struct scan *s = ctx;
+
+	scan_unit(s->r, s->own, region_unit_of(s->r, s->member), s->among);
+}
+
+/* A member whose pins cannot be read pins all there is. */
+static void pin_all(struct region_own *own, uint8_t among)
+{
+	for (uint32_t f = 0; f < own->frames; f++)
+		if ((own->mark[f] & among) == among)
+			own->mark[f] |= MARK_PINNED;
+}
+
 static void scan_all(struct region *r, struct region_own *own, uint8_t among)
 {
+	struct scan s = { .r = r, .own = own, .among = among };
+
 	r->scans++;
-	for (uint32_t i = 0; i < r->g.members; i++)
-		if (member_pins(
+	for (uint32_t i = 0; i < r->g.members; i++) {
+		if (!member_pins(
 			    shared_load64_acquire(&region_record(r, i)->word)))
-			scan_unit(r, own, region_unit_of(r, i), among);
+			continue;
+		s.member = i;
+		if (region_guard(r, scan_run, &s, NULL))
+			pin_all(own, among);
+	}
 }
 
 /* S2 and S3. */
@@ -95,11 +125,14 @@ static enum frame_state state_of(const struct region_own *own, uint32_t frame)
 	return frame_word_state(shared_load64(&own->desc[frame].word));
 }
 
-static void release(struct region *r, struct region_own *own, uint32_t frame)
+/* True: it is free; or its memory has failed, and it is out of the way. */
+static bool release(struct region *r, struct region_own *own, uint32_t frame)
 {
 	region_unlist(own, frame);
-	region_step(r, own, frame, FRAME_EV_RELEASE);
-	region_freed(own, frame);
+	if (region_step(r, own, frame, FRAME_EV_RELEASE))
+		return false;
+	region_freed(r, own, frame);
+	return true;
 }
 
 /* S4 for one frame that is LEAVING: true when it is free. */
@@ -107,37 +140,63 @@ static bool settle(struct region *r, struct region_own *own, uint32_t frame)
 {
 	bool pinned = own->mark[frame] & MARK_PINNED;
 
-	own->mark[frame] = 0;
+	own->mark[frame] &= MARK_STAYS;
+	if (own->mark[frame] & MARK_HELD)
+		return false;
 	if (pinned) {
-		region_step(r, own, frame, FRAME_EV_SPARE);
-		own->mark[frame] = MARK_USED;
+		if (region_step(r, own, frame, FRAME_EV_SPARE)) {
+			own->n_sealed--;
+			return false;
+		}
+		own->mark[frame] |= MARK_USED;
 		region_count(r, REGION_C_spared, 1);
 		return false;
 	}
 	own->n_sealed--;
 	region_count(r, REGION_C_evictions, 1);
-	release(r, own, frame);
-	return true;
+	return release(r, own, frame);
 }
 
-uint32_t region_judge_doomed(struct region *r, struct region_own *own)
+static uint32_t judge_doomed(struct region *r, struct region_own *own)
 {
 	uint32_t n = own->n_doomed;
 
 	for (uint32_t i = 0; i < n; i++)
-		own->mark[own->doomed[i]] = MARK_LEAVING;
+		own->mark[own->doomed[i]] |= MARK_LEAVING;
 	scan(r, own);
 	own->n_doomed = 0;
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t frame = own->doomed[i];
 
-		if (own->mark[frame] & MARK_PINNED)
+		bool pinned = own->mark[frame] & MARK_PINNED;
+
+		own->mark[frame] &= MARK_STAYS;
+		if (pinned)
 			own->doomed[own->n_doomed++] = frame;
 		else
 			release(r, own, frame);
-		own->mark[frame] = 0;
 	}
 	return n - own->n_doomed;
+}
+
+struct judging {
+	struct region *r;
+	struct region_own *own;
+	uint32_t n;
+};
+
+static void judge_run(void *ctx)
+{
+	struct judging *j = ctx;
+
+	j->n = judge_doomed(j->r, j->own);
+}
+
+uint32_t region_judge_doomed(struct region *r, struct region_own *own)
+{
+	struct judging j = { .r = r, .own = own };
+
+	return region_guard(r, judge_run, &j, NULL) ? 0 : j.n;
 }
 
 static uint32_t judge(struct region *r, struct region_own *own,
@@ -146,7 +205,8 @@ static uint32_t judge(struct region *r, struct region_own *own,
 	uint32_t freed = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
-		region_step(r, own, frames[i], FRAME_EV_LEAVE);
+		if (region_step(r, own, frames[i], FRAME_EV_LEAVE))
+			own->n_sealed--;
 		own->mark[frames[i]] |= MARK_LEAVING;
 	}
 	scan(r, own);
@@ -169,24 +229,32 @@ static void take_touch(struct region *r, uint64_t pin)
 	}
 }
 
+static void touches_run(void *ctx)
+{
+	struct scan *s = ctx;
+	struct region *r = s->r;
+	const struct region_unit *unit = region_unit_of(r, s->member);
+	uint64_t tail, *seen = &r->touch_seen[s->member];
+
+	if (r->mem->refresh)
+		r->mem->refresh(unit, sizeof(*unit));
+	/* Pairs with touch(). */
+	tail = shared_load64_acquire(&unit->head.touch_tail);
+	if (tail - *seen > REGION_TOUCHES)
+		*seen = tail - REGION_TOUCHES;
+	while (*seen < tail)
+		take_touch(r,
+			   shared_load64(
+				   &unit->touch[(*seen)++ % REGION_TOUCHES]));
+}
+
+/* What cannot be read is passed over: it serves recency alone. */
 static void take_touches(struct region *r)
 {
-	for (uint32_t i = 0; i < r->g.members; i++) {
-		const struct region_unit *unit = region_unit_of(r, i);
-		uint64_t tail, *seen = &r->touch_seen[i];
+	struct scan s = { .r = r };
 
-		if (r->mem->refresh)
-			r->mem->refresh(unit, sizeof(*unit));
-		/* Pairs with touch(). */
-		tail = shared_load64_acquire(&unit->head.touch_tail);
-		if (tail - *seen > REGION_TOUCHES)
-			*seen = tail - REGION_TOUCHES;
-		for (; *seen < tail; ++*seen)
-			take_touch(
-				r,
-				shared_load64(
-					&unit->touch[*seen % REGION_TOUCHES]));
-	}
+	for (; s.member < r->g.members; s.member++)
+		(void)region_guard(r, touches_run, &s, NULL);
 }
 
 /* Does a sealed frame of an own shard have its checksum? Its descriptor may be
@@ -208,44 +276,69 @@ static bool is_sound(const struct region *r, const struct region_own *own,
 			    region_seed(&name)) == shared_load64(&d->checksum);
 }
 
+/* Is it sound? */
+struct sounding {
+	const struct region *r;
+	const struct region_own *own;
+	uint32_t frame;
+	bool sound;
+};
+
+static void sound_run(void *ctx)
+{
+	struct sounding *s = ctx;
+
+	s->sound = is_sound(s->r, s->own, s->frame);
+}
+
 /* A reader found a block bad: believed when the owner finds it bad too. */
 static void take_report(struct region *r, uint64_t pin)
 {
 	struct region_own *own =
 		region_own_of(r, frame_loc_slab(pin_word_loc(pin)) - 1);
+	struct sounding s = { .r = r, .own = own };
 	uint64_t word;
-	uint32_t frame;
 
-	if (!own || !is_own(own, pin, &frame))
+	if (!own || !is_own(own, pin, &s.frame))
 		return;
-	word = shared_load64(&own->desc[frame].word);
+	word = shared_load64(&own->desc[s.frame].word);
 	if (frame_word_state(word) != FRAME_SEALED ||
-	    pin != pin_word(region_loc(own->shard, frame),
-			    frame_word_gen(word)) ||
-	    is_sound(r, own, frame))
+	    pin != pin_word(region_loc(own->shard, s.frame),
+			    frame_word_gen(word)))
+		return;
+	/* where its memory fails it is doomed already */
+	if (region_guard(r, sound_run, &s, NULL) || s.sound)
 		return;
 	region_count(r, REGION_C_bad, 1);
-	region_doom(r, own, frame);
+	region_doom(r, own, s.frame);
+}
+
+static void reports_run(void *ctx)
+{
+	struct scan *s = ctx;
+	struct region *r = s->r;
+	const struct region_unit *unit = region_unit_of(r, s->member);
+	uint64_t tail, *seen = &r->report_seen[s->member];
+
+	if (r->mem->refresh)
+		r->mem->refresh(&unit->head, sizeof(unit->head));
+	/* Pairs with report(). */
+	tail = shared_load64_acquire(&unit->head.report_tail);
+	if (tail - *seen > REGION_REPORTS)
+		*seen = tail - REGION_REPORTS;
+	while (*seen < tail)
+		take_report(
+			r,
+			shared_load64(
+				&unit->head.report[(*seen)++ % REGION_REPORTS]));
 }
 
 void region_take_reports(struct region *r)
 {
-	for (uint32_t i = 0; i < r->g.members; i++) {
-		const struct region_unit *unit = region_unit_of(r, i);
-		uint64_t tail, *seen = &r->report_seen[i];
+	struct scan s = { .r = r };
 
-		if (r->mem->refresh)
-			r->mem->refresh(&unit->head, sizeof(unit->head));
-		/* Pairs with report(). */
-		tail = shared_load64_acquire(&unit->head.report_tail);
-		if (tail - *seen > REGION_REPORTS)
-			*seen = tail - REGION_REPORTS;
-		for (; *seen < tail; ++*seen)
-			take_report(
-				r, shared_load64(
-					   &unit->head.report[*seen %
-							      REGION_REPORTS]));
-	}
+	for (; s.member < r->g.members; s.member++)
+		(void)region_guard(r, reports_run, &s, NULL);
 }
 
 /* ---- leaving ---------------------------------------------------------------------------- */
@@ -313,6 +406,21 @@ static uint32_t evict_own(struct region *r, struct region_own *own,
 	return freed;
 }
 
+static void evict_run(void *ctx)
+{
+	struct judging *j = ctx;
+	struct region_own *own = j->own;
+	uint32_t freed = 0, n = j->n;
+
+	if (own->n_doomed)
+		freed = judge_doomed(j->r, own);
+	if (freed < n)
+		freed += evict_own(j->r, own, n - freed,
+				   MAX(n - freed,
+				       MIN(EVICT_AHEAD, own->frames / 32)));
+	j->n = freed;
+}
+
 uint32_t region_evict(struct region *r, uint32_t n)
 {
 	uint32_t freed = 0;
@@ -322,36 +430,45 @@ uint32_t region_evict(struct region *r, uint32_t n)
 	take_touches(r);
 	/* a scan costs as much for some as for one; shards take turns */
 	for (uint32_t i = 0; i < r->n_own && freed < n; i++) {
-		struct region_own *own;
+		struct judging j = { .r = r, .n = n - freed };
 
 		r->next_own = (r->next_own + 1) % r->n_own;
-		own = r->own[r->next_own];
-		if (own->n_doomed)
-			freed += region_judge_doomed(r, own);
-		if (freed < n)
-			freed += evict_own(
-				r, own, n - freed,
-				MAX(n - freed,
-				    MIN(EVICT_AHEAD, own->frames / 32)));
+		j.own = r->own[r->next_own];
+		if (region_guard(r, evict_run, &j, NULL) == 0)
+			freed += j.n;
 	}
 	return freed;
 }
 
+struct removal {
+	struct region *r;
+	const struct region_name *name;
+	bool any;
+};
+
+static void remove_run(void *ctx)
+{
+	struct removal *m = ctx;
+	struct region_found found;
+
+	/* one that adopted a shard can own two replicas */
+	for (; region_find_own(m->r, m->name, &found); m->any = true) {
+		struct region_own *own = region_own_of(m->r, found.shard);
+
+		region_doom(m->r, own, found.frame);
+		region_count(m->r, REGION_C_removed, 1);
+		region_judge_doomed(m->r, own);
+	}
+}
+
 int region_remove(struct region *r, const struct region_name *name)
 {
-	struct region_found found;
+	struct removal m = { .r = r, .name = name };
 	int err = region_may_write(r);
-	bool any = false;
 
 	if (err)
 		return err;
-	/* one that adopted a shard can own two replicas */
-	for (; region_find_own(r, name, &found); any = true) {
-		struct region_own *own = region_own_of(r, found.shard);
-
-		region_doom(r, own, found.frame);
-		region_count(r, REGION_C_removed, 1);
-		region_judge_doomed(r, own);
-	}
-	return any ? 0 : REGION_MISS;
+	if (region_guard(r, remove_run, &m, NULL))
+		return -EIO;
+	return m.any ? 0 : REGION_MISS;
 }

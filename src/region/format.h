@@ -128,7 +128,8 @@ _Static_assert(sizeof(struct region_control) <= REGION_UNIT, "one unit");
 	X(removed, "blocks removed")                                   \
 	X(refused, "blocks refused for want of room")                  \
 	X(exited, "members whose process was seen to end")             \
-	X(taken, "shards taken over")
+	X(taken, "shards taken over")                                  \
+	X(memory_errors, "times that the region's memory failed under it")
 enum region_count {
 #define X(name, text) REGION_C_##name,
 	REGION_COUNTS(X)

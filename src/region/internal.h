@@ -3,6 +3,7 @@
 #ifndef ONECOPY_REGION_INTERNAL_H
 #define ONECOPY_REGION_INTERNAL_H
 
+#include "base/guard.h"
 #include "region/host.h"
 #include "region/mem.h"
 #include "region/region.h"
@@ -19,6 +20,10 @@ enum region_mark {
 	MARK_USED = 1,	  /* since the hand passed */
 	MARK_LEAVING = 2, /* judged now */
 	MARK_PINNED = 4,  /* of those; or passed over until room is made */
+	MARK_BROKEN = 8,  /* its memory has failed: it becomes free no more */
+	MARK_HELD = 16,	  /* kept from use, and counted in n_quarantined */
+	MARK_GRANTED = 32,
+	MARK_STAYS = MARK_BROKEN | MARK_HELD | MARK_GRANTED,
 };
 struct region_own {
 	uint32_t shard, frames;
@@ -56,11 +61,18 @@ struct region {
 	uint64_t touches;
 	struct region_own **own;
 	uint32_t n_own, next_own, want;
+	struct region_own *taking; /* being taken over */
+	struct region_own **out;   /* ours, and of no use (lost.c) */
+	uint32_t n_out;
 	bool adopt;
 	uint64_t scans;	       /* looks at all pins, ever */
 	uint64_t *touch_seen;  /* [members]: touches taken in */
 	uint64_t *report_seen; /* [members] */
 	uint64_t *beat_seen;   /* [members] */
+
+	uint32_t skip;	  /* a shard that this look-up passes; shards: none */
+	uint64_t said[8]; /* lost.c: pages, from 1, that were logged last */
+	uint32_t n_said;
 };
 
 static inline struct region_member *region_record(const struct region *r,
@@ -129,6 +141,8 @@ int region_may_write(const struct region *r);
 int region_map(struct region *r, uint64_t at, uint64_t bytes, uint64_t populate,
 	       void **ret_base);
 void region_unmap(void *base, uint64_t bytes);
+/* open.c: the indexes of shards; one that was damaged may be whole again. */
+void region_make_views(struct region *r);
 /* open.c: the lock of the memory, which a process holds while it formats, while it
  * joins, and a node for as long as it has a device as a rung of its own. `tries`
  * of a millisecond; -EAGAIN: another holds it. */
@@ -137,13 +151,14 @@ int region_lock(int fd, unsigned tries);
 /* shard.c */
 struct region_own *region_own_of(const struct region *r, uint32_t shard);
 void region_own_destroy(struct region *r, struct region_own *own);
-/* One transition of the table, published. */
-void region_step(struct region *r, struct region_own *own, uint32_t frame,
-		 enum frame_event event);
-/* SEALED becomes DOOMED, and is waited for. */
+/* One transition of the table, published. -EIO: it is none, since the word is not
+ * what any owner stored; the frame is held back. */
+int region_step(struct region *r, struct region_own *own, uint32_t frame,
+		enum frame_event event);
+/* SEALED becomes DOOMED, and is waited for; or, damaged, is held back. */
 void region_doom(struct region *r, struct region_own *own, uint32_t frame);
-/* The frame has become FREE. */
-void region_freed(struct region_own *own, uint32_t frame);
+/* The frame has become FREE; one whose memory has failed does not stay so. */
+void region_freed(struct region *r, struct region_own *own, uint32_t frame);
 /* Its entry, if it is there. */
 void region_unlist(struct region_own *own, uint32_t frame);
 /* For people: the gauges of a shard. */
@@ -157,6 +172,32 @@ bool region_find_own(struct region *r, const struct region_name *name,
  * none names. Returns how many it released. */
 uint32_t region_judge_doomed(struct region *r, struct region_own *own);
 void region_take_reports(struct region *r);
+
+/* lost.c: memory that fails */
+enum region_part { LOST_CONTROL, LOST_UNIT, LOST_META, LOST_FRAME };
+struct region_where {
+	enum region_part part;
+	uint32_t n; /* member, or shard */
+	uint32_t frame;
+	uint64_t at;	/* in the region */
+	uint64_t bytes; /* lost around it: a power of two, aligned */
+};
+/* Is it memory of a shard's descriptors? Then of which frames, but for those beyond
+ * the last. */
+bool region_is_desc(const struct region *r, const struct region_where *w,
+		    uint64_t *ret_first, uint64_t *ret_end);
+/* Runs it as guard_run() does. -EIO: it met memory that has failed; that was
+ * counted, logged once a page, and what it costs was paid. ret_where: NULL, or
+ * written then. */
+int region_guard(struct region *r, void (*fn)(void *ctx), void *ctx,
+		 struct region_where *ret_where);
+/* An own shard is one no more, for this process; what lies there is read on. */
+void region_out_of_use(struct region *r, struct region_own *own);
+bool region_is_out(const struct region *r, uint32_t shard);
+/* A frame whose word no owner stored is kept from use. */
+void region_hold(struct region_own *own, uint32_t frame);
+/* One that is FREE and on no list becomes QUARANTINED. */
+void region_keep(struct region *r, struct region_own *own, uint32_t frame);
 
 /* join.c: is a member in this slot whose end nobody has proved? */
 bool region_may_live(struct region *r, uint32_t member);

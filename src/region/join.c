@@ -329,13 +329,19 @@ static bool somebody_wants(const struct region *r)
 	return false;
 }
 
-int region_tick(struct region *r)
+static void gauges_run(void *ctx)
+{
+	struct region *r = ctx;
+
+	for (uint32_t i = 0; i < r->n_own; i++)
+		region_gauge(r->own[i]);
+}
+
+static int tick(struct region *r)
 {
 	struct region_member *m = region_record(r, r->self);
 	uint64_t wants;
 
-	if (!r->word)
-		return -ENOTCONN;
 	if (!region_is_live(r))
 		return REGION_STALE;
 	shared_store64(&m->beat_ms, now_ms());
@@ -352,9 +358,43 @@ int region_tick(struct region *r)
 	wants = r->want && !r->n_own;
 	if (shared_load64(&m->wants) != wants)
 		r->mem->publish(&m->wants, wants);
-	for (uint32_t i = 0; i < r->n_own; i++)
-		region_gauge(r->own[i]);
+	region_make_views(r);
+	(void)region_guard(r, gauges_run, r, NULL);
 	return 0;
+}
+
+/* What is done in a guard. */
+struct ticking {
+	struct region *r;
+	int result;
+};
+
+static void tick_run(void *ctx)
+{
+	struct ticking *t = ctx;
+
+	t->result = tick(t->r);
+}
+
+int region_tick(struct region *r)
+{
+	struct ticking t = { .r = r };
+
+	if (!r->word)
+		return -ENOTCONN;
+	return region_guard(r, tick_run, &t, NULL) ? -EIO : t.result;
+}
+
+/* Those that are of no use are the next one's to judge. */
+static void leave_out(struct region *r)
+{
+	while (r->n_out) {
+		struct region_own *own = r->out[--r->n_out];
+
+		(void)r->mem->swap(&r->control->owner[own->shard].word,
+				   own->owner, 0);
+		region_own_destroy(r, own);
+	}
 }
 
 int region_leave(struct region *r)
@@ -370,6 +410,7 @@ int region_leave(struct region *r)
 		err = region_give(r, r->own[r->n_own - 1]->shard);
 	if (err < 0)
 		return err;
+	leave_out(r);
 	err = record_step(r, r->self, r->word, MEMBER_EV_LEAVE, &left);
 	region_forget(r);
 	return err;
@@ -379,6 +420,8 @@ void region_forget(struct region *r)
 {
 	while (r->n_own)
 		region_own_destroy(r, r->own[--r->n_own]);
+	while (r->n_out)
+		region_own_destroy(r, r->out[--r->n_out]);
 	region_unmap(r->unit, REGION_UNIT);
 	free(r->slot);
 	r->unit = NULL;

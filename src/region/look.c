@@ -48,6 +48,8 @@ static bool look_in_bucket(struct region *r, uint32_t shard, uint64_t bucket,
 	const struct table_bucket *b = &r->view[shard].table.bucket[bucket];
 	unsigned fits;
 
+	if (unlikely(!r->view[shard].table.bucket || shard == r->skip))
+		return false;
 	if (r->mem->refresh)
 		r->mem->refresh(b, sizeof(*b));
 	fits = table_fits(b, h);
@@ -101,7 +103,7 @@ static void fetch_all(const struct region *r, uint64_t bucket)
 		__builtin_prefetch(&r->view[i].table.bucket[bucket]);
 }
 
-int region_find(struct region *r, const struct region_name *name,
+static int look(struct region *r, const struct region_name *name,
 		struct region_found *ret_found)
 {
 	struct table_hash h = region_hash(name);
@@ -118,6 +120,44 @@ int region_find(struct region *r, const struct region_name *name,
 		return 0;
 	fetch_all(r, b);
 	return look_in_all(r, b, h, name, ret_found) ? 0 : REGION_MISS;
+}
+
+/* What is done in a guard. */
+struct looking {
+	struct region *r;
+	const struct region_name *name;
+	struct region_found found;
+	int result;
+};
+
+static void look_run(void *ctx)
+{
+	struct looking *l = ctx;
+
+	l->result = look(l->r, l->name, &l->found);
+}
+
+/* Shards whose index fails in this very place, of which one is passed over at a
+ * time. */
+#define LOOK_TRIES 3u
+
+int region_find(struct region *r, const struct region_name *name,
+		struct region_found *ret_found)
+{
+	struct looking l = { .r = r, .name = name, .result = REGION_MISS };
+	struct region_where where;
+	unsigned tries = 0;
+
+	while (unlikely(region_guard(r, look_run, &l, &where))) {
+		l.result = REGION_MISS;
+		if (where.part != LOST_META || ++tries == LOOK_TRIES)
+			break;
+		r->skip = where.n;
+	}
+	r->skip = r->g.shards;
+	if (!l.result)
+		*ret_found = l.found;
+	return l.result;
 }
 
 /* All own shards, however many: others' replicas are no answer here. */
@@ -215,7 +255,40 @@ static int pin_found(struct region *r, const struct region_found *found,
 	return 0;
 }
 
-int region_pin(struct region *r, const struct region_name *name,
+struct pinning {
+	struct region *r;
+	const struct region_found *found;
+	uint32_t slot;
+	struct region_pin pin;
+	int result;
+};
+
+static void pin_run(void *ctx)
+{
+	struct pinning *p = ctx;
+
+	p->result = slot_claim(p->r, &p->slot);
+	if (p->result == 0)
+		p->result = pin_found(p->r, p->found, p->slot, &p->pin);
+}
+
+/* As pin_found(). Where the descriptor's memory fails, it is a miss; where that of
+ * the own slots does, nothing can be pinned. */
+static int pin_guarded(struct region *r, const struct region_found *found,
+		       uint32_t *ret_slot, struct region_pin *ret_pin)
+{
+	struct pinning p = { .r = r, .found = found };
+	struct region_where where;
+
+	if (unlikely(region_guard(r, pin_run, &p, &where)))
+		p.result = where.part >= LOST_META ? REGION_MISS : -EIO;
+	*ret_slot = p.slot;
+	if (!p.result)
+		*ret_pin = p.pin;
+	return p.result;
+}
+
+static int pin(struct region *r, const struct region_name *name,
 	       struct region_pin *ret_pin)
 {
 	struct region_found found;
@@ -228,10 +301,7 @@ int region_pin(struct region *r, const struct region_name *name,
 	for (unsigned tries = 0; tries < 2; tries++) {
 		if (region_find(r, name, &found))
 			break;
-		err = slot_claim(r, &slot);
-		if (err)
-			return err;
-		err = pin_found(r, &found, slot, ret_pin);
+		err = pin_guarded(r, &found, &slot, ret_pin);
 		if (!err) {
 			r->pinned++;
 			region_count(r, REGION_C_pins, 1);
@@ -239,7 +309,7 @@ int region_pin(struct region *r, const struct region_name *name,
 				region_count(r, REGION_C_pins_remote, 1);
 			return 0;
 		}
-		if (err == REGION_STALE)
+		if (err != REGION_MISS)
 			return err;
 		slot_release(r, slot);
 		region_count(r, REGION_C_stale, 1);
@@ -248,12 +318,45 @@ int region_pin(struct region *r, const struct region_name *name,
 	return REGION_MISS;
 }
 
+struct pin_call {
+	struct region *r;
+	const struct region_name *name;
+	struct region_pin *ret_pin;
+	const struct region_pin *pin;
+	int result;
+};
+
+static void pin_call_run(void *ctx)
+{
+	struct pin_call *c = ctx;
+
+	c->result = pin(c->r, c->name, c->ret_pin);
+}
+
+int region_pin(struct region *r, const struct region_name *name,
+	       struct region_pin *ret_pin)
+{
+	struct pin_call c = { .r = r, .name = name, .ret_pin = ret_pin };
+
+	return unlikely(region_guard(r, pin_call_run, &c, NULL)) ? -EIO
+								 : c.result;
+}
+
+static void unpin_run(void *ctx)
+{
+	struct pin_call *c = ctx;
+
+	slot_release(c->r, c->pin->slot);
+}
+
 void region_unpin(struct region *r, const struct region_pin *pin)
 {
+	struct pin_call c = { .r = r, .pin = pin };
+
 	r->pinned--;
 	/* else it is perhaps the next one's: who claims it clears it */
 	if (likely(region_is_live(r)))
-		slot_release(r, pin->slot);
+		(void)region_guard(r, unpin_run, &c, NULL);
 }
 
 /* ---- reading ----------------------------------------------------------------------------- */
@@ -270,14 +373,37 @@ static void report(struct region *r, const struct region_pin *pin)
 	r->mem->publish(&head->report_tail, tail + 1);
 }
 
+static void report_run(void *ctx)
+{
+	struct pin_call *c = ctx;
+
+	report(c->r, c->pin);
+}
+
+struct verifying {
+	const struct region_name *name;
+	const struct region_pin *pin;
+	bool right;
+};
+
+static void verify_run(void *ctx)
+{
+	struct verifying *v = ctx;
+
+	v->right = hash_payload(v->pin->data, v->pin->bytes,
+				region_seed(v->name)) == v->pin->checksum;
+}
+
 int region_verify(struct region *r, const struct region_name *name,
 		  const struct region_pin *pin)
 {
-	if (hash_payload(pin->data, pin->bytes, region_seed(name)) ==
-	    pin->checksum)
+	struct verifying v = { .name = name, .pin = pin };
+	struct pin_call c = { .r = r, .pin = pin };
+
+	if (region_guard(r, verify_run, &v, NULL) == 0 && v.right)
 		return 0;
 	if (!region_is_live(r))
 		return REGION_STALE;
-	report(r, pin);
+	(void)region_guard(r, report_run, &c, NULL);
 	return REGION_BAD;
 }

@@ -155,6 +155,38 @@ void region_unmap(void *base, uint64_t bytes)
 		munmap(base, bytes);
 }
 
+struct loading {
+	const struct region_header *header;
+	uint64_t bytes, magic;
+	struct region_geometry g;
+	struct region_places places;
+	int result;
+};
+
+static void magic_run(void *ctx)
+{
+	struct loading *l = ctx;
+
+	l->magic = shared_load64(&l->header->magic);
+}
+
+static int load_magic(const void *base, uint64_t *ret_magic)
+{
+	struct loading l = { .header = base };
+	int err = guard_run(magic_run, &l, NULL);
+
+	if (!err)
+		*ret_magic = l.magic;
+	return err;
+}
+
+static void format_run(void *ctx)
+{
+	struct loading *l = ctx;
+
+	l->result = region_read_format(l->header, l->bytes, &l->g, &l->places);
+}
+
 /* A device takes no read; of a file with holes a look through a mapping would make
  * pages, or end the process where there are none. */
 static int read_magic(int fd, enum region_kind kind, uint64_t bytes,
@@ -173,9 +205,10 @@ static int read_magic(int fd, enum region_kind kind, uint64_t bytes,
 		err = map_at(fd, 0, REGION_UNIT, PROT_READ, &base);
 		if (err)
 			return err;
-		magic = shared_load64(
-			&((const struct region_header *)base)->magic);
+		err = load_magic(base, &magic);
 		region_unmap(base, REGION_UNIT);
+		if (err)
+			return err;
 	}
 	*ret_magic = magic;
 	return 0;
@@ -194,12 +227,25 @@ int region_is_there(int fd)
 	return magic == REGION_MAGIC ? 0 : -ENODATA;
 }
 
+/* Is every word of a unit zero? */
+struct blank {
+	const shared_u64 *word;
+	uint64_t any;
+};
+
+static void blank_run(void *ctx)
+{
+	struct blank *b = ctx;
+
+	for (uint64_t i = 0; i < REGION_UNIT / sizeof(*b->word); i++)
+		b->any |= shared_load64(&b->word[i]);
+}
+
 /* Nothing that somebody could miss: a file without a page, or a device whose first
  * unit is zero. 0, or -ENOTEMPTY. */
 static int look_blank(int fd, enum region_kind kind, uint64_t bytes)
 {
-	const shared_u64 *word;
-	uint64_t any = 0;
+	struct blank b = { .any = 0 };
 	struct stat st;
 	void *base;
 	int err;
@@ -216,46 +262,96 @@ static int look_blank(int fd, enum region_kind kind, uint64_t bytes)
 	err = map_at(fd, 0, REGION_UNIT, PROT_READ, &base);
 	if (err)
 		return err;
-	word = base;
-	for (uint64_t i = 0; i < REGION_UNIT / sizeof(*word); i++)
-		any |= shared_load64(&word[i]);
+	b.word = base;
+	err = guard_run(blank_run, &b, NULL);
 	region_unmap(base, REGION_UNIT);
-	return any ? -ENOTEMPTY : 0;
+	return err ? err : b.any ? -ENOTEMPTY : 0;
 }
 
 /* ---- opening --------------------------------------------------------------------- */
 
-static void make_views(struct region *r)
+struct viewing {
+	struct region *r;
+	uint32_t shard;
+	int result;
+};
+
+static void view_run(void *ctx)
+{
+	struct viewing *v = ctx;
+	const struct region *r = v->r;
+	/* only read through: table_init() stores, table_probe() never */
+	unsigned char *base = (unsigned char *)(uintptr_t)r->all +
+			      r->places.shards +
+			      v->shard * r->places.shard_bytes;
+
+	v->result = table_attach(&r->view[v->shard].table,
+				 base + r->places.table, r->places.table_bytes);
+}
+
+void region_make_views(struct region *r)
 {
 	for (uint32_t i = 0; i < r->g.shards; i++) {
-		/* only read through: table_init() stores, table_probe() never */
-		unsigned char *base = (unsigned char *)(uintptr_t)r->all +
-				      r->places.shards +
-				      i * r->places.shard_bytes;
-		struct region_view *v = &r->view[i];
+		struct viewing v = { .r = r, .shard = i };
 
-		v->desc = (const void *)(base + r->places.desc);
-		v->payload = base + r->places.payload;
-		if (table_attach(&v->table, base + r->places.table,
-				 r->places.table_bytes))
-			v->table.bucket = NULL;
+		if (r->view[i].table.bucket)
+			continue;
+		if (region_guard(r, view_run, &v, NULL) || v.result)
+			r->view[i].table.bucket = NULL;
 	}
+}
+
+/* Where an index is damaged nothing is found until its owner has made it anew; what
+ * size it is of, all know. */
+static int place_views(struct region *r)
+{
+	uint64_t mask = 0;
+
+	for (uint32_t i = 0; i < r->g.shards; i++) {
+		const unsigned char *base =
+			r->all + r->places.shards + i * r->places.shard_bytes;
+
+		r->view[i].desc = (const void *)(base + r->places.desc);
+		r->view[i].payload = base + r->places.payload;
+	}
+	region_make_views(r);
+	for (uint32_t i = 0; i < r->g.shards && !mask; i++)
+		if (r->view[i].table.bucket)
+			mask = r->view[i].table.mask;
+	if (!mask)
+		mask = table_mask(r->places.table_bytes);
+	r->view[0].table.mask = mask;
+	return 0;
 }
 
 static int attach_views(struct region *r)
 {
 	r->view = mem_array(r->g.shards, sizeof(*r->view));
 	r->own = mem_array(r->g.shards, sizeof(struct region_own *));
+	r->out = mem_array(r->g.shards, sizeof(struct region_own *));
 	r->touch_seen = mem_array(r->g.members, sizeof(uint64_t));
 	r->report_seen = mem_array(r->g.members, sizeof(uint64_t));
 	r->beat_seen = mem_array(r->g.members, sizeof(uint64_t));
-	if (!r->view || !r->own || !r->touch_seen || !r->report_seen ||
-	    !r->beat_seen)
+	if (!r->view || !r->own || !r->out || !r->touch_seen ||
+	    !r->report_seen || !r->beat_seen)
 		return -ENOMEM;
-	make_views(r);
-	for (uint32_t i = 0; i < r->g.shards; i++)
-		if (!r->view[i].table.bucket)
-			return -EPROTO;
+	r->skip = r->g.shards;
+	place_views(r);
+	return 0;
+}
+
+static int read_format(struct region *r, uint64_t bytes,
+		       struct region_geometry *ret_g)
+{
+	struct loading l = { .header = &r->control->header, .bytes = bytes };
+	int err = guard_run(format_run, &l, NULL);
+
+	if (!err)
+		err = l.result;
+	if (err)
+		return err;
+	*ret_g = l.g;
+	r->places = l.places;
 	return 0;
 }
 
@@ -277,7 +373,7 @@ static int attach(struct region *r, uint64_t bytes)
 	if (err)
 		return err;
 	r->control = base;
-	err = region_read_format(&r->control->header, bytes, &g, &r->places);
+	err = read_format(r, bytes, &g);
 	if (err)
 		return err;
 	r->g = g;
@@ -343,6 +439,7 @@ void region_close(struct region *r)
 	fd_close(r->fd);
 	free(r->view);
 	free(r->own);
+	free(r->out);
 	free(r->touch_seen);
 	free(r->report_seen);
 	free(r->beat_seen);
@@ -412,12 +509,36 @@ static void collapse_all(char *base, const struct region_geometry *g,
 		collapse(base + p.shards + i * p.shard_bytes, p.payload);
 }
 
+/* What is done in a guard. */
+struct formatting {
+	void *base;
+	const struct region_geometry *g;
+	const char *tenant;
+	uint64_t id, born_ms;
+};
+
+static void write_run(void *ctx)
+{
+	struct formatting *f = ctx;
+
+	region_write_format(f->base, f->g, f->tenant, f->id, f->born_ms);
+}
+
+static void unmake_run(void *ctx)
+{
+	struct region_header *h = ctx;
+
+	shared_store64_release(&h->magic, 0);
+	memset(ctx, 0, REGION_UNIT);
+}
+
 static int write_format(int fd, enum region_kind kind,
 			const struct region_format_options *o,
 			struct region_geometry *g)
 {
+	struct formatting f = { .g = g,
+				.tenant = o->tenant ? o->tenant : "default" };
 	struct timespec now;
-	uint64_t id = 0;
 	void *base;
 	int err = map_at(fd, 0, g->bytes, PROT_READ | PROT_WRITE, &base);
 
@@ -426,13 +547,14 @@ static int write_format(int fd, enum region_kind kind,
 	if (kind == REGION_TMPFS)
 		collapse_all(base, g, o->unfilled);
 	clock_gettime(CLOCK_REALTIME, &now);
-	if (getrandom(&id, sizeof(id), 0) != sizeof(id))
-		id = (uint64_t)now.tv_nsec << 32 | (uint64_t)getpid();
-	region_write_format(base, g, o->tenant ? o->tenant : "default", id,
-			    (uint64_t)now.tv_sec * 1000 +
-				    (uint64_t)now.tv_nsec / 1000000);
+	if (getrandom(&f.id, sizeof(f.id), 0) != sizeof(f.id))
+		f.id = (uint64_t)now.tv_nsec << 32 | (uint64_t)getpid();
+	f.base = base;
+	f.born_ms =
+		(uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	err = guard_run(write_run, &f, NULL);
 	region_unmap(base, g->bytes);
-	return 0;
+	return err;
 }
 
 static struct region_geometry wanted(const struct region_format_options *o)
@@ -483,10 +605,24 @@ static int format_memory(int fd, enum region_kind kind, uint64_t bytes,
 	return err ? err : write_format(fd, kind, o, &g);
 }
 
+struct alive {
+	struct region *r;
+	bool any;
+};
+
+static void alive_run(void *ctx)
+{
+	struct alive *a = ctx;
+
+	for (uint32_t i = 0; i < a->r->g.members; i++)
+		a->any |= region_may_live(a->r, i);
+}
+
 /* Nobody is at work in the region that is there, if this version can read it: 0,
  * or -EBUSY. The caller has the memory's lock. */
 static int look_deserted(int fd)
 {
+	struct alive a = { .any = false };
 	struct region *r = NULL;
 	int err = region_open_fd(fd, &r);
 
@@ -496,10 +632,10 @@ static int look_deserted(int fd)
 			       ? 0
 			       : err;
 	r->locked = true;
-	for (uint32_t i = 0; i < r->g.members && !err; i++)
-		err = region_may_live(r, i) ? -EBUSY : 0;
+	a.r = r;
+	err = region_guard(r, alive_run, &a, NULL);
 	region_close(r);
-	return err;
+	return err ? err : a.any ? -EBUSY : 0;
 }
 
 /* What must be asked before all that lies there is lost. */
@@ -520,7 +656,6 @@ static int may_format(int fd, enum region_kind kind, uint64_t bytes,
  * file by giving its pages back. */
 static int unmake(int fd, enum region_kind kind, uint64_t bytes)
 {
-	struct region_header *h;
 	void *base;
 	int err = region_is_there(fd);
 
@@ -528,10 +663,10 @@ static int unmake(int fd, enum region_kind kind, uint64_t bytes)
 		err = map_at(fd, 0, REGION_UNIT, PROT_READ | PROT_WRITE, &base);
 	if (err)
 		return err;
-	h = base;
-	shared_store64_release(&h->magic, 0);
-	memset(base, 0, REGION_UNIT);
+	err = guard_run(unmake_run, base, NULL);
 	region_unmap(base, REGION_UNIT);
+	if (err)
+		return err;
 	if (kind != REGION_DEVDAX &&
 	    fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
 		      (off_t)bytes))

@@ -25,6 +25,12 @@
  * heartbeats stop may be paused only; it is told as late, and its room is
  * quarantined. It comes back and goes on.
  *
+ * Memory that fails (SIGBUS, where guard_install() was called) is counted, logged
+ * once a page, and costs no more than it must (docs/design/region.md): a block, to
+ * whom it is a miss or REGION_BAD; to an owner a shard, whose calls say -EIO and
+ * which is one of its own no more; -EIO of region_pin() or region_tick(): this member
+ * cannot go on, and must end.
+ *
  * Trust. Members can write the control area, so all belong to one tenant. What
  * is read from the region is checked against its bounds.
  */
@@ -163,12 +169,14 @@ struct region_grant {
 int region_grant(struct region *r, const struct region_name *name,
 		 uint64_t bytes, uint32_t tokens, unsigned flags,
 		 struct region_grant *ret_grant);
-/* Copies and makes the checksum in one pass. */
+/* Copies and makes the checksum in one pass. Where the frame's memory fails the seal
+ * says so. */
 uint64_t region_fill(struct region *r, const struct region_grant *g,
 		     const void *data, uint64_t bytes);
 /* The block is found from now on. `bytes` as granted or fewer. 0; with any other
  * answer the frame is free again: REGION_EXISTS, sealed meanwhile by somebody
- * else; REGION_FULL, the index had no room. REGION_STALE: no such grant. */
+ * else; REGION_FULL, the index had no room; -EIO: its memory has failed, and it is
+ * kept from use. REGION_STALE: no such grant. */
 int region_seal(struct region *r, const struct region_grant *g, uint64_t bytes,
 		uint32_t tokens, uint64_t checksum);
 void region_abandon(struct region *r, const struct region_grant *g);
@@ -201,7 +209,7 @@ struct region_pin {
 	uint32_t slot;
 };
 /* 0; REGION_MISS; REGION_FULL: no slot; REGION_STALE: this member was declared
- * dead; -ENOTCONN. Unpinned by the same handle. What a member had pinned when it
+ * dead; -ENOTCONN; -EIO: the memory of its slots has failed. Unpinned by the same handle. What a member had pinned when it
  * was declared dead is protected no more: the bytes may change under it. */
 int region_pin(struct region *r, const struct region_name *name,
 	       struct region_pin *ret_pin);
@@ -215,6 +223,7 @@ int region_verify(struct region *r, const struct region_name *name,
 
 struct region_member_status {
 	enum member_state state;
+	bool lost; /* memory of its record or its pins fails: nothing is known */
 	bool known; /* what follows is there */
 	bool here;  /* on this host */
 	bool ended; /* live, here, and its process has ended: nobody has
@@ -233,6 +242,7 @@ void region_member_status(struct region *r, uint32_t member,
 
 struct region_shard_status {
 	int64_t owner;	  /* member, -1: nobody */
+	bool lost;	  /* memory of its head fails: nothing is known */
 	bool gone;	  /* its owner is proved dead: may be taken */
 	bool ended;	  /* its owner's process has ended, and nobody has
 			     declared it dead yet (region_fence()) */

@@ -61,29 +61,39 @@ void region_own_destroy(struct region *r, struct region_own *own)
 
 /* ---- frames ---------------------------------------------------------------------- */
 
-void region_step(struct region *r, struct region_own *own, uint32_t frame,
-		 enum frame_event event)
+int region_step(struct region *r, struct region_own *own, uint32_t frame,
+		enum frame_event event)
 {
 	shared_u64 *word = &own->desc[frame].word;
 	uint64_t next;
 
-	must(frame_step(shared_load64(word), event, &next) == 0);
+	if (unlikely(frame_step(shared_load64(word), event, &next))) {
+		region_hold(own, frame);
+		return -EIO;
+	}
 	if (r->mem->flush)
 		r->mem->flush(&own->desc[frame], sizeof(own->desc[frame]));
 	r->mem->publish(word, next);
+	return 0;
 }
 
-void region_freed(struct region_own *own, uint32_t frame)
+void region_freed(struct region *r, struct region_own *own, uint32_t frame)
 {
+	bool broken = own->mark[frame] & MARK_BROKEN;
+
 	own->mark[frame] = 0;
-	own->free[own->n_free++] = frame;
+	if (unlikely(broken))
+		region_keep(r, own, frame);
+	else
+		own->free[own->n_free++] = frame;
 }
 
 void region_doom(struct region *r, struct region_own *own, uint32_t frame)
 {
-	region_step(r, own, frame, FRAME_EV_DOOM);
-	region_unlist(own, frame);
 	own->n_sealed--;
+	if (region_step(r, own, frame, FRAME_EV_DOOM))
+		return;
+	region_unlist(own, frame);
 	own->doomed[own->n_doomed++] = frame;
 }
 
@@ -154,13 +164,14 @@ static void recover_frame(struct region *r, struct region_own *own,
 
 	switch (frame_word_state(word)) {
 	case FRAME_GRANTED:
-		region_step(r, own, frame,
-			    shared_load64(&d->grant_flags) & FRAME_GRANT_DEVICE
-				    ? FRAME_EV_QUARANTINE
-				    : FRAME_EV_OWNER_DIED);
+		(void)region_step(r, own, frame,
+				  shared_load64(&d->grant_flags) &
+						  FRAME_GRANT_DEVICE
+					  ? FRAME_EV_QUARANTINE
+					  : FRAME_EV_OWNER_DIED);
 		break;
 	case FRAME_LEAVING:
-		region_step(r, own, frame, FRAME_EV_RECOVER);
+		(void)region_step(r, own, frame, FRAME_EV_RECOVER);
 		break;
 	default:
 		break;
@@ -182,7 +193,7 @@ static void recover_count(struct region *r, struct region_own *own,
 {
 	switch (frame_word_state(shared_load64(&own->desc[frame].word))) {
 	case FRAME_FREE:
-		region_freed(own, frame);
+		region_freed(r, own, frame);
 		break;
 	case FRAME_SEALED:
 		own->n_sealed++;
@@ -199,23 +210,91 @@ static void recover_count(struct region *r, struct region_own *own,
 		/* No owner stores that: its memory is not what it was. No reader
 		 * believes it, and it says nothing that could be relied on; so
 		 * the frame is held back, and the rest of the shard is of use. */
-		own->n_quarantined++;
-		log_warn("shard %u: the word of frame %u is damaged; the frame "
-			 "is held back",
-			 own->shard, frame);
+		region_hold(own, frame);
 		break;
 	}
 }
 
-static void recover(struct region *r, struct region_own *own)
+/* What is done in a guard, for an own shard. */
+struct with_own {
+	struct region *r;
+	struct region_own *own;
+	uint32_t left; /* frames [0, left) are to be done */
+};
+
+/* From the end, so that frames are handed out from the beginning. */
+static void recover_run(void *ctx)
 {
-	/* from the end, so that frames are handed out from the beginning */
-	for (uint32_t i = r->g.frames; i-- > 0;) {
-		recover_frame(r, own, i);
-		recover_count(r, own, i);
+	struct with_own *w = ctx;
+
+	while (w->left) {
+		recover_frame(w->r, w->own, w->left - 1);
+		recover_count(w->r, w->own, w->left - 1);
+		w->left--;
 	}
+}
+
+/* The index is made of the descriptors anew when it is none any more. */
+static void recover_index(void *ctx)
+{
+	struct with_own *w = ctx;
+	unsigned char *at = w->own->base + w->r->places.table;
+	uint64_t bytes = w->r->places.table_bytes;
+
+	if (table_attach(&w->own->table, at, bytes) == 0)
+		return;
+	log_warn("shard %u: the index is damaged, and made anew",
+		 w->own->shard);
+	for (uint64_t i = 0; i < bytes / sizeof(uint64_t); i++)
+		shared_store64((shared_u64 *)(void *)at + i, 0);
+	must(table_init(&w->own->table, at, bytes) == 0);
+}
+
+/* Frames whose descriptors are lost are held back; where the index is, the shard
+ * is of no use. */
+static int recover_frames(struct region *r, struct region_own *own)
+{
+	struct with_own w = { .r = r, .own = own, .left = r->g.frames };
+	struct region_where where;
+	uint64_t first, end;
+
+	while (region_guard(r, recover_run, &w, &where)) {
+		if (!region_is_desc(r, &where, &first, &end) || w.left <= first)
+			return -EIO;
+		while (w.left > first)
+			region_hold(own, --w.left);
+	}
+	return 0;
+}
+
+static void recover_end(void *ctx)
+{
+	struct with_own *w = ctx;
+	struct region *r = w->r;
+	struct region_own *own = w->own;
+
 	region_gauge(own);
 	r->mem->publish(&own->head->ready, own->owner);
+}
+
+/* -EIO: it is out of use. */
+static int recover(struct region *r, struct region_own *own)
+{
+	struct with_own w = { .r = r, .own = own };
+	int err;
+
+	r->taking = own;
+	err = region_guard(r, recover_index, &w, NULL);
+	if (!err)
+		err = recover_frames(r, own);
+	if (!err)
+		err = region_guard(r, recover_end, &w, NULL);
+	r->taking = NULL;
+	if (err)
+		region_out_of_use(r, own);
+	else
+		r->own[r->n_own++] = own;
+	return err;
 }
 
 static int own_create(struct region *r, uint32_t shard,
@@ -242,8 +321,6 @@ static int own_create(struct region *r, uint32_t shard,
 		own->head = base;
 		own->desc = (void *)(own->base + r->places.desc);
 		own->payload = own->base + r->places.payload;
-		err = table_attach(&own->table, own->base + r->places.table,
-				   r->places.table_bytes);
 	}
 	if (err) {
 		region_own_destroy(r, own);
@@ -283,6 +360,8 @@ int region_take(struct region *r, uint32_t shard)
 		return -EINVAL;
 	if (region_own_of(r, shard))
 		return 0;
+	if (region_is_out(r, shard))
+		return -EIO;
 	word = &r->control->owner[shard].word;
 	owner = shared_load64_acquire(word);
 	err = takeable(r, owner,
@@ -295,16 +374,23 @@ int region_take(struct region *r, uint32_t shard)
 		region_own_destroy(r, own);
 		return REGION_ALIVE;
 	}
-	recover(r, own); /* cannot fail: the shard is ours from here on */
 	if (owner)
 		region_count(r, REGION_C_taken, 1);
-	r->own[r->n_own++] = own;
-	return 0;
+	return recover(r, own); /* it is ours from here on */
+}
+
+static void give_run(void *ctx)
+{
+	struct with_own *w = ctx;
+
+	region_gauge(w->own);
+	w->r->mem->publish(&w->own->head->ready, 0);
 }
 
 int region_give(struct region *r, uint32_t shard)
 {
 	struct region_own *own = region_own_of(r, shard);
+	struct with_own w = { .r = r, .own = own };
 	int err = region_may_write(r);
 	uint32_t i = 0;
 
@@ -315,8 +401,8 @@ int region_give(struct region *r, uint32_t shard)
 	if (own->n_free + own->n_sealed + own->n_doomed + own->n_quarantined !=
 	    r->g.frames)
 		return -EBUSY; /* a grant is out */
-	region_gauge(own);
-	r->mem->publish(&own->head->ready, 0);
+	if (region_guard(r, give_run, &w, NULL))
+		return -EIO; /* it is out of use */
 	if (!r->mem->swap(&r->control->owner[shard].word, own->owner, 0))
 		err = REGION_STALE;
 	while (r->own[i] != own)
@@ -342,9 +428,9 @@ static struct region_own *with_room(struct region *r)
 	return NULL;
 }
 
-static void grant_frame(struct region *r, struct region_own *own,
-			uint32_t frame, const struct region_name *name,
-			uint64_t extent, unsigned flags)
+static int grant_frame(struct region *r, struct region_own *own, uint32_t frame,
+		       const struct region_name *name, uint64_t extent,
+		       unsigned flags)
 {
 	struct region_desc *d = &own->desc[frame];
 
@@ -356,10 +442,23 @@ static void grant_frame(struct region *r, struct region_own *own,
 	shared_store64(&d->part, region_part(name));
 	shared_store64(&d->extent, extent);
 	shared_store64(&d->grant_flags, flags);
-	region_step(r, own, frame, FRAME_EV_GRANT);
+	return region_step(r, own, frame, FRAME_EV_GRANT);
 }
 
-int region_grant(struct region *r, const struct region_name *name,
+/* What is done in a guard, for a block. */
+struct with_block {
+	struct region *r;
+	const struct region_name *name;
+	const struct region_grant *grant;
+	const void *data;
+	uint64_t bytes, checksum;
+	uint32_t tokens;
+	unsigned flags;
+	struct region_grant *ret_grant;
+	int result;
+};
+
+static int grant(struct region *r, const struct region_name *name,
 		 uint64_t bytes, uint32_t tokens, unsigned flags,
 		 struct region_grant *ret_grant)
 {
@@ -376,16 +475,19 @@ int region_grant(struct region *r, const struct region_name *name,
 		region_count(r, REGION_C_exists, 1);
 		return REGION_EXISTS;
 	}
-	own = with_room(r);
-	if (!own && region_evict(r, 1))
+	do {
 		own = with_room(r);
-	if (!own) {
-		region_count(r, REGION_C_refused, 1);
-		return REGION_FULL;
-	}
-	frame = own->free[--own->n_free];
-	grant_frame(r, own, frame, name, frame_extent((uint32_t)bytes, tokens),
-		    flags & FRAME_GRANT_KNOWN);
+		if (!own && region_evict(r, 1))
+			own = with_room(r);
+		if (!own) {
+			region_count(r, REGION_C_refused, 1);
+			return REGION_FULL;
+		}
+		frame = own->free[--own->n_free];
+	} while (grant_frame(r, own, frame, name,
+			     frame_extent((uint32_t)bytes, tokens),
+			     flags & FRAME_GRANT_KNOWN));
+	own->mark[frame] |= MARK_GRANTED;
 	*ret_grant = (struct region_grant){
 		.shard = own->shard,
 		.frame = frame,
@@ -396,10 +498,46 @@ int region_grant(struct region *r, const struct region_name *name,
 	return 0;
 }
 
+static void grant_run(void *ctx)
+{
+	struct with_block *b = ctx;
+
+	b->result = grant(b->r, b->name, b->bytes, b->tokens, b->flags,
+			  b->ret_grant);
+}
+
+int region_grant(struct region *r, const struct region_name *name,
+		 uint64_t bytes, uint32_t tokens, unsigned flags,
+		 struct region_grant *ret_grant)
+{
+	struct with_block b = { .r = r,
+				.name = name,
+				.bytes = bytes,
+				.tokens = tokens,
+				.flags = flags,
+				.ret_grant = ret_grant };
+
+	return region_guard(r, grant_run, &b, NULL) ? -EIO : b.result;
+}
+
+static void fill_run(void *ctx)
+{
+	struct with_block *b = ctx;
+
+	b->checksum = b->r->mem->fill(b->grant->data, b->data, b->bytes,
+				      region_seed(&b->grant->name));
+}
+
 uint64_t region_fill(struct region *r, const struct region_grant *g,
 		     const void *data, uint64_t bytes)
 {
-	return r->mem->fill(g->data, data, bytes, region_seed(&g->name));
+	struct with_block b = {
+		.r = r, .grant = g, .data = data, .bytes = bytes
+	};
+
+	/* a failure has marked the frame: it is not sealed */
+	(void)region_guard(r, fill_run, &b, NULL);
+	return b.checksum;
 }
 
 /* The own shard of a grant that is still out, or NULL. */
@@ -407,22 +545,38 @@ static struct region_own *granted(const struct region *r,
 				  const struct region_grant *g)
 {
 	struct region_own *own = region_own_of(r, g->shard);
+	uint64_t word;
 
-	return own && g->frame < r->g.frames &&
-			       shared_load64(&own->desc[g->frame].word) ==
-				       frame_word(g->gen, FRAME_GRANTED)
-		       ? own
-		       : NULL;
+	if (!own || g->frame >= r->g.frames ||
+	    !(own->mark[g->frame] & MARK_GRANTED))
+		return NULL;
+	word = shared_load64(&own->desc[g->frame].word);
+	if (word == frame_word(g->gen, FRAME_GRANTED))
+		return own;
+	/* lent, and it does not say so: damaged */
+	if (frame_word_state(word) != FRAME_GRANTED)
+		region_hold(own, g->frame);
+	return NULL;
+}
+
+static void abandon_run(void *ctx)
+{
+	struct with_block *b = ctx;
+	struct region_own *own = granted(b->r, b->grant);
+	uint32_t frame = b->grant->frame;
+
+	if (!own || !region_is_live(b->r))
+		return;
+	own->mark[frame] &= (uint8_t)~MARK_GRANTED;
+	if (region_step(b->r, own, frame, FRAME_EV_ABANDON) == 0)
+		region_freed(b->r, own, frame);
 }
 
 void region_abandon(struct region *r, const struct region_grant *g)
 {
-	struct region_own *own = granted(r, g);
+	struct with_block b = { .r = r, .grant = g };
 
-	if (!own || !region_is_live(r))
-		return;
-	region_step(r, own, g->frame, FRAME_EV_ABANDON);
-	region_freed(own, g->frame);
+	(void)region_guard(r, abandon_run, &b, NULL);
 }
 
 static uint64_t realtime_ms(void)
@@ -444,7 +598,9 @@ static int seal_frame(struct region *r, struct region_own *own,
 	shared_store64(&d->sealed_ms, realtime_ms());
 	if (r->mem->flush)
 		r->mem->flush(g->data, frame_extent_bytes(extent));
-	region_step(r, own, g->frame, FRAME_EV_SEAL);
+	own->mark[g->frame] &= (uint8_t)~MARK_GRANTED;
+	if (region_step(r, own, g->frame, FRAME_EV_SEAL))
+		return -EIO;
 	own->n_sealed++;
 	if (enlist(own, g->frame) == 0)
 		return 0;
@@ -454,7 +610,7 @@ static int seal_frame(struct region *r, struct region_own *own,
 	return REGION_FULL;
 }
 
-int region_seal(struct region *r, const struct region_grant *g, uint64_t bytes,
+static int seal(struct region *r, const struct region_grant *g, uint64_t bytes,
 		uint32_t tokens, uint64_t checksum)
 {
 	struct region_own *own = granted(r, g);
@@ -467,6 +623,10 @@ int region_seal(struct region *r, const struct region_grant *g, uint64_t bytes,
 		return REGION_STALE;
 	if (!bytes || bytes > r->g.frame_bytes)
 		return -EFBIG;
+	if (own->mark[g->frame] & MARK_BROKEN) {
+		region_abandon(r, g);
+		return -EIO;
+	}
 	if (region_find(r, &g->name, &found) == 0) {
 		region_count(r, REGION_C_exists, 1);
 		region_abandon(r, g);
@@ -479,6 +639,25 @@ int region_seal(struct region *r, const struct region_grant *g, uint64_t bytes,
 	region_count(r, REGION_C_seals, 1);
 	region_count(r, REGION_C_seal_bytes, bytes);
 	return 0;
+}
+
+static void seal_run(void *ctx)
+{
+	struct with_block *b = ctx;
+
+	b->result = seal(b->r, b->grant, b->bytes, b->tokens, b->checksum);
+}
+
+int region_seal(struct region *r, const struct region_grant *g, uint64_t bytes,
+		uint32_t tokens, uint64_t checksum)
+{
+	struct with_block b = { .r = r,
+				.grant = g,
+				.bytes = bytes,
+				.tokens = tokens,
+				.checksum = checksum };
+
+	return region_guard(r, seal_run, &b, NULL) ? -EIO : b.result;
 }
 
 int region_put(struct region *r, const struct region_name *name,

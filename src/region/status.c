@@ -67,7 +67,7 @@ static void status_known(struct region *r, uint32_t member,
 		s->count[i] = shared_load64(&head->count[i]);
 }
 
-void region_member_status(struct region *r, uint32_t member,
+static void member_status(struct region *r, uint32_t member,
 			  struct region_member_status *ret_status)
 {
 	const struct region_member *m = region_record(r, member);
@@ -86,7 +86,32 @@ void region_member_status(struct region *r, uint32_t member,
 	*ret_status = s;
 }
 
-void region_shard_status(struct region *r, uint32_t shard,
+/* What is done in a guard. */
+struct asking {
+	struct region *r;
+	uint32_t n;
+	struct region_member_status member;
+	struct region_shard_status shard;
+};
+
+static void member_run(void *ctx)
+{
+	struct asking *a = ctx;
+
+	member_status(a->r, a->n, &a->member);
+}
+
+void region_member_status(struct region *r, uint32_t member,
+			  struct region_member_status *ret_status)
+{
+	struct asking a = { .r = r, .n = member };
+
+	if (region_guard(r, member_run, &a, NULL))
+		a.member = (struct region_member_status){ .lost = true };
+	*ret_status = a.member;
+}
+
+static void shard_status(struct region *r, uint32_t shard,
 			 struct region_shard_status *ret_status)
 {
 	const struct region_shard_head *head = region_head_of(r, shard);
@@ -112,4 +137,22 @@ void region_shard_status(struct region *r, uint32_t shard,
 		s.quarantined = !s.gone && !s.ended && m.late;
 	}
 	*ret_status = s;
+}
+
+static void shard_run(void *ctx)
+{
+	struct asking *a = ctx;
+
+	shard_status(a->r, a->n, &a->shard);
+}
+
+void region_shard_status(struct region *r, uint32_t shard,
+			 struct region_shard_status *ret_status)
+{
+	struct asking a = { .r = r, .n = shard };
+
+	if (region_guard(r, shard_run, &a, NULL))
+		a.shard = (struct region_shard_status){ .owner = -1,
+							.lost = true };
+	*ret_status = a.shard;
 }

@@ -292,6 +292,15 @@ void layout_init(struct pool_meta *m, uint64_t pool_id, const char *tenant)
 	shared_store64_release(&h->magic, LAYOUT_MAGIC);
 }
 
+void layout_feature(struct pool_meta *m, uint64_t incompat)
+{
+	shared_u64 *known = &m->header.incompat;
+
+	/* before what it is about: pairs with check_header() */
+	shared_store64(known, shared_load64(known) | incompat);
+	shared_fence_stores();
+}
+
 static int check_header(const struct pool_header *h, uint64_t bytes,
 			const char **ret_why)
 {

@@ -30,10 +30,13 @@
 #include "index/match.h"
 #include "wire/ring.h"
 
-#define LAYOUT_MAGIC	      0x4c4f4f5059504f43ull
-#define LAYOUT_MAJOR	      1u
-#define LAYOUT_MINOR	      2u
-#define LAYOUT_INCOMPAT_KNOWN 0ull
+#define LAYOUT_MAGIC 0x4c4f4f5059504f43ull
+#define LAYOUT_MAJOR 1u
+#define LAYOUT_MINOR 2u
+/* A namespace, and so a slab, is striped slice by slice. Set with the first one: a
+ * pool without is as it was. */
+#define LAYOUT_INCOMPAT_STRIPES 1ull
+#define LAYOUT_INCOMPAT_KNOWN	LAYOUT_INCOMPAT_STRIPES
 
 #define LAYOUT_NAME		64 /* bytes of a name, zero padded */
 #define LAYOUT_NS_MAX		256
@@ -181,12 +184,17 @@ _Static_assert(POOL_COUNTERS_USED <= LAYOUT_COUNTERS, "room for counters");
 extern const char *const pool_counter_names[POOL_COUNTERS_USED];
 extern const char *const pool_counter_texts[POOL_COUNTERS_USED];
 
+/* A group's stride: its parts lie in slabs that are striped slice by slice, and how
+ * far apart two slices are is the slab's. */
+#define NS_STRIDE_SLAB	   UINT64_MAX
+#define LAYOUT_STRIPES_MAX 65535u
+
 /* A namespace. Never removed while the pool lives; id = index + 1. */
 struct ns_group {
 	shared_u64 rule;   /* enum match_rule << 32 | window in tokens */
 	shared_u64 slices; /* 0: any size up to slice_bytes */
 	shared_u64 slice_bytes;
-	shared_u64 stride;
+	shared_u64 stride; /* or NS_STRIDE_SLAB */
 };
 struct ns_record {
 	shared_u64 id;	      /* 0: unused; stored last, release */
@@ -222,8 +230,16 @@ _Static_assert(sizeof(struct ns_spec) == 72 + 8 * 32 + 64, "no padding");
  * The other ns_spec_ functions take a checked spec. */
 int ns_spec_check(const struct ns_spec *spec);
 /* Bytes of a whole part as it lies in a frame, strides included (the most,
- * where slices is 0). */
+ * where slices is 0). Of a striped one: those of its slices. */
 uint64_t ns_spec_part_bytes(const struct ns_spec *spec, unsigned group);
+/* Stripes of the slabs that parts of this group lie in: its slices, or 0. */
+static inline uint32_t ns_spec_stripes(const struct ns_spec *spec,
+				       unsigned group)
+{
+	return spec->group[group].stride == NS_STRIDE_SLAB
+		       ? (uint32_t)spec->group[group].slices
+		       : 0;
+}
 /* The rule in blocks, for index/match.h. */
 struct match_group ns_spec_rule(const struct ns_spec *spec, unsigned group);
 /* Identity: everything but the label; stride 0 equals stride slice_bytes.
@@ -283,7 +299,8 @@ static inline uint64_t client_id(uint64_t incarnation, uint32_t index)
 struct slab_record {
 	shared_u64 word; /* generation << 8 | enum slab_state */
 	shared_u64 frame_bytes;
-	shared_u64 frames_kind; /* frames << 32 | enum segment_kind */
+	shared_u64 frames_kind; /* frames << 32 | stripes << 8 | enum
+				   segment_kind; see slab_stripes() */
 	shared_u64 bytes;	/* of the payload segment */
 	shared_u64 desc_bytes;	/* of the descriptor segment */
 	shared_u64 owner;	/* client id, or CLIENT_SERVER; 0: its owner has
@@ -297,6 +314,27 @@ struct slab_record {
 	shared_u64 given[LAYOUT_CLIENTS_MAX / 64];
 };
 _Static_assert(sizeof(struct slab_record) == 128, "two lines");
+
+static inline uint64_t slab_frames_kind(uint32_t frames, uint32_t stripes,
+					uint32_t kind)
+{
+	return (uint64_t)frames << 32 | (uint64_t)stripes << 8 | kind;
+}
+static inline uint32_t slab_frames(const struct slab_record *r)
+{
+	return (uint32_t)(shared_load64(&r->frames_kind) >> 32);
+}
+/* 0: frame f is frame_bytes at f * frame_bytes. Else it is so many slices of
+ * frame_bytes / stripes each, and slice s of it lies at
+ * (s * frames + f) * slice: neighbouring frames' slices are neighbours. */
+static inline uint32_t slab_stripes(const struct slab_record *r)
+{
+	return (uint32_t)shared_load64(&r->frames_kind) >> 8;
+}
+static inline uint32_t slab_kind(const struct slab_record *r)
+{
+	return (uint8_t)shared_load64(&r->frames_kind);
+}
 
 /* Where a slab's memory lies in its device. */
 static inline uint64_t slab_place(const struct slab_record *r)
@@ -317,6 +355,9 @@ struct pool_meta {
 
 /* Server: formats a zeroed meta segment. */
 void layout_init(struct pool_meta *m, uint64_t pool_id, const char *tenant);
+/* Server: from now on who does not know this feature (LAYOUT_INCOMPAT_...) is kept
+ * out. */
+void layout_feature(struct pool_meta *m, uint64_t incompat);
 /* Both: is this a segment that this build understands? 0; -EPROTO not a pool
  * or another build (stamp); -EPROTONOSUPPORT version or feature. `why` (may
  * be NULL) gets a static text. */

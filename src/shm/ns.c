@@ -27,12 +27,17 @@ static bool label_ok(const char label[LAYOUT_NAME])
  * every factor was bounded first. */
 static bool size_ok(uint64_t slices, uint64_t slice_bytes, uint64_t stride)
 {
-	uint64_t step = stride ? stride : slice_bytes;
+	bool striped = stride == NS_STRIDE_SLAB;
+	uint64_t step = stride && !striped ? stride : slice_bytes;
 
 	if (!slice_bytes || slice_bytes > LAYOUT_PART_MAX)
 		return false;
 	if (!slices)
 		return !stride;
+	/* each slice is mapped for itself */
+	if (striped &&
+	    (slice_bytes % PAGE_BYTES || slices > LAYOUT_STRIPES_MAX))
+		return false;
 	if (step < slice_bytes || step > LAYOUT_PART_MAX ||
 	    slices > LAYOUT_PART_MAX)
 		return false;
@@ -86,6 +91,9 @@ uint64_t ns_spec_part_bytes(const struct ns_spec *spec, unsigned group)
 {
 	if (!spec->group[group].slices)
 		return spec->group[group].slice_bytes;
+	if (ns_spec_stripes(spec, group))
+		return spec->group[group].slices *
+		       spec->group[group].slice_bytes;
 	return (spec->group[group].slices - 1) * group_step(spec, group) +
 	       spec->group[group].slice_bytes;
 }

@@ -130,9 +130,8 @@ static int mend(oc_span *sp, size_t i)
 	if (!(b->flags & BLOCK_HALF))
 		return 0;
 	/* What was written is in its frame; all else comes again. */
-	return b->state == OC_BLOCK_OWN || b->state == OC_BLOCK_BUS
-		       ? block_map_again(sp, i)
-		       : blocks_let_go(sp, i, 1);
+	return b->grant || b->state == OC_BLOCK_BUS ? block_map_again(sp, i)
+						    : blocks_let_go(sp, i, 1);
 }
 
 static int map_one(oc_span *sp, size_t i)

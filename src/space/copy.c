@@ -9,33 +9,53 @@
 #include <sys/mman.h>
 #include "space/space.h"
 
-static int fill_piece(const oc_space *s, void *at, uint64_t bytes,
-		      const void *from, uint64_t n)
+/* Some bytes of a payload. */
+struct stuff {
+	const struct slices *data;
+	uint64_t from, n;
+};
+
+static int fill_run(const oc_space *s, char *at, const uint8_t *from,
+		    uint64_t n)
 {
 	uint64_t whole = n & ~(PAGE_BYTES - 1);
 	_Alignas(PAGE_BYTES) char page[PAGE_BYTES] = { 0 };
 	int r = 0;
 
 	if (s->how == OC_SPACE_EXPLICIT) {
-		r = space_map_at(at, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE,
-				 -1, 0);
-		if (r == 0 && n)
-			memcpy(at, from, n);
-		return r;
+		memcpy(at, from, n);
+		return 0;
 	}
 	if (whole)
 		r = uffd_copy(s->uffd, at, from, whole);
 	if (r == 0 && n > whole) {
-		memcpy(page, (const char *)from + whole, n - whole);
-		r = uffd_copy(s->uffd, (char *)at + whole, page, PAGE_BYTES);
+		memcpy(page, from + whole, n - whole);
+		r = uffd_copy(s->uffd, at + whole, page, PAGE_BYTES);
 	}
-	whole = ALIGN_UP(n, PAGE_BYTES);
-	if (r == 0 && bytes > whole)
-		r = uffd_zero(s->uffd, (char *)at + whole, bytes - whole);
 	return r;
 }
 
-int block_fill(oc_span *sp, size_t i, const void *data, uint64_t bytes,
+static int fill_piece(const oc_space *s, char *at, uint64_t bytes,
+		      const struct stuff *with)
+{
+	uint64_t whole = ALIGN_UP(with->n, PAGE_BYTES), run;
+	int r = 0;
+
+	if (s->how == OC_SPACE_EXPLICIT)
+		r = space_map_at(at, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE,
+				 -1, 0);
+	for (uint64_t k = 0; k < with->n && r == 0; k += run) {
+		const uint8_t *from = slices_at(with->data, with->from + k,
+						with->n - k, &run);
+
+		r = fill_run(s, at + k, from, run);
+	}
+	if (r == 0 && s->how == OC_SPACE_FAULTS && bytes > whole)
+		r = uffd_zero(s->uffd, at + whole, bytes - whole);
+	return r;
+}
+
+int block_fill(oc_span *sp, size_t i, const struct slices *data, uint64_t bytes,
 	       enum oc_block_state state)
 {
 	const struct shape *sh = &sp->shape;
@@ -44,12 +64,12 @@ int block_fill(oc_span *sp, size_t i, const void *data, uint64_t bytes,
 
 	for (uint32_t s = 0; s < sh->slices && r == 0; s++) {
 		uint64_t from = s * sh->from_stride;
-		uint64_t n = bytes > from ? MIN(bytes - from, sh->piece_bytes)
-					  : 0;
+		struct stuff with = { .data = data, .from = from };
 
+		if (data && bytes > from)
+			with.n = MIN(bytes - from, sh->piece_bytes);
 		r = fill_piece(sp->s, block_at(sp, s, i), sh->piece_bytes,
-			       data ? (const char *)data + from : NULL,
-			       data ? n : 0);
+			       &with);
 		if (sp->s->how == OC_SPACE_EXPLICIT)
 			space_not_in_child(block_at(sp, s, i), sh->piece_bytes);
 	}
@@ -63,7 +83,8 @@ int block_fill(oc_span *sp, size_t i, const void *data, uint64_t bytes,
 int block_gather(oc_span *sp, size_t i)
 {
 	struct block *b = &sp->block[i];
-	int r = block_fill(sp, i, b->pin.data, b->pin.bytes, OC_BLOCK_COPIED);
+	struct slices data = pin_slices(sp->s->c, &b->pin);
+	int r = block_fill(sp, i, &data, b->pin.bytes, OC_BLOCK_COPIED);
 
 	block_unflag(b, BLOCK_KEPT);
 	sp->s->n.gathered_bytes += r ? 0 : b->pin.bytes;

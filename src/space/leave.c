@@ -242,14 +242,15 @@ static bool same_mapping(const oc_span *sp, uint32_t s, size_t i)
 
 uint64_t span_count_maps(const oc_span *sp)
 {
-	uint64_t n = 1;
+	uint32_t unlike = shape_unlike(&sp->shape);
+	uint64_t n = 0;
 
-	for (uint32_t s = 0; s < sp->shape.slices && !sp->gathered; s++) {
+	for (uint32_t s = 0; s < unlike && !sp->gathered; s++) {
 		n++;
 		for (size_t i = 1; i < sp->shape.capacity; i++)
 			n += !same_mapping(sp, s, i);
 	}
-	return n;
+	return 1 + n * (sp->shape.slices / unlike);
 }
 
 uint64_t space_count_maps(const oc_space *s)

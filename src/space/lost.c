@@ -34,6 +34,27 @@ static int lose_zero(oc_span *sp, size_t i)
 	return block_fill(sp, i, NULL, 0, OC_BLOCK_ZERO);
 }
 
+/* The caller's function fills a part as it is in one piece. */
+static int recompute_into(oc_span *sp, size_t i, const struct oc_key *key,
+			  const struct oc_grant *g)
+{
+	struct slices to = grant_slices(g), from;
+	void *data;
+	int r;
+
+	if (!to.bytes)
+		return sp->recompute(sp->ctx, key, i, g->data, g->bytes);
+	data = mem_alloc(g->bytes);
+	if (!data)
+		return -ENOMEM;
+	r = sp->recompute(sp->ctx, key, i, data, g->bytes);
+	from = slices_whole(data);
+	if (r == 0)
+		slices_copy(&to, &from, g->bytes);
+	free(data);
+	return r;
+}
+
 /* Into a frame, sealed: everybody has it again. Without the lock. */
 static int compute_frame(oc_span *sp, size_t i, const struct oc_key *key)
 {
@@ -43,7 +64,7 @@ static int compute_frame(oc_span *sp, size_t i, const struct oc_key *key)
 
 	if (r)
 		return r;
-	r = sp->recompute(sp->ctx, key, i, g.data, g.bytes);
+	r = recompute_into(sp, i, key, &g);
 	if (r) {
 		space_give_back(s, &g);
 		return r < 0 ? r : -EIO;
@@ -107,7 +128,9 @@ static int lose_call(oc_span *sp, size_t i)
 		if (r == 0)
 			r = blocks_map(sp, i, 1);
 	} else if (r >= 0 && b->state == OC_BLOCK_ABSENT) {
-		r = block_fill(sp, i, data, sp->shape.part_bytes,
+		struct slices all = slices_whole(data);
+
+		r = block_fill(sp, i, &all, sp->shape.part_bytes,
 			       OC_BLOCK_COPIED);
 	}
 	free(data);

@@ -96,7 +96,7 @@ static int map_run(oc_span *sp, uint32_t s, size_t a, size_t z)
 	int r = space_map_at(at, bytes,
 			     PROT_READ | (span_writable(sp) ? PROT_WRITE : 0),
 			     MAP_PRIVATE, sp->s->slab[first.region].fd,
-			     first.offset + s * sh->from_stride);
+			     shape_from(sh, &first, s));
 
 	if (r)
 		return r;
@@ -187,9 +187,10 @@ static int map_row(oc_span *sp, uint32_t s, size_t a, size_t z, size_t *ret_end)
 
 static uint64_t runs_of(const oc_span *sp, size_t a, size_t z)
 {
+	uint32_t unlike = shape_unlike(&sp->shape);
 	uint64_t runs = 0;
 
-	for (uint32_t s = 0; s < sp->shape.slices; s++) {
+	for (uint32_t s = 0; s < unlike; s++) {
 		struct spot before = { 0 };
 
 		for (size_t i = a; i < z; i++) {
@@ -199,7 +200,19 @@ static uint64_t runs_of(const oc_span *sp, size_t a, size_t z)
 			before = here;
 		}
 	}
-	return runs;
+	return runs * (sp->shape.slices / unlike);
+}
+
+/* What n mappings of a row add: without gaps between them, themselves and one for
+ * each row that is cut in two; with gaps, each may cut something. */
+static uint64_t maps_added(const oc_span *sp, uint64_t n)
+{
+	return sp->shape.striped ? n + sp->shape.slices : 2 * n;
+}
+
+uint64_t blocks_maps(const oc_span *sp, size_t a, size_t z)
+{
+	return maps_added(sp, runs_of(sp, a, z));
 }
 
 /* On a failure the first *ret_end - a blocks are mapped; *ret_half: and some of
@@ -264,7 +277,7 @@ static int map_group(oc_span *sp, size_t a, size_t z)
 			sp->block[i].state = OC_BLOCK_ABSENT;
 			slab_put(sp->s, sp->block[i].pin.region);
 		}
-	sp->s->maps += 2 * (sp->s->n.mmaps - mmaps);
+	sp->s->maps += maps_added(sp, sp->s->n.mmaps - mmaps);
 	return r;
 }
 
@@ -283,7 +296,7 @@ static bool group_has_room(const oc_span *sp, size_t a, size_t z)
 	if (sp->shape.gather || is_copied(sp, a))
 		return false;
 	return sp->s->maps + most <= sp->s->n.mappings_limit ||
-	       space_room(sp->s, 2 * runs_of(sp, a, z));
+	       space_room(sp->s, blocks_maps(sp, a, z));
 }
 
 /* What is HALF has pages of something else: it leaves first. */

@@ -133,7 +133,7 @@ int block_map_frame(oc_span *sp, size_t i)
 			break;
 		r = space_map_at(at, bytes, PROT_READ | PROT_WRITE, how,
 				 sp->s->slab[spot.region].fd,
-				 spot.offset + s * sh->from_stride);
+				 shape_from(sh, &spot, s));
 		if (r == 0)
 			space_not_in_child(at, bytes);
 		sp->s->n.mmaps += r == 0;
@@ -163,16 +163,22 @@ static void copy_seen(void *to, const void *from, uint64_t bytes)
 }
 #endif
 
-void block_copy_out(const oc_span *sp, size_t i, uint64_t bytes, char *to)
+void block_copy_out(const oc_span *sp, size_t i, uint64_t bytes,
+		    const struct slices *to)
 {
 	const struct shape *sh = &sp->shape;
+	uint64_t run;
 
 	for (uint32_t s = 0; s < sh->slices; s++) {
 		uint64_t from = s * sh->from_stride;
+		uint64_t n = bytes > from ? MIN(bytes - from, sh->piece_bytes)
+					  : 0;
 
-		if (bytes > from)
-			copy_seen(to + from, block_at(sp, s, i),
-				  MIN(bytes - from, sh->piece_bytes));
+		for (uint64_t k = 0; k < n; k += run) {
+			uint8_t *t = slices_at(to, from + k, n - k, &run);
+
+			copy_seen(t, block_at(sp, s, i) + k, run);
+		}
 	}
 }
 
@@ -204,12 +210,15 @@ static int own_frame(oc_span *sp, size_t i, struct oc_grant *g)
 {
 	struct block *b = &sp->block[i];
 	bool mapped = b->state == OC_BLOCK_MAPPED;
+	struct slices to = grant_slices(g), from;
 	int r;
 
-	if (mapped)
-		block_copy_out(sp, i, b->pin.bytes, g->data);
-	else
-		memcpy(g->data, b->pin.data, b->pin.bytes);
+	if (mapped) {
+		block_copy_out(sp, i, b->pin.bytes, &to);
+	} else {
+		from = pin_slices(sp->s->c, &b->pin);
+		slices_copy(&to, &from, b->pin.bytes);
+	}
 	b->grant = g;
 	r = block_map_frame(sp, i);
 	if (r && sp->shape.slices == 1) {
@@ -251,6 +260,22 @@ static int own_lent(oc_span *sp, size_t i, const struct oc_key *as, bool now)
 	return r;
 }
 
+/* n bytes of a pinned payload from `from` on, or what there is of them. */
+static void copy_pinned(const oc_span *sp, size_t i, uint64_t from, uint64_t n,
+			char *to)
+{
+	const struct oc_pin *pin = &sp->block[i].pin;
+	struct slices data = pin_slices(sp->s->c, pin);
+	uint64_t run;
+
+	n = MIN(n, pin->bytes - from);
+	for (uint64_t k = 0; k < n; k += run) {
+		const uint8_t *f = slices_at(&data, from + k, n - k, &run);
+
+		memcpy(to + k, f, run);
+	}
+}
+
 /* Memory of the process, put there in one step. */
 static int own_piece(oc_span *sp, uint32_t s, size_t i)
 {
@@ -268,9 +293,7 @@ static int own_piece(oc_span *sp, uint32_t s, size_t i)
 	if (b->state == OC_BLOCK_MAPPED)
 		copy_seen(fresh, at, n);
 	else if (n)
-		memcpy(fresh,
-		       (const char *)b->pin.data + s * sp->shape.from_stride,
-		       MIN(n, b->pin.bytes - s * sp->shape.from_stride));
+		copy_pinned(sp, i, s * sp->shape.from_stride, n, fresh);
 	r = space_move_at(fresh, at, bytes);
 	if (r)
 		munmap(fresh, bytes);

@@ -5,7 +5,7 @@
 static int slices_of(const struct ns_spec *spec, unsigned group,
 		     struct shape *sh)
 {
-	uint64_t stride = spec->group[group].stride;
+	uint64_t stride = sh->striped ? 0 : spec->group[group].stride;
 	uint64_t bytes = spec->group[group].slice_bytes;
 
 	if (!spec->group[group].slices)
@@ -26,6 +26,7 @@ int shape_of(const struct ns_spec *spec, unsigned group, enum oc_layout layout,
 {
 	struct shape sh = { .part_bytes = ns_spec_part_bytes(spec, group),
 			    .slices = 1,
+			    .striped = ns_spec_stripes(spec, group),
 			    .capacity = capacity };
 	uint64_t pieces;
 	int r = 0;
@@ -34,6 +35,8 @@ int shape_of(const struct ns_spec *spec, unsigned group, enum oc_layout layout,
 	sh.from_stride = sh.piece_bytes;
 	if (layout == OC_LAYOUT_SLICES)
 		r = slices_of(spec, group, &sh);
+	else if (sh.striped && spec->group[group].slices > 1)
+		sh.gather = "its slabs are striped slice by slice";
 	if (r)
 		return r;
 	if (__builtin_mul_overflow(capacity, (uint64_t)sh.slices, &pieces) ||
@@ -66,12 +69,13 @@ bool shape_joins(const struct shape *sh, const struct spot *a,
 
 uint64_t shape_runs(const struct shape *sh, const struct spot *spots, size_t n)
 {
+	uint32_t unlike = shape_unlike(sh);
 	uint64_t runs = 0;
 
-	for (uint32_t s = 0; s < sh->slices; s++)
+	for (uint32_t s = 0; s < unlike; s++)
 		for (size_t i = 0; i < n; i++)
 			runs += shape_pages(sh, &spots[i], s) > 0 &&
 				!(i &&
 				  shape_joins(sh, &spots[i - 1], &spots[i], s));
-	return runs;
+	return runs * (sh->slices / unlike);
 }

@@ -55,7 +55,8 @@ struct shape {
 	uint64_t part_bytes;
 	uint32_t slices;      /* pieces of a block */
 	uint64_t piece_bytes; /* whole pages when mapped */
-	uint64_t from_stride; /* from slice to slice in a frame */
+	uint64_t from_stride; /* from slice to slice in a payload */
+	bool striped;	      /* ... and in a frame as its spot says */
 	size_t capacity;
 	uint64_t bytes;	    /* of the span, whole pages */
 	const char *gather; /* why it cannot be mapped; NULL: it can */
@@ -65,6 +66,7 @@ struct shape {
 struct spot {
 	uint32_t region; /* 0: none */
 	uint64_t offset, bytes;
+	uint64_t stride; /* of a striped slab; else 0 */
 };
 
 /* 0, or -EINVAL, -ENOSPC (numbers that cannot be). */
@@ -80,9 +82,21 @@ static inline uint64_t shape_at(const struct shape *sh, uint32_t slice,
  * shorter, 0 where it has none. */
 uint64_t shape_pages(const struct shape *sh, const struct spot *spot,
 		     uint32_t slice);
+/* Where a slice of it begins in its slab. */
+static inline uint64_t shape_from(const struct shape *sh,
+				  const struct spot *spot, uint32_t slice)
+{
+	return spot->offset +
+	       slice * (spot->stride ? spot->stride : sh->from_stride);
+}
 /* Can b's piece share a mapping with a's, which stands before it? */
 bool shape_joins(const struct shape *sh, const struct spot *a,
 		 const struct spot *b, uint32_t slice);
+/* The first so many slices say what all do: parts of striped slabs are whole. */
+static inline uint32_t shape_unlike(const struct shape *sh)
+{
+	return sh->striped ? 1 : sh->slices;
+}
 /* Of n blocks: how many mappings they take. */
 uint64_t shape_runs(const struct shape *sh, const struct spot *spots, size_t n);
 
@@ -263,9 +277,9 @@ static inline struct spot block_spot(const struct block *b)
 {
 	if (unlikely(b->grant != NULL))
 		return (struct spot){ b->grant->region, b->grant->offset,
-				      b->grant->bytes };
+				      b->grant->bytes, b->grant->stride };
 	return (struct spot){ b->pin.data ? b->pin.region : 0, b->pin.offset,
-			      b->pin.bytes };
+			      b->pin.bytes, b->pin.stride };
 }
 
 /* ---- all below: the lock is held ---- */
@@ -308,7 +322,7 @@ int block_map_again(oc_span *sp, size_t i);
 int block_gather(oc_span *sp, size_t i);
 /* Fills an ABSENT block with memory of the process; data NULL: zeros. On a failure
  * the block is HALF. */
-int block_fill(oc_span *sp, size_t i, const void *data, uint64_t bytes,
+int block_fill(oc_span *sp, size_t i, const struct slices *data, uint64_t bytes,
 	       enum oc_block_state state);
 /* Has it come and gone so often that a copy is better, and is there room for
  * that? */
@@ -337,6 +351,8 @@ void block_drop(oc_span *sp, size_t i);
 bool block_written(const oc_span *sp, size_t i);
 /* Room for so many more mappings? */
 bool space_room(oc_space *s, uint64_t runs);
+/* At most so many more, when blocks [a, z), all pinned, are mapped. */
+uint64_t blocks_maps(const oc_span *sp, size_t a, size_t z);
 uint64_t space_count_maps(const oc_space *s);
 uint64_t span_count_maps(const oc_span *sp);
 
@@ -374,7 +390,8 @@ int block_own_as(oc_span *sp, size_t i, const struct oc_key *as);
 /* Puts the frame that a block has at its pieces. */
 int block_map_frame(oc_span *sp, size_t i);
 /* The block's bytes as they are seen at its addresses. */
-void block_copy_out(const oc_span *sp, size_t i, uint64_t bytes, char *to);
+void block_copy_out(const oc_span *sp, size_t i, uint64_t bytes,
+		    const struct slices *to);
 /* The pin and the descriptor behind what was shown until now. */
 void space_leave_shared(oc_space *s, struct oc_pin *pin);
 /* A lent frame goes back, whatever the node says and whenever. Used up. */

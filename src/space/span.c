@@ -157,33 +157,41 @@ static int gather_lost(oc_span *sp, size_t i, char *to)
 	return 0;
 }
 
-static void scatter(oc_span *sp, size_t i, const char *from, uint64_t bytes)
+static void scatter(oc_span *sp, size_t i, const struct slices *from,
+		    uint64_t bytes)
 {
 	const struct shape *sh = &sp->shape;
+	uint64_t run;
 
 	for (uint32_t s = 0; s < sh->slices; s++) {
 		uint64_t at = s * sh->from_stride;
+		uint64_t n = bytes > at ? MIN(bytes - at, sh->piece_bytes) : 0;
 
-		if (bytes > at)
-			memcpy(block_at(sp, s, i), from + at,
-			       MIN(bytes - at, sh->piece_bytes));
+		for (uint64_t k = 0; k < n; k += run) {
+			const uint8_t *f = slices_at(from, at + k, n - k, &run);
+
+			memcpy(block_at(sp, s, i) + k, f, run);
+		}
 	}
 }
 
 static int gather_one(oc_span *sp, size_t i, char *scratch)
 {
 	struct block *b = &sp->block[i];
+	struct slices from;
 	int r = blocks_pin(sp, i, 1, 0);
 
 	if (r)
 		return r;
 	if (!b->pin.data) {
 		r = gather_lost(sp, i, scratch);
+		from = slices_whole(scratch);
 		if (r == 0 && b->state == OC_BLOCK_COPIED)
-			scatter(sp, i, scratch, sp->shape.part_bytes);
+			scatter(sp, i, &from, sp->shape.part_bytes);
 		return r;
 	}
-	scatter(sp, i, b->pin.data, b->pin.bytes);
+	from = pin_slices(sp->s->c, &b->pin);
+	scatter(sp, i, &from, b->pin.bytes);
 	sp->s->n.gathered_bytes += b->pin.bytes;
 	oc_unpin(sp->s->ns, &b->pin);
 	sp->s->n.pins--;
@@ -219,11 +227,23 @@ static int span_gather(oc_span *sp)
 /* Would the slices of these blocks be too many mappings? */
 static bool too_many(oc_span *sp)
 {
+	if (sp->shape.slices == 1)
+		return false;
+	/* What is pinned says how many, and a lazy one finds out. */
+	if (sp->shape.striped)
+		return !(sp->flags & OC_SPAN_LAZY) &&
+		       !space_room(sp->s, blocks_maps(sp, 0, sp->n));
 	/* Each slice of each block at worst, and pinned blocks tell little of
 	 * those that are to come. */
-	return sp->shape.slices > 1 &&
-	       !space_room(sp->s,
+	return !space_room(sp->s,
 			   2 * (uint64_t)sp->shape.slices * sp->shape.capacity);
+}
+
+static int pin_all(oc_span *sp)
+{
+	if (sp->gathered || sp->flags & OC_SPAN_LAZY)
+		return 0;
+	return blocks_pin(sp, 0, sp->n, 0);
 }
 
 static int span_fill(oc_span *sp)
@@ -260,16 +280,18 @@ static void span_end(oc_span *sp)
 static int span_begin(oc_span *sp)
 {
 	uint64_t skew = 0;
-	int r = 0;
+	int r = sp->shape.striped ? pin_all(sp) : 0;
 
-	if (!sp->gathered && too_many(sp)) {
+	if (r == 0 && !sp->gathered && too_many(sp)) {
 		sp->shape.gather = "its slices are too many mappings";
 		/* block by block where touches are told */
 		sp->gathered = sp->s->how == OC_SPACE_EXPLICIT ||
 			       !(sp->flags & OC_SPAN_LAZY);
 	}
-	if (!sp->gathered && !(sp->flags & OC_SPAN_LAZY))
-		r = blocks_pin(sp, 0, sp->n, 0);
+	if (sp->gathered)
+		blocks_unpin(sp, 0, sp->n);
+	else if (r == 0)
+		r = pin_all(sp);
 	if (r == 0 && sp->n && sp->block[0].pin.data)
 		skew = sp->block[0].pin.offset;
 	if (r == 0)

@@ -8,6 +8,7 @@
  */
 #include <stdlib.h>
 #include <sys/mman.h>
+#include "base/hash.h"
 #include "client/session.h"
 #include "space/space.h"
 
@@ -32,6 +33,7 @@ static int seal_copy(oc_span *sp, size_t i, const struct oc_key *key,
 		     uint64_t timeout_ns)
 {
 	struct oc_grant w = written_as(sp, &sp->block[i]), g;
+	struct slices from, to;
 	uint64_t sum;
 	int r;
 
@@ -45,13 +47,32 @@ static int seal_copy(oc_span *sp, size_t i, const struct oc_key *key,
 	if (r)
 		return r;
 	if (w.data && !(sp->block[i].flags & BLOCK_SEALING)) {
-		sum = oc_fill(&g, w.data, w.bytes);
+		from = grant_slices(&w);
+		to = grant_slices(&g);
+		sum = hash_slices_copy(&to, &from, w.bytes,
+				       hash_part_seed(key->bytes, g.part.group,
+						      g.part.rank));
 		r = oc_seal(sp->s->ns, &g, &sum, timeout_ns);
 	} else {
-		block_copy_out(sp, i, w.bytes, g.data);
+		to = grant_slices(&g);
+		block_copy_out(sp, i, w.bytes, &to);
 		r = oc_seal(sp->s->ns, &g, NULL, timeout_ns);
 	}
 	space_give_back(sp->s, &g); /* when it was not answered */
+	return r;
+}
+
+/* A block's addresses as they were reserved. HALF when some of them are. */
+static int pieces_absent(oc_span *sp, size_t i)
+{
+	int r = 0;
+
+	for (uint32_t s = 0; s < sp->shape.slices && r == 0; s++) {
+		r = space_make_absent(sp->s, block_at(sp, s, i),
+				      sp->shape.piece_bytes);
+		if (r && s)
+			sp->block[i].flags |= BLOCK_HALF;
+	}
 	return r;
 }
 
@@ -61,8 +82,7 @@ static int seal_frame(oc_span *sp, size_t i, uint64_t timeout_ns)
 	struct block *b = &sp->block[i];
 	struct oc_grant g = *b->grant;
 	struct oc_where where;
-	int r = space_make_absent(sp->s, block_at(sp, 0, i),
-				  sp->shape.piece_bytes);
+	int r = pieces_absent(sp, i);
 
 	if (r)
 		return r;
@@ -105,8 +125,7 @@ static bool frame_is_all(const oc_span *sp, size_t i, const struct oc_key *key)
 {
 	const struct block *b = &sp->block[i];
 
-	return b->state == OC_BLOCK_OWN && sp->shape.slices == 1 &&
-	       same_key(&b->grant->key, key) &&
+	return b->state == OC_BLOCK_OWN && same_key(&b->grant->key, key) &&
 	       !(b->flags & BLOCK_SEALING && block_written(sp, i));
 }
 
@@ -232,11 +251,12 @@ static int tail_check(oc_span *sp)
 {
 	oc_client *c = sp->s->c;
 
-	if (sp->gathered || sp->shape.slices > 1 ||
-	    sp->flags & OC_SPAN_READ_ONLY)
+	if (sp->shape.gather || sp->flags & OC_SPAN_READ_ONLY)
 		return client_fail(c, -EINVAL,
-				   "a tail is shown block after block, "
-				   "writable");
+				   "a tail is shown where its frame can be "
+				   "mapped, writable%s%s",
+				   sp->shape.gather ? ": " : "",
+				   sp->shape.gather ? sp->shape.gather : "");
 	if (sp->n == sp->shape.capacity)
 		return client_fail(c, -ENOSPC, "no room for a tail");
 	return 0;
@@ -251,16 +271,19 @@ static int tail_show(oc_span *sp, const struct oc_grant *g, unsigned flags)
 
 	if (b->state == OC_BLOCK_TAIL && b->grant->data == g->data &&
 	    b->grant->generation == g->generation)
-		return 0;
+		return b->flags & BLOCK_HALF ? block_map_again(sp, sp->n) : 0;
 	if (b->state == OC_BLOCK_TAIL) {
 		/* another frame than before: sealed or dropped elsewhere */
-		r = space_make_absent(sp->s, block_at(sp, 0, sp->n),
-				      sp->shape.piece_bytes);
+		r = pieces_absent(sp, sp->n);
 		if (r == 0)
 			block_drop(sp, sp->n);
 	} else {
 		r = blocks_let_go(sp, sp->n, 1);
 	}
+	if (r == 0 && sp->shape.slices > 1 &&
+	    !space_room(sp->s, 2 * (uint64_t)sp->shape.slices))
+		r = client_fail(sp->s->c, -ENOSPC,
+				"no mappings left for a tail");
 	own = r ? NULL : mem_alloc(sizeof(*own));
 	if (r == 0)
 		r = own ? slab_get(sp->s, g->region) : -ENOMEM;
@@ -273,10 +296,13 @@ static int tail_show(oc_span *sp, const struct oc_grant *g, unsigned flags)
 	b->state = OC_BLOCK_TAIL;
 	b->flags |= (uint16_t)flags;
 	r = block_map_frame(sp, sp->n);
-	if (r)
+	if (r && sp->shape.slices == 1)
 		block_drop(sp, sp->n);
 	else
-		sp->s->maps += 2;
+		sp->s->maps += 2 * (uint64_t)sp->shape.slices;
+	/* some of it is there, and the rest comes with the next call or touch */
+	if (r && b->state == OC_BLOCK_TAIL)
+		b->flags |= BLOCK_HALF;
 	return r;
 }
 
@@ -284,6 +310,14 @@ static struct tail_part *part_of(oc_session *session, struct oc_part part)
 {
 	return &session->part[(uint32_t)part.group * session->ns->spec.ranks +
 			      part.rank];
+}
+
+static void tail_at(const oc_span *sp, struct oc_tail *tail)
+{
+	tail->data = block_at(sp, 0, sp->n);
+	tail->stride = sp->shape.slices > 1
+			       ? sp->shape.capacity * sp->shape.piece_bytes
+			       : 0;
 }
 
 int oc_span_tail(oc_span *sp, oc_session *session, uint64_t timeout_ns,
@@ -306,7 +340,7 @@ int oc_span_tail(oc_span *sp, oc_session *session, uint64_t timeout_ns,
 	if (r == 0)
 		r = tail_show(sp, &part_of(session, sp->part)->grant, 0);
 	if (r == 0)
-		tail.data = block_at(sp, 0, sp->n);
+		tail_at(sp, &tail);
 	space_unlock(sp->s);
 	if (r == 0)
 		*ret_tail = tail;
@@ -328,8 +362,7 @@ int oc_span_tail_seal(oc_span *sp, oc_session *session,
 	    sp->block[sp->n].state != OC_BLOCK_TAIL)
 		r = client_fail(s->c, -EINVAL, "no tail is mapped");
 	if (r == 0)
-		r = space_make_absent(s, block_at(sp, 0, sp->n),
-				      sp->shape.piece_bytes);
+		r = pieces_absent(sp, sp->n);
 	if (r == 0)
 		block_drop(sp, sp->n);
 	if (r == 0)

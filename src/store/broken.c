@@ -54,7 +54,7 @@ void broken_at(struct store *s, struct pool *p, struct pool_slab *slab,
 		  "there is lost",
 		  slab->id, segment_kind_name(slab->payload.kind),
 		  (unsigned long long)(fault->at - base));
-	for (frame = (uint32_t)(low / slab->frame_bytes);
-	     frame < slab->frames && frame * slab->frame_bytes < end; frame++)
-		break_frame(s, p, slab, frame);
+	for (frame = 0; frame < slab->frames; frame++)
+		if (pool_frame_meets(slab, frame, low, end))
+			break_frame(s, p, slab, frame);
 }

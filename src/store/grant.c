@@ -74,12 +74,12 @@ static bool patient(const struct ring_call *call, uint64_t waited_ns)
 }
 
 /* What a move brings is as large as its frame was. */
-static uint64_t local_frame_of(const struct pool *p,
-			       const struct ring_call *call, uint64_t whole)
+static void local_shape(const struct pool *p, const struct ring_call *call,
+			struct pool_shape *shape)
 {
-	return call->seq & MOVE_SEQ
-		       ? whole
-		       : local_frame(p, frame_extent_bytes(call->extent));
+	if (!(call->seq & MOVE_SEQ) && !shape->stripes)
+		shape->frame_bytes =
+			local_frame(p, frame_extent_bytes(call->extent));
 }
 
 static uint64_t known_flags(const struct store_client *c)
@@ -99,11 +99,11 @@ static int grant_try(struct store_client *c, const struct ring_call *call,
 					.flags = call->arg,
 					.now_ms =
 						c->store->now_ns / NS_PER_MS };
-	uint64_t frame_bytes;
+	struct pool_shape shape;
 	struct pool_slab *slab;
 	uint32_t frame, item;
 	int r = ns_part_check(p, call->part, call->extent, &filling.extent,
-			      &frame_bytes);
+			      &shape);
 
 	if (call->arg & ~known_flags(c))
 		r = -EINVAL;
@@ -111,13 +111,13 @@ static int grant_try(struct store_client *c, const struct ring_call *call,
 	if (r < 0)
 		return 0;
 	if (c->local)
-		frame_bytes = local_frame_of(p, call, frame_bytes);
+		local_shape(p, call, &shape);
 	else if (grant_refused(c, call, answer))
 		return 0;
 	c->may_wait = call->timeout_ns != 0;
 	c->patient = patient(call, waited_ns);
 	c->moves = c->local && call->seq & MOVE_SEQ ? call->seq : 0;
-	r = room_find(c, frame_bytes, want, &item);
+	r = room_find(c, shape, want, &item);
 	answer_set(answer, r);
 	if (r != 0)
 		return r > 0;
@@ -134,11 +134,12 @@ static int grant_try(struct store_client *c, const struct ring_call *call,
 static void refuse_room(struct store_client *c, const struct ring_call *call)
 {
 	enum past_limit limit = LIMIT_NODE;
-	uint64_t extent, frame_bytes;
+	struct pool_shape shape;
+	uint64_t extent;
 
-	if (ns_part_check(c->pool, call->part, call->extent, &extent,
-			  &frame_bytes) == 0)
-		limit = room_limit(c, frame_bytes);
+	if (ns_part_check(c->pool, call->part, call->extent, &extent, &shape) ==
+	    0)
+		limit = room_limit(c, shape.frame_bytes);
 	if (pool_counter(c->pool, POOL_C_revoke_held_bytes) &&
 	    limit != LIMIT_CLIENT && limit != LIMIT_KERNEL)
 		limit = LIMIT_SILENT;

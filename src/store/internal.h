@@ -89,6 +89,9 @@ struct store {
 	struct pool_budget budget;
 	struct pool_low low; /* limit 0: there is none */
 	uint64_t low_refused_ns;
+	/* store/rung_small.c's: slabs of it were retired last for larger ones,
+	 * of such frames; until when what comes free is kept for them */
+	uint64_t low_retired_ns, low_kept_for, low_kept_ns;
 	struct rise rise[RISES];
 	uint32_t rises; /* waiting, the oldest first */
 	struct maker *maker;
@@ -236,6 +239,11 @@ int rung_press_slab(struct store_client *c, struct pool *p,
  * not worth a place in DRAM. */
 bool rung_spare(struct store_client *c, uint64_t frame_bytes,
 		uint32_t *ret_item);
+/* May what lies in this arena go there? Striped slabs are of DRAM alone. */
+static inline bool rung_takes(const struct pool_arena *a)
+{
+	return !a->low && !a->stripes;
+}
 /* A sealed part is used. */
 void rung_touch(struct store *s, struct pool *p, struct pool_slab *slab,
 		uint32_t frame);
@@ -244,9 +252,41 @@ void rung_rise(struct store *s);
 /* Slabs before they are needed. */
 void rung_tick(struct store *s);
 
+/* Bytes that a tenant's slabs in low memory may still have; can it be had at all
+ * now? */
+uint64_t rung_room(const struct store *s, const struct pool *p);
+bool rung_gives(const struct store *s);
+
+/* store/rung_small.c: room below for a frame that is larger than the slabs there. */
+#define SMALL_MOST  64u
+#define SMALL_TRIED 8u
+struct rung_small {
+	uint64_t frame_bytes;
+	uint64_t bytes;	 /* of a slab for one of them */
+	uint64_t stamp;	 /* all that goes was used before */
+	bool empty_only; /* nothing goes but slabs that hold nothing */
+	bool patient;	 /* writes to the tier below may be waited for */
+	/* planned */
+	struct pool_slab *slab[SMALL_MOST];
+	uint32_t n_slabs;
+	uint64_t warmest; /* mean stamp of any of them */
+	/* slabs that could not be emptied in this turn */
+	uint32_t tried[SMALL_TRIED], n_tried;
+};
+/* Which slabs would go; none: what it takes is on its way. False: there are not
+ * enough. */
+bool rung_small_plan(const struct store *s, const struct pool *p,
+		     struct rung_small *want);
+/* They go. True: there will be room; False: they could not be emptied. */
+bool rung_small_go(struct store *s, struct pool *p, struct rung_small *want);
+/* Room is kept for larger frames than these. */
+bool rung_small_kept(const struct store *s, uint64_t frame_bytes);
+/* A slab for such frames has got its room. */
+void rung_small_given(struct store *s, uint64_t frame_bytes);
+
 /* store/room.c: a free frame for this client and shape. 0 and the item; 1:
  * perhaps later; -errno: never. */
-int room_find(struct store_client *c, uint64_t frame_bytes, uint32_t want,
+int room_find(struct store_client *c, struct pool_shape shape, uint32_t want,
 	      uint32_t *ret_item);
 /* What keeps a client from having another slab with such a frame. */
 enum past_limit room_limit(const struct store_client *c, uint64_t frame_bytes);
@@ -259,6 +299,8 @@ uint32_t room_evict_some(struct store_client *c, uint32_t arena, uint32_t want,
 			 bool *ret_awaits);
 void room_slab_ready(struct store *s, struct maker_job *job);
 void room_retire_tick(struct store *s);
+/* An empty slab is on its way out, and all who have it are told. */
+void room_retire(struct store *s, struct pool *p, uint32_t id);
 /* Slabs in which nothing is left but what a device may write: their memory goes
  * back to the kernel, which keeps it until the device is done. */
 void room_quarantine_tick(struct store *s);
@@ -397,7 +439,7 @@ void session_tick(struct store *s);
 const struct ns_record *ns_find(const struct pool *p, uint32_t id);
 /* 0, or -EINVAL, -E2BIG. Fills in bytes 0. */
 int ns_part_check(struct pool *p, uint64_t part, uint64_t extent,
-		  uint64_t *ret_extent, uint64_t *ret_frame_bytes);
+		  uint64_t *ret_extent, struct pool_shape *ret_shape);
 
 /* store/scrub.c */
 int scrub_init(struct store *s);

@@ -75,7 +75,7 @@ int local_granted(struct store_client *c, const struct ring_answer *answer,
 	*ret_part = (struct local_part){
 		.loc = answer->loc,
 		.gen = answer->gen,
-		.data = pool_payload_own(s, frame),
+		.slices = pool_payload(s, frame),
 		.bytes = s->frame_bytes,
 	};
 	if (ret_part->data)
@@ -208,8 +208,7 @@ static bool part_of(struct pool_slab *s, uint32_t frame,
 	*ret_part = (struct local_part){
 		.loc = frame_loc(s->id, frame),
 		.gen = pool_frame_gen(s, frame),
-		/* found is read only, whatever the pointer says */
-		.data = (uint8_t *)(uintptr_t)pool_payload(s, frame),
+		.slices = pool_payload(s, frame),
 		.bytes = frame_extent_bytes(shared_load64(&d->extent)),
 		.checksum = shared_load64(&d->checksum),
 		.sealed_ms = shared_load64(&d->sealed_ms),
@@ -274,7 +273,8 @@ void local_bad(struct store_client *c, const struct local_part *part)
 	if (!s)
 		return;
 	log_error("wrong bytes in slab %u frame %u (offset %llu): dropped",
-		  s->id, frame, (unsigned long long)(frame * s->frame_bytes));
+		  s->id, frame,
+		  (unsigned long long)pool_frame_offset(s, frame));
 	note_gone(c->store, c->pool, s, frame, PAST_WRONG, 0);
 	pool_count(c->pool, POOL_C_bad,
 		   block_forget_of(c->store, c->pool, s, frame).parts);

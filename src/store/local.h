@@ -25,7 +25,10 @@
  * store, longer only when pinned (found) or not yet sealed (granted). */
 struct local_part {
 	uint64_t loc, gen;
-	uint8_t *data;	/* found: read only */
+	union {
+		struct slices slices; /* found: read only */
+		uint8_t *data;	      /* of what is in no slices: its begin */
+	};
 	uint64_t bytes; /* of the payload; granted: of the frame */
 	uint64_t checksum, sealed_ms;
 };

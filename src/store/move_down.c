@@ -100,8 +100,7 @@ static void part_of(struct pool_slab *slab, uint32_t frame,
 	*ret_part = (struct local_part){
 		.loc = frame_loc(slab->id, frame),
 		.gen = pool_frame_gen(slab, frame),
-		/* the tier only reads there */
-		.data = (uint8_t *)(uintptr_t)pool_payload(slab, frame),
+		.slices = pool_payload(slab, frame), /* the tier reads there */
 		.bytes = slab->frame_bytes,
 		.checksum = shared_load64(&d->checksum),
 	};
@@ -134,7 +133,7 @@ static int fly(struct mover *mv, struct move *m, const struct frame_desc *d)
 		.extent = extent,
 		.depth = (uint32_t)shared_load64(&d->depth),
 	};
-	m->tm.data = m->bounce ? m->bounce : m->frame.data;
+	m->tm.slices = m->bounce ? slices_whole(m->bounce) : m->frame.slices;
 	m->tm.room = ALIGN_UP(m->frame.bytes, PAGE_BYTES);
 	m->tm.urgency = TIER_BEHIND;
 	if (!below_id(mv, p, m->key, m->part, &m->tm.id))
@@ -464,7 +463,7 @@ static bool looks_right(struct mover *mv, struct pool *p,
 		return false; /* its memory has failed, and that was said */
 	log_error("wrong bytes in slab %u frame %u (offset %llu): dropped",
 		  slab->id, frame,
-		  (unsigned long long)(frame * slab->frame_bytes));
+		  (unsigned long long)pool_frame_offset(slab, frame));
 	note_gone(mv->s, p, slab, frame, PAST_WRONG, 0);
 	pool_count(p, POOL_C_bad, block_forget_of(mv->s, p, slab, frame).parts);
 	return false;
@@ -603,7 +602,7 @@ static uint64_t low_room(const struct store *s)
 static bool falls_first(const struct mover *mv, const struct pool *p,
 			uint32_t arena)
 {
-	return !p->arena[arena].low && rung_there(mv->s, p);
+	return rung_takes(&p->arena[arena]) && rung_there(mv->s, p);
 }
 
 static void count_arenas(struct mover *mv, const struct pool *p)

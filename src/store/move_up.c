@@ -66,7 +66,7 @@ static void begin_read(struct mover *mv, struct move *m)
 	struct pool *p = mv->s->pool[m->pool];
 	int r = OC_MISS;
 
-	m->tm.data = m->frame.data;
+	m->tm.slices = m->frame.slices;
 	m->tm.room = m->frame.bytes;
 	m->tm.urgency = m->urgency;
 	m->tm.deadline_ns = m->deadline_ns;

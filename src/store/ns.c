@@ -14,6 +14,14 @@ const struct ns_record *ns_find(const struct pool *p, uint32_t id)
 	return shared_load64(&r->id) == id ? r : NULL;
 }
 
+static bool is_striped(const struct ns_spec *spec)
+{
+	for (unsigned g = 0; g < spec->groups; g++)
+		if (ns_spec_stripes(spec, g))
+			return true;
+	return false;
+}
+
 int64_t store_ns_open(struct pool *p, const struct ns_spec *spec)
 {
 	uint8_t digest[32];
@@ -34,6 +42,8 @@ int64_t store_ns_open(struct pool *p, const struct ns_spec *spec)
 		struct ns_record *rec = &p->m->ns[i];
 
 		if (!shared_load64(&rec->id)) {
+			if (is_striped(spec))
+				layout_feature(p->m, LAYOUT_INCOMPAT_STRIPES);
 			ns_record_store(rec, i + 1, spec, digest);
 			return i + 1;
 		}
@@ -62,11 +72,11 @@ static const struct ns_spec *ns_spec_of(struct pool *p, uint32_t id)
 }
 
 int ns_part_check(struct pool *p, uint64_t part, uint64_t extent,
-		  uint64_t *ret_extent, uint64_t *ret_frame_bytes)
+		  uint64_t *ret_extent, struct pool_shape *ret_shape)
 {
 	const struct ns_spec *spec = ns_spec_of(p, frame_part_ns(part));
 	uint64_t bytes = frame_extent_bytes(extent), whole;
-	uint32_t tokens = frame_extent_tokens(extent);
+	uint32_t tokens = frame_extent_tokens(extent), stripes;
 	unsigned g = frame_part_group(part);
 
 	if (!spec || g >= spec->groups ||
@@ -78,11 +88,16 @@ int ns_part_check(struct pool *p, uint64_t part, uint64_t extent,
 		bytes = whole;
 	if (bytes > whole || bytes > shared_load64(&p->m->header.max_frame))
 		return -E2BIG;
+	stripes = ns_spec_stripes(spec, g);
+	/* its last slices would be where others' are */
+	if (stripes && bytes != whole)
+		return -EINVAL;
 	*ret_extent = frame_extent((uint32_t)bytes, tokens);
-	*ret_frame_bytes = bytes == whole && spec->group[g].slices
-				   ? shape_exact(bytes)
-				   : shape_class(bytes);
-	if (*ret_frame_bytes > shared_load64(&p->m->header.max_frame))
-		*ret_frame_bytes = shape_exact(bytes);
+	ret_shape->stripes = stripes;
+	ret_shape->frame_bytes = bytes == whole && spec->group[g].slices
+					 ? shape_exact(bytes)
+					 : shape_class(bytes);
+	if (ret_shape->frame_bytes > shared_load64(&p->m->header.max_frame))
+		ret_shape->frame_bytes = shape_exact(bytes);
 	return 0;
 }

@@ -112,7 +112,7 @@ static int ask_for_slab(struct store_client *c, uint32_t arena)
 	job->pool = p->number;
 	job->frames = frames;
 	job->owner = c->id;
-	job->frame_bytes = a->frame_bytes;
+	job->shape = a->shape;
 	c->store->budget.used += job->bytes;
 	a->making++;
 	p->making_bytes += job->bytes;
@@ -144,14 +144,14 @@ static int slab_enter(struct store *s, struct maker_job *job, bool low)
 		return -ESTALE;
 	if (!low)
 		c->making_bytes -= job->bytes;
-	r = pool_arena_of(p, job->owner, job->frame_bytes, low, &arena);
+	r = pool_arena_of(p, job->owner, job->shape, low, &arena);
 	if (r < 0)
 		return r;
 	p->arena[arena].making -= p->arena[arena].making != 0;
 	r = job->result;
 	if (r == 0)
-		r = pool_slab_add(p, &job->segment, job->owner,
-				  job->frame_bytes, job->frames, &id);
+		r = pool_slab_add(p, &job->segment, job->owner, job->shape,
+				  job->frames, &id);
 	if (r < 0)
 		pool_arena_put(p, arena);
 	return r;
@@ -207,7 +207,7 @@ static bool slab_helps(const struct pool_slab *s, const struct pool_arena *a,
 {
 	if (!s || s->retiring || s->low)
 		return false;
-	if (s->owner == c->id && s->frame_bytes == a->frame_bytes)
+	if (s->owner == c->id && shape_same(s->shape, a->shape))
 		return false;
 	/* more than its share is none the nearer for others' slabs */
 	return s->owner == c->id ||
@@ -302,7 +302,7 @@ static void announce(struct store *s, struct pool *p, uint32_t id)
 	}
 }
 
-static void retire(struct store *s, struct pool *p, uint32_t id)
+void room_retire(struct store *s, struct pool *p, uint32_t id)
 {
 	pool_slab_retire(p, id);
 	s->retiring++;
@@ -317,7 +317,7 @@ static void retire_for(struct store_client *c, struct pool_arena *a,
 	a->awaited_pool = p->number;
 	a->awaited_gen = slab->gen;
 	a->awaited_ns = c->store->now_ns;
-	retire(c->store, p, slab->id);
+	room_retire(c->store, p, slab->id);
 }
 
 /* 0: its memory serves this arena now; 1: it is on its way out. */
@@ -331,7 +331,7 @@ static int slab_take(struct store_client *c, struct pool_arena *a,
 		retire_for(c, a, p, slab);
 		return 1;
 	}
-	return pool_slab_reshape(p, slab->id, c->id, a->frame_bytes, &fresh);
+	return pool_slab_reshape(p, slab->id, c->id, a->shape, &fresh);
 }
 
 /* The slab that is retiring for this arena; NULL: none (any more). */
@@ -466,7 +466,7 @@ uint32_t room_evict_some(struct store_client *c, uint32_t arena, uint32_t want,
 	struct pool *p = c->pool;
 
 	c->store->cause.pressure = PRESSURE_ARENA;
-	if (rung_there(c->store, p) && !p->arena[arena].low) {
+	if (rung_there(c->store, p) && rung_takes(&p->arena[arena])) {
 		bool awaits = false;
 		uint32_t n = rung_evict(c, arena, want, &awaits);
 
@@ -708,12 +708,12 @@ static void note_vain(const struct store_client *c, struct pool_arena *a)
 			MIN(a->vain_until_ns, a->awaited_ns + AWAIT_NS);
 }
 
-int room_find(struct store_client *c, uint64_t frame_bytes, uint32_t want,
+int room_find(struct store_client *c, struct pool_shape shape, uint32_t want,
 	      uint32_t *ret_item)
 {
 	struct pool *p = c->pool;
 	uint32_t arena, item;
-	int r = pool_arena_get(p, c->id, frame_bytes, &arena);
+	int r = pool_arena_get(p, c->id, shape, &arena);
 
 	if (r < 0)
 		return r;
@@ -721,20 +721,20 @@ int room_find(struct store_client *c, uint64_t frame_bytes, uint32_t want,
 	if (item == POOL_NO_ITEM) {
 		if (p->arena[arena].making >= MAKING_MAX)
 			return 1;
-		if (room_for_slab(c) >= MAX(frame_bytes, PAGE_BYTES))
+		if (room_for_slab(c) >= MAX(shape.frame_bytes, PAGE_BYTES))
 			return ask_for_slab(c, arena) == 0 ? 1 : -ENOMEM;
 		if (looked_in_vain(c->store, &p->arena[arena]))
 			return 1;
-		if (c->moves &&
+		if (c->moves && rung_takes(&p->arena[arena]) &&
 		    !move_may_evict(c, c->moves, first_victim(p, arena)) &&
-		    rung_spare(c, frame_bytes, ret_item))
+		    rung_spare(c, shape.frame_bytes, ret_item))
 			return 0;
 		r = make_room(c, arena, want);
 		if (r == 1)
 			note_vain(c, &p->arena[arena]);
 		/* a reshaped slab may have brought a new arena number */
 		if (r == 0)
-			r = pool_arena_get(p, c->id, frame_bytes, &arena);
+			r = pool_arena_get(p, c->id, shape, &arena);
 		if (r != 0)
 			return r;
 		item = pool_arena_free(p, arena);
@@ -761,8 +761,9 @@ int room_rise(struct store_client *c, uint64_t frame_bytes, uint64_t before,
 	      uint64_t rate, uint32_t *ret_item)
 {
 	struct pool *p = c->pool;
+	struct pool_shape shape = { .frame_bytes = frame_bytes };
 	uint32_t arena;
-	int r = pool_arena_get(p, c->id, frame_bytes, &arena);
+	int r = pool_arena_get(p, c->id, shape, &arena);
 
 	if (r < 0)
 		return r;
@@ -785,8 +786,7 @@ int room_rise(struct store_client *c, uint64_t frame_bytes, uint64_t before,
 			r = take_slab(c, arena, before);
 			c->rises = false;
 			if (r == 0)
-				r = pool_arena_get(p, c->id, frame_bytes,
-						   &arena);
+				r = pool_arena_get(p, c->id, shape, &arena);
 			if (r != 0)
 				return r;
 		}
@@ -838,7 +838,7 @@ void room_quarantine_tick(struct store *s)
 
 			if (slab && slab->n_quarantined &&
 			    pool_slab_empty(slab))
-				retire(s, p, id);
+				room_retire(s, p, id);
 		}
 	}
 }

@@ -11,7 +11,8 @@
  *
  * Room below, in this order: a free frame, a new slab, the oldest twin, and, if
  * it is worth less than what comes, the first to leave of the same shape, or the
- * coldest slab of another. Otherwise what comes goes past this rung.
+ * coldest slab of another, or as many small ones as it takes (store/rung_small.c).
+ * Otherwise what comes goes past this rung.
  *
  * Up. A second use since it came down asks for it. It takes free room in DRAM, or
  * the place of what was used less, and never makes anything leave low memory but
@@ -39,7 +40,8 @@
 /* Victims of one turn. */
 #define BATCH 64u
 /* Twins, or blocks, that make room at a time. */
-#define ROOM 16u
+#define ROOM	  16u
+#define ROOM_PART 8u
 /* How often a copy upwards is tried while a slab for it is made. */
 #define TRIES	8u
 #define CREDITS 64u
@@ -79,8 +81,15 @@ bool rung_there(const struct store *s, const struct pool *p)
 	return p->low && has_tenant(s, p);
 }
 
+bool rung_gives(const struct store *s)
+{
+	if (s->low.source.kind == SEGMENT_DAX && s->low.source.fd < 0)
+		return false; /* it was taken away */
+	return s->now_ns >= s->low_refused_ns;
+}
+
 /* Of low memory a tenant may have the part that it may have of DRAM. */
-static uint64_t room_for(const struct store *s, const struct pool *p)
+uint64_t rung_room(const struct store *s, const struct pool *p)
 {
 	uint64_t limit = s->low.budget.limit, most = limit;
 	uint64_t mine = pool_counter(p, POOL_C_cxl_slab_bytes);
@@ -89,11 +98,7 @@ static uint64_t room_for(const struct store *s, const struct pool *p)
 		most = (uint64_t)((double)limit * (double)p->quota /
 				  (double)s->budget.limit);
 	limit -= MIN(s->low.budget.used, limit);
-	if (s->low.source.kind == SEGMENT_DAX && s->low.source.fd < 0)
-		return 0; /* it was taken away */
-	return s->now_ns < s->low_refused_ns
-		       ? 0
-		       : MIN(limit, most - MIN(mine, most));
+	return rung_gives(s) ? MIN(limit, most - MIN(mine, most)) : 0;
 }
 
 /* ---- slabs ------------------------------------------------------------------- */
@@ -106,11 +111,12 @@ static uint64_t slab_bytes(const struct store *s, const struct pool *p,
 		       : shape_slab_bytes(s->low.budget.limit, frame_bytes);
 }
 
-/* A device gives whole units. */
+/* A device gives whole units. `room`: for the slab at most. */
 static uint32_t frames_for(const struct store *s, const struct pool *p,
-			   uint64_t frame_bytes, uint64_t *ret_bytes)
+			   uint64_t frame_bytes, uint64_t room,
+			   uint64_t *ret_bytes)
 {
-	uint64_t room = room_for(s, p), bytes = slab_bytes(s, p, frame_bytes);
+	uint64_t bytes = slab_bytes(s, p, frame_bytes);
 	uint64_t unit = SEGMENT_DAX_UNIT;
 	uint32_t frames;
 
@@ -128,29 +134,42 @@ static uint32_t frames_for(const struct store *s, const struct pool *p,
 	return frames;
 }
 
+/* The room of a device may be in pieces: then a smaller slab does. */
+static int take_room(const struct store *s, struct pool *p,
+		     uint64_t frame_bytes, struct maker_job *job)
+{
+	uint64_t room = rung_room(s, p);
+
+	for (;; room = job->bytes / 2) {
+		job->frames = frames_for(s, p, frame_bytes, room, &job->bytes);
+		if (!job->frames)
+			return -ENOSPC;
+		if (pool_low_take(p->low, job->bytes, &job->source) == 0)
+			return 0;
+	}
+}
+
 /* True: one is on its way. */
 static bool ask_for_slab(struct store *s, struct pool *p, uint32_t arena)
 {
 	struct pool_arena *a = &p->arena[arena];
 	struct maker_job *job;
-	uint64_t bytes;
-	uint32_t frames = frames_for(s, p, a->frame_bytes, &bytes);
 
-	if (!frames)
+	if (rung_room(s, p) < a->frame_bytes ||
+	    rung_small_kept(s, a->frame_bytes))
 		return false;
 	job = mem_alloc(sizeof(*job));
 	if (!job)
 		return false;
-	if (pool_low_take(p->low, bytes, &job->source) < 0) {
+	if (take_room(s, p, a->frame_bytes, job) < 0) {
 		free(job);
 		return false;
 	}
-	job->bytes = bytes;
+	rung_small_given(s, a->frame_bytes);
 	job->flags = p->segment_flags;
 	job->pool = p->number;
-	job->frames = frames;
 	job->owner = CLIENT_SERVER;
-	job->frame_bytes = a->frame_bytes;
+	job->shape = a->shape;
 	a->making++;
 	maker_ask(s->maker, job);
 	return true;
@@ -214,7 +233,8 @@ static bool take_other(struct work *w, uint64_t frame_bytes)
 		w->tried[w->n_tried++] = slab->id;
 		return false;
 	}
-	return pool_slab_reshape(w->p, slab->id, CLIENT_SERVER, frame_bytes,
+	return pool_slab_reshape(w->p, slab->id, CLIENT_SERVER,
+				 (struct pool_shape){ frame_bytes, 0 },
 				 &id) == 0;
 }
 
@@ -265,6 +285,18 @@ static bool gives_way(const struct work *w, uint32_t arena)
 	return ops->stamp(w->p->policy, item) <= w->stamp;
 }
 
+/* That leave at a time: an eighth where there are few; large ones would all leave
+ * at once. */
+static uint32_t some_of(const struct pool *p, uint32_t arena)
+{
+	uint32_t frames = 0;
+
+	for (uint32_t id = 1; id < p->slab_end; id++)
+		if (p->slab[id] && p->slab[id]->arena == arena)
+			frames += p->slab[id]->frames;
+	return frames < 4 * ROOM ? MAX(frames / ROOM_PART, 1u) : ROOM;
+}
+
 static enum rung evict_low(struct work *w, uint32_t arena)
 {
 	struct pool_arena *a = &w->p->arena[arena];
@@ -275,7 +307,8 @@ static enum rung evict_low(struct work *w, uint32_t arena)
 	if (!gives_way(w, arena) || (w->exchange && !a->credit))
 		return RUNG_NONE;
 	w->c->patient = w->patient;
-	n = room_evict_some(w->c, arena, w->exchange ? 1 : ROOM, &awaits);
+	n = room_evict_some(w->c, arena, w->exchange ? 1 : some_of(w->p, arena),
+			    &awaits);
 	w->c->patient = patient;
 	w->s->cause.pressure = pressure; /* what is under way up there */
 	a = &w->p->arena[arena];
@@ -296,6 +329,28 @@ static bool other_first(const struct work *w, uint32_t arena,
 
 	return slab && (item == POLICY_NONE || pool_slab_empty(slab) ||
 			mean(slab) < ops->stamp(w->p->policy, item));
+}
+
+/* Slabs too small for such a frame are retired, where that costs less than what
+ * would leave of this shape. */
+static enum rung retire_small(struct work *w, uint32_t arena,
+			      uint64_t frame_bytes)
+{
+	const struct policy_ops *ops = w->p->policy_ops;
+	uint32_t item = ops->victim(w->p->policy, arena, POLICY_NONE);
+	struct rung_small want = { .frame_bytes = frame_bytes,
+				   .bytes = frame_bytes,
+				   .stamp = w->stamp,
+				   .empty_only = w->exchange,
+				   .patient = w->patient };
+
+	if (w->s->low.source.kind == SEGMENT_DAX)
+		want.bytes = ALIGN_UP(frame_bytes, SEGMENT_DAX_UNIT);
+	if (!rung_small_plan(w->s, w->p, &want) ||
+	    (item != POLICY_NONE &&
+	     want.warmest >= ops->stamp(w->p->policy, item)))
+		return RUNG_NONE;
+	return rung_small_go(w->s, w->p, &want) ? RUNG_LATER : RUNG_NONE;
 }
 
 /* A free frame of low memory. */
@@ -326,6 +381,8 @@ static enum rung frame_for(struct work *w, uint64_t frame_bytes,
 			break;
 	}
 	if (!has_free(p, arena))
+		r = retire_small(w, arena, frame_bytes);
+	if (!has_free(p, arena) && r == RUNG_NONE)
 		r = evict_low(w, arena);
 	if (!has_free(p, arena)) {
 		pool_arena_put(p, arena);
@@ -338,8 +395,7 @@ static enum rung frame_for(struct work *w, uint64_t frame_bytes,
 /* ---- copies -------------------------------------------------------------------- */
 
 struct copy {
-	void *to;
-	const void *from;
+	struct slices to, from;
 	uint64_t bytes, seed, sum;
 };
 
@@ -347,7 +403,7 @@ static void copy_run(void *ctx)
 {
 	struct copy *c = ctx;
 
-	c->sum = hash_copy(c->to, c->from, c->bytes, c->seed);
+	c->sum = hash_slices_copy(&c->to, &c->from, c->bytes, c->seed);
 }
 
 static void grant_own(struct work *w, uint32_t item,
@@ -369,7 +425,7 @@ static void drop_wrong(struct work *w, struct pool_slab *slab, uint32_t frame)
 {
 	log_error("wrong bytes in slab %u frame %u (offset %llu): dropped",
 		  slab->id, frame,
-		  (unsigned long long)(frame * slab->frame_bytes));
+		  (unsigned long long)pool_frame_offset(slab, frame));
 	note_gone(w->s, w->p, slab, frame, PAST_WRONG, 0);
 	pool_count(w->p, POOL_C_bad,
 		   block_forget_of(w->s, w->p, slab, frame).parts);
@@ -382,18 +438,20 @@ static int copy_part(struct work *w, struct pool_slab *from, uint32_t ff,
 {
 	const struct frame_desc *d = &from->desc[ff];
 	struct copy c = {
-		.to = pool_payload_own(to, tf),
+		.to = pool_payload(to, tf),
 		.from = pool_payload(from, ff),
 		.bytes = frame_extent_bytes(shared_load64(&d->extent)),
 		.seed = scrub_seed(d),
 	};
 	struct guard_fault fault;
 
-	if (!c.to || !c.from)
+	must(to->owner == CLIENT_SERVER);
+	if (!c.to.base || !c.from.base)
 		return -ENOMEM;
 	w->copied += c.bytes;
 	if (guard_run(copy_run, &c, &fault) < 0) {
-		bool here = fault.at - (uintptr_t)c.to < to->frame_bytes;
+		uintptr_t at = fault.at - (uintptr_t)to->payload.base;
+		bool here = pool_frame_meets(to, tf, at, at + 1);
 
 		broken_at(w->s, w->p, from, &fault);
 		broken_at(w->s, w->p, to, &fault);
@@ -418,7 +476,8 @@ static enum rung part_below(struct work *w, struct pool_slab *up, uint32_t uf)
 	uint64_t gen = pool_frame_gen(up, uf);
 	struct pool_slab *low;
 	uint32_t item, lf;
-	enum rung how = frame_for(w, up->frame_bytes, &item);
+	enum rung how = up->stripes ? RUNG_NONE
+				    : frame_for(w, up->frame_bytes, &item);
 	int r;
 
 	if (how != RUNG_READY)

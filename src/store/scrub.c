@@ -25,8 +25,8 @@ uint64_t scrub_seed(const struct frame_desc *d)
 }
 
 struct look {
-	const uint8_t *data;
-	uint64_t bytes, seed, value;
+	struct slices data;
+	uint64_t from, bytes, seed, value;
 	struct hash_stream *stream; /* scrub_piece()'s */
 };
 
@@ -34,14 +34,19 @@ static void look_whole(void *ctx)
 {
 	struct look *l = ctx;
 
-	l->value = hash_payload(l->data, l->bytes, l->seed);
+	l->value = hash_slices(&l->data, l->bytes, l->seed);
 }
 
 static void look_piece(void *ctx)
 {
 	struct look *l = ctx;
+	uint64_t end = l->from + l->bytes, run;
 
-	hash_stream_add(l->stream, l->data, l->bytes);
+	for (uint64_t at = l->from; at < end; at += run) {
+		const uint8_t *p = slices_at(&l->data, at, end - at, &run);
+
+		hash_stream_add(l->stream, p, run);
+	}
 }
 
 bool scrub_verify(struct store *s, struct pool *p, struct pool_slab *slab,
@@ -55,7 +60,7 @@ bool scrub_verify(struct store *s, struct pool *p, struct pool_slab *slab,
 	};
 	struct guard_fault fault;
 
-	if (!l.data) /* cannot look: nothing is known against it */
+	if (!l.data.base) /* cannot look: nothing is known against it */
 		return true;
 	if (guard_run(look_whole, &l, &fault) < 0) {
 		broken_at(s, p, slab, &fault);
@@ -114,7 +119,7 @@ static void verdict(struct store *s, struct pool *p, struct pool_slab *slab,
 		return;
 	log_error("wrong bytes in slab %u frame %u (offset %llu): dropped",
 		  slab->id, frame,
-		  (unsigned long long)(frame * slab->frame_bytes));
+		  (unsigned long long)pool_frame_offset(slab, frame));
 	if (pool_is_twin(p, slab, frame)) { /* the other one is looked at too */
 		pool_count(p, POOL_C_bad, 1);
 		pool_frame_doom(p, slab, frame);
@@ -132,15 +137,16 @@ static uint64_t scrub_piece(struct store *s, struct pool *p,
 	const struct frame_desc *d = &slab->desc[at->frame];
 	uint64_t bytes = frame_extent_bytes(shared_load64(&d->extent));
 	uint64_t n = MIN(bytes - at->done, (uint64_t)SCRUB_STEP);
-	const uint8_t *data = pool_payload(slab, at->frame);
-	struct look l = { .stream = at->stream, .bytes = n };
+	struct look l = { .data = pool_payload(slab, at->frame),
+			  .from = at->done,
+			  .bytes = n,
+			  .stream = at->stream };
 	struct guard_fault fault;
 
-	if (!data)
+	if (!l.data.base)
 		return 0;
 	if (!at->done)
 		hash_stream_reset(at->stream, scrub_seed(d));
-	l.data = data + at->done;
 	if (guard_run(look_piece, &l, &fault) < 0) {
 		broken_at(s, p, slab, &fault);
 		at->frame++;

@@ -52,14 +52,14 @@ static int seal_mismatch(struct pool *p, const struct pool_slab *s,
 			 uint32_t frame, const struct ring_call *call)
 {
 	const struct frame_desc *d = &s->desc[frame];
-	uint64_t extent, frame_bytes;
+	struct pool_shape shape;
+	uint64_t extent;
 
 	if (!frame_is(d, call->key, call->part))
 		return -EINVAL;
 	if (frame_extent_bytes(call->extent) > s->frame_bytes)
 		return -E2BIG;
-	return ns_part_check(p, call->part, call->extent, &extent,
-			     &frame_bytes);
+	return ns_part_check(p, call->part, call->extent, &extent, &shape);
 }
 
 static int64_t seal_frame(struct store_client *c, const struct ring_call *call,

@@ -25,7 +25,7 @@
 #ifndef ONECOPY_TIER_TIER_H
 #define ONECOPY_TIER_TIER_H
 
-#include "base/compiler.h"
+#include "base/slices.h"
 #include "shm/layout.h"
 
 struct tier_price {
@@ -74,9 +74,13 @@ struct tier_move {
 	tier_move_fn done;
 	struct tier_id id;
 	struct tier_block block; /* write: given; read: filled by read() */
-	void *data; /* page aligned. Read: room bytes are written at most, the
-			  payload first. Write: read until done() */
-	uint64_t room; /* bytes at data, whole pages, at least the payload */
+	/* Page aligned; whole pages where it is in slices. Read: room bytes are
+	 * written at most, the payload first. Write: read until done(). */
+	union {
+		struct slices slices;
+		void *data; /* of what is in no slices: its begin */
+	};
+	uint64_t room; /* bytes there, whole pages, at least the payload */
 	enum tier_urgency urgency;
 	uint64_t deadline_ns; /* to begin; 0: none */
 	/* the tier's */

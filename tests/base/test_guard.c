@@ -59,6 +59,33 @@ TEST(a_failure_is_an_error)
 	CHECK_OK(guard_run(add_up, &half, NULL));
 }
 
+static void fail_inside(void *ctx)
+{
+	struct area half = *(struct area *)ctx;
+
+	half.bytes /= 2;
+	CHECK_OK(guard_run(add_up, &half, NULL));
+	CHECK_INT(guard_run(add_up, ctx, NULL), ==, -EIO);
+	add_up(&half);
+}
+
+static void fail_after(void *ctx)
+{
+	fail_inside(ctx);
+	add_up(ctx);
+}
+
+/* The innermost is left, and the next one stands as before. */
+TEST(guards_nest)
+{
+	struct area a = area_make();
+
+	guard_install();
+	CHECK_OK(guard_run(fail_inside, &a, NULL));
+	CHECK_INT(guard_run(fail_after, &a, NULL), ==, -EIO);
+	CHECK_INT(guard_run(add_up, &a, NULL), ==, -EIO);
+}
+
 static void *run_thread(void *ctx)
 {
 	for (unsigned i = 0; i < 50; i++)

@@ -272,3 +272,40 @@ TEST(faults)
 	CHECK_INT(hash_sha256(NULL, 0, out), ==, -ENOMEM);
 	CHECK_OK(hash_sha256(NULL, 0, out));
 }
+
+/* What lies in slices hashes as if it did not, and is copied to its place. */
+TEST(slices)
+{
+	enum { SLICE = 4096, N = 5, STRIDE = 3 * SLICE };
+	static uint8_t flat[N * SLICE], apart[N * STRIDE], to[N * STRIDE];
+	struct slices whole = slices_whole(flat), run;
+	struct slices a = { apart, SLICE, STRIDE };
+	struct slices b = { to, SLICE, 2 * SLICE };
+	uint64_t n;
+
+	for (size_t i = 0; i < sizeof(flat); i++) {
+		flat[i] = (uint8_t)(i * 2654435761u >> 13);
+		apart[i / SLICE * STRIDE + i % SLICE] = flat[i];
+	}
+	for (size_t len = 0; len <= sizeof(flat); len += 1111) {
+		uint64_t want = hash_payload(flat, len, 7);
+
+		CHECK(hash_slices(&a, len, 7) == want);
+		CHECK(hash_slices(&whole, len, 7) == want);
+		memset(to, 0, sizeof(to));
+		CHECK(hash_slices_copy(&b, &a, len, 7) == want);
+		CHECK(hash_slices(&b, len, 7) == want);
+		memset(to, 0, sizeof(to));
+		run = slices_whole(to);
+		CHECK(hash_slices_copy(&run, &a, len, 7) == want);
+		CHECK_MEM(to, flat, len);
+	}
+	memset(to, 0, sizeof(to));
+	slices_copy(&b, &whole, sizeof(flat));
+	CHECK_MEM(to + 2 * SLICE * 3, flat + SLICE * 3, SLICE);
+	/* a whole slice in between is nobody's */
+	for (size_t i = 0; i < SLICE; i++)
+		CHECK_INT(to[SLICE + i], ==, 0);
+	CHECK(slices_at(&a, SLICE + 10, 100000, &n) == apart + STRIDE + 10);
+	CHECK_INT(n, ==, SLICE - 10);
+}

@@ -95,7 +95,9 @@ TEST_STATIC int rig_add(struct rig *g, uint64_t owner, uint64_t frame_bytes,
 	if (r < 0)
 		return r;
 	g->budget.used += bytes;
-	r = pool_slab_add(g->p, &payload, owner, frame_bytes, frames, ret_id);
+	r = pool_slab_add(g->p, &payload, owner,
+			  (struct pool_shape){ frame_bytes, 0 }, frames,
+			  ret_id);
 	CHECK_INT(payload.fd, ==, -1);
 	if (r < 0)
 		g->budget.used -= bytes;
@@ -122,7 +124,8 @@ TEST_STATIC struct pool_slab *rig_grant(struct rig *g, uint64_t owner,
 	struct pool_slab *s;
 	uint32_t arena, item;
 
-	CHECK_OK(pool_arena_get(g->p, owner, frame_bytes, &arena));
+	CHECK_OK(pool_arena_get(g->p, owner,
+				(struct pool_shape){ frame_bytes, 0 }, &arena));
 	item = pool_arena_free(g->p, arena);
 	if (item == POOL_NO_ITEM)
 		return NULL;

@@ -67,6 +67,7 @@ static void step_slab(struct walk *w)
 	struct pool *p = w->g.p;
 	struct pool_slab *s = some_slab(w);
 	uint64_t size = sizes[rng_below(&w->r, ARRAY_LEN(sizes))], owner;
+	struct pool_shape shape = { size, 0 };
 	uint32_t id;
 
 	if (pool_counter(p, POOL_C_slabs) < 12) {
@@ -86,12 +87,12 @@ static void step_slab(struct walk *w)
 	if (rng_below(&w->r, 2)) {
 		pool_slab_retire(p, s->id);
 	} else if (s->payload.bytes < size) {
-		CHECK_INT(pool_slab_reshape(p, s->id, owner, size, &id), ==,
+		CHECK_INT(pool_slab_reshape(p, s->id, owner, shape, &id), ==,
 			  -E2BIG);
 	} else {
 		uint64_t bytes = s->payload.bytes;
 
-		CHECK_OK(pool_slab_reshape(p, s->id, owner, size, &id));
+		CHECK_OK(pool_slab_reshape(p, s->id, owner, shape, &id));
 		CHECK_INT(p->slab[id]->payload.bytes, ==, bytes);
 		CHECK_INT(p->slab[id]->frames, ==, bytes / size);
 	}
@@ -247,7 +248,8 @@ TEST(recency_outlives_the_server)
 	for (uint32_t f = 16; f-- > 0;)
 		pool_frame_touch(g.p, g.p->slab[id], f);
 	CHECK_OK(rig_attach(&g));
-	CHECK_OK(pool_arena_get(g.p, 1, 4096, &arena));
+	CHECK_OK(
+		pool_arena_get(g.p, 1, (struct pool_shape){ 4096, 0 }, &arena));
 	item = POLICY_NONE;
 	for (uint32_t f = 16; f-- > 0;) {
 		item = g.p->policy_ops->victim(g.p->policy, arena, item);

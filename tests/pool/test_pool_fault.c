@@ -78,7 +78,8 @@ TEST(slab_reshape)
 		CHECK_OK(rig_add(&g, 20, 65536, 300, &id));
 		fds = count_fds();
 		fault_arm(FAULT_ALL, nth, false);
-		r = pool_slab_reshape(g.p, id, 21, 4096, &id);
+		r = pool_slab_reshape(g.p, id, 21,
+				      (struct pool_shape){ 4096, 0 }, &id);
 		fault_arm(0, 0, false);
 		rig_check(&g);
 		CHECK_INT(count_fds(), ==, fds);
@@ -125,8 +126,8 @@ TEST(payload)
 	CHECK_OK(rig_attach(&g));
 	s = g.p->slab[1];
 	fault_arm(FAULT_MAP, 1, true);
-	CHECK(!pool_payload(s, 0));
+	CHECK(!pool_payload(s, 0).base);
 	fault_arm(0, 0, false);
-	CHECK(pool_payload(s, 1) == pool_payload(s, 0) + 4096);
+	CHECK(pool_payload(s, 1).base == pool_payload(s, 0).base + 4096);
 	rig_fini(&g);
 }

@@ -341,17 +341,24 @@ TEST(blocks_of_another_length_are_not_wrong)
 		  ==, 1);
 }
 
-/* Cuts the file to `bytes` when the member is at work in it, in a process of its
- * own, for the caller waits for the member. */
+/* Cuts the file to `bytes` when the member is at work in it, and asks it to leave,
+ * which it may be past; in a process of its own, for the caller waits for it. */
 static pid_t cut_later(uint64_t bytes)
 {
-	pid_t pid = fork();
+	pid_t pid = fork(), member;
+	json_t *root;
 
 	CHECK(pid >= 0);
 	if (pid)
 		return pid;
 	await(0, "live", 100);
+	root = status();
+	member = (pid_t)number(
+		json_array_get(json_object_get(root, "members"), 0), "pid");
+	json_decref(root);
 	CHECK_OK(truncate(path, (off_t)bytes));
+	if (bytes)
+		CHECK_OK(kill(member, SIGTERM));
 	_exit(0);
 }
 

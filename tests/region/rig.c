@@ -26,7 +26,8 @@ void rig_format(const struct rig *g)
 	CHECK_OK(region_format(g->path, &g->format));
 }
 
-struct rig rig_create(uint32_t members, uint32_t shards, uint32_t frames)
+static struct rig create(uint32_t members, uint32_t shards, uint32_t frames,
+			 bool may_be_huge)
 {
 	struct region_geometry geometry = { .members = members,
 					    .shards = shards,
@@ -38,7 +39,9 @@ struct rig rig_create(uint32_t members, uint32_t shards, uint32_t frames)
 
 	CHECK_OK(region_places(&geometry, &places));
 	bytes = places.shards + shards * places.shard_bytes;
-	g.fd = memory(bytes, &g.huge);
+	g.huge = false;
+	g.fd = may_be_huge ? memory(bytes, &g.huge)
+			   : memfd_create("onecopy-test-region", MFD_CLOEXEC);
 	CHECK(g.fd >= 0);
 	snprintf(g.path, sizeof(g.path), "/proc/%d/fd/%d", getpid(), g.fd);
 	g.format = (struct region_format_options){
@@ -54,6 +57,16 @@ struct rig rig_create(uint32_t members, uint32_t shards, uint32_t frames)
 	};
 	rig_format(&g);
 	return g;
+}
+
+struct rig rig_create(uint32_t members, uint32_t shards, uint32_t frames)
+{
+	return create(members, shards, frames, true);
+}
+
+struct rig rig_create_small(uint32_t members, uint32_t shards, uint32_t frames)
+{
+	return create(members, shards, frames, false);
 }
 
 void rig_destroy(struct rig *g)

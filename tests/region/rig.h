@@ -21,6 +21,8 @@ struct rig {
 };
 
 struct rig rig_create(uint32_t members, uint32_t shards, uint32_t frames);
+/* On pages of 4 KiB, of which one can be taken away. */
+struct rig rig_create_small(uint32_t members, uint32_t shards, uint32_t frames);
 /* The region once more, empty. */
 void rig_format(const struct rig *g);
 void rig_destroy(struct rig *g);

@@ -109,3 +109,78 @@ TEST(an_extent_beyond_its_frame_is_a_block_that_is_lost)
 		end(&d);
 	}
 }
+
+/* Its owner meets it: in what it evicts, removes, has lent, or is about to lend. */
+TEST(a_damaged_word_does_not_stop_its_owner)
+{
+	struct damaged d = begin();
+	struct region_shard_status s;
+	struct region_grant grant;
+	struct region_name name = rig_name(7);
+	struct region_desc *all =
+		(void *)(d.all + d.a->places.shards + d.a->places.desc);
+	struct region_own *own = d.a->own[0];
+
+	CHECK_OK(region_grant(d.a, &name, RIG_BYTES, 16, 0, &grant));
+	all[grant.frame].word = 0xff;
+	CHECK_INT(region_seal(d.a, &grant, RIG_BYTES, 16, 0), ==, REGION_STALE);
+	region_abandon(d.a, &grant);
+	CHECK_INT(own->n_quarantined, ==, 1);
+	/* one that is free, and will be lent */
+	all[own->free[own->n_free - 1]].word = frame_word(9, FRAME_SEALED);
+	CHECK_OK(rig_put(d.a, 8, 1));
+	CHECK_INT(own->n_quarantined, ==, 2);
+	/* one that is sealed, by the time it leaves */
+	desc_of(&d, 2)->word |= 0xff;
+	for (uint64_t id = 10; id < 40; id++)
+		CHECK_OK(rig_put(d.a, id, 1));
+	CHECK_OK(region_tick(d.a));
+	region_shard_status(d.c, 0, &s);
+	CHECK_INT(s.held, ==, 2);
+	CHECK_INT(s.sealed + s.free, <=, FRAMES - 2);
+	for (uint64_t id = 38; id < 40; id++)
+		CHECK(rig_has(d.c, id));
+	adopt(&d);
+	CHECK_OK(rig_put(d.b, 50, 1));
+	end(&d);
+}
+
+/* The index of one shard is none any more: all open the region and find what other
+ * shards have, and its next owner makes it anew, of the descriptors. */
+TEST(a_damaged_index_costs_nobody_the_region)
+{
+	struct rig g = rig_create(3, 2, FRAMES);
+	struct region *a = rig_join(&g, "a", 1, false);
+	struct region *b = rig_join(&g, "b", 1, true), *c;
+	char *all = rig_map(&g);
+	struct table_header *index =
+		(void *)(all + a->places.shards +
+			 a->own[0]->shard * a->places.shard_bytes +
+			 a->places.table);
+	struct region_checked done;
+
+	for (uint64_t id = 1; id <= 4; id++) {
+		CHECK_OK(rig_put(a, id, 1));
+		CHECK_OK(rig_put(b, 100 + id, 1));
+	}
+	index->magic = 0;
+	memset(index + 1, 0xee, 64);
+	c = rig_join(&g, "c", 0, false);
+	CHECK_INT(region_check(c, true, true, NULL, NULL, &done), ==, 1);
+	CHECK_INT(done.sealed, ==, 8);
+	for (uint64_t id = 1; id <= 4; id++) {
+		CHECK(!rig_has(c, id));
+		CHECK(rig_has(c, 100 + id));
+	}
+	rig_kill(a, c);
+	CHECK_OK(region_tick(b));
+	CHECK_INT(region_owned(b), ==, 2);
+	CHECK_OK(region_tick(c));
+	for (uint64_t id = 1; id <= 4; id++)
+		CHECK(rig_has(c, id) && rig_has(c, 100 + id));
+	rig_check(c, false);
+	rig_unmap(&g, all);
+	region_close(b);
+	region_close(c);
+	rig_destroy(&g);
+}

@@ -95,6 +95,21 @@ TEST(another_pool_is_refused)
 	free(m);
 }
 
+/* Who knows stripes goes on; the bit keeps out who does not. */
+TEST(a_pool_with_stripes_says_so)
+{
+	struct pool_meta *m = new_meta();
+
+	layout_init(m, 1, "t");
+	CHECK_INT(shared_load64(&m->header.incompat), ==, 0);
+	layout_feature(m, LAYOUT_INCOMPAT_STRIPES);
+	layout_feature(m, LAYOUT_INCOMPAT_STRIPES);
+	CHECK_INT(shared_load64(&m->header.incompat), ==,
+		  LAYOUT_INCOMPAT_STRIPES);
+	CHECK_OK(layout_check(m, POOL_META_BYTES, NULL));
+	free(m);
+}
+
 TEST(client_segment_is_whole_pages)
 {
 	CHECK_INT(client_segment_bytes(0, 0) % PAGE_BYTES, ==, 0);

@@ -78,7 +78,7 @@ TEST(impossible_geometry_is_refused)
 	BAD(s.group[0].slice_bytes = UINT64_MAX);
 	BAD(s.group[0].slices = UINT64_MAX);
 	BAD(s.group[0].stride = 32767);
-	BAD(s.group[0].stride = UINT64_MAX);
+	BAD(s.group[0].stride = UINT64_MAX - 1);
 	BAD(s.group[0].slices = 131072); /* 4 GiB */
 	BAD(memset(s.label, 'a', sizeof(s.label)));
 	BAD(s.label[1] = '\n');
@@ -152,4 +152,50 @@ TEST(record_round_trip)
 	ns_record_store(&r, 3, &s, digest);
 	shared_store64(&r.block_tokens, 1ull << 32 | 16);
 	CHECK(!ns_record_load(&r, &back));
+}
+
+TEST(striped_parts)
+{
+	struct ns_spec s = example(), packed = example(), back;
+	uint8_t digest[2][32];
+	struct ns_record r;
+
+	s.group[0].stride = NS_STRIDE_SLAB;
+	CHECK_OK(ns_spec_check(&s));
+	CHECK_INT(ns_spec_stripes(&s, 0), ==, 80);
+	CHECK_INT(ns_spec_stripes(&s, 1), ==, 0);
+	CHECK_INT(ns_spec_part_bytes(&s, 0), ==, 80 * 32768);
+	/* another namespace: who does not know never meets its parts */
+	CHECK_OK(ns_spec_digest(&s, digest[0]));
+	CHECK_OK(ns_spec_digest(&packed, digest[1]));
+	CHECK(memcmp(digest[0], digest[1], 32) != 0);
+	memset(&r, 0, sizeof(r));
+	ns_record_store(&r, 3, &s, digest[0]);
+	CHECK(ns_record_load(&r, &back));
+	CHECK_INT(ns_spec_stripes(&back, 0), ==, 80);
+	s.group[0].slice_bytes = 32768 + 512; /* each is mapped */
+	CHECK_INT(ns_spec_check(&s), ==, -EINVAL);
+	s.group[0].slice_bytes = 32768;
+	s.group[0].slices = 0;
+	CHECK_INT(ns_spec_check(&s), ==, -EINVAL);
+	s.group[0].slices = LAYOUT_STRIPES_MAX;
+	CHECK_OK(ns_spec_check(&s));
+	s.group[0].slices++;
+	CHECK_INT(ns_spec_check(&s), ==, -EINVAL);
+	s.group[0].slices = 2;
+	s.group[0].slice_bytes = LAYOUT_PART_MAX / 2 & ~(PAGE_BYTES - 1);
+	CHECK_OK(ns_spec_check(&s));
+	s.group[0].slices = 3;
+	CHECK_INT(ns_spec_check(&s), ==, -EINVAL);
+}
+
+TEST(slab_records_of_stripes)
+{
+	struct slab_record r = { 0 };
+
+	shared_store64(&r.frames_kind, slab_frames_kind(FRAME_IN_SLAB_MAX,
+							LAYOUT_STRIPES_MAX, 4));
+	CHECK_INT(slab_frames(&r), ==, FRAME_IN_SLAB_MAX);
+	CHECK_INT(slab_stripes(&r), ==, LAYOUT_STRIPES_MAX);
+	CHECK_INT(slab_kind(&r), ==, 4);
 }

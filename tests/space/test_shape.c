@@ -38,7 +38,7 @@ TEST(blocks_are_whole_pages)
 TEST(slices_of_whole_pages_are_mapped)
 {
 	struct shape sh = shape(spec_of(4, 8192, 12288), OC_LAYOUT_SLICES, 10);
-	struct spot spot = { 1, 0, 3 * 12288 + 8192 };
+	struct spot spot = { 1, 0, 3 * 12288 + 8192, 0 };
 
 	CHECK(!sh.gather);
 	CHECK_INT(sh.piece_bytes, ==, 8192);
@@ -69,10 +69,10 @@ TEST(neighbours_join)
 {
 	struct shape sh = shape(spec_of(1, 8192, 0), OC_LAYOUT_BLOCKS, 10);
 	struct spot spots[] = {
-		{ 1, 0, 8192 },	    { 1, 8192, 8192 },
-		{ 1, 16384, 8192 }, { 2, 24576, 8192 }, /* another slab */
-		{ 2, 32768, 100 }, /* a short part: the last of its run */
-		{ 2, 40960, 8192 }, { 0 },
+		{ 1, 0, 8192, 0 },     { 1, 8192, 8192, 0 },
+		{ 1, 16384, 8192, 0 }, { 2, 24576, 8192, 0 }, /* another slab */
+		{ 2, 32768, 100, 0 }, /* a short part: the last of its run */
+		{ 2, 40960, 8192, 0 }, { 0 },
 	};
 
 	CHECK(shape_joins(&sh, &spots[0], &spots[1], 0));
@@ -81,4 +81,48 @@ TEST(neighbours_join)
 	CHECK(shape_joins(&sh, &spots[3], &spots[4], 0));
 	CHECK(!shape_joins(&sh, &spots[4], &spots[5], 0));
 	CHECK_INT(shape_runs(&sh, spots, ARRAY_LEN(spots)), ==, 3);
+}
+
+#define RUNS   256u
+#define BLOCKS 8192u
+#define SLICES 128u
+
+/* A long session in slabs that are striped: 8,192 blocks of 128 slices one by one
+ * would be a million mappings. */
+TEST(a_run_of_striped_frames_is_one_mapping_a_slice)
+{
+	struct shape sh = shape(spec_of(SLICES, 4096, NS_STRIDE_SLAB),
+				OC_LAYOUT_SLICES, BLOCKS);
+	static struct spot spots[BLOCKS];
+	uint64_t stride = 10000 * 4096;
+
+	CHECK(!sh.gather);
+	CHECK(sh.striped);
+	CHECK_INT(sh.part_bytes, ==, SLICES * 4096);
+	for (uint32_t i = 0; i < BLOCKS; i++) {
+		uint64_t gap = i / (BLOCKS / RUNS); /* a frame between runs */
+
+		spots[i] = (struct spot){ 1, (i + gap) * 4096, SLICES * 4096,
+					  stride };
+	}
+	CHECK_INT(shape_runs(&sh, spots, BLOCKS), ==, RUNS * SLICES);
+	CHECK_INT(shape_from(&sh, &spots[1], 0), ==, 4096);
+	CHECK_INT(shape_from(&sh, &spots[1], 7), ==, 7 * stride + 4096);
+	for (uint32_t s = 0; s < SLICES; s++)
+		CHECK_INT(shape_pages(&sh, &spots[0], s), ==, 4096);
+	/* of another slab: its neighbour by number alone */
+	spots[1].region = 2;
+	CHECK(!shape_joins(&sh, &spots[0], &spots[1], 3));
+}
+
+TEST(striped_blocks_one_after_the_other_are_gathered)
+{
+	struct shape sh =
+		shape(spec_of(4, 4096, NS_STRIDE_SLAB), OC_LAYOUT_BLOCKS, 10);
+
+	CHECK(sh.gather && strstr(sh.gather, "striped"));
+	CHECK_INT(sh.piece_bytes, ==, 16384);
+	/* one slice is as it was */
+	sh = shape(spec_of(1, 4096, NS_STRIDE_SLAB), OC_LAYOUT_BLOCKS, 10);
+	CHECK(!sh.gather);
 }

@@ -87,7 +87,7 @@ static inline void end(struct world *w)
  * touches it gets SIGBUS, as with memory that has failed. */
 static inline void spoil_page(struct pool_slab *s, uint32_t frame)
 {
-	char *at = (char *)(uintptr_t)pool_payload(s, frame);
+	char *at = (char *)pool_payload(s, frame).base;
 	int fd = memfd_create("end", MFD_CLOEXEC);
 
 	CHECK(at && fd >= 0);

@@ -100,7 +100,7 @@ static void raise_into(struct world *w, uint64_t n, uint64_t part,
 	key_of(n, filling.key);
 	filling.extent = shared_load64(&low->desc[lf].extent);
 	pool_frame_grant(w->p, up, uf, &filling);
-	CHECK_INT(pwrite(up->payload.fd, pool_payload(low, lf), PART_BYTES,
+	CHECK_INT(pwrite(up->payload.fd, pool_payload(low, lf).base, PART_BYTES,
 			 (off_t)(uf * up->frame_bytes)),
 		  ==, PART_BYTES);
 	pool_twin_rise(w->p, up, uf, low, lf);
@@ -115,6 +115,7 @@ TEST(a_twin_may_lie_before_its_sibling)
 {
 	struct world *w = begin(&both);
 	struct mix m = mix_of(w);
+	struct pool_shape shape = { PART_BYTES, 0 };
 	struct pool_slab *low;
 	uint32_t lf, item;
 
@@ -123,7 +124,7 @@ TEST(a_twin_may_lie_before_its_sibling)
 		put(w, n, half(&m, 1));
 	}
 	for (unsigned i = 0; i < 50 && room_find(w->s->local[w->p->number],
-						 PART_BYTES, 1, &item) != 0;
+						 shape, 1, &item) != 0;
 	     i++)
 		rest(w);
 	low = slab_of(w, 1, half(&m, 0), &lf);
@@ -238,7 +239,7 @@ TEST(random_moves_of_two_shapes_with_pins_and_deaths)
 static void lose(struct world *w, struct pool_slab *s, uint32_t frame,
 		 uint32_t n)
 {
-	const uint8_t *at = pool_payload(s, frame);
+	const uint8_t *at = pool_payload(s, frame).base;
 
 	for (uint32_t i = 0; i < n; i++) {
 		struct guard_fault fault = { (uintptr_t)at + i * PAGE_BYTES,

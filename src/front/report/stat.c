@@ -183,19 +183,20 @@ static json_t *stat_returns(const struct report *r, const struct pool *own,
 /* ---- shapes */
 
 struct shape {
-	uint64_t frame_bytes, slabs, frames, free, sealed, granted;
+	struct pool_shape is;
+	uint64_t slabs, frames, free, sealed, granted;
 };
 
 /* The shape's entry among n, or the next one. */
 static struct shape *shape_entry(struct shape *shapes, unsigned *n,
-				 uint64_t frame_bytes)
+				 struct pool_shape is)
 {
 	unsigned i = 0;
 
-	while (i < *n && shapes[i].frame_bytes != frame_bytes)
+	while (i < *n && !shape_same(shapes[i].is, is))
 		i++;
 	if (i == *n)
-		shapes[(*n)++].frame_bytes = frame_bytes;
+		shapes[(*n)++].is = is;
 	return &shapes[i];
 }
 
@@ -209,7 +210,7 @@ static unsigned add_shapes(const struct pool *p, struct shape *shapes)
 
 		if (!s || s->retiring)
 			continue;
-		shape = shape_entry(shapes, &n, s->frame_bytes);
+		shape = shape_entry(shapes, &n, s->shape);
 		shape->slabs++;
 		shape->frames += s->frames;
 		shape->free += s->n_free;
@@ -230,7 +231,8 @@ static json_t *stat_shapes(const struct pool *p)
 	for (unsigned i = 0; i < n; i++) {
 		json_t *o = json_object();
 
-		json_num(o, "frame_bytes", shapes[i].frame_bytes);
+		json_num(o, "frame_bytes", shapes[i].is.frame_bytes);
+		json_num(o, "stripes", shapes[i].is.stripes);
 		json_num(o, "slabs", shapes[i].slabs);
 		json_num(o, "frames", shapes[i].frames);
 		json_num(o, "free", shapes[i].free);

@@ -166,7 +166,10 @@ static json_t *part_json(const struct where *w, const struct where_part *p,
 	part_price(o, w, low ? OC_TIER_CXL : OC_TIER_DRAM, bytes);
 	json_num(o, "replicas", 1 + p->below + p->twin);
 	json_num(o, "region", p->slab->id);
-	json_num(o, "offset", p->frame * p->slab->frame_bytes);
+	json_num(o, "offset", pool_frame_offset(p->slab, p->frame));
+	if (p->slab->stripes)
+		json_num(o, "slice_stride",
+			 p->slab->frames * pool_slab_step_bytes(p->slab));
 	json_num(o, "bytes", bytes);
 	json_num(o, "frame_bytes", p->slab->frame_bytes);
 	json_num(o, "generation", p->gen);

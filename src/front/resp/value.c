@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/guard.h"
 #include "base/hash.h"
 #include "front/resp/internal.h"
 
@@ -136,9 +137,31 @@ size_t value_skip(struct conn *c, size_t len)
 
 /* ---- receiving --------------------------------------------------------------------- */
 
-static void value_got(struct fill *f, uint64_t n)
+struct piece {
+	struct fill *f;
+	const char *from; /* NULL: the kernel has put it there */
+	uint64_t n;
+};
+
+static void take_piece(void *ctx)
 {
-	hash_stream_add(f->hash, f->bulk.data + f->got, n);
+	const struct piece *p = ctx;
+	uint8_t *at = p->f->bulk.data + p->f->got;
+
+	if (p->from)
+		memcpy(at, p->from, p->n);
+	hash_stream_add(p->f->hash, at, p->n);
+}
+
+/* Where the frame's memory fails it cannot be sealed: the command is answered so. */
+static void value_got(struct conn *c, struct fill *f, const char *from,
+		      uint64_t n)
+{
+	struct piece piece = { f, from, n };
+	struct guard_fault fault;
+
+	if (guard_run(take_piece, &piece, &fault) < 0)
+		local_broken(c->tenant->client, &f->bulk, &fault);
 	f->got += n;
 }
 
@@ -165,7 +188,7 @@ static bool receive(struct conn *c)
 		if (n <= 0)
 			break;
 		resp_count(c, DOOR_C_received_bytes, (uint64_t)n);
-		value_got(f, (uint64_t)n);
+		value_got(c, f, NULL, (uint64_t)n);
 	}
 	if (f->got == f->bytes)
 		return true;
@@ -186,7 +209,7 @@ static void on_piece(void *ctx, const char *data, int64_t n)
 		return;
 	}
 	resp_count(c, DOOR_C_received_bytes, (uint64_t)n);
-	value_got(c->fill, (uint64_t)n);
+	value_got(c, c->fill, NULL, (uint64_t)n);
 	if (c->fill->got == c->fill->bytes || receive(c))
 		conn_resume(c, CONN_TAIL);
 }
@@ -200,10 +223,9 @@ static void start(struct conn *c, struct fill *f)
 	char *at = in->buf + in->at + in->parser.at;
 
 	f->has_bulk = true;
-	memcpy(f->bulk.data, at, n);
+	value_got(c, f, at, n);
 	memmove(at, at + n, have - n);
 	in->len -= n;
-	value_got(f, n);
 	resp_count(c, DOOR_C_value_copied_bytes, n);
 	c->state = CONN_FILL;
 	if (f->got == f->bytes || receive(c))

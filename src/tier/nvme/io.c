@@ -314,11 +314,16 @@ int nvme_engine_start(struct nvme_engine *e, const struct nvme_io_table *table,
 		e->piece[i].next = e->free;
 		e->free = &e->piece[i];
 	}
+	e->vec = mem_array(NVME_PIECES * NVME_VEC, sizeof(*e->vec));
+	if (!e->vec)
+		return -ENOMEM;
 	e->event = fault_point(FAULT_IO)
 			   ? -1
 			   : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (e->event < 0)
+	if (e->event < 0) {
+		free(e->vec);
 		return -EMFILE;
+	}
 	pthread_mutex_init(&e->lock, NULL);
 	pthread_cond_init(&e->memory_done, NULL);
 	r = begin(e, kind);
@@ -351,6 +356,8 @@ void nvme_engine_fini(struct nvme_engine *e)
 		free(m);
 	}
 	e->event = fd_close(e->event);
+	free(e->vec);
+	e->vec = NULL;
 	pthread_cond_destroy(&e->memory_done);
 	pthread_mutex_destroy(&e->lock);
 }

@@ -24,6 +24,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/uio.h>
 #include "base/compiler.h"
 #include "tier/nvme/depth.h"
 #include "tier/tier.h"
@@ -69,7 +70,11 @@ struct nvme_io {
 	void (*done)(struct nvme_io *io); /* by nvme_io_reap(); NULL: of a job */
 	uint64_t offset;
 	uint64_t bytes; /* multiple of 4096 */
-	void *data;	/* page aligned; a job's function is in `run` */
+	/* Page aligned; a job's function is in `run`. Slices are whole pages. */
+	union {
+		struct slices slices;
+		void *data; /* of what is in no slices: its begin */
+	};
 	int (*run)(struct nvme_io *io);
 	uint64_t deadline_ns; /* to begin; 0: none */
 	uint64_t payload;     /* bytes to verify; 0: none */
@@ -99,6 +104,8 @@ struct nvme_piece {
 	struct nvme_piece *next;
 };
 #define NVME_PIECES 512
+/* Slices that one call of the kernel reads or writes. */
+#define NVME_VEC 64u
 
 struct nvme_engine;
 
@@ -152,7 +159,8 @@ struct nvme_engine {
 	struct nvme_depth depth;
 	struct nvme_io *partial[NVME_QUEUES]; /* not wholly sent */
 	struct nvme_piece piece[NVME_PIECES], *free, *ended, *held;
-	uint32_t flying; /* pieces */
+	struct iovec *vec; /* NVME_VEC for each piece */
+	uint32_t flying;   /* pieces */
 	uint32_t most;
 };
 
@@ -185,6 +193,10 @@ void nvme_engine_memory_drop(struct nvme_engine *e, void *base, uint64_t bytes);
 
 /* Of a job: does n operations at once and waits for all; results in them. */
 void nvme_io_wait(struct nvme_engine *e, struct nvme_io *ios, uint32_t n);
+/* Of a backend: where the bytes of a piece lie, one vector for each slice; valid
+ * until it ends. Their number. */
+unsigned nvme_engine_vec(struct nvme_engine *e, const struct nvme_piece *p,
+			 const struct iovec **ret_vec);
 /* Of a backend. */
 void nvme_engine_ended(struct nvme_engine *e, struct nvme_piece *p,
 		       int64_t result);

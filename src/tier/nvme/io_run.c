@@ -115,6 +115,22 @@ void nvme_engine_ended(struct nvme_engine *e, struct nvme_piece *p,
 	e->ended = p;
 }
 
+unsigned nvme_engine_vec(struct nvme_engine *e, const struct nvme_piece *p,
+			 const struct iovec **ret_vec)
+{
+	struct iovec *vec = e->vec + (p - e->piece) * NVME_VEC;
+	uint64_t at = p->from, end = p->from + p->bytes, run;
+	unsigned n = 0;
+
+	for (; at < end; at += run) {
+		must(n < NVME_VEC);
+		vec[n].iov_base = slices_at(&p->io->slices, at, end - at, &run);
+		vec[n++].iov_len = run;
+	}
+	*ret_vec = vec;
+	return n;
+}
+
 /* ---- who goes next --------------------------------------------------------------- */
 
 /* Bytes of the queue's next operation that may go now; 0: none. */
@@ -135,6 +151,14 @@ static uint64_t allowed(const struct nvme_engine *e, unsigned q,
 	if (q & 1)
 		return e->write_flying < WRITE_FLYING ? left : 0;
 	return e->read_flying < READ_FLYING ? left : 0;
+}
+
+/* As far as one call of the kernel goes over its slices. */
+static uint64_t in_reach(const struct nvme_io *io, uint64_t bytes)
+{
+	uint64_t slice = io->slices.bytes;
+
+	return slice ? MIN(bytes, NVME_VEC * slice - io->sent % slice) : bytes;
 }
 
 /* From the queue to the device. NULL: its time is over. */
@@ -169,6 +193,8 @@ static bool next_of(struct nvme_engine *e, unsigned q, uint64_t now,
 	bytes = io->op <= NVME_WRITE ? allowed(e, q, io) : io->bytes;
 	if (io->op <= NVME_WRITE && bytes == 0)
 		return false;
+	if (io->op <= NVME_WRITE)
+		bytes = in_reach(io, bytes);
 	if (!e->partial[q] && !begin(e, q, now))
 		return true;
 	**tail = piece_take(e, io, bytes);
@@ -294,7 +320,7 @@ static void verify(struct nvme_io *io)
 	if (io->op > NVME_WRITE || io->result || io->payload == 0 ||
 	    io->sent < io->bytes)
 		return;
-	if (hash_payload(io->data, io->payload, io->seed) != io->checksum)
+	if (hash_slices(&io->slices, io->payload, io->seed) != io->checksum)
 		io->result = -EBADMSG;
 }
 

@@ -20,21 +20,23 @@ struct pool {
 	pthread_t worker[WORKERS];
 };
 
-static int64_t perform(const struct nvme_engine *e, const struct nvme_piece *p)
+static int64_t perform(struct nvme_engine *e, const struct nvme_piece *p)
 {
 	const struct nvme_io *io = p->io;
-	char *data = (char *)io->data + p->from;
 	off_t at = (off_t)(io->offset + p->from);
+	const struct iovec *vec;
 	int64_t r;
+	int n;
 
 	if (io->op == NVME_ALLOCATE)
 		return nvme_io_allocate(e->fd, io->offset, io->bytes);
-	if (io->op == NVME_SYNC)
+	if (io->op == NVME_SYNC) {
 		r = fdatasync(e->fd);
-	else if (io->op == NVME_READ)
-		r = pread(e->fd, data, p->bytes, at);
-	else
-		r = pwrite(e->fd, data, p->bytes, at);
+	} else {
+		n = (int)nvme_engine_vec(e, p, &vec);
+		r = io->op == NVME_READ ? preadv(e->fd, vec, n, at)
+					: pwritev(e->fd, vec, n, at);
+	}
 	return r < 0 ? -errno : r;
 }
 

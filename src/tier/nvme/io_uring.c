@@ -220,12 +220,18 @@ static void prepare(struct uring *u, struct nvme_engine *e,
 		    struct io_uring_sqe *sqe, const struct nvme_piece *p)
 {
 	const struct nvme_io *io = p->io;
-	char *data = (char *)io->data + p->from;
 	uint64_t at = io->offset + p->from;
 	unsigned bytes = (unsigned)p->bytes;
-	const struct stretch *s = stretch_of(u, data, p->bytes);
+	const struct iovec *vec;
+	unsigned n = nvme_engine_vec(e, p, &vec);
+	char *data = vec[0].iov_base;
+	const struct stretch *s = n == 1 ? stretch_of(u, data, p->bytes) : NULL;
 
-	if (io->op == NVME_READ && s)
+	if (n > 1 && io->op == NVME_READ)
+		io_uring_prep_readv(sqe, e->fd, vec, n, at);
+	else if (n > 1)
+		io_uring_prep_writev(sqe, e->fd, vec, n, at);
+	else if (io->op == NVME_READ && s)
 		io_uring_prep_read_fixed(sqe, e->fd, data, bytes, at,
 					 (int)s->slot);
 	else if (io->op == NVME_READ)

@@ -55,7 +55,7 @@ struct nvme_node *nvme_read_node(const struct nvme_read *r)
 }
 
 void nvme_read_begin(struct nvme *t, struct nvme_read *r, uint32_t n,
-		     void *data, enum tier_urgency urgency,
+		     const struct slices *to, enum tier_urgency urgency,
 		     uint64_t deadline_ns, void (*done)(struct nvme_io *io))
 {
 	struct nvme_node *d = nvme_node(&t->index, n);
@@ -71,7 +71,7 @@ void nvme_read_begin(struct nvme *t, struct nvme_read *r, uint32_t n,
 	r->io.deadline_ns = deadline_ns;
 	r->io.offset = log_at(&t->g, d->segment, d->unit);
 	r->io.bytes = nvme_units_bytes(bytes);
-	r->io.data = data;
+	r->io.slices = *to;
 	r->io.payload = bytes;
 	r->io.seed = nvme_seed_of(d->key, d->part);
 	r->io.checksum = d->checksum;
@@ -136,7 +136,7 @@ int nvme_move_read(struct tier *tier, struct tier_move *m)
 		return -EAGAIN;
 	m->block = nvme_node_block(d);
 	t->moves++;
-	nvme_read_begin(t, &state_of(m)->u.read, n, m->data, m->urgency,
+	nvme_read_begin(t, &state_of(m)->u.read, n, &m->slices, m->urgency,
 			m->deadline_ns, read_done);
 	return 0;
 }
@@ -164,9 +164,9 @@ static void payload_done(struct nvme_io *io)
 }
 
 void nvme_write_begin(struct nvme *t, struct nvme_write *w, uint32_t n,
-		      struct nvme_head *h, uint32_t unit, void *data,
-		      enum write_kind kind, enum tier_urgency urgency,
-		      uint64_t deadline_ns)
+		      struct nvme_head *h, uint32_t unit,
+		      const struct slices *from, enum write_kind kind,
+		      enum tier_urgency urgency, uint64_t deadline_ns)
 {
 	const struct nvme_node *d = nvme_node(&t->index, n);
 
@@ -181,7 +181,7 @@ void nvme_write_begin(struct nvme *t, struct nvme_write *w, uint32_t n,
 	w->io.deadline_ns = deadline_ns;
 	w->io.offset = log_at(&t->g, h->segment, unit);
 	w->io.bytes = nvme_units_bytes(frame_extent_bytes(d->extent));
-	w->io.data = data;
+	w->io.slices = *from;
 	w->io.payload = frame_extent_bytes(d->extent);
 	w->io.seed = nvme_seed_of(d->key, d->part);
 	w->io.checksum = d->checksum;
@@ -267,7 +267,7 @@ int nvme_move_write(struct tier *tier, struct tier_move *m)
 		return r;
 	}
 	t->moves++;
-	nvme_write_begin(t, &state_of(m)->u.write, n, h, unit, m->data,
+	nvme_write_begin(t, &state_of(m)->u.write, n, h, unit, &m->slices,
 			 WRITE_MOVE, m->urgency, m->deadline_ns);
 	return 0;
 }

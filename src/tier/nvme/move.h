@@ -21,13 +21,13 @@ static inline struct tier_block nvme_node_block(const struct nvme_node *d)
 }
 
 void nvme_read_begin(struct nvme *t, struct nvme_read *r, uint32_t n,
-		     void *data, enum tier_urgency urgency,
+		     const struct slices *to, enum tier_urgency urgency,
 		     uint64_t deadline_ns, void (*done)(struct nvme_io *io));
 struct nvme_node *nvme_read_ended(struct nvme_read *r);
 struct nvme_node *nvme_read_node(const struct nvme_read *r);
 void nvme_write_begin(struct nvme *t, struct nvme_write *w, uint32_t n,
-		      struct nvme_head *h, uint32_t unit, void *data,
-		      enum write_kind kind, enum tier_urgency urgency,
-		      uint64_t deadline_ns);
+		      struct nvme_head *h, uint32_t unit,
+		      const struct slices *from, enum write_kind kind,
+		      enum tier_urgency urgency, uint64_t deadline_ns);
 
 #endif

@@ -146,6 +146,7 @@ static void carry_read(struct nvme_io *io)
 	struct nvme_carry *c = container_of(r, struct nvme_carry, read);
 	struct nvme *t = r->t;
 	struct nvme_node *d = nvme_read_ended(r);
+	struct slices from = slices_whole(c->data);
 	struct nvme_head *h;
 	uint32_t unit;
 
@@ -161,7 +162,7 @@ static void carry_read(struct nvme_io *io)
 		over(t, c);
 		return;
 	}
-	nvme_write_begin(t, &c->write, r->node, h, unit, c->data, WRITE_CARRY,
+	nvme_write_begin(t, &c->write, r->node, h, unit, &from, WRITE_CARRY,
 			 TIER_BEHIND, 0);
 }
 
@@ -190,6 +191,7 @@ static bool carry(struct nvme *t, uint32_t n)
 	struct nvme_node *d = nvme_node(&t->index, n);
 	uint64_t bytes = nvme_units_bytes(frame_extent_bytes(d->extent));
 	struct nvme_carry *c = idle(t);
+	struct slices to;
 
 	if (!c)
 		return false;
@@ -205,7 +207,8 @@ static bool carry(struct nvme *t, uint32_t n)
 	c->busy = true;
 	c->write.head = NULL;
 	d->flags |= NODE_CARRY;
-	nvme_read_begin(t, &c->read, n, c->data, TIER_BEHIND, 0, carry_read);
+	to = slices_whole(c->data);
+	nvme_read_begin(t, &c->read, n, &to, TIER_BEHIND, 0, carry_read);
 	return true;
 }
 

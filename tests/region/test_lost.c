@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Memory of a region fails: a page of a mapping becomes one behind the end of a
+ * file, which is told by the same signal. */
+#include "base/guard.h"
+#include "region/internal.h"
+#include "tests/region/rig.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#define FRAMES 64u
+
+struct lossy {
+	struct rig g;
+	struct region *a, *b, *c; /* own a shard each; reads */
+};
+
+static struct lossy begin(void)
+{
+	struct lossy l = { .g = rig_create_small(4, 2, FRAMES) };
+
+	guard_install();
+	l.a = rig_join(&l.g, "a", 1, false);
+	l.b = rig_join(&l.g, "b", 1, false);
+	l.c = rig_join(&l.g, "c", 0, false);
+	for (uint64_t id = 1; id <= 8; id++) {
+		CHECK_OK(rig_put(l.a, id, 1));
+		CHECK_OK(rig_put(l.b, 100 + id, 2));
+	}
+	return l;
+}
+
+static void end(struct lossy *l)
+{
+	region_close(l->a);
+	region_close(l->b);
+	region_close(l->c);
+	rig_destroy(&l->g);
+}
+
+static void lose_at(const void *where)
+{
+	char *at = (char *)((uintptr_t)where & ~(uintptr_t)(PAGE_BYTES - 1));
+	int fd = memfd_create("end", MFD_CLOEXEC);
+
+	CHECK(fd >= 0);
+	CHECK(mmap(at, PAGE_BYTES, PROT_READ | PROT_WRITE,
+		   MAP_SHARED | MAP_FIXED, fd, 0) == at);
+	close(fd);
+}
+
+/* As a handle sees it: through each of its mappings. */
+static void lose(struct region *r, uint64_t offset)
+{
+	uint64_t unit = r->places.units + r->self * REGION_UNIT;
+
+	lose_at(r->all + offset);
+	if (offset < REGION_UNIT)
+		lose_at((char *)r->control + offset);
+	if (r->unit && offset - unit < REGION_UNIT)
+		lose_at((char *)r->unit + (offset - unit));
+	for (uint32_t i = 0; i < r->n_own; i++) {
+		uint64_t shard = r->places.shards +
+				 r->own[i]->shard * r->places.shard_bytes;
+
+		if (offset - shard < r->places.shard_bytes)
+			lose_at(r->own[i]->base + (offset - shard));
+	}
+}
+
+static struct region_found where(struct region *r, uint64_t id)
+{
+	struct region_name name = rig_name(id);
+	struct region_found f = { .frame = 0 };
+
+	CHECK_OK(region_find(r, &name, &f));
+	return f;
+}
+
+static uint64_t shard_at(const struct region *r, uint32_t shard)
+{
+	return r->places.shards + shard * r->places.shard_bytes;
+}
+
+static uint64_t bytes_of(struct region *r, uint64_t id)
+{
+	struct region_found f = where(r, id);
+
+	return shard_at(r, f.shard) + r->places.payload + f.frame * RIG_FRAME;
+}
+
+static uint64_t errors_of(struct region *r)
+{
+	struct region_member_status s;
+
+	region_member_status(r, r->self, &s);
+	return s.count[REGION_C_memory_errors];
+}
+
+/* A reader meets it: a bad block, which the owner hears of, finds out by itself and
+ * never uses again. */
+TEST(bytes_that_fail_cost_their_block_and_frame)
+{
+	struct lossy l = begin();
+	struct region_name name = rig_name(3);
+	struct region_shard_status s;
+	struct region_pin pin;
+	uint64_t at = bytes_of(l.c, 3);
+
+	lose(l.c, at);
+	lose(l.a, at);
+	CHECK_OK(region_pin(l.c, &name, &pin));
+	CHECK_INT(region_verify(l.c, &name, &pin), ==, REGION_BAD);
+	CHECK_INT(errors_of(l.c), ==, 1);
+	CHECK_OK(region_tick(l.a));
+	CHECK_INT(errors_of(l.a), ==, 1);
+	CHECK(!rig_has(l.c, 3));
+	region_unpin(l.c, &pin);
+	CHECK_OK(region_tick(l.a));
+	region_shard_status(l.c, where(l.a, 4).shard, &s);
+	CHECK_INT(s.held, ==, 1);
+	CHECK_INT(s.sealed, ==, 7);
+	/* all the other frames serve, over and over */
+	for (uint64_t id = 1000; id < 1300; id++)
+		CHECK_OK(rig_put(l.a, id, 3));
+	CHECK_INT(errors_of(l.a), ==, 1);
+	CHECK_OK(region_leave(l.a));
+	region_shard_status(l.c, 0, &s);
+	CHECK_INT(s.held, ==, 1);
+	CHECK_INT(s.sealed + s.free, ==, FRAMES - 1);
+	CHECK_OK(region_take(l.c, 0));
+	CHECK_INT(l.c->own[0]->n_quarantined, ==, 1);
+	end(&l);
+}
+
+/* A free frame fails when it is filled. */
+TEST(bytes_that_fail_when_they_are_written)
+{
+	struct lossy l = begin();
+	struct region_own *own = l.a->own[0];
+	uint32_t frame = own->free[own->n_free - 1];
+
+	lose(l.a, shard_at(l.a, own->shard) + l.a->places.payload +
+			  frame * RIG_FRAME);
+	CHECK_INT(rig_put(l.a, 50, 1), ==, -EIO);
+	CHECK_INT(errors_of(l.a), ==, 1);
+	CHECK_INT(own->n_quarantined, ==, 1);
+	CHECK(!rig_has(l.b, 50));
+	CHECK_OK(rig_put(l.a, 50, 1));
+	CHECK(rig_has(l.b, 50));
+	for (uint64_t id = 1000; id < 1300; id++)
+		CHECK_OK(rig_put(l.a, id, 3));
+	CHECK_INT(errors_of(l.a), ==, 1);
+	CHECK_OK(region_leave(l.a));
+	end(&l);
+}
+
+/* A reader's look-ups pass over a shard where its index or its descriptors fail. */
+TEST(a_reader_finds_the_rest)
+{
+	for (unsigned what = 0; what < 2; what++) {
+		struct lossy l = begin();
+		uint64_t at = shard_at(l.c, l.a->own[0]->shard);
+		unsigned lost = 0;
+
+		at += what ? l.c->places.desc
+			   : l.c->places.table + sizeof(struct table_header);
+		lose(l.c, at);
+		for (uint64_t id = 1; id <= 8; id++) {
+			lost += !rig_has(l.c, id);
+			CHECK(rig_has(l.c, 100 + id));
+			CHECK(rig_has(l.b, id)); /* its memory is well */
+		}
+		CHECK_INT(lost, ==, 8);
+		CHECK_INT(errors_of(l.c), >=, 8);
+		CHECK_INT(l.c->made, <=, 2); /* no slot was lost */
+		end(&l);
+	}
+}
+
+/* The owner's: its shard is out of use, and the others' are not. */
+TEST(an_owner_loses_one_shard)
+{
+	struct lossy l = begin();
+	uint32_t shard = l.a->own[0]->shard;
+	struct region_grant grant;
+	struct region_name name = rig_name(60);
+
+	CHECK_OK(region_take(l.a, shard));
+	CHECK_OK(region_grant(l.a, &name, RIG_BYTES, 16, 0, &grant));
+	lose(l.a, shard_at(l.a, shard) + l.a->places.desc);
+	CHECK_INT(region_seal(l.a, &grant, RIG_BYTES, 16, 0), ==, -EIO);
+	CHECK_INT(region_owned(l.a), ==, 0);
+	CHECK_INT(region_take(l.a, shard), ==, -EIO);
+	CHECK_INT(rig_put(l.a, 61, 1), ==, REGION_FULL);
+	memset(grant.data, 1, RIG_BYTES); /* it is lent still */
+	CHECK_OK(region_tick(l.a));
+	CHECK_INT(region_take(l.b, shard), ==, REGION_ALIVE);
+	for (uint64_t id = 1; id <= 8; id++) {
+		CHECK(rig_has(l.c, id));
+		CHECK(rig_has(l.a, 100 + id));
+	}
+	/* the next one's memory is well in this test */
+	CHECK_OK(region_leave(l.a));
+	CHECK_OK(region_take(l.b, shard));
+	CHECK_OK(rig_put(l.b, 60, 1));
+	rig_check(l.c, false);
+	end(&l);
+}
+
+/* The file ends inside the last shard. */
+static void cut(const struct lossy *l, uint64_t at)
+{
+	CHECK_OK(ftruncate(l->g.fd,
+			   (off_t)(shard_at(l->a, l->a->g.shards - 1) + at)));
+}
+
+/* Who takes a shard over: of descriptors that are lost the frames are held back; an
+ * index that is lost is the shard. */
+TEST(who_takes_over_holds_back_what_is_lost)
+{
+	struct lossy l = begin();
+	struct region_own *own;
+	uint32_t last = l.a->g.shards - 1;
+
+	CHECK_OK(region_leave(l.a));
+	CHECK_OK(region_leave(l.b));
+	cut(&l, l.c->places.desc + PAGE_BYTES);
+	CHECK_OK(region_take(l.c, last));
+	own = region_own_of(l.c, last);
+	CHECK_INT(own->n_quarantined, ==, FRAMES - PAGE_BYTES / 128);
+	CHECK_INT(own->n_free + own->n_sealed, ==, PAGE_BYTES / 128);
+	CHECK_OK(region_take(l.c, 0));
+	CHECK_INT(region_owned(l.c), ==, 2);
+	CHECK_OK(region_give(l.c, last));
+	cut(&l, l.c->places.table);
+	CHECK_INT(region_take(l.c, last), ==, -EIO);
+	CHECK_INT(region_owned(l.c), ==, 1);
+	CHECK_OK(rig_put(l.c, 500, 1));
+	CHECK_OK(region_tick(l.c));
+	CHECK_OK(region_leave(l.c));
+	end(&l);
+}
+
+/* What cannot be read is pinned, for all that anybody knows. */
+TEST(pins_that_cannot_be_read_hold)
+{
+	struct lossy l = begin();
+	struct region_pin pin;
+	uint32_t c = 0;
+	uint64_t inc;
+
+	CHECK_OK(rig_pin(l.c, 1, &pin));
+	CHECK_OK(region_self(l.c, &c, &inc));
+	lose(l.a, l.a->places.units + c * REGION_UNIT);
+	for (uint64_t id = 1000; id < 1000 + FRAMES; id++) {
+		int err = rig_put(l.a, id, 1);
+
+		CHECK(err == 0 || err == REGION_FULL);
+	}
+	CHECK_INT(rig_put(l.a, 2000, 1), ==, REGION_FULL);
+	CHECK_INT(region_evict(l.a, 4), ==, 0);
+	CHECK(rig_right(1, pin.data, pin.bytes));
+	CHECK_OK(region_tick(l.a));
+	/* it ends, and with it what nobody can read */
+	region_unpin(l.c, &pin);
+	CHECK_OK(region_leave(l.c));
+	CHECK_INT(region_evict(l.a, 4), >=, 4);
+	CHECK_OK(rig_put(l.a, 2000, 1));
+	end(&l);
+}
+
+/* A member's own pin unit, the control area: it is told, and lives. */
+TEST(a_member_without_pins_is_told)
+{
+	struct lossy l = begin();
+	struct region_name name = rig_name(1);
+	struct region_pin pin;
+	uint64_t unit = l.c->places.units + l.c->self * REGION_UNIT;
+
+	lose(l.c, unit + offsetof(struct region_unit, slot));
+	CHECK_INT(region_pin(l.c, &name, &pin), ==, -EIO);
+	lose(l.b, 0 + offsetof(struct region_control, owner));
+	lose(l.b, 0 + offsetof(struct region_control, member));
+	CHECK_INT(region_tick(l.b), ==, -EIO);
+	CHECK(rig_has(l.a, 1));
+	end(&l);
+}
+
+static unsigned told;
+
+static void tell(void *ctx, const char *text)
+{
+	(void)ctx;
+	(void)text;
+	told++;
+}
+
+/* Who only looks: check says each, status says that it does not know. */
+TEST(who_looks_survives)
+{
+	struct lossy l = begin();
+	struct region *eye = rig_open(&l.g);
+	struct region_member_status m;
+	struct region_shard_status s;
+	struct region_checked done;
+	uint32_t shard = l.a->own[0]->shard;
+
+	lose(eye, bytes_of(eye, 3));
+	lose(eye, bytes_of(eye, 5));
+	CHECK_INT(region_check(eye, false, true, tell, NULL, &done), ==, 2);
+	CHECK_INT(told, ==, 2);
+	CHECK_INT(done.sealed, ==, 16);
+	CHECK_INT(region_check(eye, false, false, tell, NULL, &done), ==, 0);
+	lose(eye, shard_at(eye, shard) + eye->places.desc);
+	CHECK_INT(region_check(eye, false, true, tell, NULL, &done), ==, 1);
+	CHECK_INT(done.frames, ==, 2 * FRAMES - PAGE_BYTES / 128);
+	lose(eye, shard_at(eye, shard) + eye->places.table +
+			  sizeof(struct table_header));
+	lose(eye, shard_at(eye, shard));
+	CHECK_INT(region_check(eye, true, true, tell, NULL, &done), >=, 2);
+	lose(eye, eye->places.units + l.c->self * REGION_UNIT);
+	CHECK_INT(region_check(eye, false, true, tell, NULL, &done), >=, 3);
+	region_member_status(eye, l.c->self, &m);
+	CHECK(m.lost);
+	region_member_status(eye, l.a->self, &m);
+	CHECK(!m.lost && m.state == MEMBER_LIVE);
+	region_shard_status(eye, shard, &s);
+	CHECK(s.lost && s.owner == -1);
+	region_shard_status(eye, 1 - shard, &s);
+	CHECK(!s.lost && s.owner == (int64_t)l.b->self);
+	region_close(eye);
+	end(&l);
+}
