@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What spaces cost beside plain system calls on the same frames, in turns.
+ * What spaces cost beside plain system calls on the same frames, in turns: a run
+ * is a number of pairs, whose sides change places, and its value the median of
+ * their ratios, since each side alone takes from tens of microseconds to a few
+ * milliseconds, and what else runs on the machine comes and goes.
  *
  * Two nodes: one with 8,192 blocks of 4 KiB, where calls are what counts, and
  * one with blocks of 2 MiB, where bytes are. A block is a page at the least, so
@@ -25,9 +28,12 @@
 #define SMALL_BLOCKS 8192u /* 128k tokens of 16 */
 #define RUNS	     256u
 /* A node whose slabs have room for pages of 2 MiB, as all but toys. */
-#define NODE_BYTES   (256ull << 20)
-#define LARGE_BLOCKS 32u
-#define FAULTS	     2000u
+#define NODE_BYTES	(256ull << 20)
+#define LARGE_BLOCKS	32u
+#define FAULTS		2000u
+#define TURNS		7u /* in a run */
+#define SCATTERED_TURNS 3u /* of 100 ms each */
+#define WRITES		24u
 
 double space_us_since(uint64_t start)
 {
@@ -157,6 +163,36 @@ int space_one_open(struct space_bench *s, unsigned flags, struct space_one *ret,
 	return 0;
 }
 
+/* ---- pairs ---- */
+
+/* The space's side and the plain one, microseconds. */
+struct pair {
+	double us, plain;
+};
+
+/* The medians of a run of pairs: ratio, and milliseconds of the space's side. */
+static int in_pairs(struct space_bench *s, unsigned flags,
+		    int (*pair)(struct space_bench *, unsigned flags,
+				bool first, struct pair *),
+		    uint32_t turns, double *ret_ratio, double *ret_ms)
+{
+	double ratio[TURNS], ms[TURNS];
+	int r = 0;
+
+	for (uint32_t k = 0; k < turns && r == 0; k++) {
+		struct pair p = { 0 };
+
+		r = pair(s, flags, k % 2, &p);
+		ratio[k] = r ? 0 : p.us / p.plain;
+		ms[k] = p.us / 1000;
+	}
+	if (r)
+		return r;
+	*ret_ratio = bench_median(ratio, turns);
+	*ret_ms = bench_median(ms, turns);
+	return 0;
+}
+
 /* ---- mapping ---- */
 
 static uint64_t mmaps_of(const struct space_one *o)
@@ -164,6 +200,21 @@ static uint64_t mmaps_of(const struct space_one *o)
 	struct oc_space_report report = { .size = sizeof(report) };
 
 	return oc_space_report(o->space, &report) ? UINT64_MAX : report.mmaps;
+}
+
+static int map_runs_once(struct space_bench *s, double *ret_ms)
+{
+	struct space_one o;
+	int r = space_one_open(s, 0, &o, ret_ms);
+
+	if (r)
+		return r;
+	*ret_ms /= 1000;
+	/* two of them may lie side by side */
+	if (mmaps_of(&o) > RUNS)
+		r = -E2BIG;
+	oc_space_destroy(o.space);
+	return r;
 }
 
 static int map_runs(struct bench *b, struct space_bench *s)
@@ -177,22 +228,41 @@ static int map_runs(struct bench *b, struct space_bench *s)
 		.against = "a limit: 2 ms for 8,192 blocks of 4 KiB in 256 "
 			   "runs, pinned, present, write protection armed",
 	};
+	double first, ms[TURNS];
+	int r;
+
+	space_shuffle(s, SMALL_BLOCKS / RUNS);
+	/* asks the node for descriptors, which the client keeps then */
+	r = map_runs_once(s, &first);
+	for (uint32_t i = 0; i < b->runs && r == 0; i++) {
+		for (uint32_t k = 0; k < TURNS && r == 0; k++)
+			r = map_runs_once(s, &ms[k]);
+		s->value[i] = r ? 0 : bench_median(ms, TURNS);
+	}
+	if (r)
+		return r;
+	bench_report(b, &f, s->value, b->runs);
+	bench_inform(b, "map_256_runs_first_ms", "ms", &first, 1);
+	return 0;
+}
+
+/* The space's side first, or last. */
+static int scattered_pair(struct space_bench *s, unsigned flags, bool first,
+			  struct pair *ret)
+{
 	struct space_one o;
 	int r = 0;
 
-	space_shuffle(s, SMALL_BLOCKS / RUNS);
-	for (uint32_t i = 0; i < b->runs && r == 0; i++) {
-		r = space_one_open(s, 0, &o, &s->value[i]);
-		if (r)
-			return r;
-		s->value[i] /= 1000;
-		/* two of them may lie side by side */
-		if (mmaps_of(&o) > RUNS)
-			r = -E2BIG;
-		oc_space_destroy(o.space);
+	for (int side = 0; side < 2 && r == 0; side++) {
+		if ((side == 0) != first) {
+			ret->plain = plain_map(s->place, s->n, SPACE_SMALL);
+			r = ret->plain < 0 ? (int)ret->plain : 0;
+			continue;
+		}
+		r = space_one_open(s, flags, &o, &ret->us);
+		if (r == 0)
+			oc_space_destroy(o.space);
 	}
-	if (r == 0)
-		bench_report(b, &f, s->value, b->runs);
 	return r;
 }
 
@@ -207,25 +277,15 @@ static int map_scattered(struct bench *b, struct space_bench *s)
 		.against = "8,192 bare mmap() of the same blocks",
 		.note = "read-only: without write protection",
 	};
-	struct space_one o;
 	int r;
 
 	space_shuffle(s, 1);
 	r = find_places(s);
 	for (int armed = 0; armed < 2 && r == 0; armed++) {
-		for (uint32_t i = 0; i < b->runs && r == 0; i++) {
-			double bare = plain_map(s->place, s->n, SPACE_SMALL);
-
-			r = bare < 0 ? (int)bare
-				     : space_one_open(
-					       s, armed ? 0 : OC_SPAN_READ_ONLY,
-					       &o, &s->value[i]);
-			if (r)
-				return r;
-			s->other[i] = s->value[i] / 1000;
-			s->value[i] /= bare;
-			oc_space_destroy(o.space);
-		}
+		for (uint32_t i = 0; i < b->runs && r == 0; i++)
+			r = in_pairs(s, armed ? 0 : OC_SPAN_READ_ONLY,
+				     scattered_pair, SCATTERED_TURNS,
+				     &s->value[i], &s->other[i]);
 		if (r == 0 && !armed)
 			bench_report(b, &f, s->value, b->runs);
 		else if (r == 0)
@@ -298,6 +358,29 @@ static int forks(struct bench *b, struct space_bench *s)
 
 /* ---- touching ---- */
 
+static int resident_pair(struct space_bench *s, unsigned flags, bool first,
+			 struct pair *ret)
+{
+	struct space_one o;
+	int r = space_one_open(s, flags, &o, &ret->us);
+
+	if (r)
+		return r;
+	for (int side = 0; side < 2 && r == 0; side++) {
+		uint64_t start = clock_ns();
+
+		if ((side == 0) != first) {
+			ret->plain = plain_touch(s->place, s->n, SPACE_LARGE);
+			r = ret->plain < 0 ? (int)ret->plain : 0;
+			continue;
+		}
+		plain_pages(o.base, s->n * SPACE_LARGE);
+		ret->us = space_us_since(start);
+	}
+	oc_space_destroy(o.space);
+	return r;
+}
+
 static int touch_resident(struct bench *b, struct space_bench *s)
 {
 	struct bench_figure f = {
@@ -319,26 +402,13 @@ static int touch_resident(struct bench *b, struct space_bench *s)
 	};
 	int r = 0;
 
-	for (size_t w = 0; w < ARRAY_LEN(way); w++) {
-		for (uint32_t i = 0; i < b->runs && r == 0; i++) {
-			uint64_t start;
-			double plain, us;
-			struct space_one o;
-
-			r = space_one_open(s, way[w].flags, &o, &us);
-			if (r)
-				return r;
-			start = clock_ns();
-			plain_pages(o.base, s->n * SPACE_LARGE);
-			us = space_us_since(start);
-			plain = plain_touch(s->place, s->n, SPACE_LARGE);
-			oc_space_destroy(o.space);
-			if (plain < 0)
-				return (int)plain;
-			s->value[i] = us / plain;
-		}
+	for (size_t w = 0; w < ARRAY_LEN(way) && r == 0; w++) {
+		for (uint32_t i = 0; i < b->runs && r == 0; i++)
+			r = in_pairs(s, way[w].flags, resident_pair, TURNS,
+				     &s->value[i], &s->other[i]);
 		f.name = way[w].name;
-		bench_report(b, &f, s->value, b->runs);
+		if (r == 0)
+			bench_report(b, &f, s->value, b->runs);
 	}
 	return r;
 }
@@ -403,14 +473,15 @@ static int cow(struct bench *b, struct space_bench *s)
 	int r = 0;
 
 	for (uint32_t i = 0; i < b->runs && r == 0; i++) {
-		double fault = plain_fault(FAULTS, anywhere), plain[8], us[8];
+		double plain[WRITES], us[WRITES], ratio[WRITES];
+		double fault = plain_fault(FAULTS, anywhere);
 		struct space_one o;
 		double open_us;
 
 		r = fault < 0 ? (int)fault : space_one_open(s, 0, &o, &open_us);
 		if (r)
 			return r;
-		for (int k = 0; k < 8; k++) {
+		for (uint32_t k = 0; k < WRITES; k++) {
 			char *at = o.base + k * SPACE_LARGE;
 			uint64_t start;
 
@@ -421,8 +492,10 @@ static int cow(struct bench *b, struct space_bench *s)
 			us[k] = space_us_since(start);
 		}
 		oc_space_destroy(o.space);
-		s->other[i] = bench_median(us, 8);
-		s->value[i] = s->other[i] / (bench_median(plain, 8) + fault);
+		for (uint32_t k = 0; k < WRITES; k++)
+			ratio[k] = us[k] / (plain[k] + fault);
+		s->other[i] = bench_median(us, WRITES);
+		s->value[i] = bench_median(ratio, WRITES);
 	}
 	if (r)
 		return r;

@@ -77,4 +77,9 @@ uint64_t plain_sum(const void *from, uint64_t bytes);
 /* Reads a byte of each page. */
 uint64_t plain_pages(const void *from, uint64_t bytes);
 
+/* Reads `bytes` of a file, from its start, with `depth` reads of `piece` bytes at
+ * once, past the page cache where the file system lets it. Bytes a second. */
+double plain_read(const char *path, uint64_t bytes, uint64_t piece,
+		  unsigned depth);
+
 #endif

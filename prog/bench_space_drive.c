@@ -1,73 +1,79 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A session of four times the node's memory, read from its drive through a
- * space, beside the tier alone on the same drive in the same run (bench nvme
- * compares that with fio).
+ * A session of four times the node's memory, read from its drive through a space,
+ * beside plain reads of the file in which the node keeps it: the same bytes at the
+ * same offsets, with as many reads at once as the drive has use for. Plain reads
+ * come before and after each stream, because the speed of a drive that others use
+ * changes within seconds.
+ *
+ * A stream is judged by what it has from the drive, not by its length: some of the
+ * blocks are in memory when it begins.
  */
 #include <errno.h>
 #include <onecopy/space.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "ask.h"
 #include "base/clock.h"
 #include "bench.h"
-#include "bench_file.h"
 #include "bench_space.h"
-#include "bench_tier.h"
 #include "payload.h"
 #include "stop.h"
 
-#define BYTES	(2ull << 20)
-#define DRAM	(256ull << 20)
-#define BLOCKS	512u
-#define DRIVE	(2ull << 30)
-#define AHEAD	32u /* blocks of a prefetch */
-#define WAIT_NS (50 * NS_PER_MS)
-#define IN_DRAM 100u /* blocks that it surely has room for */
-#define DEPTH	16u
+#define BYTES	 (2ull << 20)
+#define DRAM	 (256ull << 20)
+#define BLOCKS	 512u
+#define DRIVE	 (2ull << 30)
+#define AHEAD	 32u /* blocks of a prefetch */
+#define WAIT_NS	 (50 * NS_PER_MS)
+#define IN_DRAM	 100u /* blocks that it surely has room for */
+#define DEPTH	 32u
+#define STRIDE	 4u /* blocks */
+#define LEAST_UP (BLOCKS * BYTES / 2)
+
+enum order { ON, PREFETCHED, BACK, STRIDES, ANY, ORDERS };
 
 struct drive_bench {
 	struct node *node;
 	oc_client *c;
 	oc_ns *ns;
 	struct oc_key key[BLOCKS];
-	double tier[BENCH_RUNS_MAX]; /* bytes a second */
-	double stream[BENCH_RUNS_MAX], prefetch[BENCH_RUNS_MAX];
-	double faults[BENCH_RUNS_MAX], random[BENCH_RUNS_MAX], lost;
+	double plain; /* the last plain pass, bytes a second */
+	double drive[BENCH_RUNS_MAX * (ORDERS + 1)];
+	uint32_t n_drive;
+	double rate[ORDERS][BENCH_RUNS_MAX]; /* of the drive's */
+	double faults[ORDERS][BENCH_RUNS_MAX], lost;
 };
 
-/* ---- the tier alone ---- */
-
-static int tier_alone(struct bench *b, struct drive_bench *d)
+static uint64_t counter(struct drive_bench *d, const char *name)
 {
-	struct bench_tier *t = NULL;
-	char base[4096], dir[4200];
-	struct bench_pass pass;
-	uint64_t asked;
-	int r = bench_dir(b, base, &asked);
+	json_t *root;
+	uint64_t n = 0;
 
-	if (r)
-		return r;
-	snprintf(dir, sizeof(dir), "%s/onecopy-space-XXXXXX", base);
-	if (!mkdtemp(dir))
-		return -errno;
-	r = bench_tier_open(dir, BYTES, BLOCKS, DEPTH, &t);
-	if (r == 0)
-		r = bench_tier_write(t, &pass);
-	for (uint32_t i = 0; i < b->runs && r == 0; i++) {
-		r = bench_tier_read(t, false, &pass);
-		d->tier[i] = (double)(BLOCKS * BYTES) / pass.seconds;
+	if (ask_json(d->c, "stat", NULL, &root) == 0) {
+		n = ask_u64(json_object_get(root, "counters"), name);
+		json_decref(root);
 	}
-	bench_tier_close(t, false);
-	snprintf(dir + strlen(dir), sizeof(dir) - strlen(dir), "/onecopy.log");
-	unlink(dir);
-	*strrchr(dir, '/') = '\0';
-	rmdir(dir);
-	return r;
+	return n;
+}
+
+/* ---- the drive alone ---- */
+
+static int drive_alone(struct drive_bench *d)
+{
+	uint64_t bytes = MIN(counter(d, "demoted_bytes"), BLOCKS * BYTES);
+	char path[128];
+	double rate;
+
+	snprintf(path, sizeof(path), "%s/onecopy.log", node_drive(d->node));
+	rate = plain_read(path, bytes, BYTES, DEPTH);
+	if (rate < 0)
+		return (int)rate;
+	d->plain = rate;
+	d->drive[d->n_drive++] = rate;
+	return 0;
 }
 
 /* ---- the node ---- */
@@ -101,25 +107,13 @@ static void leave(struct drive_bench *d)
 	d->c = NULL;
 }
 
-static uint64_t demoted(struct drive_bench *d)
-{
-	json_t *root;
-	uint64_t n = 0;
-
-	if (ask_json(d->c, "stat", NULL, &root) == 0) {
-		n = ask_u64(json_object_get(root, "counters"), "demoted");
-		json_decref(root);
-	}
-	return n;
-}
-
 /* Gives the drive time: what memory must forget before it was written down is
  * lost, and told. */
 static void wait_for_drive(struct drive_bench *d, uint64_t n)
 {
 	uint64_t end = clock_ns() + WAIT_NS;
 
-	while (demoted(d) < n && clock_ns() < end && !stop_wanted())
+	while (counter(d, "demoted") < n && clock_ns() < end && !stop_wanted())
 		poll(NULL, 0, 2);
 }
 
@@ -145,44 +139,58 @@ static int write_all(struct drive_bench *d)
 
 /* ---- through a space ---- */
 
-enum order { ON, PREFETCHED, ANY };
-
-/* In an order that no guess follows. */
-static void read_any(char *base)
+/* The nth block that a reader touches. */
+static uint32_t nth_block(enum order order, uint32_t n)
 {
-	for (uint32_t i = 0; i < BLOCKS; i++)
-		plain_pages(base + (uint64_t)(i * 157 % BLOCKS) * BYTES, BYTES);
+	switch (order) {
+	case BACK:
+		return BLOCKS - 1 - n;
+	case STRIDES: /* each fourth, then those after them */
+		return n % (BLOCKS / STRIDE) * STRIDE + n / (BLOCKS / STRIDE);
+	case ANY: /* in an order that no guess follows */
+		return n * 157 % BLOCKS;
+	default:
+		return n;
+	}
 }
 
-static int read_blocks(oc_span *sp, char *base, bool prefetch)
+static int ahead_of(oc_span *sp, uint32_t i)
+{
+	size_t from = i ? i + AHEAD / 2 : 0;
+	size_t n = i ? AHEAD / 2 : AHEAD;
+	int r = 0;
+
+	if (i % (AHEAD / 2))
+		return 0;
+	if (from < BLOCKS)
+		r = oc_span_prefetch(sp, from, MIN(n, BLOCKS - from), 0, 0);
+	if (i >= AHEAD && r == 0)
+		r = oc_span_advise(sp, i - AHEAD, AHEAD / 2,
+				   OC_ADVISE_DO_NOT_NEED, 0);
+	return r;
+}
+
+static int read_blocks(oc_span *sp, const char *base, enum order order)
 {
 	int r = 0;
 
 	for (uint32_t i = 0; i < BLOCKS && r == 0; i++) {
-		if (prefetch && i % (AHEAD / 2) == 0) {
-			size_t from = i ? i + AHEAD / 2 : 0;
-			size_t n = i ? AHEAD / 2 : AHEAD;
-
-			if (from < BLOCKS)
-				r = oc_span_prefetch(
-					sp, from, MIN(n, BLOCKS - from), 0, 0);
-			if (i >= AHEAD && r == 0)
-				r = oc_span_advise(sp, i - AHEAD, AHEAD / 2,
-						   OC_ADVISE_DO_NOT_NEED, 0);
-		}
-		plain_pages(base + i * BYTES, BYTES);
+		if (order == PREFETCHED)
+			r = ahead_of(sp, i);
+		plain_pages(base + nth_block(order, i) * BYTES, BYTES);
 	}
 	return r;
 }
 
+/* What a stream had from the drive, a second; and its faults. */
 static int through(struct drive_bench *d, enum order order, double *ret_rate,
 		   double *ret_faults)
 {
 	struct oc_space_report report = { .size = sizeof(report) };
 	struct oc_span_options o = OC_SPAN_INIT;
 	struct oc_span_info info;
+	uint64_t start, up;
 	oc_space *space;
-	uint64_t start;
 	oc_span *sp;
 	int r = oc_space_create(d->ns, NULL, &space);
 
@@ -195,27 +203,39 @@ static int through(struct drive_bench *d, enum order order, double *ret_rate,
 		r = oc_span_info(sp, &info);
 	if (r == 0 && order == ANY)
 		r = oc_span_advise(sp, 0, 0, OC_ADVISE_RANDOM, 0);
+	up = counter(d, "promoted_bytes");
 	start = clock_ns();
-	if (r == 0 && order == ANY)
-		read_any(info.base);
-	else if (r == 0)
-		r = read_blocks(sp, info.base, order == PREFETCHED);
-	*ret_rate =
-		(double)(BLOCKS * BYTES) * 1e9 / (double)(clock_ns() - start);
+	if (r == 0)
+		r = read_blocks(sp, info.base, order);
+	*ret_rate = 1e9 / (double)(clock_ns() - start);
 	if (r == 0)
 		r = oc_space_report(space, &report);
+	up = MIN(counter(d, "promoted_bytes") - up, BLOCKS * BYTES);
+	*ret_rate *= (double)up;
 	*ret_faults =
 		(double)(order == ANY ? report.faults : report.faults_bring);
 	d->lost += (double)report.faults_lost;
 	oc_space_destroy(space);
+	return r ? r : up < LEAST_UP ? -ESTALE : 0;
+}
+
+/* One stream, between two plain passes. */
+static int paired(struct drive_bench *d, enum order order, uint32_t run)
+{
+	double before = d->plain, rate;
+	int r = through(d, order, &rate, &d->faults[order][run]);
+
+	if (r == 0)
+		r = drive_alone(d);
+	if (r == 0)
+		d->rate[order][run] = 2 * rate / (before + d->plain);
 	return r;
 }
 
-static int node_runs(struct bench *b, struct drive_bench *d)
+static int node_up(struct drive_bench *d)
 {
 	struct node_options options = { .dram = DRAM, .drive = DRIVE };
 	char error[NODE_ERROR] = "";
-	double ignored;
 	int r = node_start(&options, &d->node, error);
 
 	if (r) {
@@ -227,16 +247,17 @@ static int node_runs(struct bench *b, struct drive_bench *d)
 		r = write_all(d);
 	/* the writer's slabs become the node's */
 	leave(d);
-	if (r == 0)
-		r = connect_to(d);
+	return r ? r : connect_to(d);
+}
+
+static int node_runs(struct bench *b, struct drive_bench *d)
+{
+	int r = node_up(d);
+
 	for (uint32_t i = 0; i < b->runs && r == 0; i++) {
-		r = bench_late(b)
-			    ? -ETIME
-			    : through(d, ON, &d->stream[i], &d->faults[i]);
-		if (r == 0)
-			r = through(d, PREFETCHED, &d->prefetch[i], &ignored);
-		if (r == 0)
-			r = through(d, ANY, &ignored, &d->random[i]);
+		r = drive_alone(d);
+		for (enum order o = 0; o < ORDERS && r == 0; o++)
+			r = bench_late(b) ? -ETIME : paired(d, o, i);
 	}
 	return r;
 }
@@ -249,8 +270,8 @@ static void tell(struct bench *b, struct drive_bench *d)
 		.sense = BENCH_AT_LEAST,
 		.wanted = 0.85,
 		.reference = 1,
-		.against = "the tier alone, 16 reads of 2 MiB at once, same "
-			   "drive",
+		.against = "32 plain reads of 2 MiB at once of the same file, "
+			   "before and after; bytes that came from the drive",
 	};
 	static const struct bench_figure any = {
 		.name = "random_from_disk",
@@ -260,20 +281,19 @@ static void tell(struct bench *b, struct drive_bench *d)
 		.against = "one fault for each of 512 blocks of 2 MiB, in any "
 			   "order",
 	};
-	double tier = bench_median(d->tier, b->runs);
 
-	for (uint32_t i = 0; i < b->runs; i++) {
-		d->stream[i] /= tier;
-		d->prefetch[i] /= tier;
-		d->random[i] /= BLOCKS;
-	}
-	bench_report(b, &f, d->stream, b->runs);
+	for (uint32_t i = 0; i < b->runs; i++)
+		d->faults[ANY][i] /= BLOCKS;
+	bench_report(b, &f, d->rate[ON], b->runs);
 	f.name = "stream_prefetch";
 	f.wanted = 0.95;
-	bench_report(b, &f, d->prefetch, b->runs);
-	bench_report(b, &any, d->random, b->runs);
-	bench_inform(b, "drive_rate", "B/s", d->tier, b->runs);
-	bench_inform(b, "stream_waits", "faults of 512 blocks", d->faults,
+	bench_report(b, &f, d->rate[PREFETCHED], b->runs);
+	bench_report(b, &any, d->faults[ANY], b->runs);
+	bench_inform(b, "stream_backward", "x", d->rate[BACK], b->runs);
+	bench_inform(b, "stream_strides", "x", d->rate[STRIDES], b->runs);
+	bench_inform(b, "stream_random", "x", d->rate[ANY], b->runs);
+	bench_inform(b, "drive_rate", "B/s", d->drive, d->n_drive);
+	bench_inform(b, "stream_waits", "faults of 512 blocks", d->faults[ON],
 		     b->runs);
 	bench_inform(b, "stream_lost", "blocks", &d->lost, 1);
 }
@@ -281,10 +301,8 @@ static void tell(struct bench *b, struct drive_bench *d)
 int space_from_drive(struct bench *b)
 {
 	struct drive_bench *d = calloc(1, sizeof(*d));
-	int r = d ? tier_alone(b, d) : -ENOMEM;
+	int r = d ? node_runs(b, d) : -ENOMEM;
 
-	if (r == 0)
-		r = node_runs(b, d);
 	if (r == 0)
 		tell(b, d);
 	if (d) {

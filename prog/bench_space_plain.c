@@ -2,12 +2,14 @@
 #include "bench_space.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fault.h"
@@ -180,4 +182,79 @@ double plain_copy(const void *from, uint64_t bytes)
 	us = us_since(start);
 	munmap(to, bytes);
 	return us;
+}
+
+/* ---- a file ---- */
+
+#define READERS_MOST 64u
+
+struct reading {
+	int fd;
+	uint64_t bytes, piece;
+	char *to; /* a piece for each reader */
+	_Atomic(uint32_t) readers;
+	_Atomic(uint64_t) next;
+	_Atomic(int) error;
+};
+
+static void *read_pieces(void *arg)
+{
+	struct reading *a = arg;
+	/* Relaxed, as below: what is read is nobody's. */
+	char *to = a->to +
+		   a->piece * atomic_fetch_add_explicit(&a->readers, 1,
+							memory_order_relaxed);
+	int e = 0;
+
+	while (e == 0) {
+		/* Relaxed: pieces are counted, and no memory is handed over. */
+		uint64_t at = atomic_fetch_add_explicit(&a->next, a->piece,
+							memory_order_relaxed);
+
+		if (at + a->piece > a->bytes)
+			break;
+		errno = EIO;
+		if (pread(a->fd, to, a->piece, (off_t)at) != (ssize_t)a->piece)
+			e = -errno;
+	}
+	if (e)
+		atomic_store_explicit(&a->error, e, memory_order_relaxed);
+	return NULL;
+}
+
+double plain_read(const char *path, uint64_t bytes, uint64_t piece,
+		  unsigned depth)
+{
+	struct reading a = { .bytes = bytes, .piece = piece };
+	pthread_t thread[READERS_MOST];
+	uint64_t start;
+	unsigned n = 0;
+	double us;
+
+	if (bytes < piece)
+		return -EINVAL;
+	a.to = mmap(NULL, READERS_MOST * piece, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (a.to == MAP_FAILED)
+		return -ENOMEM;
+	a.fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT);
+	if (a.fd < 0)
+		a.fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (a.fd < 0) {
+		us = -errno;
+		munmap(a.to, READERS_MOST * piece);
+		return us;
+	}
+	start = clock_ns();
+	while (n < MIN(depth, READERS_MOST) &&
+	       pthread_create(&thread[n], NULL, read_pieces, &a) == 0)
+		n++;
+	for (unsigned i = 0; i < n; i++)
+		pthread_join(thread[i], NULL);
+	us = us_since(start);
+	fd_close(a.fd);
+	munmap(a.to, READERS_MOST * piece);
+	if (!n || a.error)
+		return n ? a.error : -EAGAIN;
+	return (double)(bytes / piece * piece) * 1e6 / us;
 }

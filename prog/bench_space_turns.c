@@ -153,8 +153,11 @@ int space_alternating(struct bench *b, struct space_bench *s)
 		t.mine[k] = calloc(1, SPACE_LARGE);
 	r = t.mine[0] && t.mine[1] ? turns_open(&t) : -ENOMEM;
 	for (uint32_t i = 0; i < b->runs && r == 0; i++) {
-		for (int way = 0; way < WAYS && r == 0; way++)
+		for (uint32_t k = 0; k < WAYS && r == 0; k++) {
+			enum way way = (enum way)((i + k) % WAYS);
+
 			r = take_turns(&t, way, &us[way]);
+		}
 		if (r == 0) {
 			s->value[i] = us[REPLACE] / us[COPY];
 			s->other[i] = us[WRITE_AS] / us[COPY];

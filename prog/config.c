@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "listen.h"
+#include "region/format.h"
 #include "shm/session.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -121,6 +122,16 @@ const struct setting config_settings[] = {
 	{ "cxl.size", NULL, SETTING_ROOM, IN(cxl.size), RAW(cxl.size),
 	  CXL_LEAST, BYTES_MOST, NULL, "a size like 64G, from 2M on" },
 	A_FILE("cxl.tenant", NULL, cxl.tenant, cxl.tenant),
+	A_FILE("region.path", "region", region.path, region.path),
+	A_FILE("region.tenant", NULL, region.tenant, region.tenant),
+	A_FILE("region.name", NULL, region.name, region.name),
+	{ "region.shards", NULL, SETTING_COUNT, IN(region.shards),
+	  RAW(region.shards), 0, REGION_SHARDS_MAX, NULL,
+	  "a number from 0 to 512" },
+	{ "region.adopt", NULL, SETTING_WORD, IN(region.adopt),
+	  RAW(region.adopt), 0, 0, yes_words, "yes or no" },
+	{ "region.publish", NULL, SETTING_WORD, IN(region.publish),
+	  RAW(region.publish), 0, 0, yes_words, "yes or no" },
 	LISTEN("resp.listen", "resp", resp),
 	{ "resp.max_connections", NULL, SETTING_COUNT, IN(resp.max_connections),
 	  RAW(resp.max_connections), 1, 1000000, NULL,
@@ -153,6 +164,7 @@ void config_defaults(struct node_config *ret_config)
 	*ret_config = (struct node_config){
 		.dram = { .share = SHARE_ALL / 4 },
 		.nvme = { .save_ns = 60 * NS_PER_S },
+		.region = { .shards = 1, .adopt = 1, .publish = 1 },
 		.scrub_bytes_per_s = 64ull << 20,
 		.history_bytes = 8ull << 20,
 		.log_level = LOG_INFO,
@@ -570,6 +582,7 @@ void config_print(const struct node_config *config, FILE *out)
 	config_print_section(config, "sessions.", out);
 	config_nvme_print(config, out);
 	config_cxl_print(config, out);
+	config_region_print(config, out);
 	fputs("tenants:\n", out);
 	for (uint32_t i = 0; i < config->n_tenants; i++)
 		config_tenant_print(&config->tenants[i], out);

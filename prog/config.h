@@ -104,6 +104,16 @@ struct config_cxl {
 	uint64_t size;	      /* 0: all of it; config_cxl_check() fills it in */
 	char tenant[CONFIG_FILE]; /* of a device; "": the first one */
 };
+/* The CXL region that the node is a member of; path "": none. */
+struct config_region {
+	char path[CONFIG_FILE];	  /* as onecopy cxl format made it */
+	char tenant[CONFIG_FILE]; /* ""; the region's own name for it */
+	char name[CONFIG_FILE];	  /* of the member; "": the host's */
+	uint32_t shards;	  /* to own */
+	uint32_t adopt;		  /* those of the dead as well */
+	uint32_t publish;	  /* what clients seal is copied there */
+	uint32_t zero;
+};
 enum config_nvme_io {
 	CONFIG_NVME_AUTO,
 	CONFIG_NVME_URING,
@@ -115,6 +125,7 @@ struct node_config {
 	struct config_size dram;  /* a share is one of config_memory() */
 	struct config_nvme nvme;
 	struct config_cxl cxl;
+	struct config_region region;
 	uint64_t slab_bytes;	    /* 0: chosen from dram */
 	uint64_t scrub_bytes_per_s; /* 0: no scrubber */
 	uint64_t history_bytes;	    /* of each tenant; 0: none */
@@ -166,6 +177,12 @@ int config_nvme_check(const struct node_config *config,
  * other node takes it. -EINVAL and a text. */
 int config_cxl_check(struct node_config *config, int *ret_lock,
 		     char error[CONFIG_ERROR]);
+/* Is that memory there (still)? fd: of its device; -1: it could not be opened. 0 or
+ * -errno. */
+int config_cxl_there(const struct node_config *config, int fd);
+/* Is it a region, of a tenant that is there? Fills in the tenant. -EINVAL and a
+ * text. */
+int config_region_check(struct node_config *config, char error[CONFIG_ERROR]);
 struct segment_source;
 /* Where slabs of it come from; fd stays -1. After the check. */
 void config_cxl_source(const struct node_config *config,
@@ -241,9 +258,12 @@ extern const size_t config_n_options;
 		  "at a clean stop write what is in memory alone to nvme" },          \
 		{ CONFIG_OPTION_FIRST + 20, "revoke-deadline", "TIME", "2s",          \
 		  "for clients to give back what they map when room is needed" },     \
+		{ CONFIG_OPTION_FIRST + 21, "revoke-end", "yes|no", "no",             \
+		  "clients that do not are ended, where they may be" },               \
 	{                                                                             \
-		CONFIG_OPTION_FIRST + 21, "revoke-end", "yes|no", "no",               \
-			"clients that do not are ended, where they may be"            \
+		CONFIG_OPTION_FIRST + 22, "region", "PATH", NULL,                     \
+			"be a member of the CXL region there, with the nodes that "   \
+			"map it as well: onecopy-cxl(1)"                              \
 	}
 /* Applies one by its name ("dram"). -ENOENT no such option; -EINVAL with a
  * text that begins with the value (NULL: the option takes none). Those of a

@@ -8,6 +8,7 @@
  */
 #include "config.h"
 #include "config_internal.h"
+#include "base/dax.h"
 #include "base/fault.h"
 #include "base/text.h"
 #include "region/region.h"
@@ -88,7 +89,7 @@ void config_cxl_source(const struct node_config *config,
 }
 
 /* "Node 1 MemFree:   123 kB". -ENOENT: there is no such node. */
-static int node_free(uint64_t node, uint64_t *ret_bytes)
+static int node_field(uint64_t node, const char *name, uint64_t *ret_bytes)
 {
 	char path[80], line[128];
 	unsigned long long kib;
@@ -101,9 +102,9 @@ static int node_free(uint64_t node, uint64_t *ret_bytes)
 	if (!f)
 		return -errno;
 	while (r < 0 && fgets(line, sizeof(line), f)) {
-		const char *at = strstr(line, "MemFree:");
+		const char *at = strstr(line, name);
 
-		if (at && sscanf(at, "MemFree: %llu", &kib) == 1) {
+		if (at && sscanf(at + strlen(name), " %llu", &kib) == 1) {
 			*ret_bytes = (uint64_t)kib * KIB;
 			r = 0;
 		}
@@ -124,7 +125,7 @@ static int check_node(struct config_cxl *c, uint64_t node,
 {
 	uint64_t left = 0;
 
-	if (node_free(node, &left) < 0)
+	if (node_field(node, "MemFree:", &left) < 0)
 		return wrong(error, c,
 			     "is not there: the kernel has no such node");
 	left = NODE_PART(left) & ~(SEGMENT_DAX_UNIT - 1);
@@ -183,6 +184,23 @@ static int check_device(struct config_cxl *c, int *ret_lock,
 	c->size = (c->size ? c->size : bytes) & ~(SEGMENT_DAX_UNIT - 1);
 	*ret_lock = fd;
 	return 0;
+}
+
+int config_cxl_there(const struct node_config *config, int fd)
+{
+	uint64_t node, bytes = 0;
+	int r;
+
+	if (is_memory(&config->cxl))
+		return 0;
+	if (is_node(&config->cxl, &node)) {
+		r = node_field(node, "MemTotal:", &bytes);
+		return r < 0 ? r : bytes ? 0 : -ENODEV;
+	}
+	if (fd < 0)
+		return -ENODEV;
+	r = dax_probe(fd, &bytes);
+	return r == -EPROTO || (r == 0 && !bytes) ? -ENODEV : r;
 }
 
 static bool is_tenant(const struct node_config *config, const char *name)

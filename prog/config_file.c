@@ -79,6 +79,16 @@ static const cyaml_schema_field_t cxl_fields[] = {
 	TEXT("tenant", struct raw_cxl, tenant), CYAML_FIELD_END
 };
 
+static const cyaml_schema_field_t region_fields[] = {
+	TEXT("path", struct raw_region, path),
+	TEXT("tenant", struct raw_region, tenant),
+	TEXT("name", struct raw_region, name),
+	TEXT("shards", struct raw_region, shards),
+	TEXT("adopt", struct raw_region, adopt),
+	TEXT("publish", struct raw_region, publish),
+	CYAML_FIELD_END
+};
+
 static const cyaml_schema_value_t word_schema = { CYAML_VALUE_STRING(
 	CYAML_FLAG_DEFAULT, config_word, 0, sizeof(config_word) - 1) };
 
@@ -153,6 +163,8 @@ static const cyaml_schema_field_t config_fields[] = {
 			    nvme, nvme_fields),
 	CYAML_FIELD_MAPPING("cxl", CYAML_FLAG_OPTIONAL, struct raw_config, cxl,
 			    cxl_fields),
+	CYAML_FIELD_MAPPING("region", CYAML_FLAG_OPTIONAL, struct raw_config,
+			    region, region_fields),
 	CYAML_FIELD_SEQUENCE("tenants",
 			     CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
 			     struct raw_config, tenants, &tenant_schema, 0,

@@ -81,6 +81,9 @@ struct raw_config {
 	struct raw_cxl {
 		config_text at, size, tenant;
 	} cxl;
+	struct raw_region {
+		config_text path, tenant, name, shards, adopt, publish;
+	} region;
 	struct raw_tenant *tenants;
 	unsigned tenants_count;
 	struct raw_door resp, http;
@@ -121,6 +124,7 @@ void config_tenant_print(const struct config_tenant *t, FILE *out);
 void config_size_text(const struct config_size *size,
 		      char ret_text[CONFIG_VALUE]);
 
+void config_region_print(const struct node_config *config, FILE *out);
 void config_cxl_print(const struct node_config *config, FILE *out);
 /* "SPEC" of the option. */
 int config_cxl_option(struct node_config *config, const char *value,

@@ -389,6 +389,10 @@ static int format_say(const struct command *self, const char *path,
 				REGION_NAME);
 	if (r == -ENOSPC)
 		return format_say_least(self, path, o);
+	if (r == -ENOENT && !o->bytes)
+		return cli_fail(self, PROG_BAD_INPUT,
+				"%s: no such file; with --size it is made",
+				path);
 	if (r == -ENOMEM)
 		return cli_fail(self, PROG_REFUSED,
 				"%s: there is not so much memory: its file "
@@ -427,7 +431,10 @@ static int format_run(const struct command *self, int argc, char **argv)
 	r = region_format(c.argv[c.first], &o);
 	if (r)
 		return format_say(self, c.argv[c.first], &o, r);
-	return o.none ? PROG_OK : format_show(&c, json);
+	if (!o.none)
+		return format_show(&c, json);
+	printf("%s\n", json ? "{\"region\": null}" : "no region is there");
+	return PROG_OK;
 }
 
 const struct command cxl_command_format = {
@@ -440,9 +447,13 @@ const struct command cxl_command_format = {
 
 /* ---- fence ----------------------------------------------------------------------- */
 
+#define FENCE_HOST (CLI_LONG + 1)
+
 static const struct cli_option fence_options[] = {
 	{ CLI_LONG, "told", NULL, NULL,
 	  "its process has ended, or its host was cut off: I vouch for it" },
+	{ FENCE_HOST, "host", NULL, NULL,
+	  "with --told: it is its host that has, and all members there" },
 	{ 'j', "json", NULL, NULL, "print JSON" },
 	CLI_END
 };
@@ -481,10 +492,37 @@ static int fence_member(const struct cli *c, struct region *region, bool told,
 	return PROG_OK;
 }
 
+/* The others of its host: clients that read, above all. Each is declared dead as
+ * the incarnation that was seen, and before the one that was named: as long as
+ * that has its slot, its record says which host is meant. */
+static int fence_host(const struct cli *c, struct region *region,
+		      struct cxl_id which)
+{
+	struct region_member_status s, named;
+	int r = 0;
+
+	for (uint32_t i = 0; i < region_geometry_of(region)->members; i++) {
+		bool same = region_same_host(region, i, which.member);
+
+		region_member_status(region, i, &s);
+		region_member_status(region, which.member, &named);
+		if (named.inc != which.inc || !named.known)
+			return cxl_say(c->command, c->argv[c->first + 1],
+				       REGION_MISS);
+		if (i == which.member || !s.known || !is_living(&s) || !same)
+			continue;
+		r = region_fence(region, i, s.inc, true);
+		if (r < 0)
+			return cxl_say(c->command, c->argv[c->first + 1], r);
+	}
+	return PROG_OK;
+}
+
 static int fence_run(const struct command *self, int argc, char **argv)
 {
-	bool told = false, json = false;
+	bool told = false, host = false, json = false;
 	struct region *region = NULL;
+	struct cxl_id which = { 0 };
 	struct cli c;
 	int id, r;
 
@@ -492,17 +530,26 @@ static int fence_run(const struct command *self, int argc, char **argv)
 	while ((id = cli_next(&c)) > 0) {
 		if (id == CLI_LONG)
 			told = true;
+		else if (id == FENCE_HOST)
+			host = true;
 		else
 			json = true;
 	}
 	if (id < 0)
 		return c.status;
 	r = cli_words(&c, 2, 2);
+	if (r == 0 && host && !told)
+		r = cli_fail(self, PROG_USAGE, "--host wants --told");
 	if (r == 0)
 		r = cxl_open(&c, &region);
 	if (r)
 		return r;
-	r = fence_member(&c, region, told, json);
+	if (host)
+		r = cxl_member(self, region, c.argv[c.first + 1], true, &which);
+	if (r == 0 && host)
+		r = fence_host(&c, region, which);
+	if (r == 0)
+		r = fence_member(&c, region, told, json);
 	region_close(region);
 	return r;
 }

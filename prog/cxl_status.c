@@ -19,6 +19,13 @@ static const char *member_how(const struct region_member_status *s)
 	return cxl_state_name(s->state);
 }
 
+static const char *member_role(const struct region_member_status *s)
+{
+	if (!s->known)
+		return "";
+	return s->reader ? "reader" : s->server ? "node" : "program";
+}
+
 /* Brief: what fits in a line. NULL for a slot that nobody ever had. */
 static json_t *member_json(struct region *r, uint32_t i, bool brief)
 {
@@ -28,12 +35,16 @@ static json_t *member_json(struct region *r, uint32_t i, bool brief)
 	region_member_status(r, i, &s);
 	if (s.state == MEMBER_FREE && brief && !s.lost)
 		return NULL;
-	o = json_pack("{s:i,s:s,s:s,s:I,s:s,s:I,s:I,s:i,s:I}", "member", (int)i,
-		      "name", s.known ? s.name : "", "state", member_how(&s),
-		      "pid", (json_int_t)s.pid, "host",
+	o = json_pack("{s:i,s:s,s:s,s:s,s:I,s:s,s:I,s:I,s:i,s:I}", "member",
+		      (int)i, "name", s.known ? s.name : "", "role",
+		      member_role(&s), "state", member_how(&s), "pid",
+		      (json_int_t)s.pid, "host",
 		      s.known ? s.here ? "this" : "another" : "", "silent_ms",
 		      (json_int_t)s.silent_ms, "incarnation", (json_int_t)s.inc,
 		      "shards", (int)s.shards, "pinned", (json_int_t)s.pins);
+	if (o && !brief)
+		json_object_set_new(o, "server_pid",
+				    json_integer((json_int_t)s.server));
 	for (unsigned c = 0; o && c < REGION_COUNTS_USED; c++)
 		if (!brief || c == REGION_C_bad || c == REGION_C_seals ||
 		    c == REGION_C_memory_errors)

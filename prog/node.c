@@ -400,6 +400,11 @@ const char *node_socket(const struct node *n)
 	return n->socket;
 }
 
+const char *node_drive(const struct node *n)
+{
+	return n->drive;
+}
+
 const char *node_dir(const struct node *n)
 {
 	return n->dir;

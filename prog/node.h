@@ -59,6 +59,8 @@ int node_restart(struct node *n, char *error);
 const char *node_socket(const struct node *n);
 /* The private directory: what is put there goes with the node. */
 const char *node_dir(const struct node *n);
+/* The folder of its `drive`; "": none. */
+const char *node_drive(const struct node *n);
 /* On 127.0.0.1; 0: it has no such door. */
 uint16_t node_port(const struct node *n, enum listen_door door);
 pid_t node_keeper_pid(const struct node *n);

@@ -32,6 +32,7 @@ static const struct cli_option serve_options[] = {
 struct serve_args {
 	const char *file;
 	bool print;
+	unsigned cxl; /* how often it is there */
 	bool exposed; /* the file has a password, and everybody can read it */
 	/* files of a password and a token that options named */
 	const char *password, *token;
@@ -40,6 +41,7 @@ struct serve_args {
 /* Files of secrets are looked at again: who can read them? */
 static void note_file(const struct cli *c, struct serve_args *args)
 {
+	args->cxl += strcmp(c->option->name, "cxl") == 0;
 	if (strcmp(c->option->name, "resp-password-file") == 0)
 		args->password = c->value;
 	else if (strcmp(c->option->name, "http-token-file") == 0)
@@ -54,6 +56,7 @@ static int read_options(const struct command *self, int argc, char **argv,
 	struct cli c;
 	int id;
 
+	args->cxl = 0;
 	cli_begin(&c, self, argc, argv);
 	while ((id = cli_next(&c)) > 0) {
 		char error[CONFIG_ERROR];
@@ -63,6 +66,10 @@ static int read_options(const struct command *self, int argc, char **argv,
 			args->file = c.value;
 		else if (id == 'p')
 			args->print = true;
+		else if (args->cxl > 1)
+			return cli_fail(self, PROG_USAGE,
+					"--cxl is there twice: there is one "
+					"memory below DRAM at a time");
 		else if (apply && config_apply_option(config, c.option->name,
 						      c.value, error) < 0)
 			return cli_fail(self, PROG_USAGE, "--%s: %s",
@@ -141,6 +148,15 @@ static int check_cxl(const struct command *self, struct node_config *config)
 	if (config_cxl_check(config, &lock, error) < 0)
 		return cli_fail(self, PROG_BAD_INPUT, "%s", error);
 	return check_low_memory(self, config);
+}
+
+static int check_region(const struct command *self, struct node_config *config)
+{
+	char error[CONFIG_ERROR];
+
+	if (config_region_check(config, error) < 0)
+		return cli_fail(self, PROG_BAD_INPUT, "%s", error);
+	return 0;
 }
 
 static int print_config(const struct node_config *config)
@@ -249,6 +265,8 @@ static int serve_run(const struct command *self, int argc, char **argv)
 		r = check_nvme(self, &config);
 	if (r == 0)
 		r = check_cxl(self, &config);
+	if (r == 0)
+		r = check_region(self, &config);
 	if (r != 0)
 		return r;
 	return run_node(&config, &args);

@@ -18,13 +18,16 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "below.h"
+#include "low.h"
 #include "doors.h"
 #include "exit.h"
 #include "front/native/native.h"
 #include "front/report/report.h"
 #include "keep.h"
+#include "share.h"
 #include "loop/loop.h"
 #include "shm/segment.h"
+#include "store/shard.h"
 #include "store/store.h"
 #include "tier/cxl/cxl.h"
 #include "tier/speed.h"
@@ -48,6 +51,7 @@ struct server {
 	struct native *native;
 	struct doors doors;
 	struct below below;
+	struct share share;
 	struct report report; /* what the doors tell of the node */
 	struct hold_set given;
 	struct hold_ops hold;
@@ -56,7 +60,7 @@ struct server {
 	bool first;	     /* of the node's servers */
 	uint64_t tier_ns;    /* when prices are measured next */
 	uint64_t low_ns;     /* when that below DRAM is, without the others */
-	int dax;	     /* device of the rung below; -1 */
+	struct low low;	     /* memory of the rung below */
 };
 
 static int server_hold(void *ctx, const struct hold_tag *tag, int fd)
@@ -183,7 +187,6 @@ static void make_low(struct server *v, struct store_options *o)
 {
 	const struct config_cxl *c = &v->config->cxl;
 	uint64_t bytes;
-	int r;
 
 	if (!*c->at)
 		return;
@@ -192,11 +195,8 @@ static void make_low(struct server *v, struct store_options *o)
 	o->low_tenant = *c->tenant ? c->tenant : NULL;
 	if (o->low.kind != SEGMENT_DAX)
 		return;
-	r = segment_dax_open(c->at, &v->dax, &bytes);
-	if (r < 0)
-		log_error("%s: %s: no more blocks go there", c->at,
-			  strerror(-r));
-	o->low.fd = v->dax;
+	v->low.error = segment_dax_open(c->at, &v->low.fd, &bytes);
+	o->low.fd = v->low.fd;
 }
 
 static int make_store(struct server *v)
@@ -242,7 +242,9 @@ static int make_store(struct server *v)
 	dram = config_size_bytes(config->dram, memory);
 	o.limit_bytes = dram & ~(PAGE_BYTES - 1);
 	make_low(v, &o);
-	return store_create(&o, &v->store);
+	r = store_create(&o, &v->store);
+	v->low.store = v->store;
+	return r;
 }
 
 static void native_tenants(const struct server *v, struct native_options *o)
@@ -333,6 +335,21 @@ static void measure_at(void *ctx)
 	*(int *)ctx = tier_cxl.measure(&low_price);
 }
 
+/* What is priced as CXL memory: the rung below, or else the region. */
+static unsigned low_samples(struct server *v, const void **chunk)
+{
+	if (*v->config->cxl.at)
+		return store_low_samples(v->store, SPEED_CHUNK,
+					 CXL_PRICE_CHUNKS, chunk);
+	return store_region_samples(v->store, SPEED_CHUNK, CXL_PRICE_CHUNKS,
+				    chunk);
+}
+
+static bool low_priced(const struct server *v, const struct pool *p)
+{
+	return *v->config->cxl.at || store_region_of(v->store, p);
+}
+
 /* The rung below, as soon as enough lies there. Memory that fails meanwhile is
  * found by others. */
 static void measure_low(struct server *v, uint64_t now_ns)
@@ -341,17 +358,16 @@ static void measure_low(struct server *v, uint64_t now_ns)
 	int r = -ENODEV;
 
 	v->low_ns = now_ns + LOW_NS;
-	if (!*v->config->cxl.at)
+	if (!*v->config->cxl.at && !v->share.joined)
 		return;
-	cxl_price_of(chunk, store_low_samples(v->store, SPEED_CHUNK,
-					      CXL_PRICE_CHUNKS, chunk));
+	cxl_price_of(chunk, low_samples(v, chunk));
 	if (guard_run(measure_at, &r, NULL) < 0)
 		r = -EIO;
 	cxl_price_of(NULL, 0);
 	for (uint32_t n = 0; r == 0 && n < STORE_POOLS_MAX; n++) {
 		struct pool *p = store_pool(v->store, n);
 
-		if (p)
+		if (p && low_priced(v, p))
 			tier_publish_price(tier_cxl.kind, &low_price, p->m,
 					   now_ns / NS_PER_MS);
 	}
@@ -384,6 +400,8 @@ static int serve(struct server *v)
 
 		store_settle(v->store, now);
 		below_turn(&v->below, now);
+		low_turn(&v->low, now);
+		share_turn(&v->share, now);
 		next = doors_turn(&v->doors, now);
 		if (now >= tick) {
 			tick = now + store_tick(v->store, now);
@@ -400,6 +418,7 @@ static int serve(struct server *v)
 			measure_tiers(v, now);
 		else if (now >= v->low_ns && !busy)
 			measure_low(v, now);
+		awake = awake || store_region_busy(v->store);
 		if (awake && now < look) {
 			cpu_relax();
 			continue;
@@ -499,6 +518,9 @@ static int set_up(struct server *v)
 	if (r == 0)
 		r = take_over(v);
 	if (r == 0)
+		share_begin(&v->share, v->config, v->store, &v->report,
+			    clock_ns());
+	if (r == 0)
 		r = loop_add(v->loop, v->control, LOOP_IN, on_control, v);
 	if (r == 0)
 		r = loop_add(v->loop, store_fd(v->store), LOOP_IN, on_store, v);
@@ -534,12 +556,13 @@ int server_run(const struct node_config *config, int control)
 			    .listen = -1,
 			    .resp_listen = -1,
 			    .http_listen = -1,
-			    .dax = -1 };
+			    .low = { .config = config, .fd = -1 } };
 	uint64_t start = clock_ns();
 	bool refused; /* --nvme, which has been said */
 	int r;
 
 	v.hold = (struct hold_ops){ server_hold, server_drop, &v };
+	v.low.report = &v.report;
 	v.tier_ns = clock_ns() + TIER_NS;
 	signal(SIGPIPE, SIG_IGN);
 	prctl(PR_SET_NAME, "onecopy-server");
@@ -558,6 +581,7 @@ int server_run(const struct node_config *config, int control)
 	if (r == 0) {
 		say_stopped(&v);
 		below_end(&v.below, say_alive, &v);
+		share_end(&v.share);
 		if (v.orphaned)
 			clean_place(&v);
 	}
@@ -569,7 +593,7 @@ int server_run(const struct node_config *config, int control)
 	fd_close(v.listen);
 	fd_close(v.resp_listen);
 	fd_close(v.http_listen);
-	fd_close(v.dax);
+	fd_close(v.low.fd);
 	if (refused)
 		return PROG_REFUSED;
 	return r == 0 ? PROG_OK : PROG_SYSTEM;

@@ -157,6 +157,10 @@ static int sim_run(const struct command *self, int argc, char **argv)
 	s.trace = argv[c.first];
 	if (fleet.asked)
 		return sim_fleet_main(&s, &fleet);
+	if (sim_fleet_makes(s.trace))
+		return cli_fail(self, PROG_USAGE,
+				"%s is generated for a fleet: say --engines",
+				s.trace);
 	r = sim_blocks(&s, dram);
 	if (r)
 		return r;

@@ -291,7 +291,28 @@ static int sweep_options(struct sweep *w)
 	if (!r)
 		r = number_of(w, SIM_EXPLAIN, "explain", UINT64_MAX,
 			      &w->explain);
+	if (!r && strcmp(w->s->policy, "lru") != 0 &&
+	    strcmp(w->s->policy, "onecopy") != 0)
+		r = wrong(w, "policy", w->s->policy,
+			  "lru or onecopy, as a fleet's tiers have them");
+	w->base.eviction = policy_find(w->s->policy);
 	return r ? r : policies_of(w);
+}
+
+/* Whether the page can be written is known before the runs, not after. */
+static int try_html(const struct sweep *w)
+{
+	const char *path = text_of(w, SIM_HTML);
+	FILE *out = path ? fopen(path, "ae") : NULL;
+
+	if (!path)
+		return 0;
+	if (!out)
+		return cli_fail(w->s->command, PROG_SYSTEM, "%s: %s", path,
+				strerror(errno));
+	return fclose(out) ? cli_fail(w->s->command, PROG_SYSTEM, "%s: %s",
+				      path, strerror(errno))
+			   : 0;
 }
 
 static void sweep_defaults(struct sweep *w)
@@ -355,6 +376,8 @@ static int make_work(struct sweep *w, enum fleet_shape shape,
 		o.requests = w->s->limit;
 	r = number_of(w, SIM_AGENTS, "agents", 1 << 20, &agents);
 	o.agents = (uint32_t)agents;
+	if (!r && !agents)
+		r = wrong(w, "agents", "0", "at least 1");
 	if (!r)
 		r = number_of(w, SIM_PREFIX, "prefix", 1 << 28, &o.prefix);
 	if (!r)
@@ -372,12 +395,27 @@ static int make_work(struct sweep *w, enum fleet_shape shape,
 	return r ? cli_fail(w->s->command, PROG_SYSTEM, "out of memory") : 0;
 }
 
+/* FLEET_SHAPES: a file. */
+static enum fleet_shape shape_of(const char *trace)
+{
+	uint32_t i = 0;
+
+	while (i < FLEET_SHAPES && strcmp(trace, fleet_shape_name(i)) != 0)
+		i++;
+	return i;
+}
+
+bool sim_fleet_makes(const char *trace)
+{
+	return shape_of(trace) != FLEET_SHAPES;
+}
+
 static int sweep_work(struct sweep *w, struct fleet_work *ret)
 {
-	for (uint32_t i = 0; i < FLEET_SHAPES; i++)
-		if (!strcmp(w->s->trace, fleet_shape_name(i)))
-			return make_work(w, i, ret);
-	return load_trace(w, ret);
+	enum fleet_shape shape = shape_of(w->s->trace);
+
+	return shape == FLEET_SHAPES ? load_trace(w, ret)
+				     : make_work(w, shape, ret);
 }
 
 /* ---- runs ----------------------------------------------------------------------------------- */
@@ -477,16 +515,19 @@ static json_t *points_json(const struct sweep *w)
 
 	if (w->points.n == 1) {
 		root = sim_point_json(&w->points.point[0]);
-		if (root)
-			json_object_set_new(root, "trace",
-					    json_string(w->s->trace));
-		return root;
+	} else {
+		list = json_array();
+		for (size_t i = 0; list && i < w->points.n; i++)
+			json_array_append_new(
+				list, sim_point_json(&w->points.point[i]));
+		root = json_pack("{s:o}", "points", list);
 	}
-	list = json_array();
-	for (size_t i = 0; list && i < w->points.n; i++)
-		json_array_append_new(list,
-				      sim_point_json(&w->points.point[i]));
-	return json_pack("{s:s, s:o}", "trace", w->s->trace, "points", list);
+	if (root) {
+		json_object_set_new(root, "trace", json_string(w->s->trace));
+		json_object_set_new(root, "late_requests",
+				    json_integer(w->points.late));
+	}
+	return root;
 }
 
 static int write_html(const struct sweep *w)
@@ -527,6 +568,8 @@ int sim_fleet_main(const struct sim_command *s, const struct sim_fleet *f)
 
 	sweep_defaults(&w);
 	r = sweep_options(&w);
+	if (r == 0)
+		r = try_html(&w);
 	if (r)
 		return r;
 	stop_catch();
@@ -534,6 +577,9 @@ int sim_fleet_main(const struct sim_command *s, const struct sim_fleet *f)
 	if (r)
 		return r;
 	w.points.trace = s->trace;
+	/* generated sessions are made one by one, and sorted */
+	if (!sim_fleet_makes(s->trace))
+		w.points.late = work.reordered;
 	w.points.block_bytes = w.base.block_bytes;
 	r = work.n ? sweep_run(&w, &work)
 		   : cli_fail(s->command, PROG_BAD_INPUT, "%s: no requests",

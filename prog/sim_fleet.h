@@ -96,6 +96,8 @@ static inline bool sim_fleet_has(int id)
 	return id >= SIM_ENGINES && id < SIM_FLEET_END;
 }
 void sim_fleet_option(struct sim_fleet *f, const struct cli *c, int id);
+/* Whether that is the name of a generated workload. */
+bool sim_fleet_makes(const char *trace);
 /* Returns an exit status. */
 int sim_fleet_main(const struct sim_command *s, const struct sim_fleet *f);
 
@@ -115,6 +117,7 @@ struct sim_points {
 	struct sim_point *point;
 	size_t n;
 	double block_bytes;
+	uint32_t late; /* requests that were sorted in */
 };
 
 json_t *sim_point_json(const struct sim_point *p); /* NULL: no memory */

@@ -198,6 +198,11 @@ void sim_points_print(const struct sim_points *points, FILE *out)
 {
 	struct columns c = columns_of(points);
 
+	if (points->late)
+		fprintf(out,
+			"%u requests were earlier than the one before them: "
+			"sorted in\n",
+			points->late);
 	if (points->n == 1) {
 		print_one(points, out);
 		return;
@@ -213,9 +218,14 @@ void sim_points_print(const struct sim_points *points, FILE *out)
 static void print_price(const struct route_price *p, const char *name,
 			FILE *out)
 {
-	fprintf(out, "%-8s %9.1f %9.1f %9.1f %8u %8u %8u", name,
-		1000 * p->ttft_s, 1000 * p->others_s, 1000 * p->total_s,
-		p->use_blocks, p->load_blocks, p->pull_blocks);
+	fprintf(out, "%-8s %9.1f %9.1f ", name, 1000 * p->ttft_s,
+		1000 * p->others_s);
+	if (p->again)
+		fprintf(out, "%9s", "again");
+	else
+		fprintf(out, "%9.1f", 1000 * p->total_s);
+	fprintf(out, " %8u %8u %8u", p->use_blocks, p->load_blocks,
+		p->pull_blocks);
 	if (p->pull_from != ROUTE_NONE)
 		fprintf(out, " %6u\n", p->pull_from);
 	else

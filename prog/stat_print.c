@@ -277,6 +277,9 @@ void stat_print(FILE *out, const json_t *now, const json_t *last, uint64_t ns)
 	if (json_object_get(now, "cxl"))
 		stat_print_object(out, "memory below DRAM",
 				  json_object_get(now, "cxl"));
+	if (json_object_get(now, "region"))
+		stat_print_object(out, "CXL region",
+				  json_object_get(now, "region"));
 	if (json_object_get(now, "below"))
 		stat_print_object(out, "below (all tenants)",
 				  json_object_get(now, "below"));

@@ -265,7 +265,13 @@ enum oc_pin_flags {
 /* Pins one part. No system call, no lock, no allocation, except when its
  * region is seen for the first time. OC_MISS; OC_BAD (with OC_PIN_VERIFY);
  * -EDQUOT no slot left. When the client's own slots are all in use, the
- * server is asked for one (a round trip, within the default timeout). */
+ * server is asked for one (a round trip, within the default timeout).
+ *
+ * What the node does not have is looked for in its CXL region, if it is a member of
+ * one (onecopy serve --region), and pinned there in place; so by all calls that
+ * find or pin. That takes a short lock, and joins the region the first time (up
+ * to two seconds). A client that cannot join reads what its node has:
+ * oc_client_error() says why after the miss. Not for read-only clients. */
 int oc_pin(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	   unsigned flags, struct oc_pin *ret_pin);
 /* Any time, any thread. Recency counts from here: a pinned part cannot leave
@@ -348,8 +354,10 @@ int oc_exists(oc_ns *ns, const struct oc_key *key, struct oc_part part);
  * tier, expected_ns, bytes, tokens and replicas, the rest is 0 (asked as
  * oc_exists() does). OC_MISS. */
 struct oc_where {
-	enum oc_tier tier;    /* fastest one that has it */
-	uint64_t owner;	      /* client that wrote it; 0 when it is gone */
+	enum oc_tier tier; /* fastest one that has it; OC_TIER_CXL also of a CXL
+				 region */
+	uint64_t owner;	   /* client that wrote it; 0 when it is gone, or of
+				 another node */
 	uint64_t expected_ns; /* how fast to reach: time to have all bytes */
 	uint32_t replicas;    /* how many copies on this node */
 	uint32_t region;
@@ -461,7 +469,8 @@ int oc_remove(oc_ns *ns, const struct oc_key *key, uint64_t timeout_ns);
 struct oc_region {
 	uint32_t id;
 	uint32_t kind; /* 1: DRAM; 2: a NUMA node of CXL memory, 3: a devdax
-			  device, 4: ordinary memory that stands in for it */
+			  device, 4: ordinary memory that stands in for it. A CXL
+			  region of several nodes is one as a whole */
 	bool writable; /* this client's own */
 	void *base;    /* mapped here */
 	uint64_t bytes;

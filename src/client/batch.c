@@ -5,6 +5,7 @@
  * all are validated; so the misses of the cache overlap.
  */
 #include "client/pin_inline.h"
+#include "client/shards.h"
 
 /* A window under way. What fails the short way is done again one by one. */
 struct window {
@@ -207,6 +208,7 @@ static void count_batch(oc_client *c, const struct oc_pin *pins, size_t n,
 
 /* A batch under way: the jobs of two windows, this one and the next. */
 struct batch {
+	oc_ns *ns;
 	const struct oc_key *keys;
 	struct oc_pin *pins;
 	size_t n;
@@ -226,6 +228,23 @@ static struct ahead batch_jobs(struct batch *b, size_t at)
 	return (struct ahead){ .jobs = b->jobs[side],
 			       .n = n,
 			       .hash = b->hash[side] };
+}
+
+/* What this node does not have: in its CXL region. How many were there. */
+static size_t window_shards(struct batch *b, const struct window *w,
+			    unsigned flags)
+{
+	struct oc_part part = { frame_part_group(b->part),
+				frame_part_rank(b->part) };
+	size_t got = 0;
+
+	for (size_t i = 0; i < w->n; i++) {
+		const struct pin_job *job = &w->jobs[i];
+
+		got += !job->pin->data &&
+		       shards_pin(b->ns, job->key, part, flags, job->pin) == 0;
+	}
+	return got;
 }
 
 static int batch_pin(oc_client *c, struct batch *b, unsigned flags,
@@ -248,6 +267,8 @@ static int batch_pin(oc_client *c, struct batch *b, unsigned flags,
 			pin_drop(c, b->pins, at, false);
 			return r;
 		}
+		if (got < w.n && shards_there(c) && !(flags & PIN_HERE))
+			got += window_shards(b, &w, flags);
 		count_batch(c, b->pins + at, w.n, got);
 		*ret_pinned += got;
 	}
@@ -271,6 +292,7 @@ int oc_pin_batch(oc_ns *ns, const struct oc_key *keys, size_t n,
 	r = ns_usable(ns);
 	if (r)
 		return r;
+	b.ns = ns;
 	b.keys = keys;
 	b.pins = ret_pins;
 	b.n = n;

@@ -140,6 +140,8 @@ struct call {
 	struct oc_grant asked; /* what a GRANT fills in */
 };
 
+struct member; /* client/member.h */
+
 struct stripe {
 	_Alignas(CACHE_LINE) _Atomic(uint64_t) count[CLIENT_COUNTS];
 };
@@ -164,6 +166,7 @@ struct oc_client {
 	bool read_only;
 	oc_region_fn on_region;
 	void *region_ctx;
+	char name[LAYOUT_NAME];
 	struct segment meta_segment, own_segment;
 
 	_Alignas(CACHE_LINE) _Atomic(struct view *) view;
@@ -187,6 +190,11 @@ struct oc_client {
 	struct lock high;
 	_Atomic(uint32_t) zombies, ops;
 
+	/* client/shards.h; written under `slow` */
+	_Alignas(CACHE_LINE) _Atomic(struct member *) shards; /* NULL: none */
+	_Atomic(uint64_t) shards_refused; /* the node's word when it was */
+	_Atomic(uint64_t) shards_again_ns;
+
 	pthread_mutex_t revoke_lock; /* client/revoke.h */
 	struct revoker *revoker;     /* NULL: nobody maps */
 };
@@ -197,6 +205,7 @@ struct oc_ns {
 	struct ns_spec spec;
 	struct match_group rule[MATCH_GROUPS_MAX];
 	uint64_t part_bytes[MATCH_GROUPS_MAX];
+	uint64_t digest[4]; /* how other nodes know it */
 	bool unaware; /* it has striped parts, and who uses it may not know */
 };
 
@@ -419,6 +428,8 @@ int blob_round(oc_client *c, struct ring_call *q, uint64_t deadline,
  * a slot of the server's side; one of our own is told by revoke_say(). */
 #define PIN_BY_MAPPING 0x20000u
 #define PIN_BY_LOSER   0x40000u
+/* Not in a CXL region: the caller needs a descriptor of its own. */
+#define PIN_HERE 0x80000u
 
 struct pin_job {
 	const struct oc_key *key;

@@ -7,6 +7,7 @@
  * side is likely enough.
  */
 #include "client/client.h"
+#include "client/shards.h"
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -114,6 +115,7 @@ static void client_destroy(oc_client *c)
 		client_free(c);
 		return;
 	}
+	shards_close(c);
 	region_close_all(c);
 	/* Its slabs may go although this process lives on. */
 	if (c->seg)
@@ -192,6 +194,8 @@ static int client_create(const struct oc_client_options *o,
 	c->read_only = o->read_only;
 	c->on_region = o->on_region;
 	c->region_ctx = o->region_ctx;
+	(void)text_copy(c->name, sizeof(c->name),
+			o->name ? o->name : program_invocation_short_name);
 	c->region = mem_array(LAYOUT_SLABS_MAX, sizeof(*c->region));
 	c->info = mem_array(LAYOUT_SLABS_MAX, sizeof(*c->info));
 	c->call = mem_array(RING_SLOTS, sizeof(*c->call));

@@ -4,6 +4,8 @@
  * The answer may be old at once; nothing is held.
  */
 #include "client/reach.h"
+#include "client/shards.h"
+#include <time.h>
 
 /* The loads before come before the loads after. */
 static inline void look_fence(void)
@@ -178,6 +180,7 @@ static bool look_below(oc_ns *ns, const struct oc_key *key, uint64_t part,
 
 int oc_exists(oc_ns *ns, const struct oc_key *key, struct oc_part part)
 {
+	struct shards_seen shards;
 	struct ring_place place;
 	struct seen seen;
 	uint64_t words[4];
@@ -190,6 +193,9 @@ int oc_exists(oc_ns *ns, const struct oc_key *key, struct oc_part part)
 				   part.group, part.rank);
 	key_words(key, words);
 	r = pin_look(ns->c, words, ns_part(ns, part), &seen);
+	if (r == OC_MISS && shards_there(ns->c) &&
+	    shards_look(ns, key, part, &shards) == 0)
+		return 0;
 	if (r != OC_MISS || !look_below(ns, key, ns_part(ns, part), &place))
 		return r;
 	/* it may have come up meanwhile */
@@ -244,6 +250,34 @@ static int where_resident(oc_client *c, const uint64_t key[4], uint64_t part,
 	return 0;
 }
 
+/* In a CXL region; whoever put it there. OC_MISS. */
+static int where_shards(oc_ns *ns, const struct oc_key *key,
+			struct oc_part part, struct oc_where *ret_where)
+{
+	struct shards_seen s;
+	struct timespec now;
+	uint64_t now_ms;
+
+	if (shards_look(ns, key, part, &s))
+		return OC_MISS;
+	clock_gettime(CLOCK_REALTIME, &now);
+	now_ms =
+		(uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / NS_PER_MS;
+	*ret_where = (struct oc_where){
+		.tier = OC_TIER_CXL,
+		.expected_ns = tier_expect(ns->c, OC_TIER_CXL, s.bytes),
+		.replicas = 1,
+		.region = SHARDS_REGION,
+		.offset = s.offset,
+		.bytes = s.bytes,
+		.generation = s.gen,
+		.checksum = s.checksum,
+		.tokens = s.tokens,
+		.age_ms = now_ms > s.sealed_ms ? now_ms - s.sealed_ms : 0,
+	};
+	return 0;
+}
+
 int oc_where(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	     struct oc_where *ret_where)
 {
@@ -258,6 +292,8 @@ int oc_where(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 				   part.group, part.rank);
 	key_words(key, words);
 	r = where_resident(ns->c, words, ns_part(ns, part), ret_where);
+	if (r == OC_MISS && shards_there(ns->c))
+		r = where_shards(ns, key, part, ret_where);
 	if (r != OC_MISS || !look_below(ns, key, ns_part(ns, part), &place))
 		return r;
 	if (!place.bytes) /* it has come up meanwhile */

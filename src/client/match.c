@@ -8,6 +8,7 @@
  * Tiers below are asked only for what is not resident.
  */
 #include "client/matching.h"
+#include "client/shards.h"
 
 #define CHUNK LOOK_MOST
 
@@ -42,6 +43,28 @@ uint64_t matching_part(const struct matching *m, unsigned group, unsigned rank)
 			  (uint16_t)(m->first_rank + rank));
 }
 
+/* One part of n keys, on this node or in its CXL region. *ret_shards (may be
+ * NULL): of them, those that are there alone. */
+static uint64_t look_both(struct matching *m, unsigned group, unsigned rank,
+			  size_t at, size_t n, uint64_t *ret_extents,
+			  uint64_t *ret_shards)
+{
+	uint64_t all = n == 64 ? UINT64_MAX : (1ull << n) - 1, more = 0;
+	uint64_t there = pin_look_some(m->ns->c, m->keys + at, n,
+				       matching_part(m, group, rank),
+				       ret_extents);
+
+	if (there != all && shards_there(m->ns->c))
+		more = shards_look_some(
+			m->ns, m->keys + at, n,
+			(struct oc_part){ (uint16_t)group,
+					  (uint16_t)(m->first_rank + rank) },
+			all & ~there, ret_extents);
+	if (ret_shards)
+		*ret_shards = more;
+	return there | more;
+}
+
 /* All ranks of a group in the chunk that holds this block. */
 static void chunk_load(struct matching *m, unsigned group, size_t block)
 {
@@ -49,8 +72,7 @@ static void chunk_load(struct matching *m, unsigned group, size_t block)
 	uint64_t there = UINT64_MAX;
 
 	for (unsigned rank = 0; rank < m->ranks && there; rank++)
-		there &= pin_look_some(m->ns->c, m->keys + at, n,
-				       matching_part(m, group, rank), NULL);
+		there &= look_both(m, group, rank, at, n, NULL, NULL);
 	m->chunk[group].at = at;
 	m->chunk[group].there = there;
 }
@@ -144,13 +166,14 @@ static void chunk_bytes(struct matching *m, unsigned group, unsigned rank,
 			struct oc_block_info *ret_info)
 {
 	const struct match_group *rule = &m->ns->rule[group];
-	uint64_t extents[CHUNK];
-	uint64_t there = pin_look_some(m->ns->c, m->keys + at, n,
-				       matching_part(m, group, rank), extents);
+	uint64_t extents[CHUNK], shards;
+	uint64_t there = look_both(m, group, rank, at, n, extents, &shards);
 
 	for (size_t i = 0; i < n; i++) {
 		if (!match_needs(rule, usable, at + i))
 			continue;
+		if (shards >> i & 1)
+			ret_info[at + i].tier = OC_TIER_CXL;
 		/* What left meanwhile counts as a whole part. */
 		if (there >> i & 1)
 			ret_info[at + i].bytes +=
@@ -176,7 +199,7 @@ static void inform_below(struct matching *m, size_t block, size_t usable,
 
 		if (!p->bytes || !match_needs(&m->ns->rule[g], usable, block))
 			continue;
-		if (info->tier == OC_TIER_DRAM)
+		if (info->tier != (enum oc_tier)p->tier)
 			info->stream_ns = 0;
 		info->tier = (enum oc_tier)p->tier;
 		info->bytes += p->bytes;
@@ -192,11 +215,16 @@ static void inform_block(struct matching *m, size_t block, size_t usable,
 {
 	const oc_client *c = m->ns->c;
 
-	info->tier = OC_TIER_DRAM;
+	if (info->tier != OC_TIER_CXL)
+		info->tier = OC_TIER_DRAM;
 	if (info->bytes) {
-		info->expected_ns = tier_expect(c, OC_TIER_DRAM, info->bytes);
-		info->stream_ns = stream_add(0, tier_stream(c, OC_TIER_DRAM,
-							    info->bytes));
+		enum oc_tier priced = tier_expect(c, info->tier, 1)
+					      ? info->tier
+					      : OC_TIER_DRAM;
+
+		info->expected_ns = tier_expect(c, priced, info->bytes);
+		info->stream_ns =
+			stream_add(0, tier_stream(c, priced, info->bytes));
 	}
 	if (m->reach)
 		inform_below(m, block, usable, info);

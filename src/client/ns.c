@@ -117,12 +117,19 @@ static int ask_open(oc_client *c, const struct ns_spec *spec,
 	return 0;
 }
 
-static void ns_complete(oc_ns *ns)
+static int ns_complete(oc_ns *ns)
 {
+	uint8_t digest[32];
+	int r = ns_spec_digest(&ns->spec, digest);
+
+	if (r)
+		return client_fail(ns->c, r, "no memory for a namespace");
+	memcpy(ns->digest, digest, sizeof(ns->digest));
 	for (unsigned i = 0; i < ns->spec.groups; i++) {
 		ns->rule[i] = ns_spec_rule(&ns->spec, i);
 		ns->part_bytes[i] = ns_spec_part_bytes(&ns->spec, i);
 	}
+	return 0;
 }
 
 int ns_unaware(const oc_ns *ns)
@@ -156,11 +163,12 @@ int oc_ns_open(oc_client *c, const struct oc_ns_options *options,
 	r = spec_of(c, options, &ns->spec);
 	if (r == 0)
 		r = ask_open(c, &ns->spec, timeout_ns, &ns->id);
+	if (r == 0)
+		r = ns_complete(ns);
 	if (r) {
 		free(ns);
 		return r;
 	}
-	ns_complete(ns);
 	*ret_ns = ns;
 	return 0;
 }
@@ -168,6 +176,7 @@ int oc_ns_open(oc_client *c, const struct oc_ns_options *options,
 int oc_ns_find(oc_client *c, uint32_t id, oc_ns **ret_ns)
 {
 	oc_ns *ns;
+	int r;
 
 	if (client_is_child(c))
 		return client_child(c);
@@ -183,7 +192,11 @@ int oc_ns_find(oc_client *c, uint32_t id, oc_ns **ret_ns)
 	ns->c = c;
 	ns->id = id;
 	ns->unaware = has_stripes(&ns->spec);
-	ns_complete(ns);
+	r = ns_complete(ns);
+	if (r) {
+		free(ns);
+		return r;
+	}
 	*ret_ns = ns;
 	return 0;
 }

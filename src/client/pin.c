@@ -8,6 +8,7 @@
  * then, under the pin, key and part must be the ones asked for.
  */
 #include "client/pin_inline.h"
+#include "client/shards.h"
 #include "base/hash.h"
 
 #define HIGH_STEP   64
@@ -186,8 +187,15 @@ static inline void drop_one(oc_client *c, struct dropping *d,
 {
 	uint32_t slot = (uint32_t)pin->slot;
 	bool own = pin->slot & SLOT_OWN;
-	shared_u64 *s = &c->seg->slots[own ? slot : c->n_pins + slot];
+	shared_u64 *s;
 
+	if (unlikely(pin->slot & SLOT_SHARDS)) {
+		shards_unpin(c, pin->slot);
+		pin->data = NULL;
+		pin->slot = 0;
+		return;
+	}
+	s = &c->seg->slots[own ? slot : c->n_pins + slot];
 	if (count_use && !(pin->slot & SLOT_NO_TOUCH))
 		d->touched[d->n_touched++] = shared_load64(s);
 	if (own) {
@@ -298,6 +306,8 @@ int oc_pin(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	if (unlikely(r != 0))
 		return r;
 	r = pin_one(c, key, ns_part(ns, part), flags, ret_pin);
+	if (r == OC_MISS && shards_there(c) && !(flags & PIN_HERE))
+		r = shards_pin(ns, key, part, flags, ret_pin);
 	if (likely(r == 0)) {
 		client_add(c, CLIENT_PINS, 1);
 		client_add(c, CLIENT_READ_BYTES, ret_pin->bytes);

@@ -10,6 +10,7 @@
 #define SLOT_OWN      (1ull << 32)
 #define SLOT_OVERFLOW (1ull << 33)
 #define SLOT_NO_TOUCH (1ull << 34)
+#define SLOT_SHARDS   (1ull << 35) /* a slot in a CXL region (client/shards.h) */
 
 /* Makes the server look as far as this slot. */
 void pin_raise_high(oc_client *c, uint32_t slot);

@@ -12,6 +12,7 @@
  * validated a pin therefore finds the shape that belongs to its descriptor.
  */
 #include "client/client.h"
+#include "client/shards.h"
 #include <fcntl.h>
 #include <stdlib.h>
 #include "base/fault.h"
@@ -481,6 +482,7 @@ void oc_region_each(oc_client *c, oc_region_fn fn, void *ctx)
 {
 	oc_region_fn own_fn = c->on_region;
 	void *own_ctx = c->region_ctx;
+	struct oc_region shards;
 
 	if (client_is_child(c) || take_slow(c, client_deadline(c, 0)))
 		return;
@@ -489,6 +491,8 @@ void oc_region_each(oc_client *c, oc_region_fn fn, void *ctx)
 	for (uint32_t i = 1; i < c->regions_met; i++)
 		if (c->info[i].word && !c->info[i].told_gone)
 			tell(c, i, OC_REGION_COMES);
+	if (fn && shards_region(c, &shards))
+		fn(ctx, OC_REGION_COMES, &shards);
 	c->on_region = own_fn;
 	c->region_ctx = own_ctx;
 	lock_drop(&c->slow);

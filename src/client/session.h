@@ -11,6 +11,7 @@
 struct tail_part {
 	struct oc_grant grant; /* data NULL: none */
 	uint32_t tokens;       /* that were in it when it was lent */
+	uint64_t before; /* frame that was lent for the block before; 0: none */
 };
 
 struct oc_session {

@@ -42,8 +42,27 @@ static void key_nobody_has(oc_session *s, struct oc_key *ret_key)
 	memcpy(ret_key->bytes, words, sizeof(words));
 }
 
+/* As oc_grant(), behind the session's block before: other sessions grow meanwhile. */
+static int grant_behind(oc_session *s, const struct oc_key *key,
+			struct oc_part part, uint64_t bytes, uint64_t before,
+			uint64_t timeout_ns, struct oc_grant *ret_grant)
+{
+	uint64_t deadline = client_deadline(s->ns->c, timeout_ns);
+	struct oc_grant asked;
+	struct ring_answer a;
+	struct ring_call q;
+	int r = write_grant_call(s->ns, key, part, bytes, 0, 0, &q, &asked);
+
+	if (r)
+		return r;
+	q.loc = before ? before : RING_BEHIND_NONE;
+	r = call_round(s->ns->c, &q, timeout_ns, &a);
+	return r ? r : write_granted(s->ns, &asked, &a, deadline, ret_grant);
+}
+
 static int lend(oc_session *s, struct oc_part part, uint64_t bytes,
-		uint64_t timeout_ns, struct oc_grant *ret_grant)
+		uint64_t before, uint64_t timeout_ns,
+		struct oc_grant *ret_grant)
 {
 	int r = OC_EXISTS;
 
@@ -51,8 +70,8 @@ static int lend(oc_session *s, struct oc_part part, uint64_t bytes,
 		struct oc_key key;
 
 		key_nobody_has(s, &key);
-		r = oc_grant(s->ns, &key, part, bytes, 0, timeout_ns,
-			     ret_grant);
+		r = grant_behind(s, &key, part, bytes, before, timeout_ns,
+				 ret_grant);
 	}
 	return r == OC_EXISTS
 		       ? client_fail(s->ns->c, -EPROTO, "no key for a tail")
@@ -116,7 +135,7 @@ static int tail_begin(oc_session *s, struct oc_part part, uint64_t bytes,
 		return r;
 	if (bytes == 0)
 		bytes = s->ns->part_bytes[part.group];
-	r = lend(s, part, MAX(bytes, pin.bytes), timeout_ns, &g);
+	r = lend(s, part, MAX(bytes, pin.bytes), t->before, timeout_ns, &g);
 	t->tokens = 0;
 	*ret_copied = false;
 	if (r == 0 && pin.data && shared_copy(s, part, &pin, &g)) {
@@ -125,8 +144,10 @@ static int tail_begin(oc_session *s, struct oc_part part, uint64_t bytes,
 	}
 	if (pin.data)
 		oc_unpin(s->ns, &pin);
-	if (r == 0)
+	if (r == 0) {
 		t->grant = g;
+		t->before = g.frame;
+	}
 	return r;
 }
 

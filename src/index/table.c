@@ -115,11 +115,14 @@ int table_attach(struct table *ret_table, void *mem, uint64_t bytes)
 	return 0;
 }
 
-uint64_t table_mask(uint64_t bytes)
+int table_place(struct table *ret_table, void *mem, uint64_t bytes)
 {
 	uint64_t n = buckets_of(bytes);
 
-	return n ? n - 1 : 0;
+	if (!n)
+		return -EPROTO;
+	*ret_table = view(mem, n);
+	return 0;
 }
 
 static shared_u64 *place(const struct table *t, uint64_t bucket, unsigned way)

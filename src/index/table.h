@@ -65,8 +65,8 @@ uint64_t table_room(const struct table *t);
 int table_init(struct table *ret_table, void *mem, uint64_t bytes);
 /* Reader or new writer: check the header against the mapped size. -EPROTO. */
 int table_attach(struct table *ret_table, void *mem, uint64_t bytes);
-/* `mask` of a table of these bytes; 0: it is none's size, or that of one bucket. */
-uint64_t table_mask(uint64_t bytes);
+/* The same of what may be no table (yet): nothing is read. -EPROTO: no table's size. */
+int table_place(struct table *ret_table, void *mem, uint64_t bytes);
 
 static inline uint64_t table_word(struct table_hash h, uint64_t gen,
 				  uint64_t loc)

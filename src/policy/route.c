@@ -46,6 +46,8 @@ const char *route_tier_name(enum route_tier tier)
 struct sources {
 	uint32_t most, n, engine[ROUTE_ENGINES_MAX];
 	double score[ROUTE_ENGINES_MAX], stay_s[ROUTE_ENGINES_MAX];
+	double once_s[ROUTE_ENGINES_MAX]; /* what it computes is not computed
+					     again for a later first token */
 };
 
 /* When a prompt that takes all that the source has would be begun, were the
@@ -104,15 +106,39 @@ static void sources_find(const struct route_case *c, uint32_t most,
 			sources_add(s, i, score);
 	}
 	for (uint32_t j = 0; j < s->n; j++) {
+		const struct route_engine *e = &c->f->engine[s->engine[j]];
+		const struct route_seat *seat = &c->seat[s->engine[j]];
+
 		route_local(c, s->engine[j], &stay);
 		s->stay_s[j] = stay.ttft_s;
+		s->once_s[j] = INFINITY;
+		if (seat->reach > seat->run[ROUTE_NVME] && !e->coming_moves)
+			s->once_s[j] = stay.ttft_s + stay.shared_s;
 	}
+}
+
+/* Whether that is to compute what a source is computing, and no sooner: what an
+ * idle fleet has to spare is gone when the session's next turn, and the next one,
+ * do the same. Whom the request holds up in its first step there is a reason to
+ * do it all the same, who may come later is none. */
+static bool again(const struct route_case *c, uint32_t engine,
+		  const struct sources *s, const struct route_price *price)
+{
+	for (uint32_t j = 0; j < s->n; j++)
+		if (price->ttft_s > s->once_s[j] && s->engine[j] != engine &&
+		    c->seat[s->engine[j]].reach > c->seat[engine].reach)
+			return true;
+	return false;
 }
 
 static void price_engine(const struct route_case *c, uint32_t engine,
 			 const struct sources *s, struct route_price *ret)
 {
 	route_local(c, engine, ret);
+	if (again(c, engine, s, ret)) {
+		ret->again = true;
+		ret->total_s = ROUTE_NEVER_S;
+	}
 	for (uint32_t j = 0; j < s->n; j++)
 		route_pull(c, engine, s->engine[j], s->stay_s[j], ret);
 }

@@ -59,6 +59,11 @@ struct route_engine {
 	bool coming_moves; /* a transfer brings it; else a sibling before it in
 			      the same queue computes it: nothing to wait for
 			      but that queue */
+	/* of those that wait there, how many have no blocks yet when their turn
+	 * comes, and the seconds until the last of them has: whoever is ready
+	 * sooner goes ahead of them */
+	uint32_t moving;
+	double moving_s;
 	/* its link: bytes a second each way, flows now, bytes that went out of
 	 * late (decaying), latency */
 	double link, latency_s;
@@ -105,12 +110,15 @@ struct route_price {
 	double ttft_s;	 /* to the first token, as predicted */
 	double work_s;	 /* of prefill on that engine */
 	double others_s; /* what the choice takes from others */
+	double shared_s; /* ... of that, from those in its first step */
 	double total_s;	 /* what is compared: lower is better */
 	double moved_s;	 /* until the last block that is moved is there; 0 */
 	double ready_s;	 /* until all blocks that it does not compute are */
 	uint32_t use_blocks, load_blocks, pull_blocks; /* as drawn above */
 	uint32_t pull_from;   /* ROUTE_NONE: no other engine */
 	uint32_t here_blocks; /* resident there in any tier, not coming */
+	bool again;	      /* is never taken: it computes what another engine
+			    computes, and is no sooner */
 };
 
 /* The answers to the three questions, and the reasons. */

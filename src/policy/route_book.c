@@ -13,6 +13,8 @@
 #define SERVED_S      10.0  /* in which what was served falls to 1/e */
 #define RECENT	      256.0 /* requests in which shares fall to 1/e */
 #define DECODE_S      2.0   /* before any was seen */
+#define LATES_USUAL   4.0   /* reports that count as much as the others' */
+#define LATES_MOST    10.0  /* of its own */
 
 void route_book_init(struct route_book *b)
 {
@@ -34,6 +36,14 @@ static double more_s(const struct route_book *b)
 static double owed_s(const struct route_book *b)
 {
 	return b->owed_s + b->waiting * more_s(b);
+}
+
+/* An engine that has reported little is taken to be as late as the others, or
+ * each prompt that it is asked about first looks overdue. */
+double route_book_late(const struct route_book *b)
+{
+	return (b->late_s * b->lates + LATES_USUAL * b->usual_late_s) /
+	       (b->lates + LATES_USUAL);
 }
 
 static void recent_fade(struct route_book *b, uint64_t serial)
@@ -60,6 +70,7 @@ void route_book_sent(struct route_book *b, struct route_ticket *t, double now,
 		.begin_at = now + price->ready_s,
 		.moved_s = price->moved_s,
 	};
+	b->moved_at = MAX(b->moved_at, t->begin_at);
 	b->busy_until = MAX(b->busy_until, t->begin_at) + t->work_s + more_s(b);
 	if (!b->waiting) {
 		b->begun_at = t->begin_at;
@@ -128,8 +139,14 @@ void route_book_first(struct route_book *b, struct route_ticket *t, double now,
 	b->decode_blocks += t->blocks;
 	b->last_first = MAX(b->last_first, at);
 	b->begun_at = MAX(b->begun_at, at);
-	b->late_s += 0.1 * (now - at - b->late_s);
+	b->lates = MIN(b->lates + 1, LATES_MOST);
+	b->late_s += (now - at - b->late_s) / b->lates;
 	b->busy_until = at + owed_s(b);
+}
+
+void route_book_usual_late(struct route_book *b, double usual_late_s)
+{
+	b->usual_late_s = usual_late_s;
 }
 
 void route_book_head(struct route_book *b, const struct route_ticket *t)
@@ -141,6 +158,29 @@ void route_book_head(struct route_book *b, const struct route_ticket *t)
 	 * of that after it. */
 	b->begun_at = MAX(b->begun_at, t->begin_at);
 	b->busy_until = MAX(b->busy_until, b->begun_at + owed_s(b));
+}
+
+bool route_gap_begin(struct route_gap *g, const struct route_book *b,
+		     double now, double ahead_s)
+{
+	*g = (struct route_gap){
+		.now = now,
+		.until = MIN(now, b->begun_at),
+		.ahead_s = ahead_s,
+		.last = b->moved_at,
+	};
+	return b->waiting && b->moved_at > now;
+}
+
+bool route_gap_add(struct route_gap *g, const struct route_ticket *t)
+{
+	if (t->begin_at > MAX(g->until - g->ahead_s, g->now)) {
+		g->moving++;
+		g->moving_s = MAX(g->moving_s, t->begin_at - g->now);
+	} else {
+		g->until += t->work_s;
+	}
+	return g->until - g->ahead_s < g->last;
 }
 
 void route_ticket_inherit(struct route_ticket *from, struct route_ticket *to,
@@ -205,8 +245,8 @@ double route_book_stall(const struct route_book *b, double now)
 {
 	if (!b->waiting)
 		return 0;
-	return MAX(0,
-		   now - b->begun_at - b->head_s - more_s(b) - 2 * b->late_s);
+	return MAX(0, now - b->begun_at - b->head_s - more_s(b) -
+			      2 * route_book_late(b));
 }
 
 /* Work passes with time, but not on and on while no first token is heard of. */

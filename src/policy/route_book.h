@@ -48,7 +48,10 @@ struct route_book {
 	double last_first; /* time of the last first token */
 	double begun_at;   /* of the oldest that waits, at the earliest */
 	double head_s;	   /* its work, as far as that is known */
-	double late_s;	   /* decaying mean of how late reports come */
+	double moved_at;   /* all that was sent for is there */
+	/* how late reports come: decaying mean, of how many, and that of all
+	 * engines as the caller has it */
+	double late_s, lates, usual_late_s;
 	uint32_t waiting, running;
 	double prefill_tokens, uncached, decode_blocks;
 	/* true work / predicted work, both decaying */
@@ -84,9 +87,27 @@ void route_book_first(struct route_book *b, struct route_ticket *t, double now,
  * `to` as well: from now on they count with that one. */
 void route_ticket_inherit(struct route_ticket *from, struct route_ticket *to,
 			  double blocks);
+/* How late reports come of late, whatever the engine: taken to hold for this one
+ * as long as it was hardly heard of. */
+void route_book_usual_late(struct route_book *b, double usual_late_s);
+double route_book_late(const struct route_book *b);
 /* The ticket that has waited longest, where the caller knows it: until its
  * first token the engine is not called stalled. */
 void route_book_head(struct route_book *b, const struct route_ticket *t);
+/* Who waits there for blocks that move, though it would be its turn: begun with
+ * the book, the tickets that wait added in their order, as long as the answer is
+ * that more could change it. */
+struct route_gap {
+	double now, until; /* when the queue of those added is over */
+	double ahead_s;	   /* so long before its begin a prompt's turn comes:
+			      engines take in ahead what a step or two hold */
+	double last;	   /* the last of all blocks are there */
+	uint32_t moving;
+	double moving_s;
+};
+bool route_gap_begin(struct route_gap *g, const struct route_book *b,
+		     double now, double ahead_s);
+bool route_gap_add(struct route_gap *g, const struct route_ticket *t);
 /* It is over, in whatever state. No effect on a ticket that is NONE. */
 void route_book_over(struct route_book *b, struct route_ticket *t, double at);
 

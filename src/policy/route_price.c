@@ -266,13 +266,18 @@ static double shared_s(const struct route_case *c, const struct route_engine *e,
 }
 
 static double others_s(const struct route_case *c, const struct route_engine *e,
-		       const struct mix *m, double begin, double work)
+		       const struct mix *m, double ready, double begin,
+		       double work, double shared)
 {
 	double gap = begin - seat_of(c, e)->wait_s;
 	double late = late_s(c, e, work, m->load_s);
 	const struct route_engine *s;
 
-	late += shared_s(c, e, MAX(m->pull, m->load), work);
+	/* and as many come behind it, which do the same to it */
+	late += 2 * shared;
+	/* whose blocks are on their way is passed by who is ready sooner */
+	if (ready < e->moving_s)
+		late += e->moving * work;
 	/* the engine is kept free for it */
 	late += gap * (c->crowd + c->astray * gap);
 	if (m->from == ROUTE_NONE)
@@ -295,18 +300,21 @@ static void consider(const struct route_case *c, uint32_t engine,
 	double ready = MAX(seat_of(c, e)->memory_s + m->load_s, m->pull_s);
 	double begin = MAX(seat_of(c, e)->wait_s, ready);
 	double ttft = begin + work;
-	double others = 0;
+	double others = 0, shared = 0;
 
 	if (ttft > m->most_s)
 		return;
-	if (!c->selfish)
-		others = others_s(c, e, m, begin, work);
+	if (!c->selfish) {
+		shared = shared_s(c, e, MAX(m->pull, m->load), work);
+		others = others_s(c, e, m, ready, begin, work, shared);
+	}
 	if (!(ttft + others < best->total_s))
 		return;
 	*best = (struct route_price){
 		.ttft_s = ttft,
 		.work_s = work,
 		.others_s = others,
+		.shared_s = shared,
 		.total_s = ttft + others,
 		.moved_s = MAX(m->load_s, m->pull_s),
 		.ready_s = ready,

@@ -70,6 +70,7 @@ int pool_arena_of(struct pool *p, uint64_t owner, struct pool_shape shape,
 					   .shape = shape,
 					   .free_head = POOL_NO_ITEM,
 					   .last = POOL_NO_ITEM,
+					   .row = POOL_NO_ITEM,
 					   .twin_first = POOL_NO_ITEM,
 					   .twin_last = POOL_NO_ITEM };
 	*ret_arena = i;
@@ -123,6 +124,48 @@ uint32_t pool_arena_free(const struct pool *p, uint32_t arena)
 	     i < ROW_BACK && frame && is_listed(s, arena, frame - 1); i++)
 		frame--;
 	return s->base + frame;
+}
+
+/* Frames that who grows finds behind the first, as long as there is room. */
+#define ROW	  16u
+#define ROW_TRIES 8u
+
+static bool row_is_free(const struct pool_slab *s, uint32_t arena,
+			uint32_t frame)
+{
+	for (uint32_t i = 0; i < ROW; i++)
+		if (!is_listed(s, arena, frame + i))
+			return false;
+	return true;
+}
+
+/* Behind where the last row began. */
+static uint32_t next_row(const struct pool *p, uint32_t arena)
+{
+	uint32_t row = p->arena[arena].row, frame;
+	const struct pool_slab *s;
+
+	if (row >= p->items.end || !p->slab[p->item_slab[row]])
+		return POOL_NO_ITEM;
+	s = pool_item(p, row, &frame);
+	for (unsigned i = 1; i <= ROW_TRIES; i++)
+		if (row_is_free(s, arena, frame + i * ROW))
+			return row + i * ROW;
+	return POOL_NO_ITEM;
+}
+
+uint32_t pool_arena_beside(struct pool *p, uint32_t arena, uint64_t loc)
+{
+	uint32_t frame, row;
+	const struct pool_slab *s = pool_locate(p, loc, &frame);
+
+	if (s && is_listed(s, arena, frame + 1))
+		return s->base + frame + 1;
+	row = next_row(p, arena);
+	if (row == POOL_NO_ITEM)
+		row = pool_arena_free(p, arena);
+	p->arena[arena].row = row;
+	return row;
 }
 
 /* ---- items */

@@ -308,6 +308,16 @@ static void grant_orphan(struct pool *p, struct pool_slab *s, uint32_t frame)
 	pool_count(p, POOL_C_quarantines, device);
 }
 
+/* Which of a device's units it is that a frame has lost is not known any more. */
+static void unit_fails(struct pool *p, const struct pool_slab *s,
+		       uint32_t frame)
+{
+	if (s->payload.kind == SEGMENT_DAX)
+		pool_low_fails(p->low,
+			       s->payload.offset + frame * s->frame_bytes,
+			       s->frame_bytes);
+}
+
 static int frame_attach(struct attach *a, struct pool_slab *s, uint32_t frame)
 {
 	struct pool *p = a->p;
@@ -328,14 +338,18 @@ static int frame_attach(struct attach *a, struct pool_slab *s, uint32_t frame)
 		pool_count(p, POOL_C_leaving, 1);
 		return 0;
 	case FRAME_QUARANTINED:
+		if (pool_frame_is_broken(s, frame))
+			unit_fails(p, s, frame);
 		s->n_quarantined++;
 		pool_count(p, POOL_C_quarantined, 1);
 		return 0;
 	case FRAME_FREE:
-		if (pool_frame_is_broken(s, frame))
+		if (pool_frame_is_broken(s, frame)) {
+			unit_fails(p, s, frame);
 			pool_frame_keep(p, s, frame);
-		else
+		} else {
 			pool_free_push(p, s, frame);
+		}
 		return 0;
 	default:
 		return -EPROTO;

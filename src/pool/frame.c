@@ -107,7 +107,8 @@ void pool_frame_grant(struct pool *p, struct pool_slab *s, uint32_t frame,
 
 	must(!s->draining && pool_frame_state(s, frame) == FRAME_FREE);
 	pool_free_unlink(p, s, frame);
-	p->arena[s->arena].last = s->base + frame;
+	if (!filling->beside)
+		p->arena[s->arena].last = s->base + frame;
 	s->n_free--;
 	pool_count(p, POOL_C_free_frames, -1ull);
 

@@ -46,6 +46,9 @@ static void job_do(struct maker_job *job)
 	job->result = segment_create_from(&job->source, "onecopy-slab",
 					  job->bytes, job->flags,
 					  &job->segment);
+	if (job->result == -EIO && job->source.kind == SEGMENT_DAX &&
+	    segment_dax_lost(&job->source, job->bytes, &job->lost) < 0)
+		job->lost = MAKER_LOST_ANY;
 }
 
 static void maker_tell(struct maker *m)

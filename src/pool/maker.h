@@ -13,6 +13,8 @@
 
 struct maker;
 
+#define MAKER_LOST_ANY UINT64_MAX
+
 struct maker_job {
 	struct maker_job *next; /* maker's */
 	uint64_t bytes;
@@ -20,7 +22,9 @@ struct maker_job {
 	struct segment_source source;
 	int result;		/* 0 or -errno */
 	struct segment segment; /* valid when result is 0; the asker's */
-	uint32_t pool, frames;	/* the asker's notes */
+	/* -EIO of a device: the unit there that has failed, or MAKER_LOST_ANY */
+	uint64_t lost;
+	uint32_t pool, frames; /* the asker's notes */
 	uint64_t owner;
 	struct pool_shape shape;
 };

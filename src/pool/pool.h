@@ -43,6 +43,11 @@ struct pool_low {
 	struct pool_budget budget;
 	struct segment_source source; /* its offset: a slab's own */
 	struct range_set units;	      /* of a device: those that slabs have */
+	/* of a device: units that have lost memory. They are given to no slab
+	 * any more; those that no slab has count as used, and are `aside`. */
+	uint32_t *bad;
+	size_t n_bad, bad_cap;
+	uint64_t aside; /* bytes */
 };
 
 struct pool_slab {
@@ -79,7 +84,9 @@ struct pool_arena {
 		};
 	};
 	uint32_t free_head; /* item, POOL_NO_ITEM: none; linked by item_next */
-	uint32_t last;	    /* item that was granted last */
+	uint32_t last;	    /* item that was granted last, and not beside
+			       another */
+	uint32_t row;	    /* item at which the last row of its own began */
 	uint32_t slabs;
 	uint32_t making;    /* slabs asked for and not yet here */
 	uint32_t evictions; /* since the last look at other arenas */
@@ -215,6 +222,8 @@ enum frame_state pool_frame_state(const struct pool_slab *s, uint32_t frame);
 struct pool_filling { /* what a grant is for */
 	uint64_t key[4], part, extent, owner, seq, now_ms;
 	uint64_t flags; /* enum frame_grant_flags */
+	bool beside;	/* chosen by pool_arena_beside(): what others write does
+			   not go on behind it */
 };
 /* FREE -> GRANTED. The frame must be on its arena's free list. */
 void pool_frame_grant(struct pool *p, struct pool_slab *s, uint32_t frame,
@@ -297,11 +306,20 @@ void pool_arena_put(struct pool *p, uint32_t arena); /* when it has no slab */
  * one after the other lies side by side, and is mapped as one. */
 uint32_t pool_arena_free(const struct pool *p, uint32_t arena);
 
+/* The same for what goes on behind the frame at `loc` while others are written, too:
+ * its neighbour, or a frame with free ones behind it, where its own next ones will be. */
+uint32_t pool_arena_beside(struct pool *p, uint32_t arena, uint64_t loc);
+
 /* Room for a slab in low memory, and where it is; counted as used. -ENOSPC. */
 int pool_low_take(struct pool_low *low, uint64_t bytes,
 		  struct segment_source *ret_source);
-/* A range of a device is free again (budget.used is the caller's business). */
+/* A range of a device is free again (budget.used is the caller's business), but for
+ * units that have lost memory: those stay as they are, and are counted as used. */
 void pool_low_give(struct pool_low *low, const struct segment *memory);
+/* Bytes of a device are lost. When memory for the note is refused it is forgotten:
+ * who makes the next slab there finds out again. */
+void pool_low_fails(struct pool_low *low, uint64_t offset, uint64_t bytes);
+void pool_low_fini(struct pool_low *low);
 /* Puts a payload segment (consumed, also on failure) into service. Room in the
  * budget was taken by the caller and stays taken only on success. */
 int pool_slab_add(struct pool *p, struct segment *payload, uint64_t owner,

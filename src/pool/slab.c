@@ -225,12 +225,63 @@ int pool_low_take(struct pool_low *low, uint64_t bytes,
 	return 0;
 }
 
+static bool is_bad(const struct pool_low *low, uint32_t unit)
+{
+	for (size_t i = 0; i < low->n_bad; i++)
+		if (low->bad[i] == unit)
+			return true;
+	return false;
+}
+
 void pool_low_give(struct pool_low *low, const struct segment *memory)
 {
-	if (memory->kind == SEGMENT_DAX)
-		range_give(&low->units,
-			   (uint32_t)(memory->offset / SEGMENT_DAX_UNIT),
-			   (uint32_t)(memory->bytes / SEGMENT_DAX_UNIT));
+	uint32_t at = (uint32_t)(memory->offset / SEGMENT_DAX_UNIT), good = at;
+	uint32_t end = at + (uint32_t)(memory->bytes / SEGMENT_DAX_UNIT);
+
+	if (memory->kind != SEGMENT_DAX)
+		return;
+	for (; at < end; at++) {
+		if (likely(!is_bad(low, at)))
+			continue;
+		if (at > good)
+			range_give(&low->units, good, at - good);
+		good = at + 1;
+		low->aside += SEGMENT_DAX_UNIT;
+		low->budget.used += SEGMENT_DAX_UNIT;
+	}
+	if (end > good)
+		range_give(&low->units, good, end - good);
+}
+
+static int bad_reserve(struct pool_low *low)
+{
+	uint32_t *grown;
+	size_t cap = low->bad_cap ? 2 * low->bad_cap : 16;
+
+	if (low->n_bad < low->bad_cap)
+		return 0;
+	grown = mem_grow(low->bad, cap, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	low->bad = grown;
+	low->bad_cap = cap;
+	return 0;
+}
+
+void pool_low_fails(struct pool_low *low, uint64_t offset, uint64_t bytes)
+{
+	uint64_t end = DIV_UP(offset + bytes, SEGMENT_DAX_UNIT);
+
+	for (uint64_t at = offset / SEGMENT_DAX_UNIT; at < end; at++)
+		if (!is_bad(low, (uint32_t)at) && bad_reserve(low) == 0)
+			low->bad[low->n_bad++] = (uint32_t)at;
+}
+
+void pool_low_fini(struct pool_low *low)
+{
+	range_fini(&low->units);
+	free(low->bad);
+	low->bad = NULL;
 }
 
 int pool_slab_add(struct pool *p, struct segment *payload, uint64_t owner,

@@ -91,7 +91,7 @@ static bool is_listed(const struct checker *c, uint32_t frame, uint64_t word)
 	h = table_hash(key, shared_load64(&d->part));
 	entry = table_word(h, frame_word_gen(word),
 			   region_loc(c->shard, frame));
-	if (!c->r->view[c->shard].table.bucket)
+	if (!c->r->view[c->shard].whole)
 		return true; /* it was told once */
 	while ((seen = table_probe(&c->r->view[c->shard].table, h, &cursor)))
 		if (seen == entry)
@@ -228,7 +228,7 @@ static void check_shard(struct checker *c)
 		problem(c, "shard %u: no member %u", c->shard,
 			region_owner_member(owner));
 	check_frames(c);
-	if (!c->r->view[c->shard].table.bucket)
+	if (!c->r->view[c->shard].whole)
 		problem(c, "shard %u: its index is damaged", c->shard);
 	else if (region_guard(c->r, index_run, c, &where) &&
 		 !region_is_desc(c->r, &where, &first, &end)) /* was told */

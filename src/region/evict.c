@@ -440,6 +440,30 @@ uint32_t region_evict(struct region *r, uint32_t n)
 	return freed;
 }
 
+struct using
+{
+	struct region *r;
+	const struct region_name *name;
+};
+
+static void use_run(void *ctx)
+{
+	struct using *u = ctx;
+	struct region_found found;
+
+	if (region_find_own(u->r, u->name, &found))
+		region_own_of(u->r, found.shard)->mark[found.frame] |=
+			MARK_USED;
+}
+
+void region_use(struct region *r, const struct region_name *name)
+{
+	struct using u = { .r = r, .name = name };
+
+	if (r->word)
+		(void)region_guard(r, use_run, &u, NULL);
+}
+
 struct removal {
 	struct region *r;
 	const struct region_name *name;

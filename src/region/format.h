@@ -72,18 +72,44 @@ struct region_member {
 	shared_u64 beat;    /* grows with each heartbeat */
 	shared_u64 beat_ms; /* CLOCK_REALTIME of its host, then */
 	shared_u64 wants;   /* 1: it owns no shard and would take one */
-	shared_u64 reserved1[4];
+	shared_u64 role;    /* enum region_role */
+	shared_u64 reserved1[3];
 	/* line 2: the member, in JOINING */
 	shared_u64 host[2]; /* region_host_id() */
-	shared_u64 pid;
+	shared_u64 pid;	    /* of a node: its keeper's */
 	shared_u64 started; /* of the process: clock ticks after boot */
-	shared_u64 reserved2[4];
+	shared_u64 writer;  /* of a node: its server (region_process()), which
+			       changes by compare-and-swap; 0: pid writes */
+	shared_u64 reserved2[3];
 	/* line 3: the member, in JOINING */
 	shared_u64 name[REGION_NAME / 8];
 };
 _Static_assert(sizeof(struct region_member) == 256, "four lines");
 _Static_assert(offsetof(struct region_member, known) == 64, "line 1");
 _Static_assert(offsetof(struct region_member, host) == 128, "line 2");
+
+enum region_role {
+	REGION_OWNER = 0,  /* owns shards or would; has a heart */
+	REGION_READER = 1, /* pins alone; no heart: nothing waits for it but its
+			      end */
+};
+
+/* started << 22 | pid: one process of a host for as long as the host is up. The
+ * kernel's numbers of processes are below 1 << 22. */
+#define REGION_PID_BITS 22
+static inline uint64_t region_process(uint64_t pid, uint64_t started)
+{
+	return started << REGION_PID_BITS |
+	       (pid & ((1ull << REGION_PID_BITS) - 1));
+}
+static inline uint64_t region_process_pid(uint64_t process)
+{
+	return process & ((1ull << REGION_PID_BITS) - 1);
+}
+static inline uint64_t region_process_started(uint64_t process)
+{
+	return process >> REGION_PID_BITS;
+}
 
 /* (member + 1) << 32 | incarnation; 0: nobody. By compare-and-swap. */
 struct region_owner {
@@ -162,7 +188,9 @@ struct region_shard_head {
 	shared_u64 free;  /* frames now */
 	shared_u64 sealed;
 	shared_u64 quarantined;
-	shared_u64 rest[508];
+	shared_u64 node[2]; /* who had it last (region_join_options), before
+			       ready */
+	shared_u64 rest[506];
 };
 _Static_assert(sizeof(struct region_shard_head) == PAGE_BYTES, "a page");
 

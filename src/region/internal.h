@@ -11,6 +11,7 @@
 /* A shard as everybody reads it. */
 struct region_view {
 	struct table table;
+	bool whole; /* it is a table */
 	const struct region_desc *desc;
 	const unsigned char *payload;
 };
@@ -55,6 +56,7 @@ struct region {
 	uint32_t self;
 	uint64_t word;		  /* ours while LIVE; 0: no member */
 	bool locked;		  /* inside region_join() */
+	bool resumed;		  /* as a member that was there */
 	struct region_unit *unit; /* our own, for writing */
 	uint32_t *slot;		  /* free slots, a stack of those below made */
 	uint32_t n_slot, made, pinned;
@@ -65,6 +67,7 @@ struct region {
 	struct region_own **out;   /* ours, and of no use (lost.c) */
 	uint32_t n_out;
 	bool adopt;
+	uint64_t node[2];
 	uint64_t scans;	       /* looks at all pins, ever */
 	uint64_t *touch_seen;  /* [members]: touches taken in */
 	uint64_t *report_seen; /* [members] */
@@ -201,6 +204,8 @@ void region_keep(struct region *r, struct region_own *own, uint32_t frame);
 
 /* join.c: is a member in this slot whose end nobody has proved? */
 bool region_may_live(struct region *r, uint32_t member);
+/* join.c: has every process that the record names ended? It is of this host. */
+bool region_has_ended(const struct region_member *m);
 /* join.c: drops what a member had, in this process alone. */
 void region_forget(struct region *r);
 

@@ -89,12 +89,40 @@ bool region_name_is_good(const char *name)
 	return true;
 }
 
-static int identify(struct region *r, uint64_t word, const char *name)
+/* Which processes the member is: itself, or its keeper and itself. */
+static int processes(const struct region_join_options *o, uint64_t *ret_pid,
+		     uint64_t *ret_started, uint64_t *ret_writer)
+{
+	uint64_t self = (uint64_t)getpid(), started, keeper;
+	int err = region_host_started(self, &started);
+
+	if (err)
+		return err;
+	if (!o->keeper) {
+		*ret_pid = self;
+		*ret_started = started;
+		*ret_writer = 0;
+		return 0;
+	}
+	if ((uint64_t)getppid() != o->keeper)
+		return -ECHILD;
+	err = region_host_started(o->keeper, &keeper);
+	if (err)
+		return err;
+	*ret_pid = o->keeper;
+	*ret_started = keeper;
+	*ret_writer = region_process(self, started);
+	return 0;
+}
+
+static int identify(struct region *r, uint64_t word,
+		    const struct region_join_options *o)
 {
 	struct region_member *m = region_record(r, r->self);
 	char host[REGION_NAME + 1] = "";
-	uint64_t started;
-	int err = region_host_started((uint64_t)getpid(), &started);
+	const char *name = o->name;
+	uint64_t pid, started, writer;
+	int err = processes(o, &pid, &started, &writer);
 
 	if (err)
 		return err;
@@ -104,8 +132,10 @@ static int identify(struct region *r, uint64_t word, const char *name)
 	name = name ? name : host;
 	shared_store64(&m->host[0], r->host.id[0]);
 	shared_store64(&m->host[1], r->host.id[1]);
-	shared_store64(&m->pid, (uint64_t)getpid());
+	shared_store64(&m->pid, pid);
 	shared_store64(&m->started, started);
+	shared_store64(&m->writer, writer);
+	shared_store64(&m->role, o->reader ? REGION_READER : REGION_OWNER);
 	shared_store_bytes(m->name, REGION_NAME, name,
 			   strnlen(name, REGION_NAME));
 	shared_store64(&m->beat_ms, now_ms());
@@ -124,13 +154,13 @@ static void clear_unit(struct region *r)
 
 	for (uint64_t i = 0; i < high; i++)
 		pin_clear(&r->unit->slot[i]);
-	for (unsigned i = 0; i < REGION_COUNTS_USED; i++)
+	for (unsigned i = 0; i < REGION_COUNTS_USED && !r->resumed; i++)
 		shared_store64(&head->count[i], 0);
 	r->mem->publish(&head->high, 0);
 	r->touches = shared_load64(&head->touch_tail);
 }
 
-static int enter(struct region *r, uint64_t word, const char *name)
+static int map_unit(struct region *r)
 {
 	void *unit = NULL;
 	int err;
@@ -143,7 +173,16 @@ static int enter(struct region *r, uint64_t word, const char *name)
 	if (err)
 		return err;
 	r->unit = unit;
-	err = identify(r, word, name);
+	return 0;
+}
+
+static int enter(struct region *r, uint64_t word,
+		 const struct region_join_options *o)
+{
+	int err = map_unit(r);
+
+	if (!err)
+		err = identify(r, word, o);
 	if (err)
 		return err;
 	clear_unit(r);
@@ -162,11 +201,101 @@ static void see_all(struct region *r)
 	}
 }
 
+/* ---- going on as a member that is there ----------------------------------------- */
+
+/* The member that this process' keeper is of; REGION_MISS. */
+static int find_kept(const struct region *r, uint64_t pid, uint64_t started,
+		     uint32_t *ret_member, uint64_t *ret_word)
+{
+	for (uint32_t i = 0; i < r->g.members; i++) {
+		const struct region_member *m = region_record(r, i);
+		uint64_t word = shared_load64_acquire(&m->word);
+
+		if (member_gone(word, member_word_inc(word)) ||
+		    shared_load64_acquire(&m->known) != member_word_inc(word) ||
+		    shared_load64(&m->host[0]) != r->host.id[0] ||
+		    shared_load64(&m->host[1]) != r->host.id[1] ||
+		    shared_load64(&m->pid) != pid ||
+		    shared_load64(&m->started) != started ||
+		    !shared_load64(&m->writer))
+			continue;
+		*ret_member = i;
+		*ret_word = word;
+		return 0;
+	}
+	return REGION_MISS;
+}
+
+/*
+ * This process is its writer from now on. Who would prove the member dead looks
+ * at the keeper first and at the writer then (region_has_ended()); here the
+ * writer is stored first, and then the keeper must be alive: so either that one
+ * sees this process, or this one sees that its keeper has ended. The swap finds
+ * nobody's writer but that of the member, even if it was declared dead and
+ * followed meanwhile: a process has such a word once.
+ */
+static int become_writer(struct region *r, struct region_member *m,
+			 uint64_t word, uint64_t keeper, uint64_t mine)
+{
+	uint64_t old = shared_load64_acquire(&m->writer);
+
+	if (old != mine && !region_host_ended(region_process_pid(old),
+					      region_process_started(old)))
+		return -EBUSY;
+	if (!r->mem->swap(&m->writer, old, mine))
+		return REGION_MISS;
+	r->mem->fence();
+	if ((uint64_t)getppid() != keeper)
+		return -ECHILD;
+	return shared_load64_acquire(&m->word) == word ? 0 : REGION_MISS;
+}
+
+/* Pins of the last process are nobody's: it has ended, and whom it let read has no
+ * say here. Shards are taken again by take_what_is_wanted(). REGION_MISS: there is
+ * no such member. */
+static int resume(struct region *r, const struct region_join_options *o)
+{
+	uint64_t pid, started, mine, word, left;
+	int err = processes(o, &pid, &started, &mine);
+
+	if (!err)
+		err = find_kept(r, pid, started, &r->self, &word);
+	if (!err)
+		err = become_writer(r, region_record(r, r->self), word,
+				    o->keeper, mine);
+	if (err)
+		return err;
+	if (member_word_state(word) == MEMBER_JOINING) {
+		/* it died before it was in */
+		record_step(r, r->self, word, MEMBER_EV_LEAVE, &left);
+		return REGION_MISS;
+	}
+	err = map_unit(r);
+	if (err) {
+		region_forget(r);
+		return err;
+	}
+	r->resumed = true;
+	clear_unit(r);
+	r->word = word;
+	return 0;
+}
+
+bool region_resumed(const struct region *r)
+{
+	return r->resumed;
+}
+
 static int join_locked(struct region *r, const struct region_join_options *o)
 {
 	uint64_t word, left;
-	int err = claim(r, &word);
+	int err = o->keeper ? resume(r, o) : REGION_MISS;
 
+	if (!err)
+		see_all(r);
+	if (err != REGION_MISS)
+		return err;
+	err = claim(r, &word);
 	if (err == -EBUSY) {
 		/* perhaps nobody was there to see somebody's end */
 		for (uint32_t i = 0; i < r->g.members; i++)
@@ -175,7 +304,7 @@ static int join_locked(struct region *r, const struct region_join_options *o)
 	}
 	if (err)
 		return err;
-	err = enter(r, word, o->name);
+	err = enter(r, word, o);
 	if (err) {
 		/* declared dead by somebody: then it is no more ours */
 		record_step(r, r->self, word, MEMBER_EV_LEAVE, &left);
@@ -186,11 +315,15 @@ static int join_locked(struct region *r, const struct region_join_options *o)
 	return 0;
 }
 
+static void fence_former(struct region *r);
+
 int region_join(struct region *r, const struct region_join_options *o)
 {
 	int err;
 
-	if (o->size != sizeof(*o) || (o->name && !region_name_is_good(o->name)))
+	if (o->size != sizeof(*o) ||
+	    (o->name && !region_name_is_good(o->name)) ||
+	    (o->reader && (o->shards || o->adopt || o->keeper)))
 		return -EINVAL;
 	if (r->word)
 		return -EALREADY;
@@ -200,6 +333,7 @@ int region_join(struct region *r, const struct region_join_options *o)
 	if (err)
 		return err;
 	r->locked = true;
+	r->resumed = false;
 	err = join_locked(r, o);
 	r->locked = false;
 	host_unlock(r);
@@ -207,6 +341,10 @@ int region_join(struct region *r, const struct region_join_options *o)
 		return err;
 	r->want = o->shards;
 	r->adopt = o->adopt;
+	memcpy(r->node, o->node, sizeof(r->node));
+	if (o->reader)
+		return 0;
+	fence_former(r);
 	err = region_tick(r);
 	return err < 0 ? err : 0;
 }
@@ -229,6 +367,19 @@ int region_may_write(const struct region *r)
 
 /* ---- death ----------------------------------------------------------------------- */
 
+bool region_has_ended(const struct region_member *m)
+{
+	uint64_t writer;
+
+	if (!region_host_ended(shared_load64(&m->pid),
+			       shared_load64(&m->started)))
+		return false;
+	/* After its keeper: pairs with become_writer(). */
+	writer = shared_load64_acquire(&m->writer);
+	return !writer || region_host_ended(region_process_pid(writer),
+					    region_process_started(writer));
+}
+
 /* Does this host's kernel say that the member with this word has ended? */
 static bool is_proved(struct region *r, uint32_t member, uint64_t word)
 {
@@ -242,8 +393,7 @@ static bool is_proved(struct region *r, uint32_t member, uint64_t word)
 	if (shared_load64_acquire(&m->known) == member_word_inc(word))
 		return shared_load64(&m->host[0]) == r->host.id[0] &&
 		       shared_load64(&m->host[1]) == r->host.id[1] &&
-		       region_host_ended(shared_load64(&m->pid),
-					 shared_load64(&m->started));
+		       region_has_ended(m);
 	if (host_lock(r, 1))
 		return false;
 	proved = shared_load64_acquire(&m->word) == word;
@@ -304,14 +454,73 @@ static void look_for_the_dead(struct region *r)
 
 /* ---- living ---------------------------------------------------------------------- */
 
+/* What is taken first. */
+enum liking {
+	LIKE_MINE,   /* it is, and a process before this one had it in hand */
+	LIKE_FORMER, /* this node had it last */
+	LIKE_EMPTY,
+	LIKE_FREE,
+	LIKE_DEAD, /* or it is somebody's who lives: region_take() knows */
+	LIKINGS
+};
+
+struct liked {
+	const struct region *r;
+	uint32_t shard;
+	enum liking like;
+};
+
+static void like_run(void *ctx)
+{
+	struct liked *l = ctx;
+	const struct region *r = l->r;
+	const struct region_shard_head *head = region_head_of(r, l->shard);
+	uint64_t owner =
+		shared_load64_acquire(&r->control->owner[l->shard].word);
+
+	if (owner == region_owner_word(r->self, member_word_inc(r->word)))
+		l->like = LIKE_MINE;
+	else if (r->node[0] && shared_load64(&head->node[0]) == r->node[0] &&
+		 shared_load64(&head->node[1]) == r->node[1])
+		l->like = LIKE_FORMER;
+	else if (owner)
+		l->like = LIKE_DEAD;
+	else
+		l->like = shared_load64(&head->sealed) ? LIKE_FREE : LIKE_EMPTY;
+}
+
+/* One whose head's memory fails is not liked at all. */
+static enum liking liking_of(struct region *r, uint32_t shard)
+{
+	struct liked l = { .r = r, .shard = shard };
+
+	return region_guard(r, like_run, &l, NULL) ? LIKINGS : l.like;
+}
+
 static void take_what_is_wanted(struct region *r)
+{
+	for (unsigned like = 0; like < LIKINGS; like++)
+		for (uint32_t i = 0; i < r->g.shards; i++) {
+			uint64_t owner = shared_load64_acquire(
+				&r->control->owner[i].word);
+			bool more = r->n_own < r->want || like == LIKE_MINE ||
+				    (r->adopt && owner);
+
+			if (more && liking_of(r, i) == like)
+				(void)region_take(r, i);
+		}
+}
+
+/* A node that comes back need not wait until somebody sees that it had ended. */
+static void fence_former(struct region *r)
 {
 	for (uint32_t i = 0; i < r->g.shards; i++) {
 		uint64_t owner =
 			shared_load64_acquire(&r->control->owner[i].word);
 
-		if (owner ? r->n_own < r->want || r->adopt : r->n_own < r->want)
-			(void)region_take(r, i);
+		if (owner && liking_of(r, i) == LIKE_FORMER)
+			(void)region_fence(r, region_owner_member(owner),
+					   region_owner_inc(owner), false);
 	}
 }
 

@@ -48,7 +48,7 @@ static bool look_in_bucket(struct region *r, uint32_t shard, uint64_t bucket,
 	const struct table_bucket *b = &r->view[shard].table.bucket[bucket];
 	unsigned fits;
 
-	if (unlikely(!r->view[shard].table.bucket || shard == r->skip))
+	if (unlikely(!r->view[shard].whole || shard == r->skip))
 		return false;
 	if (r->mem->refresh)
 		r->mem->refresh(b, sizeof(*b));
@@ -154,7 +154,9 @@ int region_find(struct region *r, const struct region_name *name,
 			break;
 		r->skip = where.n;
 	}
-	r->skip = r->g.shards;
+	/* else nothing of the handle changes: threads may look at once */
+	if (unlikely(tries))
+		r->skip = r->g.shards;
 	if (!l.result)
 		*ret_found = l.found;
 	return l.result;
@@ -176,6 +178,49 @@ bool region_find_own(struct region *r, const struct region_name *name,
 			return true;
 	}
 	return false;
+}
+
+struct seeing {
+	struct region *r;
+	struct region_found found;
+	struct region_seen seen;
+	bool holds;
+};
+
+static void see_run(void *ctx)
+{
+	struct seeing *s = ctx;
+	const struct region *r = s->r;
+	const struct region_view *v = &r->view[s->found.shard];
+	const struct region_desc *d = &v->desc[s->found.frame];
+	uint64_t extent = shared_load64(&d->extent);
+
+	s->seen = (struct region_seen){
+		.shard = s->found.shard,
+		.frame = s->found.frame,
+		.gen = frame_word_gen(s->found.word),
+		.bytes = MIN(frame_extent_bytes(extent), r->g.frame_bytes),
+		.tokens = frame_extent_tokens(extent),
+		.checksum = shared_load64(&d->checksum),
+		.sealed_ms = shared_load64(&d->sealed_ms),
+		.offset = (uint64_t)(v->payload - r->all) +
+			  s->found.frame * r->g.frame_bytes,
+	};
+	/* the loads before are before this one */
+	r->mem->fence();
+	s->holds = r->mem->validate(&d->word, s->found.word);
+}
+
+int region_look(struct region *r, const struct region_name *name,
+		struct region_seen *ret_seen)
+{
+	struct seeing s = { .r = r };
+
+	if (region_find(r, name, &s.found) ||
+	    region_guard(r, see_run, &s, NULL) || !s.holds)
+		return REGION_MISS;
+	*ret_seen = s.seen;
+	return 0;
 }
 
 /* ---- pinning --------------------------------------------------------------------------- */
@@ -359,6 +404,24 @@ void region_unpin(struct region *r, const struct region_pin *pin)
 		(void)region_guard(r, unpin_run, &c, NULL);
 }
 
+static void unpin_all_run(void *ctx)
+{
+	struct region *r = ctx;
+
+	for (uint32_t i = 0; i < r->made; i++)
+		r->mem->publish(&r->unit->slot[i], 0);
+}
+
+void region_unpin_all(struct region *r)
+{
+	if (region_is_live(r))
+		(void)region_guard(r, unpin_all_run, r, NULL);
+	r->pinned = 0;
+	r->n_slot = 0;
+	for (uint32_t i = r->made; i-- > 0;)
+		r->slot[r->n_slot++] = i;
+}
+
 /* ---- reading ----------------------------------------------------------------------------- */
 
 static void report(struct region *r, const struct region_pin *pin)
@@ -371,6 +434,12 @@ static void report(struct region *r, const struct region_pin *pin)
 		       pin_word(region_loc(pin->shard, pin->frame), pin->gen));
 	/* Pairs with region_take_reports(). */
 	r->mem->publish(&head->report_tail, tail + 1);
+}
+
+bool region_sound(const struct region_name *name, const struct region_pin *pin)
+{
+	return hash_payload(pin->data, pin->bytes, region_seed(name)) ==
+	       pin->checksum;
 }
 
 static void report_run(void *ctx)
@@ -390,8 +459,7 @@ static void verify_run(void *ctx)
 {
 	struct verifying *v = ctx;
 
-	v->right = hash_payload(v->pin->data, v->pin->bytes,
-				region_seed(v->name)) == v->pin->checksum;
+	v->right = region_sound(v->name, v->pin);
 }
 
 int region_verify(struct region *r, const struct region_name *name,

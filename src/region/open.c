@@ -276,52 +276,51 @@ struct viewing {
 	int result;
 };
 
+static unsigned char *table_of(const struct region *r, uint32_t shard)
+{
+	/* only read through: table_init() stores, table_probe() never */
+	return (unsigned char *)(uintptr_t)r->all + r->places.shards +
+	       shard * r->places.shard_bytes + r->places.table;
+}
+
 static void view_run(void *ctx)
 {
 	struct viewing *v = ctx;
-	const struct region *r = v->r;
-	/* only read through: table_init() stores, table_probe() never */
-	unsigned char *base = (unsigned char *)(uintptr_t)r->all +
-			      r->places.shards +
-			      v->shard * r->places.shard_bytes;
+	struct region *r = v->r;
 
 	v->result = table_attach(&r->view[v->shard].table,
-				 base + r->places.table, r->places.table_bytes);
+				 table_of(r, v->shard), r->places.table_bytes);
 }
 
+/* Where an index is damaged nothing is found until its owner has made it anew. */
 void region_make_views(struct region *r)
 {
 	for (uint32_t i = 0; i < r->g.shards; i++) {
 		struct viewing v = { .r = r, .shard = i };
 
-		if (r->view[i].table.bucket)
-			continue;
-		if (region_guard(r, view_run, &v, NULL) || v.result)
-			r->view[i].table.bucket = NULL;
+		if (!r->view[i].whole)
+			r->view[i].whole =
+				region_guard(r, view_run, &v, NULL) == 0 &&
+				v.result == 0;
 	}
 }
 
-/* Where an index is damaged nothing is found until its owner has made it anew; what
- * size it is of, all know. */
 static int place_views(struct region *r)
 {
-	uint64_t mask = 0;
+	int err = 0;
 
-	for (uint32_t i = 0; i < r->g.shards; i++) {
+	for (uint32_t i = 0; i < r->g.shards && !err; i++) {
 		const unsigned char *base =
 			r->all + r->places.shards + i * r->places.shard_bytes;
 
 		r->view[i].desc = (const void *)(base + r->places.desc);
 		r->view[i].payload = base + r->places.payload;
+		err = table_place(&r->view[i].table, table_of(r, i),
+				  r->places.table_bytes);
 	}
-	region_make_views(r);
-	for (uint32_t i = 0; i < r->g.shards && !mask; i++)
-		if (r->view[i].table.bucket)
-			mask = r->view[i].table.mask;
-	if (!mask)
-		mask = table_mask(r->places.table_bytes);
-	r->view[0].table.mask = mask;
-	return 0;
+	if (!err)
+		region_make_views(r);
+	return err;
 }
 
 static int attach_views(struct region *r)
@@ -336,8 +335,7 @@ static int attach_views(struct region *r)
 	    !r->report_seen || !r->beat_seen)
 		return -ENOMEM;
 	r->skip = r->g.shards;
-	place_views(r);
-	return 0;
+	return place_views(r);
 }
 
 static int read_format(struct region *r, uint64_t bytes,
@@ -386,8 +384,7 @@ static int attach(struct region *r, uint64_t bytes)
 	return err ? err : attach_views(r);
 }
 
-/* Takes the descriptor in either case. */
-static int open_consume(int fd, struct region **ret_region)
+int region_open_consume(int fd, struct region **ret_region)
 {
 	struct region *r = mem_alloc(sizeof(*r));
 	uint64_t bytes = 0;
@@ -416,7 +413,7 @@ int region_open(const char *path, struct region **ret_region)
 	if (fault_point(FAULT_IO))
 		return -EIO;
 	fd = open(path, O_RDWR | O_CLOEXEC);
-	return fd < 0 ? -errno : open_consume(fd, ret_region);
+	return fd < 0 ? -errno : region_open_consume(fd, ret_region);
 }
 
 int region_open_fd(int fd, struct region **ret_region)
@@ -426,6 +423,37 @@ int region_open_fd(int fd, struct region **ret_region)
 	/* an open file of its own, so that its lock is (join.c) */
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	return region_open(path, ret_region);
+}
+
+int region_reopen(const struct region *r, int *ret_fd)
+{
+	char path[48];
+	int fd;
+
+	if (fault_point(FAULT_IO))
+		return -EIO;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", r->fd);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	*ret_fd = fd;
+	return 0;
+}
+
+const void *region_memory(const struct region *r)
+{
+	return r->all;
+}
+
+const struct region_host *region_host_of(const struct region *r)
+{
+	return &r->host;
+}
+
+void region_tenant(const struct region *r, char ret_name[REGION_NAME + 1])
+{
+	shared_load_bytes(ret_name, REGION_NAME, r->control->header.tenant);
+	ret_name[REGION_NAME] = '\0';
 }
 
 void region_close(struct region *r)

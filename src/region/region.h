@@ -40,6 +40,7 @@
 #include "region/format.h"
 
 struct region;
+struct region_host;
 
 /* Documented answers. */
 enum region_answer {
@@ -101,11 +102,22 @@ int region_is_there(int fd);
 int region_open(const char *path, struct region **ret_region);
 /* The same for a descriptor, which stays the caller's. */
 int region_open_fd(int fd, struct region **ret_region);
+/* The same; the descriptor is taken in any case. It is an open file of its own:
+ * who shares it shares its lock. */
+int region_open_consume(int fd, struct region **ret_region);
+/* The same memory opened once more, for another process to consume. */
+int region_reopen(const struct region *r, int *ret_fd);
 /* Leaves nothing: a member that closes without leaving counts as alive for as
  * long as its process lives. Takes NULL. */
 void region_close(struct region *r);
 
 const struct region_geometry *region_geometry_of(const struct region *r);
+/* All of it, mapped for reading; geometry.bytes. */
+const void *region_memory(const struct region *r);
+/* Terminated. */
+void region_tenant(const struct region *r, char ret_name[REGION_NAME + 1]);
+/* Whose ends this process could prove, and who could prove its own. */
+const struct region_host *region_host_of(const struct region *r);
 enum region_kind region_kind_of(const struct region *r);
 
 /* ---- membership (join.c) ---------------------------------------------------- */
@@ -116,6 +128,17 @@ struct region_join_options {
 			     or none if it is not good */
 	uint32_t shards;  /* to take at once, at most */
 	bool adopt; /* take over the shards of the dead in region_tick() */
+	/* It pins and no more: no shards, and region_tick() need not be called. It
+	 * is never late. */
+	bool reader;
+	/* The member is this process and its parent, which starts another when
+	 * this one ends: that one goes on as the same member, with its shards,
+	 * and the member is proved dead when both are. The parent's number, or 0.
+	 * -EBUSY: a process of that member lives; -ECHILD: that is no parent. */
+	uint64_t keeper;
+	/* Who this is, through all ends: shards that it had are taken first, if
+	 * nobody else has them. 0: nobody in particular. */
+	uint64_t node[2];
 };
 
 /* Printable ASCII, up to REGION_NAME bytes, and nothing that could be a number of a
@@ -126,6 +149,8 @@ bool region_name_is_good(const char *name);
  * REGION_STALE: somebody declared it dead before it was in; -EOPNOTSUPP: the region's
  * mode has no way to join; -EALREADY. Blocking for two seconds at most. */
 int region_join(struct region *r, const struct region_join_options *o);
+/* Did the last region_join() go on as a member that was there? */
+bool region_resumed(const struct region *r);
 /* Gives its shards back with all sealed blocks. -EBUSY: a pin or a grant is still
  * out; shards that had none may have been given back by then. REGION_STALE: it was
  * declared dead meanwhile. */
@@ -155,6 +180,8 @@ int region_take(struct region *r, uint32_t shard);
 int region_give(struct region *r, uint32_t shard);
 bool region_owns(const struct region *r, uint32_t shard);
 uint32_t region_owned(const struct region *r); /* how many */
+/* Frames of own shards that are free. */
+uint32_t region_free(const struct region *r);
 
 struct region_grant {
 	uint32_t shard, frame;
@@ -186,6 +213,8 @@ int region_put(struct region *r, const struct region_name *name,
 /* Every replica in the own shards; those of other members stay. 0, REGION_MISS,
  * REGION_STALE, -ENOTCONN. A pinned one goes when its pins have. */
 int region_remove(struct region *r, const struct region_name *name);
+/* A replica in an own shard is used, as if a reader had said so. */
+void region_use(struct region *r, const struct region_name *name);
 /* Makes up to n frames free. Returns how many. */
 uint32_t region_evict(struct region *r, uint32_t n);
 
@@ -198,6 +227,17 @@ struct region_found {
 /* Where a block is: own shards first. 0 or REGION_MISS. A hint until pinned. */
 int region_find(struct region *r, const struct region_name *name,
 		struct region_found *ret_found);
+
+/* A block as it was at one moment; nothing is held. 0 or REGION_MISS. */
+struct region_seen {
+	uint32_t shard, frame;
+	uint64_t gen, bytes, checksum;
+	uint64_t offset; /* in the region */
+	uint32_t tokens;
+	uint64_t sealed_ms; /* CLOCK_REALTIME of the owner's host */
+};
+int region_look(struct region *r, const struct region_name *name,
+		struct region_seen *ret_seen);
 
 struct region_pin {
 	const void *data;
@@ -214,6 +254,10 @@ struct region_pin {
 int region_pin(struct region *r, const struct region_name *name,
 	       struct region_pin *ret_pin);
 void region_unpin(struct region *r, const struct region_pin *pin);
+/* All that this handle has out. */
+void region_unpin_all(struct region *r);
+/* Are these bytes what was sealed? Pure; any thread. */
+bool region_sound(const struct region_name *name, const struct region_pin *pin);
 /* Hashes the bytes: 0; REGION_BAD, which its owner is told; REGION_STALE: they are
  * other bytes, and this member was declared dead: they may be another block's. */
 int region_verify(struct region *r, const struct region_name *name,
@@ -228,8 +272,11 @@ struct region_member_status {
 	bool here;  /* on this host */
 	bool ended; /* live, here, and its process has ended: nobody has
 		       declared it dead yet */
-	bool late;  /* live, and its lease has run out by its host's clock */
+	bool late; /* live, and its lease has run out by its host's clock; never a
+		       reader */
+	bool reader;
 	uint64_t inc, pid, started, beats;
+	uint64_t server; /* the process that writes, where pid is a keeper's */
 	int64_t silent_ms; /* since its last heartbeat, by that clock */
 	uint64_t pins;	   /* slots in use */
 	uint32_t shards;
@@ -239,6 +286,9 @@ struct region_member_status {
 /* member < geometry.members */
 void region_member_status(struct region *r, uint32_t member,
 			  struct region_member_status *ret_status);
+
+/* Are two members of one host? Their records must be known. */
+bool region_same_host(const struct region *r, uint32_t a, uint32_t b);
 
 struct region_shard_status {
 	int64_t owner;	  /* member, -1: nobody */

@@ -48,6 +48,15 @@ uint32_t region_owned(const struct region *r)
 	return r->n_own;
 }
 
+uint32_t region_free(const struct region *r)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < r->n_own; i++)
+		n += r->own[i]->n_free;
+	return n;
+}
+
 void region_own_destroy(struct region *r, struct region_own *own)
 {
 	if (!own)
@@ -274,6 +283,8 @@ static void recover_end(void *ctx)
 	struct region_own *own = w->own;
 
 	region_gauge(own);
+	shared_store64(&own->head->node[0], r->node[0]);
+	shared_store64(&own->head->node[1], r->node[1]);
 	r->mem->publish(&own->head->ready, own->owner);
 }
 

@@ -53,13 +53,15 @@ static void status_known(struct region *r, uint32_t member,
 
 	s->here = shared_load64(&m->host[0]) == r->host.id[0] &&
 		  shared_load64(&m->host[1]) == r->host.id[1];
+	s->reader = shared_load64(&m->role) == REGION_READER;
 	s->pid = shared_load64(&m->pid);
 	s->started = shared_load64(&m->started);
-	s->ended = s->state == MEMBER_LIVE && s->here &&
-		   region_host_ended(s->pid, s->started);
+	s->server = region_process_pid(shared_load64(&m->writer));
+	s->ended = s->state == MEMBER_LIVE && s->here && region_has_ended(m);
 	s->beats = shared_load64(&m->beat);
 	s->silent_ms = silent_ms(shared_load64(&m->beat_ms));
-	s->late = (s->state == MEMBER_LIVE || s->state == MEMBER_JOINING) &&
+	s->late = !s->reader &&
+		  (s->state == MEMBER_LIVE || s->state == MEMBER_JOINING) &&
 		  s->silent_ms > (int64_t)r->g.lease_ms;
 	s->shards = shards_of(r, member, s->inc);
 	name_of(m, s->name);
@@ -84,6 +86,15 @@ static void member_status(struct region *r, uint32_t member,
 	if (s.known)
 		status_known(r, member, &s);
 	*ret_status = s;
+}
+
+bool region_same_host(const struct region *r, uint32_t a, uint32_t b)
+{
+	const struct region_member *ma = region_record(r, a);
+	const struct region_member *mb = region_record(r, b);
+
+	return shared_load64(&ma->host[0]) == shared_load64(&mb->host[0]) &&
+	       shared_load64(&ma->host[1]) == shared_load64(&mb->host[1]);
 }
 
 /* What is done in a guard. */

@@ -38,6 +38,8 @@ const enum pool_counter client_counter_pool[CLIENT_COUNTS] = {
 	[CLIENT_COPIED_BYTES] = POOL_C_copied_bytes,
 	[CLIENT_TAIL_COPIES] = POOL_C_tail_copies,
 	[CLIENT_TAIL_COPIED_BYTES] = POOL_C_tail_copied_bytes,
+	[CLIENT_REGION_PINS] = POOL_C_region_pins,
+	[CLIENT_REGION_BYTES] = POOL_C_region_read_bytes,
 };
 
 /*
@@ -151,6 +153,7 @@ static const uint64_t shape[] = {
 	AT(slab_record, retire_epoch),
 	AT(slab_record, given),
 	sizeof(struct pool_meta),
+	AT(pool_meta, cxl),
 	AT(pool_meta, tier),
 	AT(pool_meta, counter),
 	AT(pool_meta, ns),
@@ -216,6 +219,8 @@ static const uint64_t shape[] = {
 	AT(client_header, let_go_epoch),
 	AT(client_header, pin_high),
 	AT(client_header, answered),
+	AT(client_header, cxl),
+	CLIENT_CXL_STATES,
 	AT(client_header, counter),
 	AT(client_header, asleep),
 	AT(client_header, overflow_high),

@@ -32,7 +32,7 @@
 
 #define LAYOUT_MAGIC 0x4c4f4f5059504f43ull
 #define LAYOUT_MAJOR 1u
-#define LAYOUT_MINOR 2u
+#define LAYOUT_MINOR 3u
 /* A namespace, and so a slab, is striped slice by slice. Set with the first one: a
  * pool without is as it was. */
 #define LAYOUT_INCOMPAT_STRIPES 1ull
@@ -172,7 +172,14 @@ _Static_assert(sizeof(struct tier_record) == 64, "one line");
 	X(revoke_kept, "mapped parts that were asked for and kept")         \
 	X(revoke_late, "clients that did not answer such a question")       \
 	X(revoke_held_bytes,                                                \
-	  "frame bytes that mappings of such clients hold, now")
+	  "frame bytes that mappings of such clients hold, now")            \
+	X(region_pins, "of the parts pinned, those in a CXL region")        \
+	X(region_read_bytes, "bytes delivered by such pins")                \
+	X(region_published, "parts copied into this node's shard")          \
+	X(region_published_bytes, "payload bytes copied there")             \
+	X(region_refused, "parts that found no room in the shard")          \
+	X(region_unfit, "parts that were not for the region: too large")    \
+	X(region_failed, "parts that the region did not take: it failed")
 
 enum pool_counter {
 #define X(name, text) POOL_C_##name,
@@ -344,7 +351,10 @@ static inline uint64_t slab_place(const struct slab_record *r)
 
 struct pool_meta {
 	struct pool_header header;
-	shared_u64 pad[8];
+	/* What the tenant has of a CXL region: the owner word of the node as its
+	 * member (region/format.h); 0: nothing. The server; release. */
+	shared_u64 cxl;
+	shared_u64 pad[7];
 	struct tier_record tier[LAYOUT_TIERS];
 	shared_u64 counter[LAYOUT_COUNTERS];
 	struct ns_record ns[LAYOUT_NS_MAX];
@@ -375,10 +385,22 @@ enum client_counter {
 	CLIENT_COPIED_BYTES,
 	CLIENT_TAIL_COPIES,
 	CLIENT_TAIL_COPIED_BYTES,
+	CLIENT_REGION_PINS,
+	CLIENT_REGION_BYTES,
 	CLIENT_COUNTS
 };
 /* Where they are added to when a client ends. */
 extern const enum pool_counter client_counter_pool[CLIENT_COUNTS];
+
+enum client_cxl {
+	CLIENT_CXL_NONE, /* it has not looked there yet */
+	CLIENT_CXL_MEMBER,
+	CLIENT_CXL_FULL,   /* every slot of a member is taken */
+	CLIENT_CXL_APART,  /* the node could not prove its end */
+	CLIENT_CXL_FENCED, /* it was declared dead there */
+	CLIENT_CXL_FAILED,
+	CLIENT_CXL_STATES
+};
 
 /*
  *   offset 0      line 0: client: tail, touch_tail, let_go_epoch, pin_high
@@ -410,7 +432,9 @@ struct client_header {
 	shared_u64 answered; /* the last `asked` that was dealt with: what was
 				asked for is unmapped and unpinned, or kept;
 				release (coherence/revoke.h) */
-	shared_u64 reserved0[3];
+	shared_u64 cxl; /* its part in the tenant's CXL region, for people: enum
+			   client_cxl << 32 | member */
+	shared_u64 reserved0[2];
 	/* line 1: client */
 	shared_u64 counter[8]; /* enum client_counter */
 	/* line 2: server */

@@ -91,6 +91,10 @@ int segment_create_from(const struct segment_source *source, const char *name,
 int segment_dax_open(const char *path, int *ret_fd, uint64_t *ret_bytes);
 /* Is the descriptor a devdax device that has this range? 0; -EPROTO. */
 int segment_dax_check(int fd, uint64_t offset, uint64_t bytes);
+/* The first unit of a range that has lost memory. -ENOENT: none has; -errno. */
+struct segment_source;
+int segment_dax_lost(const struct segment_source *source, uint64_t bytes,
+		     uint64_t *ret_offset);
 
 /* Takes a descriptor that somebody else made (on failure it stays the
  * caller's). Checks that it is a memfd of exactly `bytes` (0: any) whose size

@@ -7,6 +7,7 @@
 #include "base/dax.h"
 #include "base/fault.h"
 #include "base/guard.h"
+#include "base/shared.h"
 #include "shm/segment_internal.h"
 
 static int dax_size(int fd, uint64_t *ret_bytes)
@@ -49,6 +50,42 @@ int segment_dax_check(int fd, uint64_t offset, uint64_t bytes)
 	    offset > size || bytes > size - offset)
 		return -EPROTO;
 	return 0;
+}
+
+struct touching {
+	const shared_u64 *at;
+	uint64_t bytes;
+};
+
+static void touch(void *ctx)
+{
+	struct touching *t = ctx;
+
+	for (uint64_t i = 0; i < t->bytes; i += PAGE_BYTES)
+		(void)shared_load64(t->at + i / sizeof(*t->at));
+}
+
+int segment_dax_lost(const struct segment_source *source, uint64_t bytes,
+		     uint64_t *ret_offset)
+{
+	struct guard_fault fault;
+	struct touching t = { .bytes = bytes };
+	void *base;
+	int r;
+
+	if (fault_point(FAULT_MAP))
+		return -ENOMEM;
+	base = mmap(NULL, bytes, PROT_READ, MAP_SHARED, source->fd,
+		    (off_t)source->offset);
+	if (base == MAP_FAILED)
+		return -errno;
+	t.at = base;
+	r = guard_run(touch, &t, &fault) < 0 ? 0 : -ENOENT;
+	if (r == 0)
+		*ret_offset = (source->offset + (fault.at - (uintptr_t)base)) &
+			      ~(SEGMENT_DAX_UNIT - 1);
+	munmap(base, bytes);
+	return r;
 }
 
 static void zero(void *ctx)

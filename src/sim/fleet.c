@@ -85,7 +85,11 @@ static int fleet_init(struct fleet *f)
 	f->rng.state = f->o->seed;
 	f->node = mem_array(MAX(f->work->nodes, 1), sizeof(*f->node));
 	f->path = mem_array(MAX(f->work->longest, 1), sizeof(*f->path));
-	if (!f->node || !f->path)
+	f->chain_key =
+		mem_array(MAX(f->work->longest, 1), sizeof(*f->chain_key));
+	f->chain_item =
+		mem_array(MAX(f->work->longest, 1), sizeof(*f->chain_item));
+	if (!f->node || !f->path || !f->chain_key || !f->chain_item)
 		return -ENOMEM;
 	r = fleet_count_init(f);
 	if (!r)
@@ -116,6 +120,8 @@ static void fleet_fini(struct fleet *f)
 	free(f->flow);
 	free(f->node);
 	free(f->path);
+	free(f->chain_key);
+	free(f->chain_item);
 	fleet_queue_fini(&f->queue);
 	fleet_view_fini(f);
 	fleet_count_fini(f);

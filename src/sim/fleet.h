@@ -4,7 +4,7 @@
  * decisions are policy/route.h's; this layer only plays the world.
  *
  *   requests --> router --> engine 0: queue | prefill in chunks + decode
- *                  ^        engine 1: vram, dram, cxl, nvme as LRUs
+ *                  ^        engine 1: vram, dram, cxl, nvme
  *                  |        ...       link in, link out
  *                  `-- events, 50 to 500 ms late; rates wrong by 30 %
  *
@@ -31,6 +31,7 @@
 #ifndef ONECOPY_SIM_FLEET_H
 #define ONECOPY_SIM_FLEET_H
 
+#include "policy/policy.h"
 #include "policy/route.h"
 #include "trace/trace.h"
 
@@ -106,6 +107,10 @@ struct fleet_options {
 	double block_bytes;
 	uint64_t blocks[ROUTE_TIERS]; /* capacity of an engine's tiers */
 	double rate[ROUTE_TIERS];     /* bytes a second into device memory */
+	/* What leaves the tiers below device memory first, and what passes them
+	 * by: policy_lru or policy_onecopy, as on a node; NULL: lru. Device
+	 * memory is the engine's own, and LRU. */
+	const struct policy_ops *eviction;
 	/* links */
 	double link, latency_s;
 	/* what the router knows */

@@ -157,7 +157,7 @@ static bool take_room(struct fleet *f, struct fleet_request *r)
 	run = fleet_tiers_run(f, r->engine, r->path, 0, r->blocks, ROUTE_VRAM);
 	if (!alone && c->pinned + e->reserved + need - run > c->capacity)
 		return false;
-	fleet_engine_hold(f, r, run);
+	fleet_engine_hold(f, r, run, false);
 	need -= run;
 	if (alone)
 		need = MIN(need, c->capacity - MIN(c->capacity, c->pinned));
@@ -197,7 +197,7 @@ static void begin_loading(struct fleet *f, uint32_t request)
 	f->engine[r->engine].ahead += r->ahead;
 	begin_loads(f, request);
 	if (!r->pending) {
-		fleet_engine_hold(f, r, r->pull_to);
+		fleet_engine_hold(f, r, r->pull_to, false);
 		make_ready(f, request);
 	}
 }
@@ -249,7 +249,7 @@ void fleet_engine_loaded(struct fleet *f, uint32_t request)
 	struct fleet_request *r = &f->request[request];
 
 	r->pending--;
-	fleet_engine_hold(f, r, r->pull_to);
+	fleet_engine_hold(f, r, r->pull_to, false);
 	make_ready(f, request);
 	go_on(f, r->engine);
 }

@@ -61,9 +61,10 @@ static int more_slots(struct fleet_cache *c)
 	return 0;
 }
 
-int fleet_cache_init(struct fleet_cache *c, uint32_t capacity)
+int fleet_cache_init(struct fleet_cache *c, uint32_t capacity,
+		     const struct policy_ops *ops)
 {
-	*c = (struct fleet_cache){ .ops = &policy_lru, .capacity = capacity };
+	*c = (struct fleet_cache){ .ops = ops, .capacity = capacity };
 	return c->ops->create(&c->policy);
 }
 
@@ -77,7 +78,8 @@ void fleet_cache_fini(struct fleet_cache *c)
 	free(c->place);
 }
 
-int fleet_cache_add(struct fleet_cache *c, uint32_t node)
+int fleet_cache_add(struct fleet_cache *c, uint32_t node,
+		    const struct policy_place *place)
 {
 	uint32_t slot;
 
@@ -88,7 +90,10 @@ int fleet_cache_add(struct fleet_cache *c, uint32_t node)
 	c->node[slot] = node;
 	c->pins[slot] = 0;
 	c->n++;
-	c->ops->insert(c->policy, 0, slot, ++c->stamp);
+	if (place)
+		c->ops->insert_in(c->policy, 0, slot, ++c->stamp, place);
+	else
+		c->ops->insert(c->policy, 0, slot, ++c->stamp);
 	return 0;
 }
 

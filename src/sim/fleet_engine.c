@@ -83,8 +83,8 @@ static uint32_t run_pop(struct fleet *f, struct fleet_engine *e)
 
 /* ---- the blocks of a request in device memory ------------------------------------ */
 
-/* Blocks up to `to` become resident and are its own until it is over. */
-void fleet_engine_hold(struct fleet *f, struct fleet_request *r, uint32_t to)
+void fleet_engine_hold(struct fleet *f, struct fleet_request *r, uint32_t to,
+		       bool computing)
 {
 	struct fleet_engine *e = &f->engine[r->engine];
 
@@ -95,7 +95,7 @@ void fleet_engine_hold(struct fleet *f, struct fleet_request *r, uint32_t to)
 			r->reserved--;
 			e->reserved--;
 		}
-		fleet_tiers_put(f, r->engine, node);
+		fleet_tiers_put(f, r->engine, node, computing);
 		fleet_tiers_pin(f, r->engine, node);
 	}
 }
@@ -104,7 +104,7 @@ void fleet_engine_let_go(struct fleet *f, struct fleet_request *r)
 {
 	for (uint32_t i = 0; i < r->pinned; i++)
 		fleet_tiers_unpin(f, r->engine, r->path[i]);
-	r->pinned = 0;
+	r->pinned = r->computed = 0;
 	f->engine[r->engine].reserved -= r->reserved;
 	r->reserved = 0;
 }
@@ -113,6 +113,8 @@ void fleet_engine_finish(struct fleet *f, uint32_t request)
 {
 	struct fleet_request *r = &f->request[request];
 
+	if (!r->cancelled)
+		fleet_tiers_use(f, r);
 	fleet_engine_let_go(f, r);
 	fleet_count_over(f, r);
 	fleet_request_enter(f, r, FLEET_ENDED);
@@ -128,7 +130,7 @@ static void begin_prefill(struct fleet *f, struct fleet_request *r)
 					r->blocks, ROUTE_VRAM);
 	double hit;
 
-	fleet_engine_hold(f, r, r->pinned + more);
+	fleet_engine_hold(f, r, r->pinned + more, false);
 	r->hits = r->pinned;
 	hit = (double)r->pinned * f->o->block_tokens;
 	r->done = MAX(0, MIN(hit, tokens_in(r) - 1));
@@ -147,8 +149,8 @@ static double part_of(struct fleet *f, struct fleet_request *r, double *budget)
 	r->done += take;
 	/* siblings in the same step find its blocks, as engines do it */
 	whole = r->done / f->o->block_tokens;
-	fleet_engine_hold(f, r,
-			  whole < r->blocks ? (uint32_t)whole : r->blocks);
+	fleet_engine_hold(f, r, whole < r->blocks ? (uint32_t)whole : r->blocks,
+			  true);
 	return fleet_prefill_s(f, from, r->done);
 }
 
@@ -200,7 +202,7 @@ static void first_token(struct fleet *f, uint32_t request)
 	struct fleet_engine *e = &f->engine[r->engine];
 
 	r->first = f->now;
-	fleet_engine_hold(f, r, r->blocks);
+	fleet_engine_hold(f, r, r->blocks, false);
 	for (uint32_t i = r->blocks; i > 0 && !f->failed; i--)
 		fleet_tiers_touch(f, r->engine, r->path[i - 1]);
 	fleet_request_enter(f, r, FLEET_RUNNING);
@@ -215,6 +217,13 @@ static void first_token(struct fleet *f, uint32_t request)
 	fleet_fail(f, run_push(f, e, request));
 }
 
+/* The step is over: what it computed is there for everyone. */
+static void computed(struct fleet *f, struct fleet_request *r)
+{
+	for (; r->computed < r->pinned && !f->failed; r->computed++)
+		fleet_tiers_computed(f, r->engine, r->path[r->computed]);
+}
+
 void fleet_engine_step(struct fleet *f, uint32_t engine)
 {
 	struct fleet_engine *e = &f->engine[engine];
@@ -222,6 +231,8 @@ void fleet_engine_step(struct fleet *f, uint32_t engine)
 
 	e->step += e->steps;
 	e->busy_s += (double)e->steps * e->each;
+	for (i = e->prefill.first; i != FLEET_NONE; i = f->request[i].next)
+		computed(f, &f->request[i]);
 	for (i = e->prefill.first; i != FLEET_NONE && !f->failed; i = next) {
 		next = f->request[i].next;
 		if (f->request[i].done < tokens_in(&f->request[i])) {

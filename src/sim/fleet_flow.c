@@ -210,7 +210,7 @@ void fleet_flow_begin(struct fleet *f, uint32_t request)
 
 	if (from >= to || source >= f->o->engines || source == r->engine)
 		return;
-	have = from + fleet_tiers_run(f, source, r->path, from, to, ROUTE_NVME);
+	have = from + fleet_tiers_gives(f, source, r->path, from, to);
 	if (have < to)
 		up = fleet_sibling(f, source, r, have, &to, FLEET_PREFILL);
 	if (from >= to)

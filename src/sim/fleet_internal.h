@@ -69,13 +69,18 @@ struct fleet_cache {
 	uint32_t *place; /* open addressing: slot + 1 */
 	uint64_t mask;
 	uint64_t stamp;
+	/* the ticket of the prompt with that last block, until the next use */
+	uint32_t leaf, ticket;
 };
 
-int fleet_cache_init(struct fleet_cache *c, uint32_t capacity);
+int fleet_cache_init(struct fleet_cache *c, uint32_t capacity,
+		     const struct policy_ops *ops);
 void fleet_cache_fini(struct fleet_cache *c);
 uint32_t fleet_cache_find(const struct fleet_cache *c, uint32_t node);
-/* Must not be there. -ENOMEM. Does not look at the capacity. */
-int fleet_cache_add(struct fleet_cache *c, uint32_t node);
+/* Must not be there. -ENOMEM. Does not look at the capacity. `place`: for a
+ * policy that knows sessions; NULL: none. */
+int fleet_cache_add(struct fleet_cache *c, uint32_t node,
+		    const struct policy_place *place);
 void fleet_cache_touch(struct fleet_cache *c, uint32_t slot);
 void fleet_cache_remove(struct fleet_cache *c, uint32_t slot);
 /* The first to leave that nobody uses; FLEET_NONE. */
@@ -86,10 +91,13 @@ void fleet_cache_unpin(struct fleet_cache *c, uint32_t slot);
 /* ---- blocks -------------------------------------------------------------------------- */
 
 struct fleet_node {
-	uint64_t at[ROUTE_TIERS];   /* engines that hold it there */
+	uint64_t at[ROUTE_TIERS]; /* engines that hold it there */
+	uint64_t computing; /* of those with it in vram: in the step under way,
+			       so that nobody else has any use for it yet */
 	uint64_t seen[ROUTE_TIERS]; /* ... as the router was told */
 	uint64_t sent; /* ... as it expects, having sent a prompt */
 	uint64_t held; /* by requests in flight, as it knows */
+	uint32_t leaf; /* last block of the prompt that used it last */
 };
 
 /* ---- requests in flight --------------------------------------------------------------- */
@@ -115,6 +123,7 @@ struct fleet_request {
 	double arrived, first, begun;
 	double since, spent[FLEET_PHASES]; /* in this state; in those before */
 	uint32_t pinned;   /* leading blocks that are pinned in vram */
+	uint32_t computed; /* of these, there before the step under way */
 	uint64_t reserved; /* blocks of device memory set aside */
 	double ahead;	   /* tokens that it adds to its engine's */
 	double done;	   /* tokens of prefill that are behind it */
@@ -218,6 +227,7 @@ struct fleet_view {
 	double last_arrival, gap_s; /* decaying means */
 	double work_s, seen;	    /* ... and their weight */
 	double stored, evicted;
+	double late_s, lates; /* of reports, mean; of how many */
 };
 
 struct fleet {
@@ -231,7 +241,9 @@ struct fleet {
 	uint32_t requests, requests_room, request_spare;
 	struct fleet_flow *flow;
 	uint32_t flows, flows_room, flow_spare;
-	uint32_t *path; /* of the prompt in hand */
+	uint32_t *path;	     /* of the prompt in hand */
+	uint64_t *chain_key; /* of a chain that a tier's policy is told of */
+	uint32_t *chain_item;
 	struct fleet_view view;
 	struct rng rng;
 	float *ttft, *total; /* milliseconds, of those that are done */
@@ -257,25 +269,37 @@ static inline void fleet_fail(struct fleet *f, int error)
 
 /* tiers */
 int fleet_tiers_init(struct fleet *f, uint32_t engine);
-/* Makes the block resident in device memory (or only used); others leave. */
-void fleet_tiers_put(struct fleet *f, uint32_t engine, uint32_t node);
+/* Makes the block resident in device memory (or only used); others leave.
+ * computing: it is there once the step under way is over, by
+ * fleet_tiers_computed(); until then it has a place, and only who is in the same
+ * step finds it. */
+void fleet_tiers_put(struct fleet *f, uint32_t engine, uint32_t node,
+		     bool computing);
+void fleet_tiers_computed(struct fleet *f, uint32_t engine, uint32_t node);
 /* Its pin, and where it was: the lowest tier number; FLEET_NONE: nowhere. */
 void fleet_tiers_pin(struct fleet *f, uint32_t engine, uint32_t node);
 void fleet_tiers_unpin(struct fleet *f, uint32_t engine, uint32_t node);
 void fleet_tiers_touch(struct fleet *f, uint32_t engine, uint32_t node);
+/* A prompt of that path is over: the tiers' policies learn of it. */
+void fleet_tiers_use(struct fleet *f, const struct fleet_request *r);
 /* Room in device memory for what is set aside; false when pins are in the way. */
 bool fleet_tiers_room(struct fleet *f, uint32_t engine, uint64_t blocks);
 /* Blocks of the path from `from` on that are in tier 0..t, in a row. */
 uint32_t fleet_tiers_run(const struct fleet *f, uint32_t engine,
 			 const uint32_t *path, uint32_t from, uint32_t to,
 			 enum route_tier t);
+/* ... that it can give to another engine: in any tier, and computed. */
+uint32_t fleet_tiers_gives(const struct fleet *f, uint32_t engine,
+			   const uint32_t *path, uint32_t from, uint32_t to);
 
 /* engine: its steps */
 void fleet_engine_step(struct fleet *f, uint32_t engine);
 /* A prompt is ready. */
 void fleet_engine_wake(struct fleet *f, uint32_t engine);
-/* Blocks up to `to` become resident and are its own until it is over. */
-void fleet_engine_hold(struct fleet *f, struct fleet_request *r, uint32_t to);
+/* Blocks up to `to` become resident (computing: when the step ends) and are its
+ * own until it is over. */
+void fleet_engine_hold(struct fleet *f, struct fleet_request *r, uint32_t to,
+		       bool computing);
 void fleet_engine_let_go(struct fleet *f, struct fleet_request *r);
 void fleet_engine_finish(struct fleet *f, uint32_t request);
 double fleet_prefill_s(const struct fleet *f, double from, double to);

@@ -168,6 +168,8 @@ static void read_first(struct fleet *f, const struct fleet_report *n)
 
 	if (r->ticket.state != ROUTE_TICKET_WAITING)
 		return;
+	f->view.lates = MIN(f->view.lates + 1, 32);
+	f->view.late_s += (f->now - n->at - f->view.late_s) / f->view.lates;
 	route_book_first(&b->book, &r->ticket, f->now, n->at,
 			 expected_s(f, b, r));
 	route_book_stored(
@@ -427,7 +429,7 @@ static double coming_s(const struct fleet *f, uint32_t engine, uint32_t coming,
 	if (first >= f->now)
 		return MAX(first - f->now, route_book_stall(&b->book, f->now));
 	/* there, and not reported yet; overdue beyond that: as long again */
-	late = f->now - first - 2 * b->book.late_s;
+	late = f->now - first - 2 * route_book_late(&b->book);
 	return MAX(MAX(0, late), route_book_stall(&b->book, f->now));
 }
 
@@ -448,10 +450,25 @@ static void fill_transfers(struct fleet *f, struct route_engine *engine)
 	v->transfers = to;
 }
 
+static void fill_moving(struct fleet *f, const struct fleet_belief *b,
+			struct route_engine *e)
+{
+	struct route_gap g;
+	bool more = route_gap_begin(&g, &b->book, f->now,
+				    2 * f->o->chunk * b->token_s);
+
+	for (uint32_t i = b->waiting.first; more && i != FLEET_NONE;
+	     i = f->request[i].view_next)
+		more = route_gap_add(&g, &f->request[i].ticket);
+	e->moving = g.moving;
+	e->moving_s = g.moving_s;
+}
+
 static void fill_engine(struct fleet *f, uint32_t i, struct route_engine *e)
 {
 	struct fleet_belief *b = &f->view.engine[i];
 
+	route_book_usual_late(&b->book, f->view.late_s);
 	if (b->waiting.n)
 		route_book_head(&b->book, &f->request[b->waiting.first].ticket);
 	*e = (struct route_engine){
@@ -468,6 +485,7 @@ static void fill_engine(struct fleet *f, uint32_t i, struct route_engine *e)
 	for (uint32_t t = ROUTE_DRAM; t < ROUTE_TIERS; t++)
 		e->load_s[t] = f->o->block_bytes / f->o->rate[t] * b->load;
 	route_book_fill(&b->book, f->now, e);
+	fill_moving(f, b, e);
 }
 
 void fleet_view_fill(struct fleet *f, const struct route_request *r,

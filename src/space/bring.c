@@ -27,9 +27,15 @@ static size_t blocks_in(const oc_span *sp, uint64_t bytes)
 	return MAX((size_t)(bytes / each), (size_t)1);
 }
 
-/* How many blocks from i on, i with them. Who goes on where the last fault
- * ended gets twice as much. */
-static size_t window(oc_span *sp, size_t i)
+/* Where the last fault's blocks ended, at either end. */
+static bool goes_on(int64_t step)
+{
+	return step == 1 || step == -1;
+}
+
+/* How many blocks from i on, i with them, or backwards. Who goes on where the
+ * last fault ended gets twice as much. */
+static size_t window(oc_span *sp, size_t i, int64_t step)
 {
 	size_t most = blocks_in(sp, AROUND_MOST);
 
@@ -37,11 +43,11 @@ static size_t window(oc_span *sp, size_t i)
 		return 1;
 	if (sp->pattern == OC_ADVISE_READ_MOSTLY)
 		sp->window = 4 * most;
-	else if (i == sp->expect)
+	else if (goes_on(step))
 		sp->window = MIN(MAX(2 * sp->window, (size_t)1), most);
 	else
 		sp->window = blocks_in(sp, AROUND_FIRST);
-	return MIN(sp->window, sp->n - i);
+	return MIN(sp->window, walk_room(i, sp->n, step == -1 ? -1 : 1));
 }
 
 /* The blocks that follow i and share a mapping with it. */
@@ -61,53 +67,63 @@ static size_t joined(const oc_span *sp, size_t i, size_t most)
 	return n;
 }
 
-/* Of blocks [i, i + n), those that can be mapped without asking the node. */
-static size_t ready(const oc_span *sp, size_t i, size_t n)
+static bool is_ready(const oc_span *sp, size_t i)
+{
+	const struct block *b = &sp->block[i];
+
+	return b->state != OC_BLOCK_ABSENT || !b->pin.data ||
+	       slab_is_open(sp->s, b->pin.region);
+}
+
+/* Of n blocks from i on, or backwards, those that can be mapped without asking
+ * the node. */
+static size_t ready(const oc_span *sp, size_t i, size_t n, bool back)
 {
 	size_t k = 0;
 
-	while (k < n && (sp->block[i + k].state != OC_BLOCK_ABSENT ||
-			 !sp->block[i + k].pin.data ||
-			 slab_is_open(sp->s, sp->block[i + k].pin.region)))
+	while (k < n && is_ready(sp, back ? i - k : i + k))
 		k++;
 	return k;
 }
 
 /* Block i is pinned, its slab's descriptor open. */
-static int map_from(oc_span *sp, size_t i, size_t n, bool goes_on)
+static int map_from(oc_span *sp, size_t i, size_t n, int64_t step)
 {
-	size_t k = ready(sp, i, n);
+	bool back = step == -1;
+	size_t k = ready(sp, i, n, back), a;
 	int r;
 
 	/* What is only guessed costs one mapping at most. */
-	if (!goes_on && sp->pattern != OC_ADVISE_READ_MOSTLY)
+	if (!goes_on(step) && sp->pattern != OC_ADVISE_READ_MOSTLY)
 		k = joined(sp, i, k);
-	r = blocks_map(sp, i, k);
-	for (size_t a = i + 1; a < i + k && r == 0; a++)
-		sp->s->n.mapped_around += sp->block[a].state == OC_BLOCK_MAPPED;
-	sp->expect = i + k;
+	a = back ? i + 1 - k : i;
+	r = blocks_map(sp, a, k);
+	for (size_t x = a; x < a + k && r == 0; x++)
+		sp->s->n.mapped_around += x != i &&
+					  sp->block[x].state == OC_BLOCK_MAPPED;
+	walk_mapped(&sp->walk, a, a + k - 1);
 	if (r == 0)
-		span_read_on(sp, i + k);
+		span_read_on(sp, step == 1 ? a + k - 1 : back ? a : i);
 	return r;
 }
 
 int block_map_quickly(oc_span *sp, size_t i)
 {
-	bool goes_on = i == sp->expect;
-	size_t n = window(sp, i);
+	int64_t step = walk_touch(&sp->walk, i);
+	size_t n = window(sp, i, step), a = step == -1 ? i + 1 - n : i;
 	const struct block *b = &sp->block[i];
 	uint32_t region;
 	int r = block_wants_move(sp, i) ? OC_BUSY
-					: blocks_pin(sp, i, n, PIN_QUICK);
+					: blocks_pin(sp, a, n, PIN_QUICK);
 
 	region = b->pin.region;
 	if (r == 0 && b->pin.data && slab_get_kept(sp->s, region) == 0) {
-		r = map_from(sp, i, n, goes_on);
+		r = map_from(sp, i, n, step);
 		slab_put(sp->s, region);
 	} else {
 		r = OC_BUSY;
 	}
-	blocks_unpin(sp, i, n);
+	blocks_unpin(sp, a, n);
 	return r ? OC_BUSY : 0;
 }
 
@@ -183,7 +199,8 @@ static int bring_chunk(oc_span *sp, size_t first, size_t n, unsigned flags,
 	int r = pin_some(sp, first, n);
 
 	if (r == 0)
-		r = blocks_fetch(sp, first, n, !write, deadline);
+		r = write ? blocks_fetch_ahead(sp, first, n, 1, deadline)
+			  : blocks_fetch(sp, first, n, deadline);
 	if (r == 0 && !write) {
 		blocks_move(sp, first, n);
 		blocks_map_patiently(sp, first, n); /* then one by one */
@@ -207,7 +224,7 @@ int block_bring_as(oc_span *sp, size_t i, const struct oc_key *as,
 	if (r == 0 && b->state == OC_BLOCK_ABSENT)
 		r = pin_some(sp, i, 1);
 	if (r == 0)
-		r = blocks_fetch(sp, i, 1, false, deadline);
+		r = blocks_fetch_ahead(sp, i, 1, 1, deadline);
 	if (r == 0 && b->state == OC_BLOCK_ABSENT && !b->pin.data)
 		r = block_lose(sp, i);
 	if (r == 0 && b->state == OC_BLOCK_MAPPED && block_written(sp, i))
@@ -248,16 +265,24 @@ static void more_workers(oc_space *s)
 		s->workers++;
 }
 
-int space_hand(oc_span *sp, size_t first, size_t n, unsigned flags)
+static int hand(oc_space *s, const struct job *j)
 {
-	oc_space *s = sp->s;
-
 	if (s->jobs_tail - s->jobs_head >= JOBS)
 		return -EAGAIN;
-	s->job[s->jobs_tail++ % JOBS] = (struct job){ sp, first, n, flags };
+	s->job[s->jobs_tail++ % JOBS] = *j;
 	more_workers(s);
 	pthread_cond_signal(&s->work);
 	return 0;
+}
+
+int space_hand(oc_span *sp, size_t first, size_t n, unsigned flags)
+{
+	return hand(sp->s, &(struct job){ sp, first, n, 1, flags });
+}
+
+int space_hand_ahead(oc_span *sp, size_t first, size_t n, int64_t step)
+{
+	return hand(sp->s, &(struct job){ sp, first, n, step, JOB_AHEAD });
 }
 
 void blocks_wake(oc_span *sp, size_t first, size_t n)
@@ -297,13 +322,13 @@ static void note_below(oc_span *sp, const struct job *j)
 	if (j->n != 1 || !(b->flags & BLOCK_BROUGHT) || !reach_exists(sp->s->c))
 		return;
 	sp->below = true;
-	span_read_on(sp, j->first + 1);
+	span_read_on(sp, j->first);
 }
 
 static void work_ahead(oc_span *sp, const struct job *j)
 {
 	span_busy(sp);
-	blocks_fetch(sp, j->first, j->n, false, space_deadline(sp->s));
+	blocks_fetch_ahead(sp, j->first, j->n, j->step, space_deadline(sp->s));
 	span_idle(sp);
 }
 

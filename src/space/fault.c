@@ -127,8 +127,7 @@ static int serve_stray(oc_space *s, uintptr_t page)
 {
 	s->stray = true;
 	s->maps += 2;
-	return space_map_at((void *)page, PAGE_BYTES, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE, s->hole, 0);
+	return space_bus_at(s, (char *)page, PAGE_BYTES);
 }
 
 /* OC_BUSY: somebody else will wake it. */
@@ -152,6 +151,7 @@ static void serve_all(struct faults *w)
 {
 	oc_space *s = w->s;
 
+	s->in_fault = true;
 	for (size_t i = 0; i < w->n; i++) {
 		int r = serve(s, &w->fault[i]);
 
@@ -162,6 +162,7 @@ static void serve_all(struct faults *w)
 			  PAGE_BYTES);
 		space_stalled(s, w->since[i]);
 	}
+	s->in_fault = false;
 	w->n = 0;
 }
 

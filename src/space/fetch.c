@@ -24,10 +24,17 @@
 
 struct row {
 	oc_span *sp;
-	size_t first;
+	size_t first, n;
+	int64_t step;
 	bool map;    /* and not only those that somebody waits for */
 	size_t came; /* and are here */
 };
+
+/* The kth block of a row. */
+static size_t row_at(const struct row *row, size_t k)
+{
+	return row->first + (size_t)((int64_t)k * row->step);
+}
 
 /* ---- room ---- */
 
@@ -100,38 +107,41 @@ static void arrived(void *ctx, const struct reach_job *job, int result)
 		return;
 	space_lock(sp->s);
 	if (!sp->going)
-		row->came += came(sp, row->first + job->block, row->map);
+		row->came += came(sp, row_at(row, job->block), row->map);
 	space_unlock(sp->s);
 }
 
 /* Those of the blocks that are not here. */
-static size_t jobs_of(const oc_span *sp, size_t first, size_t n,
-		      struct reach_job *jobs)
+static size_t jobs_of(const struct row *row, struct reach_job *jobs)
 {
+	const oc_span *sp = row->sp;
 	size_t found = 0;
 
-	for (size_t i = first; i < first + n; i++)
-		if (sp->block[i].state == OC_BLOCK_ABSENT &&
-		    !sp->block[i].pin.data)
+	for (size_t k = 0; k < row->n; k++) {
+		const struct block *b = &sp->block[row_at(row, k)];
+
+		if (b->state == OC_BLOCK_ABSENT && !b->pin.data)
 			jobs[found++] =
-				(struct reach_job){ i - first,
-						    1u << sp->part.group };
+				(struct reach_job){ k, 1u << sp->part.group };
+	}
 	return found;
 }
 
 /* One try; 0, -errno. The keys are a copy: a block may get another meanwhile. */
-static int fetch_row(oc_span *sp, struct row *row, struct reach_job *jobs,
-		     size_t n, size_t n_jobs, uint64_t deadline)
+static int fetch_row(struct row *row, struct reach_job *jobs, size_t n_jobs,
+		     uint64_t deadline)
 {
-	struct oc_key *keys = mem_array(n, sizeof(*keys));
+	struct oc_key *keys = mem_array(row->n, sizeof(*keys));
+	oc_span *sp = row->sp;
 	oc_space *s = sp->s;
 	struct reach r;
 	int e = -ENOMEM;
 
-	if (keys) {
-		memcpy(keys, sp->key + row->first, n * sizeof(*keys));
-		e = reach_init(&r, s->ns, keys, n, sp->part.rank, deadline);
-	}
+	for (size_t k = 0; k < row->n && keys; k++)
+		keys[k] = sp->key[row_at(row, k)];
+	if (keys)
+		e = reach_init(&r, s->ns, keys, row->n, sp->part.rank,
+			       deadline);
 	if (e == 0) {
 		row->came = 0;
 		space_unlock(s);
@@ -145,15 +155,16 @@ static int fetch_row(oc_span *sp, struct row *row, struct reach_job *jobs,
 
 /* Is one of them somewhere, so that only room was missing, or a moment in which
  * eviction had it in hand? The lock is not held meanwhile. */
-static bool still_there(oc_span *sp, size_t first, const struct reach_job *jobs,
+static bool still_there(const struct row *row, const struct reach_job *jobs,
 			size_t n_jobs, uint64_t deadline)
 {
+	oc_span *sp = row->sp;
 	oc_space *s = sp->s;
 	bool there = false;
 	int r = 0;
 
 	for (size_t i = 0; i < n_jobs && r == 0 && !there; i++) {
-		struct oc_key key = sp->key[first + jobs[i].block];
+		struct oc_key key = sp->key[row_at(row, jobs[i].block)];
 		struct ring_place place = { 0 };
 
 		space_unlock(s);
@@ -175,40 +186,64 @@ static bool pin_those_here(oc_span *sp, size_t first, size_t n)
 	return r != -EDQUOT;
 }
 
-int blocks_fetch(oc_span *sp, size_t first, size_t n, bool map,
-		 uint64_t deadline)
+static int fetch(struct row *row, struct reach_job *jobs, uint64_t deadline)
 {
-	struct row row = { .sp = sp, .first = first, .map = map };
-	struct reach_job *jobs;
+	oc_span *sp = row->sp;
 	size_t n_jobs;
 	int r = 0;
 
-	if (!n || !reach_exists(sp->s->c))
-		return 0;
-	jobs = mem_array(n, sizeof(*jobs));
-	if (!jobs)
-		return -ENOMEM;
 	while (r == 0 && !sp->going && clock_ns() < deadline) {
-		n_jobs = jobs_of(sp, first, n, jobs);
+		n_jobs = jobs_of(row, jobs);
 		if (!n_jobs)
 			break;
 		keep_within(sp, n_jobs);
-		r = fetch_row(sp, &row, jobs, n, n_jobs,
+		r = fetch_row(row, jobs, n_jobs,
 			      MIN(deadline, clock_ns() + TRY_NS));
 		/* ahead of time is not worth a fight */
-		if (r || (!map && (!row.came || row.came == n_jobs)))
+		if (r || (!row->map && (!row->came || row->came == n_jobs)))
 			break;
-		if (map && !pin_those_here(sp, first, n))
+		if (row->map && !pin_those_here(sp, row->first, row->n))
 			break;
 		/* Gone, or the node had no room. */
-		n_jobs = jobs_of(sp, first, n, jobs);
-		if (!n_jobs || (!row.came && !still_there(sp, first, jobs,
-							  n_jobs, deadline)))
+		n_jobs = jobs_of(row, jobs);
+		if (!n_jobs ||
+		    (!row->came && !still_there(row, jobs, n_jobs, deadline)))
 			break;
 		space_make_room(sp->s, n_jobs);
 	}
+	return r;
+}
+
+static int fetch_anyhow(struct row *row, uint64_t deadline)
+{
+	struct reach_job *jobs;
+	int r;
+
+	if (!row->n || !reach_exists(row->sp->s->c))
+		return 0;
+	jobs = mem_array(row->n, sizeof(*jobs));
+	if (!jobs)
+		return -ENOMEM;
+	r = fetch(row, jobs, deadline);
 	free(jobs);
 	return r;
+}
+
+int blocks_fetch(oc_span *sp, size_t first, size_t n, uint64_t deadline)
+{
+	struct row row = {
+		.sp = sp, .first = first, .n = n, .step = 1, .map = true
+	};
+
+	return fetch_anyhow(&row, deadline);
+}
+
+int blocks_fetch_ahead(oc_span *sp, size_t first, size_t n, int64_t step,
+		       uint64_t deadline)
+{
+	struct row row = { .sp = sp, .first = first, .n = n, .step = step };
+
+	return fetch_anyhow(&row, deadline);
 }
 
 /* ---- what comes next ---- */
@@ -219,31 +254,41 @@ static size_t blocks_in(const oc_span *sp, uint64_t bytes)
 		   (size_t)1);
 }
 
-void span_read_on(oc_span *sp, size_t next)
+/* What was asked for ahead is on this way, and not far behind. */
+static bool is_ahead(const oc_span *sp, size_t next, int64_t step)
+{
+	return step == sp->ahead_step &&
+	       walk_steps(sp->ahead_from, next, step) >= 0 &&
+	       walk_steps(next, sp->ahead_end + (size_t)step, step) >= 0;
+}
+
+void span_read_on(oc_span *sp, size_t last)
 {
 	/* what is ahead must not push out what is being read */
 	size_t most = blocks_in(sp, MIN(AHEAD_MOST, share_of(sp->s) / 4));
-	size_t from;
+	int64_t step = sp->walk.goes, left;
+	size_t next = last + (size_t)step, from, n;
 
-	if (!sp->below || sp->pattern == OC_ADVISE_RANDOM || next >= sp->n)
+	if (!sp->below || sp->pattern == OC_ADVISE_RANDOM || !step ||
+	    next >= sp->n)
 		return;
-	/* Elsewhere: nothing is known of what follows there. */
-	if (next < sp->ahead_from || next > sp->ahead_end + 1) {
-		sp->ahead_from = next;
-		sp->ahead_end = next;
+	if (!is_ahead(sp, next, step)) {
+		sp->ahead_step = step;
+		sp->ahead_from = sp->ahead_end = next;
 		sp->ahead_n = 0;
-		return;
 	}
-	if (sp->ahead_n &&
-	    sp->ahead_end - MIN(next, sp->ahead_end) > sp->ahead_n / 2)
+	left = walk_steps(next, sp->ahead_end, step);
+	if (sp->ahead_n && left > (int64_t)sp->ahead_n / 2)
 		return;
-	from = MAX(next, sp->ahead_end);
+	from = left > 0 ? sp->ahead_end : next;
 	if (from >= sp->n)
 		return;
-	sp->ahead_n = sp->ahead_n ? MIN(2 * sp->ahead_n, most)
-				  : MIN(blocks_in(sp, AHEAD_FIRST), most);
-	if (space_hand(sp, from, MIN(sp->ahead_n, sp->n - from), JOB_AHEAD))
+	n = sp->ahead_n ? MIN(2 * sp->ahead_n, most)
+			: MIN(blocks_in(sp, AHEAD_FIRST), most);
+	sp->ahead_n = n;
+	n = MIN(n, walk_room(from, sp->n, step));
+	if (space_hand_ahead(sp, from, n, step))
 		return;
 	sp->ahead_from = next;
-	sp->ahead_end = from + MIN(sp->ahead_n, sp->n - from);
+	sp->ahead_end = from + (size_t)((int64_t)n * step);
 }

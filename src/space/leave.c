@@ -160,14 +160,25 @@ bool block_written(const oc_span *sp, size_t i)
 
 /* ---- whose turn it is ---- */
 
+/* How readily blocks are given up, from round to round. */
+enum urge { OLD_ONES, ANY_ONES, THRASHING_ONES };
+
+/* Of what is held, the half that came last: being read just now, perhaps. Who reads
+ * backwards is met by the hand at the newest block. */
+static bool is_young(const oc_space *s, const struct block *b)
+{
+	return (uint32_t)s->n.mapped_blocks - b->came < s->n.pins / 2;
+}
+
 /* May this block go now? What was written becomes the space's own instead. */
-static bool may_go(oc_span *sp, size_t i, bool bouncing)
+static bool may_go(oc_span *sp, size_t i, enum urge urge)
 {
 	const struct block *b = &sp->block[i];
 
 	if (b->state != OC_BLOCK_MAPPED || b->held ||
 	    b->flags & (BLOCK_HALF | BLOCK_WANTED | BLOCK_TAKEN) ||
-	    (!bouncing && b->bounces.n >= BOUNCES_MANY &&
+	    (urge == OLD_ONES && is_young(sp->s, b)) ||
+	    (urge < THRASHING_ONES && b->bounces.n >= BOUNCES_MANY &&
 	     decay_now(b->bounces, space_ms()) >= BOUNCES_MANY))
 		return false;
 	if (!block_written(sp, i))
@@ -188,22 +199,32 @@ static bool leave_kept(oc_span *sp, size_t i)
 	return true;
 }
 
-static size_t span_make_room(oc_span *sp, size_t n, bool bouncing)
+static size_t span_make_room(oc_span *sp, size_t n, enum urge urge)
 {
 	size_t gone = 0, looked = 0;
 
 	while (gone < n && looked < sp->n) {
 		size_t a = sp->hand < sp->n ? sp->hand : 0, z = a;
 
-		while (z < sp->n && z - a < n - gone && may_go(sp, z, bouncing))
+		while (z < sp->n && z - a < n - gone && may_go(sp, z, urge))
 			z++;
 		if (z > a && let_go_group(sp, a, z) == 0)
 			gone += z - a;
-		else if (z == a && bouncing)
+		else if (z == a && urge == THRASHING_ONES)
 			gone += leave_kept(sp, a);
 		looked += MAX(z - a, (size_t)1);
 		sp->hand = MAX(z, a + 1);
 	}
+	return gone;
+}
+
+static size_t make_round(oc_space *s, size_t n, int rank, enum urge urge)
+{
+	size_t gone = 0;
+
+	for (oc_span *sp = s->span; sp && gone < n; sp = sp->next)
+		if (sp->rank == rank)
+			gone += span_make_room(sp, n - gone, urge);
 	return gone;
 }
 
@@ -213,13 +234,11 @@ size_t space_make_room(oc_space *s, size_t n)
 
 	if (s->how == OC_SPACE_EXPLICIT)
 		return 0;
-	for (int bouncing = 0; bouncing < 2 && gone < n; bouncing++)
-		for (int rank = -1; rank <= 1 && gone < n; rank++)
-			for (oc_span *sp = s->span; sp && gone < n;
-			     sp = sp->next)
-				if (sp->rank == rank)
-					gone += span_make_room(sp, n - gone,
-							       bouncing);
+	for (int rank = -1; rank <= 1 && gone < n; rank++)
+		for (enum urge urge = 0; urge < THRASHING_ONES; urge++)
+			gone += make_round(s, n - gone, rank, urge);
+	for (int rank = -1; rank <= 1 && gone < n; rank++)
+		gone += make_round(s, n - gone, rank, THRASHING_ONES);
 	return gone;
 }
 

@@ -7,18 +7,28 @@
 #include <sys/mman.h>
 #include "space/space.h"
 
+/* A mapping of an empty file. Where there are no mappings left the pages are
+ * marked instead; not always, because the kernel logs each touch of such a page. */
+int space_bus_at(oc_space *s, char *at, uint64_t bytes)
+{
+	int r = space_map_at(at, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE,
+			     s->hole, 0);
+
+	if (r == 0)
+		space_not_in_child(at, bytes);
+	else if (r == -ENOMEM && s->how == OC_SPACE_FAULTS &&
+		 uffd_poison(s->uffd, at, bytes) == 0)
+		r = 0;
+	return r;
+}
+
 int block_bus(oc_span *sp, size_t i)
 {
 	int r = 0;
 
 	for (uint32_t s = 0; s < sp->shape.slices && r == 0; s++) {
-		char *at = block_at(sp, s, i);
-
-		r = space_map_at(at, sp->shape.piece_bytes,
-				 PROT_READ | PROT_WRITE, MAP_PRIVATE,
-				 sp->s->hole, 0);
-		if (r == 0)
-			space_not_in_child(at, sp->shape.piece_bytes);
+		r = space_bus_at(sp->s, block_at(sp, s, i),
+				 sp->shape.piece_bytes);
 	}
 	/* SIGBUS in a part of it: lost, and the rest follows with a touch */
 	sp->block[i].state = OC_BLOCK_BUS;

@@ -27,8 +27,9 @@ static int pin_chunk(oc_span *sp, size_t first, size_t n, unsigned flags)
 {
 	struct oc_pin pin[PIN_CHUNK];
 	size_t pinned;
-	int r = oc_pin_batch(sp->s->ns, sp->key + first, n, sp->part, flags,
-			     pin, &pinned);
+	/* a mapping needs the block's descriptor */
+	int r = oc_pin_batch(sp->s->ns, sp->key + first, n, sp->part,
+			     flags | PIN_HERE, pin, &pinned);
 
 	if (r)
 		return r;
@@ -107,6 +108,47 @@ static int map_run(oc_span *sp, uint32_t s, size_t a, size_t z)
 	return 0;
 }
 
+/* Where runs end, of parts in stripes: the same in all slices, so it is looked at
+ * once. n 0: not known. */
+#define ENDS_MOST 256u
+struct ends {
+	size_t n, end[ENDS_MOST];
+};
+
+static void find_ends(const oc_span *sp, size_t a, size_t z, struct ends *ret)
+{
+	ret->n = 0;
+	if (!sp->shape.striped)
+		return;
+	for (size_t i = a; i < z; i++) {
+		struct spot here = block_spot(&sp->block[i]), next = { 0 };
+
+		if (i + 1 < z)
+			next = block_spot(&sp->block[i + 1]);
+		if (shape_joins(&sp->shape, &here, &next, 0))
+			continue;
+		if (ret->n == ENDS_MOST) {
+			ret->n = 0;
+			return;
+		}
+		ret->end[ret->n++] = i + 1;
+	}
+}
+
+static int map_known(oc_span *sp, uint32_t s, size_t a, const struct ends *ends,
+		     size_t *ret_end)
+{
+	int r = 0;
+
+	for (size_t k = 0; k < ends->n && r == 0; k++) {
+		r = map_run(sp, s, a, ends->end[k]);
+		if (r == 0)
+			a = ends->end[k];
+	}
+	*ret_end = a;
+	return r;
+}
+
 /* Slice `s` of blocks [a, z): a mapping for each run. *ret_gaps: not all of the
  * addresses are mapped then. *ret_end: up to here they are, also on a failure. */
 static int map_runs(oc_span *sp, uint32_t s, size_t a, size_t z, bool *ret_gaps,
@@ -158,10 +200,11 @@ static int arm_row(oc_span *sp, uint32_t s, size_t a, size_t z, bool gaps)
 	char *at = block_at(sp, s, a);
 	int r;
 
-	/* a single page comes with the fault that is under way */
+	/* A single page comes with the fault that is under way. Armed and not
+	 * present it could not be told from one that was written and swapped out. */
 	if (gaps)
 		populate(sp, s, a, z);
-	else if (bytes > PAGE_BYTES)
+	else if (bytes > PAGE_BYTES || !sp->s->in_fault || sp->shape.slices > 1)
 		madvise(at, bytes, MADV_POPULATE_READ); /* a wish */
 	r = uffd_register(sp->s->uffd, at, bytes);
 	return r ? r : uffd_arm(sp->s->uffd, at, bytes);
@@ -169,10 +212,14 @@ static int arm_row(oc_span *sp, uint32_t s, size_t a, size_t z, bool gaps)
 
 /* Slice `s` of blocks [a, z), all pinned. *ret_end: up to here it was done, also
  * on a failure; the rest is as it was. */
-static int map_row(oc_span *sp, uint32_t s, size_t a, size_t z, size_t *ret_end)
+static int map_row(oc_span *sp, uint32_t s, size_t a, size_t z,
+		   const struct ends *ends, size_t *ret_end)
 {
 	bool gaps = false;
-	int r = map_runs(sp, s, a, z, &gaps, ret_end), armed = 0;
+	int armed = 0, r;
+
+	r = ends->n ? map_known(sp, s, a, ends, ret_end)
+		    : map_runs(sp, s, a, z, &gaps, ret_end);
 
 	if (*ret_end == a)
 		return r;
@@ -220,15 +267,17 @@ uint64_t blocks_maps(const oc_span *sp, size_t a, size_t z)
 static int map_rows(oc_span *sp, size_t a, size_t z, size_t *ret_end,
 		    bool *ret_half)
 {
+	struct ends ends;
 	int r = 0;
 
+	find_ends(sp, a, z, &ends);
 	*ret_end = z;
 	*ret_half = false;
 	for (uint32_t s = 0; s < sp->shape.slices && r == 0; s++) {
 		uint64_t mmaps = sp->s->n.mmaps;
 		size_t end;
 
-		r = map_row(sp, s, a, z, &end);
+		r = map_row(sp, s, a, z, &ends, &end);
 		if (r == 0)
 			continue;
 		/* arming failed; or other slices have been mapped */
@@ -244,7 +293,7 @@ static void note_mapped(oc_span *sp, struct block *b)
 {
 	struct oc_space_report *n = &sp->s->n;
 
-	n->mapped_blocks++;
+	b->came = (uint32_t)n->mapped_blocks++;
 	if (!(b->flags & BLOCK_WAS))
 		return;
 	n->returned++;
@@ -268,8 +317,11 @@ static int map_group(oc_span *sp, size_t a, size_t z)
 		block_unflag(&sp->block[i], BLOCK_KEPT);
 	}
 	r = map_rows(sp, a, z, &end, &half);
-	for (size_t i = a; i < end; i++)
-		note_mapped(sp, &sp->block[i]);
+	/* in the order in which they will be read */
+	for (size_t k = 0; k < end - a; k++)
+		note_mapped(
+			sp,
+			&sp->block[sp->walk.goes < 0 ? end - 1 - k : a + k]);
 	for (size_t i = end; i < z; i++)
 		if (half) {
 			sp->block[i].flags |= BLOCK_HALF;
@@ -394,7 +446,8 @@ static int keep_slab(oc_span *sp, size_t i, struct kept_slabs *kept)
 {
 	struct oc_key key = sp->key[i];
 	struct oc_pin *mine = &kept->pin[kept->n];
-	int r = oc_pin(sp->s->ns, &key, sp->part, OC_PIN_NO_TOUCH, mine);
+	int r = oc_pin(sp->s->ns, &key, sp->part, OC_PIN_NO_TOUCH | PIN_HERE,
+		       mine);
 
 	if (r)
 		return 0; /* no pin left: get_slabs() asks, with the lock */

@@ -49,6 +49,7 @@
 #include "client/client.h"
 #include "client/revoke.h"
 #include "space/uffd.h"
+#include "space/walk.h"
 
 /* Where the pieces of blocks lie, in the span and in a frame. Pure: shape.c */
 struct shape {
@@ -154,6 +155,7 @@ struct block {
 	uint8_t state;	    /* enum oc_block_state */
 	uint16_t flags;	    /* enum block_flags */
 	uint32_t let_go;    /* WAS: how many blocks had been let go before */
+	uint32_t came;	    /* MAPPED: how many had been mapped before */
 	uint64_t wanted_ns; /* WANTED: since */
 	/* Let go and touched again soon; written again after it was given. */
 	struct decay bounces, turns;
@@ -176,11 +178,14 @@ struct oc_span {
 	uint32_t busy; /* somebody has it in hand, perhaps without the lock */
 	bool going;    /* is being unmapped: the worker leaves it */
 	size_t hand;   /* where letting go looks next */
-	/* what the next fault is expected to be, and how much it maps */
-	size_t expect, window;
-	/* of what comes from below: brought or asked for up to ahead_end, for
-	 * a reader who was at ahead_from then; so much the last time */
+	/* where faults go, and how much one maps */
+	struct walk walk;
+	size_t window;
+	/* of what comes from below: brought or asked for in these steps, up to
+	 * ahead_end, for a reader who was at ahead_from then; so much the last
+	 * time */
 	bool below;
+	int64_t ahead_step; /* 0: nothing yet */
 	size_t ahead_from, ahead_end, ahead_n;
 	enum oc_advice pattern; /* NORMAL, READ_MOSTLY, RANDOM */
 	int rank;		/* when room is wanted: -1 first, 0, 1 last */
@@ -195,6 +200,7 @@ struct slab_ref {
 struct job {
 	oc_span *span;
 	size_t first, n;
+	int64_t step; /* from block to block; 1 but with JOB_AHEAD */
 	unsigned flags;
 };
 #define JOBS 256u
@@ -216,6 +222,7 @@ struct oc_space {
 	char *base;
 	uint64_t bytes;
 	int uffd, kick, hole; /* hole: an empty file, whose pages are SIGBUS */
+	bool in_fault;	      /* the fault thread has the lock */
 	int pagemap;
 	pthread_t faults, worker[WORKERS];
 	bool has_faults;
@@ -399,6 +406,8 @@ void space_give_back(oc_space *s, struct oc_grant *g);
 
 /* ---- lost.c */
 
+/* Touches there are SIGBUS from now on. 0, -errno. */
+int space_bus_at(oc_space *s, char *at, uint64_t bytes);
 /* A touch of it is SIGBUS from now on. 0. */
 int block_bus(oc_span *sp, size_t i);
 /* What a block gets that is gone, and which the caller has marked busy. The
@@ -423,8 +432,10 @@ int block_bring_as(oc_span *sp, size_t i, const struct oc_key *as,
 /* A thread of the space. -EAGAIN. */
 int space_start_thread(oc_space *s, void *(*run)(void *),
 		       pthread_t *ret_thread);
-/* Hands blocks to the workers. -EAGAIN. */
+/* Hands blocks to the workers; _ahead: n blocks, `step` apart, that nobody waits
+ * for. -EAGAIN. */
 int space_hand(oc_span *sp, size_t first, size_t n, unsigned flags);
+int space_hand_ahead(oc_span *sp, size_t first, size_t n, int64_t step);
 void *worker_main(void *space);
 /* Who waits for these blocks looks again. */
 void blocks_wake(oc_span *sp, size_t first, size_t n);
@@ -432,12 +443,15 @@ void blocks_wake(oc_span *sp, size_t first, size_t n);
 /* ---- fetch.c */
 
 /* Brings up those of the blocks that are ABSENT, not pinned, and on a tier below;
- * pins them, maps them when `map`, and those that somebody waits for. Drops the
- * lock; the caller has marked the span busy. 0 whatever came; -errno. */
-int blocks_fetch(oc_span *sp, size_t first, size_t n, bool map,
-		 uint64_t deadline);
-/* A reader goes on at `next`: more is handed to the worker. */
-void span_read_on(oc_span *sp, size_t next);
+ * pins them, maps them, and wakes who waits for them. Drops the lock; the caller
+ * has marked the span busy. 0 whatever came; -errno. */
+int blocks_fetch(oc_span *sp, size_t first, size_t n, uint64_t deadline);
+/* The same of n blocks, `step` apart; only what somebody waits for is mapped. */
+int blocks_fetch_ahead(oc_span *sp, size_t first, size_t n, int64_t step,
+		       uint64_t deadline);
+/* A reader who goes on as the span's walk tells has got to `last`: more is handed
+ * to the worker. */
+void span_read_on(oc_span *sp, size_t last);
 static inline void span_busy(oc_span *sp)
 {
 	sp->busy++;

@@ -116,7 +116,7 @@ static int span_new(oc_space *s, const struct oc_key *keys, size_t n,
 		.recompute = o->recompute,
 		.ctx = o->ctx,
 		.n = n,
-		.expect = SIZE_MAX,
+		.walk = WALK_INIT,
 	};
 	r = shape_of(&s->ns->spec, o->part.group, o->layout, capacity,
 		     &sp->shape);

@@ -14,6 +14,17 @@
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
 #endif
 
+/* Newer than the headers of Debian 12. */
+#ifndef UFFDIO_POISON
+struct uffdio_poison {
+	struct uffdio_range range;
+	__u64 mode;
+	__s64 updated;
+};
+#define UFFDIO_POISON_MODE_DONTWAKE 1ull
+#define UFFDIO_POISON		    _IOWR(UFFDIO, 0x08, struct uffdio_poison)
+#endif
+
 /* REMAP: a registered mapping that is moved stays registered, which is how a
  * block is taken away without a moment in which its addresses read zeros. */
 #define NEEDED                                                              \
@@ -155,6 +166,28 @@ int uffd_zero(int fd, void *at, uint64_t bytes)
 			return 0;
 		if (zero.zeropage > 0)
 			done += (uint64_t)zero.zeropage;
+		else if (errno == EEXIST)
+			done += PAGE_BYTES;
+		else if (errno != EAGAIN)
+			return -errno;
+	}
+	return 0;
+}
+
+int uffd_poison(int fd, void *at, uint64_t bytes)
+{
+	uint64_t done = 0;
+
+	while (done < bytes) {
+		struct uffdio_poison poison = {
+			.range = { (uintptr_t)at + done, bytes - done },
+			.mode = UFFDIO_POISON_MODE_DONTWAKE,
+		};
+
+		if (ioctl(fd, UFFDIO_POISON, &poison) == 0)
+			return 0;
+		if (poison.updated > 0)
+			done += (uint64_t)poison.updated;
 		else if (errno == EEXIST)
 			done += PAGE_BYTES;
 		else if (errno != EAGAIN)

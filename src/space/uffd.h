@@ -32,6 +32,9 @@ int uffd_wake(int fd, void *at, uint64_t bytes);
 /* Fills pages that have none; does not wake. Pages that are there stay. */
 int uffd_copy(int fd, void *at, const void *from, uint64_t bytes);
 int uffd_zero(int fd, void *at, uint64_t bytes);
+/* Touches of pages that have none are SIGBUS; takes no mapping, and does not wake.
+ * Since Linux 6.6; -errno before. */
+int uffd_poison(int fd, void *at, uint64_t bytes);
 /* Waits until there is one, at most so long. */
 bool uffd_wait(int fd, int ms);
 /* Up to n faults that wait; 0: none. Other events are taken and dropped. */

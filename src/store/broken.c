@@ -14,9 +14,11 @@ static void break_frame(struct store *s, struct pool *p, struct pool_slab *slab,
 	enum frame_state state = pool_frame_state(slab, frame);
 
 	if (state == FRAME_FREE) {
+		s->low_errors += slab->low;
 		pool_frame_lost(p, slab, frame);
 		return;
 	}
+	s->low_errors += slab->low && !pool_frame_is_broken(slab, frame);
 	pool_frame_breaks(p, slab, frame);
 	if (state != FRAME_SEALED) /* it does not become free */
 		return;
@@ -54,6 +56,8 @@ void broken_at(struct store *s, struct pool *p, struct pool_slab *slab,
 		  "there is lost",
 		  slab->id, segment_kind_name(slab->payload.kind),
 		  (unsigned long long)(fault->at - base));
+	if (slab->payload.kind == SEGMENT_DAX)
+		pool_low_fails(p->low, slab->payload.offset + low, end - low);
 	for (frame = 0; frame < slab->frames; frame++)
 		if (pool_frame_meets(slab, frame, low, end))
 			break_frame(s, p, slab, frame);

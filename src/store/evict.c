@@ -261,6 +261,7 @@ static void leaves(struct store *s, struct pool *p, struct pool_slab *slab,
 	uint64_t extent = shared_load64(&slab->desc[frame].extent);
 
 	move_leaves(s, p, slab, frame);
+	shard_leaves(s, p, slab, frame);
 	pool_frame_release(p, slab, frame);
 	pool_count(p, POOL_C_evicted, 1);
 	pool_count(p, POOL_C_evicted_bytes, frame_extent_bytes(extent));
@@ -374,7 +375,8 @@ static bool may_leave(struct store *s, struct pool *p, struct pool_slab *slab,
 }
 
 uint32_t evict_from_arena(struct store *s, struct pool *p, uint32_t arena,
-			  uint32_t mark, uint32_t want, bool for_nothing)
+			  uint32_t mark, uint32_t want, bool for_nothing,
+			  bool ask)
 {
 	uint32_t looks = for_nothing ? LOOK_TIMES * mark + LOOK_FREE
 				     : UINT32_MAX;
@@ -382,7 +384,7 @@ uint32_t evict_from_arena(struct store *s, struct pool *p, uint32_t arena,
 
 	evict_begin(s);
 	s->batch.most = want;
-	s->batch.ask_most = MAX(want, ASK_LEAST);
+	s->batch.ask_most = ask ? MAX(want, ASK_LEAST) : 0;
 	while (item != POLICY_NONE && s->batch.blocks < mark && looks--) {
 		uint32_t next = p->policy_ops->victim(p->policy, arena, item);
 		uint32_t frame;

@@ -123,6 +123,11 @@ static int grant_try(struct store_client *c, const struct ring_call *call,
 		return r > 0;
 	memcpy(filling.key, call->key, sizeof(filling.key));
 	slab = pool_item(p, item, &frame);
+	if (call->loc && !slab->low) {
+		item = pool_arena_beside(p, slab->arena, call->loc);
+		slab = pool_item(p, item, &frame);
+		filling.beside = true;
+	}
 	pool_frame_grant(p, slab, frame, &filling);
 	c->granted++;
 	answer->loc = frame_loc(slab->id, frame);

@@ -89,6 +89,8 @@ struct store {
 	struct pool_budget budget;
 	struct pool_low low; /* limit 0: there is none */
 	uint64_t low_refused_ns;
+	uint64_t low_errors;
+	bool low_gone;
 	/* store/rung_small.c's: slabs of it were retired last for larger ones,
 	 * of such frames; until when what comes free is kept for them */
 	uint64_t low_retired_ns, low_kept_for, low_kept_ns;
@@ -135,6 +137,7 @@ struct store {
 		uint64_t recount_ns, doomed_ns;
 		uint32_t *held[STORE_POOLS_MAX]; /* by slab; NULL: nothing */
 	} revoke;
+	struct shard *shard; /* NULL: never in a CXL region */
 };
 
 /* store/store.c */
@@ -167,9 +170,11 @@ bool evict_loses(const struct pool *p, const struct pool_slab *slab,
 uint32_t evict_finish(struct store *s, struct pool *p, bool all);
 /* Up to `want` victims among the first `mark` of an arena's order that may leave;
  * frames freed in that arena may be more or fewer. for_nothing: of those, near
- * the cold end, that are below or not worth it. */
+ * the cold end, that are below or not worth it. ask: mappings are asked for what they
+ * alone keep (batch.asked). */
 uint32_t evict_from_arena(struct store *s, struct pool *p, uint32_t arena,
-			  uint32_t mark, uint32_t want, bool for_nothing);
+			  uint32_t mark, uint32_t want, bool for_nothing,
+			  bool ask);
 /* Empties a slab if nobody uses any of it. Of one that only mappings keep from
  * that, these are asked for, if `ask` (batch.asked). */
 bool evict_slab(struct store *s, struct pool *p, struct pool_slab *slab,
@@ -445,6 +450,28 @@ int ns_part_check(struct pool *p, uint64_t part, uint64_t extent,
 int scrub_init(struct store *s);
 void scrub_fini(struct store *s);
 void scrub_step(struct store *s);
+/* store/shard.c: this node's share of a CXL region; none: no effect */
+void shard_fini(struct store *s);
+/* Clients of a pool are told whether there is a region, and which incarnation of
+ * this node's part in it. */
+void shard_tell(struct store *s, struct pool *p);
+/* A client's part is sealed. */
+void shard_sealed(struct store *s, const struct pool *p,
+		  const struct pool_slab *slab, uint32_t frame);
+/* A part leaves this node's memory; its frame still says what it holds. It is
+ * copied there now, if it never was or has left there, and there is time. */
+void shard_leaves(struct store *s, struct pool *p, struct pool_slab *slab,
+		  uint32_t frame);
+/* Copies some of what is to be there. */
+void shard_settle(struct store *s);
+/* ns until it wants to be called again. */
+uint64_t shard_tick(struct store *s);
+/* A part is removed, or wrong: own shards have it no more. True: they had. */
+bool shard_forget(struct store *s, const struct pool *p, const uint64_t key[4],
+		  uint64_t part);
+uint64_t shard_forget_block(struct store *s, const struct pool *p,
+			    const uint64_t key[4], uint32_t ns);
+
 /* store/broken.c */
 /* Memory of a slab has failed there: the blocks that lie in it go, and their
  * frames are not used again. What is lent is left to whom it is lent to. */

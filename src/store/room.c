@@ -163,10 +163,13 @@ static void low_not_taken(struct store *s, const struct maker_job *job)
 				       .offset = job->source.offset,
 				       .bytes = job->bytes };
 
-	/* a range of a device that has lost some of it stays as it is: the
-	 * next slab would be made of the same bytes */
+	/* the next slab is not made of the same bytes */
 	if (job->result == -EIO && range.kind == SEGMENT_DAX)
-		return;
+		pool_low_fails(&s->low,
+			       job->lost == MAKER_LOST_ANY ? range.offset
+							   : job->lost,
+			       job->lost == MAKER_LOST_ANY ? range.bytes
+							   : SEGMENT_DAX_UNIT);
 	s->low.budget.used -= job->bytes;
 	pool_low_give(&s->low, &range);
 }
@@ -347,12 +350,12 @@ static const struct pool_slab *awaited(const struct store_client *c,
 /* Takes the coldest slab that is cold enough and not in use. victim:
  * UINT64_MAX takes any. 0, 1 as slab_take(), -ENOSPC. */
 static int take_coldest(struct store_client *c, uint32_t arena, uint64_t victim,
-			enum reach reach)
+			enum reach reach, bool ask)
 {
 	struct pool *p = c->pool;
 	struct pool_arena *a = &p->arena[arena];
 	struct pool_slab *slab = NULL;
-	bool asked = false; /* for one slab at a time */
+	bool asked = !ask; /* for one slab at a time */
 	int below;
 
 	for (unsigned tries = 0; tries < 8; tries++) {
@@ -371,6 +374,8 @@ static int take_coldest(struct store_client *c, uint32_t arena, uint64_t victim,
 		if (pool_slab_empty(slab) ||
 		    evict_slab(c->store, p, slab, !asked))
 			return slab_take(c, a, slab);
+		if (!ask)
+			continue;
 		asked = asked || c->store->batch.asked;
 		c->asked = c->asked || asked;
 		if (asked && c->patient)
@@ -387,10 +392,10 @@ static int take_slab(struct store_client *c, uint32_t arena, uint64_t victim)
 
 	c->store->cause.pressure = PRESSURE_SLAB;
 	if (awaited(c, &c->pool->arena[arena]))
-		r = take_coldest(c, arena, victim, AT_HAND);
+		r = take_coldest(c, arena, victim, AT_HAND, true);
 	if (r == 0 || c->asked)
 		return r;
-	return take_coldest(c, arena, victim, ANY_SLAB);
+	return take_coldest(c, arena, victim, ANY_SLAB, true);
 }
 
 static bool drains_better(const struct pool_slab *s,
@@ -478,7 +483,7 @@ uint32_t room_evict_some(struct store_client *c, uint32_t arena, uint32_t want,
 		}
 	}
 	if (move_could_clean(c->store)) {
-		evict_from_arena(c->store, p, arena, want, want, true);
+		evict_from_arena(c->store, p, arena, want, want, true, true);
 		if (pool_arena_free(p, arena) != POOL_NO_ITEM)
 			return want;
 		if (c->patient && c->store->batch.asked) {
@@ -492,7 +497,7 @@ uint32_t room_evict_some(struct store_client *c, uint32_t arena, uint32_t want,
 		want = 1; /* what is lost is lost one by one */
 	}
 	for (uint32_t n = want; n < 4 * FRAME_IN_SLAB_MAX; n *= 8) {
-		evict_from_arena(c->store, p, arena, n, want, false);
+		evict_from_arena(c->store, p, arena, n, want, false, true);
 		if (pool_arena_free(p, arena) != POOL_NO_ITEM)
 			return n;
 		if (c->patient && c->store->batch.asked) {
@@ -503,6 +508,32 @@ uint32_t room_evict_some(struct store_client *c, uint32_t arena, uint32_t want,
 			break;
 	}
 	return 0;
+}
+
+/* What leaves an arena without a question, or else, where mappings keep its next
+ * victims, a slab of others that is colder: nobody is asked for what is in use while
+ * there is such a one. 0, 1 as slab_take(), also while that is awaited; -ENOSPC. */
+static int take_unasked(struct store_client *c, uint32_t arena, uint64_t victim,
+			uint32_t want, bool awaits)
+{
+	struct store *s = c->store;
+	struct pool_arena *a = &c->pool->arena[arena];
+
+	if (rung_there(s, c->pool))
+		return -ENOSPC;
+	s->cause.pressure = PRESSURE_ARENA;
+	evict_from_arena(s, c->pool, arena, want, want, move_could_clean(s),
+			 false);
+	if (pool_arena_free(c->pool, arena) != POOL_NO_ITEM) {
+		a->evictions += want;
+		return 0;
+	}
+	if (!s->batch.n_notes)
+		return -ENOSPC;
+	if (awaits)
+		return 1;
+	s->cause.pressure = PRESSURE_SLAB;
+	return take_coldest(c, arena, victim, ANY_SLAB, false);
 }
 
 /* The coldest slab of this tenant's that can be emptied and leaves it its share
@@ -663,6 +694,13 @@ static int make_room(struct store_client *c, uint32_t arena, uint32_t want)
 		r = take_slab(c, arena, victim);
 		if (r == 0)
 			return 0;
+	}
+	if (victim != UINT64_MAX) {
+		int u = take_unasked(c, arena, victim, want, awaits || r == 1);
+
+		if (u == 0 || (u == 1 && c->may_wait))
+			return u;
+		r = u == 1 ? 1 : r;
 	}
 	if (victim != UINT64_MAX && room_evict_some(c, arena, want, &writes)) {
 		p->arena[arena].evictions += want;

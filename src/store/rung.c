@@ -83,7 +83,8 @@ bool rung_there(const struct store *s, const struct pool *p)
 
 bool rung_gives(const struct store *s)
 {
-	if (s->low.source.kind == SEGMENT_DAX && s->low.source.fd < 0)
+	if (s->low_gone ||
+	    (s->low.source.kind == SEGMENT_DAX && s->low.source.fd < 0))
 		return false; /* it was taken away */
 	return s->now_ns >= s->low_refused_ns;
 }

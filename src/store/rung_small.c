@@ -56,6 +56,9 @@ static bool may_go(const struct store *s, const struct pool *p,
 	bool empty = pool_slab_empty(slab);
 	uint64_t mean = slab->n_sealed ? slab->touched_sum / slab->n_sealed : 0;
 
+	/* of a device bad units stay: no room side by side */
+	if (slab->n_quarantined && s->low.source.kind == SEGMENT_DAX)
+		return false;
 	if (!is_small(slab, want) || slab->retiring || slab->n_granted ||
 	    slab->n_doomed || was_tried(want, slab->id) ||
 	    (!empty && (want->empty_only || mean >= want->stamp)) ||

@@ -83,6 +83,7 @@ static int64_t seal_frame(struct store_client *c, const struct ring_call *call,
 			    c->store->now_ns / NS_PER_MS);
 	if (r < 0)
 		return OC_STALE;
+	shard_sealed(c->store, c->pool, s, frame);
 	shared_store64(&c->record->seals, shared_load64(&c->record->seals) + 1);
 	shared_store64(&c->record->seal_bytes,
 		       shared_load64(&c->record->seal_bytes) +
@@ -185,6 +186,7 @@ struct doomed block_forget_of(struct store *st, struct pool *p,
 
 	shared_load_words(key, d->key, 4);
 	move_forget_block(st, p, key, ns);
+	shard_forget_block(st, p, key, ns);
 	return block_doom(p, key, ns);
 }
 
@@ -203,6 +205,8 @@ void remove_call(struct store_client *c, const struct ring_call *call,
 		note_gone(c->store, c->pool, s, frame, PAST_REMOVED, c->id);
 	n = block_doom(c->pool, call->key, ns).parts;
 	below = move_forget_block(c->store, c->pool, call->key, ns);
+	n = MAX(n, below);
+	below = shard_forget_block(c->store, c->pool, call->key, ns);
 	n = MAX(n, below);
 	pool_count(c->pool, POOL_C_removed, n);
 	if (n)

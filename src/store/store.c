@@ -60,6 +60,7 @@ void store_destroy(struct store *s)
 	if (!s)
 		return;
 	fetch_fini(s);
+	shard_fini(s);
 	mover_destroy(s->mover);
 	s->mover = NULL;
 	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
@@ -77,7 +78,7 @@ void store_destroy(struct store *s)
 	owed_fini(s);
 	revoke_fini(s);
 	free(s->pending);
-	range_fini(&s->low.units);
+	pool_low_fini(&s->low);
 	free(s->batch.entry);
 	free(s->batch.pinned);
 	free(s);
@@ -114,6 +115,7 @@ void store_settle(struct store *s, uint64_t now_ns)
 	move_settle(s);
 	fetch_settle(s);
 	rung_rise(s);
+	shard_settle(s);
 	revoke_send(s);
 }
 
@@ -123,7 +125,7 @@ uint64_t store_tick(struct store *s, uint64_t now_ns)
 
 	s->now_ns = now_ns;
 	worth_tick(s);
-	again = move_tick(s);
+	again = MIN(move_tick(s), shard_tick(s));
 	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
 		struct pool *p = s->pool[n];
 
@@ -149,6 +151,11 @@ uint64_t store_tick(struct store *s, uint64_t now_ns)
 							 : TICK_IDLE_NS);
 }
 
+void store_low_gone(struct store *s, bool gone)
+{
+	s->low_gone = gone;
+}
+
 void store_load(const struct store *s, struct store_load *ret_load)
 {
 	*ret_load = (struct store_load){
@@ -159,6 +166,9 @@ void store_load(const struct store *s, struct store_load *ret_load)
 		.low_limit = s->low.budget.limit,
 		.low_used = s->low.budget.used,
 		.low_kind = s->low.source.kind,
+		.low_aside = s->low.aside,
+		.low_errors = s->low_errors,
+		.low_gone = s->low_gone,
 	};
 }
 
@@ -272,6 +282,7 @@ int store_pool_add(struct store *s, const char *tenant, uint64_t quota,
 	begin_history(s, n);
 	set_below_share(s, s->pool[n]);
 	move_pool(s, s->pool[n]);
+	shard_tell(s, s->pool[n]);
 	*ret_pool = s->pool[n];
 	return 0;
 }
@@ -296,6 +307,7 @@ int store_pool_attach(struct store *s, uint32_t number, struct hold_set *given,
 	s->announce_again = true;
 	set_below_share(s, p);
 	move_pool(s, p);
+	shard_tell(s, p);
 	*ret_pool = p;
 	return 0;
 }

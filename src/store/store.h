@@ -143,7 +143,14 @@ struct store_load {
 	uint64_t low_limit,
 		low_used; /* the rung below DRAM; 0: there is none */
 	enum segment_kind low_kind;
+	uint64_t low_aside;  /* of low_used: of a device, lost for good */
+	uint64_t low_errors; /* frames there whose memory has failed; since this
+				server began */
+	bool low_gone;	     /* store_low_gone() */
 };
+/* The memory of the rung below is not there (any more), or is back: no slab is made
+ * of it meanwhile. What lies there is lost as it is touched. */
+void store_low_gone(struct store *s, bool gone);
 void store_load(const struct store *s, struct store_load *ret_load);
 /* Pieces of the rung below, of `bytes` each and all of them different, for
  * measuring: up to `most`, spread over what the server has mapped. Their number.

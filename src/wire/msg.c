@@ -9,6 +9,7 @@ _Static_assert(sizeof(struct msg_hello) == 40 + 2 * MSG_NAME + MSG_TOKEN,
 _Static_assert(sizeof(struct msg_welcome) == 72, "wire size");
 _Static_assert(sizeof(struct msg_region) == 56, "wire size");
 _Static_assert(sizeof(struct msg_index) == 40, "wire size");
+_Static_assert(sizeof(struct msg_cxl) == 40, "wire size");
 _Static_assert(sizeof(struct msg_error) == 232, "wire size");
 _Static_assert(sizeof(union msg) == MSG_MAX, "wire size");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
@@ -22,6 +23,7 @@ static const uint16_t type_bytes[MSG_TYPES] = {
 	[MSG_REGION] = sizeof(struct msg_region),
 	[MSG_INDEX] = sizeof(struct msg_index),
 	[MSG_ERROR] = sizeof(struct msg_error),
+	[MSG_CXL] = sizeof(struct msg_cxl),
 };
 
 size_t msg_bytes(unsigned type)

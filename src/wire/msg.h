@@ -7,6 +7,7 @@
  *   client -> server   HELLO                  server -> client  WELCOME (fds)
  *                      REGION id, generation                    REGION (fds) / ERROR
  *                      INDEX epoch                              INDEX (fd)
+ *                      CXL                                      CXL (fd) / ERROR
  *
  * Requests carry a sequence number that the answer repeats; all are
  * repeatable, so a client whose server was replaced sends again.
@@ -31,6 +32,8 @@ enum msg_type {
 			    else ro), descriptors (ro) */
 	MSG_INDEX = 4, /* question; answer fd: the newest index segment (ro) */
 	MSG_ERROR = 5,
+	MSG_CXL = 6, /* question; answer fd: the memory of the tenant's CXL
+			region (rw) */
 	MSG_TYPES
 };
 
@@ -77,6 +80,11 @@ struct msg_index { /* question and answer */
 	uint64_t bytes;
 };
 
+struct msg_cxl { /* question and answer */
+	struct msg_head head;
+	uint64_t host[2]; /* whose processes' ends the node can prove */
+};
+
 struct msg_error {
 	struct msg_head head;
 	int32_t error; /* -errno */
@@ -90,6 +98,7 @@ union msg {
 	struct msg_welcome welcome;
 	struct msg_region region;
 	struct msg_index index;
+	struct msg_cxl cxl;
 	struct msg_error error;
 	uint8_t raw[MSG_MAX];
 };

@@ -43,11 +43,15 @@
 
 #define RING_SLOTS	1024 /* requests under way, a power of two */
 #define RING_BLOB_BYTES 65536ull
+/* Of a grant for something that grows and has nothing before it: no location. */
+#define RING_BEHIND_NONE UINT64_MAX
 
 enum ring_op {
 	RING_NOP = 0,
 	RING_GRANT = 1,	  /* part, key, bytes, tokens, arg = enum
-			     frame_grant_flags -> loc, gen */
+			     frame_grant_flags, loc = 0, or the frame that it
+			     goes on behind (a wish), or RING_BEHIND_NONE: a
+			     session's first -> loc, gen */
 	RING_SEAL = 2,	  /* loc, gen, checksum, bytes, tokens, key, part */
 	RING_ABANDON = 3, /* loc, gen */
 	RING_REMOVE = 4,  /* key, part (namespace): the whole block */

@@ -53,6 +53,31 @@ TEST(not_serving_is_not_ready)
 	CHECK(says(&h, "does not take requests"));
 }
 
+/* A region that waits for somebody wants a person; one that is only late does
+ * not. */
+TEST(a_region_of_several_nodes)
+{
+	struct health_facts f = fine;
+	struct health h;
+
+	f.region_state = "declared dead";
+	f.region_why = "it goes on without";
+	h = judge(f);
+	CHECK(h.ready && says(&h, "this node is declared dead: it goes on"));
+	f = fine;
+	f.region_late = 1;
+	h = judge(f);
+	CHECK_INT(h.n_degraded, ==, 0);
+	CHECK_INT(h.n_notes, ==, 1);
+	f.region_quarantined = 2;
+	h = judge(f);
+	CHECK(says(&h, "2 shards wait for 1 members"));
+	f = fine;
+	f.region_outside = 3;
+	h = judge(f);
+	CHECK(says(&h, "3 clients found no slot"));
+}
+
 TEST(restarts)
 {
 	struct health_facts f = fine;
@@ -301,4 +326,18 @@ TEST(of_a_successor)
 	CHECK_INT(h.n_degraded, ==, 0);
 	CHECK_INT(h.n_notes, ==, 1);
 	told_destroy(t);
+}
+
+TEST(memory_below_dram_that_is_gone)
+{
+	struct health_facts f = fine;
+	struct health h;
+
+	f.low_missing = "/dev/dax0.0: No such device";
+	f.low_aside = 4 << 20;
+	h = judge(f);
+	CHECK(h.ready); /* DRAM serves */
+	CHECK(says(&h, "below DRAM is not there: /dev/dax0.0: No such"));
+	CHECK_INT(h.n_notes, ==, 1);
+	CHECK(strstr(h.note[0], "4 MiB") != NULL);
 }

@@ -39,6 +39,7 @@ TEST(figures_of_the_pool)
 	CHECK(expo_value(&e, "onecopy_memory_limit_bytes", "") == 64 << 20);
 	CHECK(expo_value(&e, "onecopy_cxl_limit_bytes", "") == 0);
 	CHECK(expo_value(&e, "onecopy_cxl_used_bytes", "") == 0);
+	CHECK(expo_value(&e, "onecopy_cxl_up", "") == 0);
 	/* of all slabs, wherever they are */
 	CHECK(expo_value(&e, "onecopy_pool_silently_mapped_bytes",
 			 "tenant=\"test\"") == 0);
@@ -93,6 +94,8 @@ TEST(memory_below_dram)
 	e = look(&t);
 	CHECK(expo_value(&e, "onecopy_cxl_limit_bytes", "") == 2 * SMALL_SLAB);
 	CHECK(expo_value(&e, "onecopy_cxl_used_bytes", "") == 2 * SMALL_SLAB);
+	CHECK(expo_value(&e, "onecopy_cxl_up", "") == 1);
+	CHECK(expo_value(&e, "onecopy_cxl_memory_errors_total", "") == 0);
 	CHECK(expo_value(&e, "onecopy_pool_cxl_slab_bytes", of) ==
 	      2 * SMALL_SLAB);
 	CHECK(expo_value(&e, "onecopy_pool_slab_bytes", dram) ==

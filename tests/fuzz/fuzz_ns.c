@@ -20,6 +20,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		struct match_group rule = ns_spec_rule(&spec, g);
 
 		must(bytes > 0 && bytes <= LAYOUT_PART_MAX);
+		must(bytes % MAX(ns_spec_stripes(&spec, g) * PAGE_BYTES,
+				 (size_t)1) ==
+		     0);
 		must(rule.rule <= MATCH_STATE);
 		must((rule.rule == MATCH_WINDOW) == (rule.window > 0));
 	}

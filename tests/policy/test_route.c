@@ -416,6 +416,66 @@ TEST(a_move_must_pay)
 	CHECK_INT(c.price.pull_from, ==, 0);
 }
 
+/* What another engine computes is computed once more only where that is sooner,
+ * whoever else may come to that engine's queue. */
+TEST(what_is_being_computed_is_not_computed_again)
+{
+	struct route_engine e[2];
+	struct route_request r = prompt(100);
+	struct route_fleet f = {
+		.engine = e, .n = 2, .arrivals = 100, .busy = 0.1
+	};
+	struct route_choice c;
+	struct route_price p[2];
+
+	idle(e, 2);
+	e[0].coming = 99;
+	e[0].wait_s = e[0].coming_s = 1.8;
+	e[0].link = e[1].link = 1e6;
+	route_onecopy.decide(&f, &r, &c, p);
+	CHECK(p[1].again && p[1].ttft_s > p[0].ttft_s);
+	CHECK_INT(c.engine, ==, 0);
+	/* sooner */
+	e[0].wait_s = e[0].coming_s = 2.5;
+	route_onecopy.decide(&f, &r, &c, p);
+	CHECK(!p[1].again);
+	CHECK_INT(c.engine, ==, 1);
+	/* later by less than it would delay who ends there in its first step */
+	e[0].wait_s = e[0].coming_s = 2.01;
+	e[0].waiting = 1;
+	r.tokens += 4096;
+	r.blocks += 8;
+	route_onecopy.decide(&f, &r, &c, p);
+	CHECK(p[0].ttft_s < p[1].ttft_s);
+	CHECK_INT(c.engine, ==, 1);
+	/* what is there, or moves, may be computed elsewhere */
+	e[0].waiting = 0;
+	e[0].coming_moves = true;
+	e[0].coming_s = 0.1;
+	route_onecopy.decide(&f, &r, &c, p);
+	CHECK(!p[1].again);
+}
+
+/* A long prompt does not pass one whose blocks are on their way where it can do
+ * without; one that is ready no sooner does not pass it. */
+TEST(who_waits_for_blocks_is_not_passed)
+{
+	struct route_engine e[2];
+	struct route_request r = prompt(100);
+
+	idle(e, 2);
+	e[0].moving = 1;
+	e[0].moving_s = e[0].wait_s = 0.01;
+	e[1].wait_s = 1;
+	for (r.draw = 0; r.draw < 2; r.draw++)
+		CHECK_INT(decide("onecopy", e, 2, &r).engine, ==, 1);
+	holds(&e[0], 99);
+	for (uint32_t t = ROUTE_VRAM; t < ROUTE_NVME; t++)
+		e[0].run[t] = 0;
+	for (r.draw = 0; r.draw < 2; r.draw++)
+		CHECK_INT(decide("onecopy", e, 2, &r).engine, ==, 0);
+}
+
 /* What a sibling computes before it in the same queue needs no wait but that
  * queue; what a transfer brings does. */
 TEST(coming_by_work_or_by_link)

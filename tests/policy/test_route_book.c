@@ -137,6 +137,59 @@ TEST(a_late_report_makes_no_queue_shorter)
 	CHECK(about(route_book_wait(&b, 12.5), 1.9));
 }
 
+/* An engine that has not reported yet is taken to be as late as the others; one
+ * that has is known for itself. */
+TEST(a_first_report_is_as_late_as_the_others)
+{
+	struct route_ticket t[20] = { 0 };
+	struct route_price p = price(1);
+	struct route_book b;
+
+	route_book_init(&b);
+	route_book_usual_late(&b, 0.3);
+	route_book_sent(&b, &t[0], 0, &prompt, &p, 10);
+	CHECK(about(route_book_stall(&b, 1.5), 0));
+	CHECK(route_book_stall(&b, 1.7) > 0);
+	for (uint32_t i = 1; i < 20; i++) {
+		route_book_first(&b, &t[i - 1], i + 3, i, 1);
+		route_book_sent(&b, &t[i], i, &prompt, &p, 10);
+	}
+	CHECK(route_book_late(&b) > 2 && route_book_late(&b) < 3);
+}
+
+/* Whose blocks are not there yet when its turn comes is passed; who has others
+ * before it, or has its blocks, is not. */
+TEST(who_can_be_passed_is_counted)
+{
+	struct route_ticket t[2] = { 0 };
+	struct route_price moves = price(1);
+	struct route_book b;
+	struct route_gap g;
+
+	route_book_init(&b);
+	CHECK(!route_gap_begin(&g, &b, 10, 0.25));
+	moves.ready_s = moves.moved_s = 0.5;
+	route_book_sent(&b, &t[0], 10, &prompt, &moves, 10);
+	CHECK(route_gap_begin(&g, &b, 10, 0.25));
+	route_gap_add(&g, &t[0]);
+	CHECK_INT(g.moving, ==, 1);
+	CHECK(about(g.moving_s, 0.5));
+	/* it is there */
+	CHECK(!route_gap_begin(&g, &b, 10.5, 0.25));
+	CHECK_INT(g.moving, ==, 0);
+	/* behind it nobody is passed whose blocks come while it is computed */
+	moves.ready_s = moves.moved_s = 0.6;
+	route_book_sent(&b, &t[1], 10.6, &prompt, &moves, 10);
+	CHECK(route_gap_begin(&g, &b, 10.6, 0.25));
+	CHECK(!route_gap_add(&g, &t[0]));
+	CHECK_INT(g.moving, ==, 0);
+	/* but who is taken in ahead of its turn */
+	CHECK(route_gap_begin(&g, &b, 10.6, 0.5));
+	CHECK(route_gap_add(&g, &t[0]));
+	route_gap_add(&g, &t[1]);
+	CHECK_INT(g.moving, ==, 1);
+}
+
 /* One in ten waits for memory: that is no slowness, and who is in the queue has
  * to wait for it nevertheless. */
 TEST(a_queue_is_more_than_its_prefill)

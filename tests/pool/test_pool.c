@@ -366,5 +366,43 @@ TEST(ranges_of_a_device)
 	CHECK_INT(low.budget.used, ==, 4 * unit);
 	CHECK_OK(pool_low_take(&low, 4 * unit, &c));
 	CHECK_INT(c.offset, ==, 0);
-	range_fini(&low.units);
+	pool_low_fini(&low);
+}
+
+/* Units of a device that have lost memory are given to nobody any more, and the
+ * others are. */
+TEST(bad_units_of_a_device_are_set_aside)
+{
+	const uint64_t unit = SEGMENT_DAX_UNIT;
+	struct pool_low low = { .budget.limit = 10 * unit,
+				.source.kind = SEGMENT_DAX };
+	struct segment_source a, b;
+	struct segment gone = { .kind = SEGMENT_DAX, .bytes = 8 * unit };
+
+	CHECK_OK(pool_low_take(&low, 8 * unit, &a));
+	/* a page, and one that reaches into the next unit, twice */
+	pool_low_fails(&low, 2 * unit + 4096, 4096);
+	for (unsigned i = 0; i < 2; i++)
+		pool_low_fails(&low, 6 * unit - 4096, 2 * 4096);
+	CHECK_INT(low.aside, ==, 0);
+	gone.offset = a.offset;
+	low.budget.used -= gone.bytes;
+	pool_low_give(&low, &gone);
+	CHECK_INT(low.aside, ==, 3 * unit);
+	CHECK_INT(low.budget.used, ==, 3 * unit);
+	CHECK_OK(pool_low_take(&low, 2 * unit, &a));
+	CHECK_INT(a.offset, ==, 0);
+	CHECK_OK(pool_low_take(&low, 2 * unit, &a));
+	CHECK_INT(a.offset, ==, 3 * unit);
+	CHECK_OK(pool_low_take(&low, 3 * unit, &b));
+	CHECK_INT(b.offset, ==, 7 * unit);
+	CHECK_INT(pool_low_take(&low, unit, &b), ==, -ENOSPC);
+	/* the end of what was ever given */
+	gone.offset = 3 * unit;
+	gone.bytes = 2 * unit;
+	low.budget.used -= gone.bytes;
+	pool_low_give(&low, &gone);
+	CHECK_OK(pool_low_take(&low, 2 * unit, &b));
+	CHECK_INT(b.offset, ==, 3 * unit);
+	pool_low_fini(&low);
 }

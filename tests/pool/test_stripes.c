@@ -106,6 +106,51 @@ TEST(memory_changes_its_shape)
 	rig_fini(&g);
 }
 
+static uint32_t put_behind(struct rig *g, uint64_t owner, uint64_t n,
+			   uint64_t *loc)
+{
+	struct pool_filling f;
+	struct pool_slab *s;
+	uint32_t arena, frame;
+
+	CHECK_OK(pool_arena_get(g->p, owner, (struct pool_shape){ 4096, 0 },
+				&arena));
+	s = pool_item(g->p, pool_arena_beside(g->p, arena, *loc), &frame);
+	rig_filling(&f, n, owner);
+	f.beside = true;
+	pool_frame_grant(g->p, s, frame, &f);
+	CHECK_OK(pool_frame_seal(g->p, s, frame, n, frame_extent(100, 0), 1));
+	*loc = frame_loc(s->id, frame);
+	return frame;
+}
+
+/* Sessions that grow at the same time, block by block in turns. */
+TEST(what_grows_in_turns_lies_in_rows)
+{
+	uint64_t loc[4] = { UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX };
+	uint32_t last[4], runs = 0, id, frame;
+	struct rig g;
+
+	rig_create(&g);
+	CHECK_OK(rig_add(&g, 5, 4096, 300, &id));
+	/* somebody else writes in between */
+	for (uint64_t n = 0; n < 50 * 4; n++) {
+		frame = put_behind(&g, 5, n, &loc[n % 4]);
+		runs += n < 4 || frame != last[n % 4] + 1;
+		last[n % 4] = frame;
+		if (n % 4 == 3)
+			CHECK(rig_put(&g, 5, 4096, 1000 + n, &frame));
+	}
+	/* 50 blocks each: four rows of 16, and one for what is left of them */
+	CHECK_INT(runs, <=, 4 * 6);
+	rig_check(&g);
+	/* where there is no row left, any frame will do, to the last */
+	for (uint64_t n = 0; n < 50; n++)
+		put_behind(&g, 5, 2000 + n, &loc[n % 4]);
+	CHECK_INT(rig_check(&g).free, ==, 0);
+	rig_fini(&g);
+}
+
 static void give_back(struct rig *g, uint32_t id, uint32_t frame)
 {
 	pool_frame_leave(g->p->slab[id], frame);

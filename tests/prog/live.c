@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include "base/fault.h"
 #include "prog/payload.h"
 #include "tests/prog/run.h"
@@ -147,6 +148,44 @@ void live_start_config(struct live *n, const char *yaml)
 {
 	live_start_how(n, (struct live_how){ .yaml = yaml },
 		       (const char *const[]){ NULL });
+}
+
+void live_again(struct live *n, const char *const *words)
+{
+	close(n->pidfd);
+	live_fork(n, (struct live_how){ 0 }, words);
+	live_await(n);
+}
+
+/* What its ring had under way keeps a dead server's socket for a moment. */
+static bool live_listens(const struct live *n)
+{
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
+			0);
+	int r;
+
+	CHECK_INT(fd, >=, 0);
+	memcpy(sun.sun_path, n->socket, sizeof(sun.sun_path));
+	r = connect(fd, (const struct sockaddr *)&sun, sizeof(sun));
+	close(fd);
+	return r == 0 || errno != ECONNREFUSED;
+}
+
+void live_kill(struct live *n, oc_client *c)
+{
+	pid_t server = live_server(c);
+	struct pollfd p = { .events = POLLIN };
+
+	p.fd = (int)syscall(SYS_pidfd_open, server, 0);
+	CHECK_INT(p.fd, >=, 0);
+	CHECK_OK(kill(server, SIGSTOP));
+	CHECK_OK(kill(n->keeper, SIGKILL));
+	CHECK_INT(live_ended(n), ==, 128 + SIGKILL);
+	CHECK_OK(kill(server, SIGKILL));
+	CHECK_INT(poll(&p, 1, (int)(LIVE_DEADLINE / NS_PER_MS)), ==, 1);
+	close(p.fd);
+	LIVE_WAIT(NULL, !live_listens(n));
 }
 
 bool live_said(const struct live *n, const char *text)

@@ -66,6 +66,10 @@ void live_start_words(struct live *n, const char *const *words);
 void live_start_config(struct live *n, const char *yaml);
 /* Ends it with SIGTERM, checks that it ended well and removes all of it. */
 void live_stop(struct live *n);
+/* kill -9 of keeper and server, none of which comes to do anything more. */
+void live_kill(struct live *n, oc_client *c);
+/* One that has ended once more, in the same place. */
+void live_again(struct live *n, const char *const *words);
 /* Only the private directory, for a node that has ended. */
 void live_remove(struct live *n);
 /* The node's exit status when it has ended within the deadline. */

@@ -75,6 +75,9 @@ TEST(wrong_values_are_usage)
 	expect(RUN("where", "--part", "1", "x"), 2);
 	expect(RUN("where", "--part", "a/b", "x"), 2);
 	expect(RUN("bench", "--runs", "0", "local"), 2);
+	expect(RUN("serve", "--print-config", "--cxl", "memory:64M", "--cxl",
+		   "node:0"),
+	       2);
 }
 
 TEST(no_node_is_said)

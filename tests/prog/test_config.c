@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/test.h"
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/text.h"
 #include "prog/config.h"
+#include "region/region.h"
 
 static int parse(const char *text, struct node_config *c, char *error)
 {
@@ -538,9 +541,15 @@ TEST(memory_below_dram)
 		CHECK_STR(c.cxl.at, good[i].at);
 		CHECK_INT(c.cxl.size, ==, good[i].size);
 	}
-	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		defaults(&c);
 		CHECK_INT(config_apply_option(&c, "cxl", bad[i], error), ==,
 			  -EINVAL);
+	}
+	/* a file's is overridden */
+	CHECK_OK(parse("cxl: {at: memory, size: 64M}", &c, error));
+	CHECK_OK(config_apply_option(&c, "cxl", "memory:2M", error));
+	CHECK_INT(c.cxl.size, ==, 2ull << 20);
 	for (size_t i = 0; i < ARRAY_LEN(absent); i++) {
 		defaults(&c);
 		CHECK_OK(config_apply_option(&c, "cxl", absent[i], error));
@@ -555,6 +564,57 @@ TEST(memory_below_dram)
 	CHECK_INT(config_cxl_check(&c, &lock, error), ==, -EINVAL);
 	CHECK_OK(parse("cxl: {size: 64M}", &c, error));
 	CHECK_INT(config_cxl_check(&c, &lock, error), ==, -EINVAL);
+}
+
+static void refused(const char *yaml, const char *why)
+{
+	char error[CONFIG_ERROR] = "";
+	struct node_config c;
+
+	CHECK_OK(parse(yaml, &c, error));
+	CHECK_INT(config_region_check(&c, error), ==, -EINVAL);
+	if (strncmp(error, "region: ", 8) || !strstr(error, why))
+		FAIL("%s: %s", yaml, error);
+}
+
+/* It is of the tenant that it was made for. */
+TEST(a_region_of_several_nodes)
+{
+	struct region_format_options o = { .size = sizeof(o),
+					   .bytes = 16 << 20,
+					   .members = 2,
+					   .shards = 1,
+					   .frame_bytes = 4096,
+					   .tenant = "b" };
+	int fd = memfd_create("onecopy-test", MFD_CLOEXEC);
+	char error[CONFIG_ERROR] = "", path[64], yaml[256];
+	struct node_config c;
+
+	CHECK_INT(fd, >=, 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	snprintf(yaml, sizeof(yaml),
+		 "region: {path: %s}\ntenants: [{name: b}]\n", path);
+	refused(yaml, "holds no region");
+	CHECK_OK(region_format(path, &o));
+	CHECK_OK(parse(yaml, &c, error));
+	CHECK_OK(config_region_check(&c, error));
+	CHECK_STR(c.region.tenant, "b");
+	CHECK_INT(c.region.shards, ==, 1);
+	CHECK(c.region.adopt && c.region.publish);
+	snprintf(yaml, sizeof(yaml), "region: {path: %s}\n", path);
+	refused(yaml, "for a tenant that is not there");
+	snprintf(yaml, sizeof(yaml),
+		 "region: {path: %s, tenant: a}\ntenants: [{name: a}]\n", path);
+	refused(yaml, "was made for the tenant \"b\"");
+	snprintf(yaml, sizeof(yaml),
+		 "region: {path: %s, name: 7}\ntenants: [{name: b}]\n", path);
+	refused(yaml, "cannot have a member of that name");
+	refused("region: {path: /dev/null}", "is no memory");
+	refused("region: {name: x}", "no path");
+	CHECK_OK(parse("region: {adopt: no, publish: no, shards: 0}", &c,
+		       error));
+	CHECK_OK(config_region_check(&c, error));
+	close(fd);
 }
 
 TEST(every_option)
@@ -578,9 +638,9 @@ TEST(every_option)
 	struct node_config c;
 
 	defaults(&c);
-	/* after them one that takes no value */
+	/* after them one that takes no value, and a path, which may be any */
 	CHECK_INT(config_n_options, ==,
-		  ARRAY_LEN(values) + 1 + ARRAY_LEN(more));
+		  ARRAY_LEN(values) + 2 + ARRAY_LEN(more));
 	for (size_t i = 0; i < ARRAY_LEN(values); i++) {
 		CHECK_INT(config_options[i].id, ==, CONFIG_OPTION_FIRST + i);
 		if (!values[i]) { /* a file's name */
@@ -612,6 +672,8 @@ TEST(every_option)
 	}
 	CHECK_INT(c.revoke_ns, ==, 50 * NS_PER_MS);
 	CHECK_INT(c.revoke_end, ==, 1);
+	CHECK_OK(config_apply_option(&c, "region", "/dev/dax9.0", error));
+	CHECK_STR(c.region.path, "/dev/dax9.0");
 	CHECK_STR(c.nvme.path, "/data:a"); /* a size has no colon */
 	CHECK_INT(c.nvme.size, ==, 200ull << 30);
 	CHECK_INT(c.nvme.save, ==, 1);

@@ -220,6 +220,58 @@ static int scene_space(struct stage *s)
 	return r;
 }
 
+/* In slices: written, read, and shown slice after slice. */
+static int scene_striped(struct stage *s)
+{
+	struct oc_ns_options no = { .size = sizeof(no),
+				    .block_tokens = 16,
+				    .n_groups = 1,
+				    .groups = { { .slices = 3,
+						  .slice_bytes = 4096,
+						  .stride = OC_STRIPED } } };
+	struct oc_space_options so = { .size = sizeof(so),
+				       .how = OC_SPACE_EXPLICIT,
+				       .bytes = 1 << 20 };
+	struct oc_span_options o = OC_SPAN_INIT;
+	static uint8_t data[3 * 4096], back[3 * 4096];
+	struct oc_key key = fault_key(77);
+	struct oc_span_info info;
+	oc_space *space = NULL;
+	uint64_t bytes;
+	oc_span *sp;
+	oc_ns *ns;
+	int r = oc_ns_open(s->c, &no, 0, &ns);
+
+	if (r)
+		return r;
+	memset(data, 7, sizeof(data));
+	data[4096] = 8;
+	r = oc_put(ns, &key, (struct oc_part){ 0, 0 }, data, sizeof(data), 0);
+	if (r == 0)
+		r = oc_get(ns, &key, (struct oc_part){ 0, 0 }, back,
+			   sizeof(back), &bytes);
+	if (r == 0)
+		CHECK_MEM(back, data, sizeof(data));
+	if (r == 0)
+		r = oc_space_create(ns, &so, &space);
+	o.layout = OC_LAYOUT_SLICES;
+	if (r == 0)
+		r = oc_span_map(space, &key, 1, &o, &sp);
+	if (r == 0)
+		r = oc_span_prefetch(sp, 0, 1,
+				     OC_PREFETCH_WAIT | OC_PREFETCH_WRITE, 0);
+	if (r == 0) {
+		CHECK_OK(oc_span_info(sp, &info));
+		for (unsigned i = 0; i < 3; i++)
+			CHECK_MEM((char *)info.base + i * info.slice_stride,
+				  data + i * 4096, 4096);
+	}
+	if (space)
+		oc_space_destroy(space);
+	oc_ns_close(ns);
+	return r;
+}
+
 static int scene_chain(struct stage *s)
 {
 	struct oc_chain_options o = { .size = sizeof(o), .block_tokens = 4 };
@@ -284,6 +336,7 @@ TEST(every_call_with_every_point_failing)
 		{ "dispatch", scene_dispatch },
 		{ "chain", scene_chain },
 		{ "space", scene_space },
+		{ "striped", scene_striped },
 	};
 	struct stage s = { .at = 1000 };
 	oc_client *watch;

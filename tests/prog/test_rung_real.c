@@ -223,6 +223,7 @@ TEST(it_is_taken_away)
 	oc_client *c, *other;
 	oc_ns *ns, *theirs;
 	struct live n;
+	struct run r;
 	int fd;
 
 	node(&n);
@@ -234,6 +235,11 @@ TEST(it_is_taken_away)
 	CHECK_INT(fd, >=, 0);
 	close(fd);
 	LIVE_WAIT(&n, !is_there(path));
+	/* the node looks by itself, and tells */
+	LIVE_WAIT(&n, live_said(&n, "no more blocks go there"));
+	r = RUN("stat", "--json", "-n", n.socket);
+	CHECK(strstr(r.out, "\"missing\": \"") != NULL);
+	run_free(&r);
 	/* what lay there is a miss; what is in DRAM, and the node, go on */
 	LIVE_WAIT(&n, live_counter(c, "cxl_parts") == 0);
 	CHECK(!is_low(ns, 0));

@@ -97,6 +97,7 @@ TEST(links_and_tiers)
 	CHECK(at(low, "tier_blocks", "nvme") ==
 	      floor(17179869184.0 / 37748736));
 	CHECK(at(low, "demoted_bytes", NULL) > 0);
+	refused(FLEET("--engines", "1", "--policy", "arc"), "--policy: arc");
 	json_decref(fast);
 	json_decref(slow);
 	json_decref(low);
@@ -146,6 +147,11 @@ TEST(tables_pages_and_reasons)
 	CHECK(stat(page, &st) == 0 && st.st_size > 4000);
 	unlink(page);
 	run_free(&r);
+	/* known before anything is played */
+	r = FLEET("--engines", "4", "--html", "/nowhere/page.html");
+	CHECK_INT(r.status, ==, 6);
+	CHECK(!*r.out && strstr(r.err, "/nowhere/page.html"));
+	run_free(&r);
 	r = FLEET("--engines", "4");
 	CHECK(strstr(r.out, "... of that, mean") != NULL);
 	run_free(&r);
@@ -154,6 +160,33 @@ TEST(tables_pages_and_reasons)
 	CHECK(strstr(r.out, "should its KV move first?") != NULL);
 	CHECK(strstr(r.out, "does one transfer serve several?") != NULL);
 	run_free(&r);
+}
+
+/* Whose time is before that of the line above is sorted in, and it is said. */
+TEST(lines_out_of_order)
+{
+	static const char lines[] =
+		"{\"timestamp\":9,\"input_length\":512,\"output_length\":2,"
+		"\"hash_ids\":[1]}\n"
+		"{\"timestamp\":4,\"input_length\":512,\"output_length\":2,"
+		"\"hash_ids\":[1]}\n"
+		"{\"timestamp\":9,\"input_length\":512,\"output_length\":2,"
+		"\"hash_ids\":[1]}\n";
+	char trace[] = "/tmp/onecopy-sim-XXXXXX";
+	int fd = mkostemp(trace, O_CLOEXEC);
+	json_t *root;
+	struct run r;
+
+	CHECK(write(fd, lines, strlen(lines)) == (ssize_t)strlen(lines));
+	CHECK(close(fd) == 0);
+	root = parsed(RUN("sim", trace, "--engines", "2", "--json"));
+	CHECK(at(root, "late_requests", NULL) == 1);
+	CHECK(at(root, "requests", NULL) == 3);
+	json_decref(root);
+	r = RUN("sim", trace, "--engines", "2");
+	CHECK(strstr(r.out, "1 requests were earlier") != NULL);
+	run_free(&r);
+	unlink(trace);
 }
 
 TEST(what_is_wrong_is_named)
@@ -173,7 +206,8 @@ TEST(what_is_wrong_is_named)
 	refused(FLEET("--engines", "2", "--compare", "sglang,best"),
 		"no routing policy best");
 	refused(FLEET("--engines", "2", "--explain", "first"), "first");
-	refused(FLEET("--engines", "2", "--agents", "0"), "no workload");
+	refused(RUN("sim", "shared"), "--engines");
+	refused(FLEET("--engines", "2", "--agents", "0"), "--agents: 0");
 	refused(FLEET("--engines", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17"),
 		"at most 16");
 }

@@ -90,6 +90,16 @@ static unsigned look(struct rig *r, uint64_t i)
 	return 1;
 }
 
+/* Reads n blocks from `from` on, `step` apart. Those that are lost. */
+static unsigned look_on(struct rig *r, uint64_t from, int64_t step, uint64_t n)
+{
+	unsigned lost = 0;
+
+	for (uint64_t k = 0; k < n; k++)
+		lost += look(r, from + (uint64_t)((int64_t)k * step));
+	return lost;
+}
+
 static struct oc_space_report report_of(struct rig *r)
 {
 	struct oc_space_report report = { .size = sizeof(report) };
@@ -123,6 +133,64 @@ TEST(a_session_of_three_times_memory_is_read_through)
 	/* and from the end: each comes back at its address */
 	for (uint64_t i = BLOCKS; i-- > 0;)
 		look(&r, i);
+	rig_end(&r);
+}
+
+/* Much is brought ahead, and most of that is used. */
+static void check_ahead(struct rig *r, const struct oc_space_report *before,
+			uint64_t touched)
+{
+	struct oc_space_report now = report_of(r);
+	uint64_t ahead = now.ahead - before->ahead;
+	uint64_t used = now.ahead_used - before->ahead_used;
+	uint64_t waited = now.faults_bring - before->faults_bring;
+
+	NOTE("%llu ahead, %llu used, %llu waited of %llu; %llu came back",
+	     (unsigned long long)ahead, (unsigned long long)used,
+	     (unsigned long long)waited, (unsigned long long)touched,
+	     (unsigned long long)(now.returned - before->returned));
+	/* how many waited is the drive's to say; a third at most was resident */
+	CHECK_INT(ahead, >=, touched / 8);
+	CHECK_INT(used * 2, >=, ahead);
+}
+
+TEST(a_session_is_read_backwards)
+{
+	struct oc_space_report before;
+	struct rig r;
+
+	rig_start(&r, OC_LOST_ZERO);
+	before = report_of(&r);
+	look_on(&r, BLOCKS - 1, -1, BLOCKS);
+	check_ahead(&r, &before, BLOCKS);
+	rig_end(&r);
+}
+
+TEST(a_session_is_read_in_strides)
+{
+	struct oc_space_report before;
+	struct rig r;
+
+	rig_start(&r, OC_LOST_ZERO);
+	before = report_of(&r);
+	for (uint64_t row = 0; row < 4; row++)
+		look_on(&r, row, 4, BLOCKS / 4);
+	check_ahead(&r, &before, BLOCKS);
+	rig_end(&r);
+}
+
+TEST(touches_in_any_order_bring_nothing_ahead)
+{
+	struct oc_space_report report;
+	struct rig r;
+
+	rig_start(&r, OC_LOST_ZERO);
+	/* without advice; no two steps in a row are the same */
+	for (uint64_t i = 0; i < BLOCKS / 2; i++)
+		look(&r, (i * i * 7 + i * 3) % BLOCKS);
+	report = report_of(&r);
+	CHECK_INT(report.ahead, ==, 0);
+	CHECK_INT(report.faults_bring, >, 0);
 	rig_end(&r);
 }
 

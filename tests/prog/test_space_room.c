@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/utsname.h>
 #include "tests/prog/space_rig.h"
 
 /* ---- letting go ---- */
@@ -124,6 +125,34 @@ TEST(mappings_run_out_and_blocks_are_copied)
 	sp_end(&r);
 }
 
+/* Blocks of one page, armed and touched by nobody, were written by nobody. */
+TEST(untouched_pages_are_let_go_and_not_copied)
+{
+	struct oc_span_options o = OC_SPAN_INIT;
+	struct oc_key keys[200];
+	struct space_rig r;
+	oc_space *s;
+	oc_span *sp;
+	oc_ns *ns;
+
+	sp_start_words(&r, OC_SPACE_FAULTS, SP_FEW_PINS);
+	ns = live_ns(r.c, 4096);
+	live_write_some(ns, 0, 200, 4096);
+	s = sp_make(ns, OC_SPACE_FAULTS);
+	for (uint64_t i = 0; i < 200; i++)
+		keys[i] = live_key(i);
+	o.flags = OC_SPAN_LAZY;
+	CHECK_OK(oc_span_map(s, keys, 200, &o, &sp));
+	for (size_t i = 0; i < 200; i++) /* a mapping each */
+		CHECK_OK(oc_span_prefetch(sp, i, 1, OC_PREFETCH_WAIT, 0));
+	CHECK_INT(sp_report(s).let_go, >=, 200 - 80);
+	CHECK_INT(sp_report(s).own_bytes, ==, 0);
+	CHECK_INT(sp_info(sp).own + sp_info(sp).copied, ==, 0);
+	oc_space_destroy(s);
+	oc_ns_close(ns);
+	sp_end(&r);
+}
+
 /* ---- the kernel's own limit ---- */
 
 #define MAPS_MOST 200000u
@@ -149,6 +178,17 @@ static char *take_mappings(size_t left, size_t *ret_pages)
 	return at;
 }
 
+/* Pages can be marked (Linux 6.6). */
+static bool has_poison(void)
+{
+	struct utsname u;
+	int major = 0, minor = 0;
+
+	return uname(&u) == 0 &&
+	       sscanf(u.release, "%d.%d", &major, &minor) == 2 &&
+	       (major > 6 || (major == 6 && minor >= 6));
+}
+
 /* The space thinks that there is room, and there is none: no crash, no wrong
  * bytes, touches and writes go on by copies. */
 TEST(the_kernel_has_no_mappings_left)
@@ -158,7 +198,7 @@ TEST(the_kernel_has_no_mappings_left)
 				       .mappings = 1000000 };
 	struct oc_span_options o = OC_SPAN_INIT;
 	struct oc_key keys[FEW_KEYS];
-	oc_span *run, *sp;
+	oc_span *run, *sp, *gone;
 	struct space_rig r;
 	size_t pages = 0;
 	char *taken;
@@ -175,6 +215,8 @@ TEST(the_kernel_has_no_mappings_left)
 	o.flags = OC_SPAN_LAZY;
 	CHECK_OK(oc_span_map(r.s, keys, FEW_KEYS, &o, &sp));
 	run = sp_map(r.s, 0, 16, 0);
+	keys[0] = live_key(1000000); /* nobody has it */
+	CHECK_OK(oc_span_map(r.s, keys, 1, &o, &gone));
 	taken = take_mappings(LEFT, &pages);
 	for (size_t i = 0; i < FEW_KEYS; i++)
 		sp_right(sp, i, 3 * i);
@@ -183,6 +225,13 @@ TEST(the_kernel_has_no_mappings_left)
 	CHECK_INT(sp_report(r.s).maps_refused, >, 0);
 	CHECK_INT(sp_report(r.s).faults_lost, ==, 0);
 	CHECK(strstr(sp_report(r.s).advice, "vm.max_map_count"));
+	/* what is gone is told all the same, and so is what never was */
+	if (has_poison()) {
+		sp_catch_bus();
+		CHECK(sp_is_bus(sp_at(gone, 0)));
+		CHECK_INT(sp_state(gone, 0), ==, OC_BLOCK_BUS);
+		CHECK(sp_is_bus(sp_at(gone, 0) + SP_PART));
+	}
 	/* in the midst of a mapping: its own frame would take two more */
 	sp_at(run, 7)[3] ^= 0x55;
 	CHECK_INT(sp_state(run, 7), ==, OC_BLOCK_MAPPED); /* the kernel's */

@@ -361,6 +361,35 @@ TEST(too_many_runs_are_gathered)
 	end(&r);
 }
 
+/* As it is touched: mapped while there is room, then copied. */
+TEST(a_lazy_span_maps_what_it_can)
+{
+	struct oc_space_options so = { .size = sizeof(so),
+				       .how = OC_SPACE_FAULTS,
+				       .mappings = 3 * SLICES + 1 };
+	struct oc_span_info f;
+	struct rig r;
+	oc_span *sp;
+
+	start(&r);
+	put_runs(r.ns);
+	if (oc_space_create(r.ns, &so, &r.s))
+		SKIP("userfaultfd is refused");
+	sp = map(r.s, 0, BLOCKS, OC_SPAN_LAZY);
+	f = sp_info(sp);
+	for (size_t i = 0; i < BLOCKS; i++)
+		right(&f, i, i);
+	f = sp_info(sp);
+	CHECK(!f.gathered);
+	CHECK_INT(f.mapped, >, 0);
+	CHECK_INT(f.copied, >, 0);
+	CHECK_INT(f.mapped + f.copied, ==, BLOCKS);
+	CHECK_INT(mappings(&f), <=, 3 * SLICES);
+	CHECK_INT(sp_report(r.s).gathered_bytes, ==, f.copied * BYTES);
+	CHECK_INT(sp_report(r.s).maps_full, >, 0);
+	end(&r);
+}
+
 TEST(a_touch_brings_the_run_in_all_slices)
 {
 	struct oc_span_info f;
@@ -379,6 +408,8 @@ TEST(a_touch_brings_the_run_in_all_slices)
 	for (size_t i = 0; i < BLOCKS; i++)
 		right(&f, i, i);
 	CHECK_INT(sp_info(sp).mapped, ==, BLOCKS);
+	/* what came one after the other is one for the kernel as well */
+	CHECK_INT(mappings(&f), ==, RUNS * SLICES);
 	end(&r);
 }
 
@@ -488,6 +519,38 @@ TEST(the_tail_grows_in_all_slices)
 	end(&r);
 }
 
+/* Sessions that are written at the same time, as an engine decodes. */
+TEST(sessions_that_grow_together_have_runs)
+{
+	enum { TOGETHER = 4, LONG = 12 };
+	oc_session *session[TOGETHER];
+	uint64_t before[TOGETHER] = { 0 };
+	uint32_t runs = 0;
+	struct rig r;
+
+	start(&r);
+	for (uint32_t i = 0; i < TOGETHER; i++)
+		CHECK_OK(oc_session_open(r.ns, NULL, 0, &session[i]));
+	for (uint32_t k = 0; k < TOGETHER * LONG; k++) {
+		struct oc_key key = live_key(3000 + k);
+		struct oc_where where;
+		struct oc_tail tail;
+
+		CHECK_OK(oc_session_tail(session[k % TOGETHER], SP_P0, 0, 0,
+					 &tail));
+		CHECK_OK(oc_session_tail_seal(session[k % TOGETHER], &key, NULL,
+					      0));
+		CHECK_OK(oc_where(r.ns, &key, SP_P0, &where));
+		runs += k < TOGETHER ||
+			where.offset != before[k % TOGETHER] + SLICE;
+		before[k % TOGETHER] = where.offset;
+	}
+	CHECK_INT(runs, ==, TOGETHER);
+	for (uint32_t i = 0; i < TOGETHER; i++)
+		CHECK_OK(oc_session_close(session[i], 0));
+	end(&r);
+}
+
 TEST(the_server_dies_while_a_write_waits)
 {
 	struct oc_span_info f;
@@ -560,7 +623,94 @@ TEST(mapping_that_fails_leaves_nothing)
 	end(&r);
 }
 
+/* A tail's slices, one of which finds no place: the next call maps the rest. */
+TEST(a_tail_that_came_half_is_mapped_again)
+{
+	struct oc_span_options o = OC_SPAN_INIT;
+	struct oc_span_info f;
+	struct oc_tail tail;
+	oc_session *session;
+	bool fired = true;
+	unsigned step = 1;
+	struct rig r;
+	oc_span *sp;
+
+	start_space(&r, OC_SPACE_FAULTS);
+	CHECK_OK(oc_session_open(r.ns, NULL, 0, &session));
+	o.layout = OC_LAYOUT_SLICES;
+	o.capacity = 4;
+	for (; fired && step < STEPS; step++) {
+		struct oc_key key = live_key(2000 + step);
+
+		CHECK_OK(oc_span_map_session(r.s, session, &o, 0, &sp));
+		CHECK_OK(oc_session_tail(session, SP_P0, 0, 0, &tail));
+		f = sp_info(sp);
+		fault_arm(FAULT_MAP, step, false);
+		oc_span_tail(sp, session, 0, &tail);
+		fired = fault_fired();
+		fault_arm(0, 0, false);
+		CHECK_OK(oc_span_tail(sp, session, 0, &tail));
+		for (uint32_t s = 0; s < SLICES; s++)
+			for (uint64_t k = 0; k < SLICE; k++)
+				at(&f, s, f.blocks)[k] = byte_of(9, s, k);
+		fault_arm(FAULT_MAP, step, false);
+		if (oc_span_tail_seal(sp, session, &key, 0)) {
+			fired |= fault_fired();
+			fault_arm(0, 0, false);
+			CHECK_OK(oc_span_tail_seal(sp, session, &key, 0));
+		}
+		fault_arm(0, 0, false);
+		right(&f, f.blocks, 9);
+		CHECK_INT(sp_info(sp).blocks, ==, f.blocks + 1);
+		oc_span_unmap(sp);
+		CHECK_OK(oc_session_close(session, 0));
+		CHECK_OK(oc_session_open(r.ns, NULL, 0, &session));
+	}
+	CHECK(!fired);
+	CHECK_INT(step, >, SLICES);
+	CHECK_OK(oc_session_close(session, 0));
+	end(&r);
+}
+
 /* ---- below ---- */
+
+/* The rung below DRAM is not for them: they leave, or stay, and others fall. */
+TEST(striped_blocks_do_not_fall_to_the_rung)
+{
+	static uint8_t back[BYTES];
+	uint64_t bytes, there = 0, fallen;
+	struct rig r;
+	oc_ns *ns;
+
+	r.place[0] = '\0';
+	live_start(&r.n, "--dram=8M", "--slab=1M", "--cxl=memory:8M");
+	open_node(&r);
+	r.s = NULL;
+	for (uint64_t n = 0; n < 128; n++)
+		put(r.ns, n);
+	CHECK_INT(live_counter(r.c, "cxl_parts"), ==, 0);
+	CHECK_INT(live_counter(r.c, "evicted"), >, 60);
+	for (uint64_t n = 0; n < 128; n++) {
+		struct oc_key key = live_key(n);
+
+		if (oc_get(r.ns, &key, SP_P0, back, BYTES, &bytes))
+			continue;
+		there++;
+		for (uint32_t s = 0; s < SLICES; s++)
+			CHECK(slice_is(back + s * SLICE, n, s));
+	}
+	CHECK_INT(there, >, 32);
+	/* packed ones of the same client take their slabs, and fall */
+	ns = live_ns(r.c, BYTES);
+	live_write_some(ns, 5000, 128, BYTES);
+	fallen = live_counter(r.c, "cxl_parts");
+	CHECK_INT(fallen, >, 0);
+	for (uint64_t n = 200; n < 300; n++)
+		put(r.ns, n);
+	CHECK_INT(live_read_some(ns, 5000, 128, BYTES), >, 0);
+	oc_ns_close(ns);
+	end(&r);
+}
 
 #define MANY 192u /* three times what memory holds */
 

@@ -16,6 +16,8 @@ TEST(survives_a_cut_after_any_store)
 
 #else
 #include <setjmp.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include "tests/order.h"
 
 #define FRAMES 8u
@@ -116,6 +118,54 @@ static void act_join(struct scene *s)
 	CHECK_OK(region_join(s->a, &o));
 }
 
+/* Of a keeper, which is this process' parent. */
+static void act_join_kept(struct scene *s)
+{
+	struct region_join_options o = { .size = sizeof(o),
+					 .shards = 1,
+					 .keeper = (uint64_t)getppid(),
+					 .node = { 1, 2 } };
+
+	CHECK_OK(region_join(s->a, &o));
+}
+
+static uint64_t dead_process(void)
+{
+	pid_t pid = fork();
+
+	CHECK_INT(pid, >=, 0);
+	if (!pid)
+		_exit(0);
+	CHECK_INT(waitpid(pid, NULL, 0), ==, pid);
+	return region_process((uint64_t)pid, 1);
+}
+
+/* Its server has died, with a pin and a grant. */
+static void prepare_kept(struct scene *s)
+{
+	struct region_control *control;
+	struct region_name name = rig_name(20);
+	struct region_grant grant;
+	struct region_pin pin;
+	uint32_t member = 0;
+	uint64_t inc;
+
+	s->a = rig_open(&s->g);
+	act_join_kept(s);
+	CHECK_OK(region_self(s->a, &member, &inc));
+	for (uint64_t id = 1; id <= 3; id++)
+		CHECK_OK(rig_put(s->a, id, 1));
+	CHECK_OK(rig_pin(s->a, 2, &pin));
+	CHECK_OK(region_grant(s->a, &name, RIG_BYTES, 16, 0, &grant));
+	region_close(s->a);
+	control = rig_map(&s->g);
+	shared_store64(&control->member[member].writer, dead_process());
+	rig_unmap(&s->g, control);
+	CHECK_OK(rig_pin(s->b, 1, &s->held));
+	s->holds = true;
+	s->a = rig_open(&s->g);
+}
+
 static void act_put(struct scene *s)
 {
 	CHECK_OK(rig_put(s->a, 30, 2));
@@ -161,6 +211,8 @@ static const struct cut_case cases[] = {
 	{ "take_over", prepare_dead, act_take },
 	{ "leave", prepare_some, act_leave },
 	{ "tick", prepare_some, act_tick },
+	{ "join_kept", prepare_none, act_join_kept },
+	{ "go_on", prepare_kept, act_join_kept },
 };
 
 /* ---- before and after --------------------------------------------------------------- */
@@ -338,4 +390,6 @@ CUT(pin_is_cut, 4)
 CUT(take_over_is_cut, 5)
 CUT(leave_is_cut, 6)
 CUT(tick_is_cut, 7)
+CUT(join_of_a_keeper_is_cut, 8)
+CUT(going_on_is_cut, 9)
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Memory of a region fails: a page of a mapping becomes one behind the end of a
- * file, which is told by the same signal. */
+ * file, which is told by the same signal; and, on a device, the kernel's own poison
+ * ($ONECOPY_CXL_REGION names one that may be overwritten, as root). */
 #include "base/guard.h"
 #include "region/internal.h"
 #include "tests/region/rig.h"
@@ -9,6 +10,10 @@
 #include <sys/mman.h>
 
 #define FRAMES 64u
+
+#ifndef MADV_HWPOISON
+#define MADV_HWPOISON 100
+#endif
 
 struct lossy {
 	struct rig g;
@@ -331,4 +336,73 @@ TEST(who_looks_survives)
 	CHECK(!s.lost && s.owner == (int64_t)l.b->self);
 	region_close(eye);
 	end(&l);
+}
+
+/* ---- on a device ------------------------------------------------------------------- */
+
+static void poison_run(void *ctx)
+{
+	char *at = (char *)((uintptr_t)ctx & ~(uintptr_t)(PAGE_BYTES - 1));
+
+	CHECK_OK(madvise(at, PAGE_BYTES, MADV_HWPOISON));
+}
+
+/* 2 MiB are lost at once, with all blocks in them; the rest serves. Emulated memory
+ * shows its old bytes afterwards, so it is the poisoning itself that is met. */
+TEST(real_poison_costs_what_lies_there)
+{
+	const uint32_t wide = REGION_UNIT / RIG_FRAME;
+	struct region_format_options o = { .size = sizeof(o),
+					   .members =
+						   16, /* its data lies far */
+					   .shards = 1,
+					   .frame_bytes = RIG_FRAME,
+					   .frames = 4 * wide,
+					   .lease_ms = 1000,
+					   .force = true,
+					   .even_if_live = true };
+	struct region_where lost = { .part = LOST_CONTROL };
+	const char *path = getenv("ONECOPY_CXL_REGION");
+	struct rig g = { .fd = -1 };
+	struct region_shard_status s;
+	struct region *a, *c;
+	struct region_pin pin;
+
+	if (!path)
+		SKIP("ONECOPY_CXL_REGION names nothing that may be overwritten");
+	snprintf(g.path, sizeof(g.path), "%s", path);
+	CHECK_OK(region_format(path, &o));
+	guard_install();
+	a = rig_join(&g, "a", 1, false);
+	c = rig_join(&g, "c", 0, false);
+	/* beyond the unit in which the descriptors lie */
+	for (uint64_t id = 1; id <= wide + 9; id++)
+		CHECK_OK(rig_put(a, id, 1));
+	CHECK_OK(rig_pin(a, wide + 3, &pin));
+	CHECK_INT(region_guard(a, poison_run, (void *)(uintptr_t)pin.data,
+			       &lost),
+		  ==, -EIO);
+	CHECK_INT(lost.part, ==, LOST_FRAME);
+	CHECK_INT(lost.frame, <=, pin.frame);
+	CHECK_INT(lost.bytes, ==, REGION_UNIT);
+	CHECK_INT(errors_of(a), ==, 1);
+	region_unpin(a, &pin);
+	CHECK_OK(region_tick(a));
+	region_shard_status(c, 0, &s);
+	CHECK_INT(s.held, >=, wide);
+	CHECK_INT(s.held, <=, wide + 1);
+	CHECK_INT(s.held + s.free + s.sealed, ==, 4 * wide);
+	CHECK(rig_has(c, 3));
+	CHECK(!rig_has(c, wide + 3));
+	for (uint64_t id = 1000; id < 1000 + 4 * wide; id++)
+		CHECK_OK(rig_put(a, id, 1));
+	CHECK(rig_has(c, 999 + 4 * wide));
+	CHECK_INT(errors_of(a), ==, 1);
+	CHECK_OK(region_leave(a));
+	CHECK_OK(region_leave(c));
+	rig_check(c, true);
+	region_close(a);
+	region_close(c);
+	o.none = true;
+	CHECK_OK(region_format(path, &o));
 }

@@ -218,6 +218,42 @@ TEST(who_follows_a_follower_waits_too)
 	CHECK_INT(r.blocks - r.hit_blocks, <=, 103);
 }
 
+/* Blocks are of use to another engine when the step that computes them has ended,
+ * no sooner; whoever is in the same step finds them, as in engines. */
+TEST(blocks_are_there_when_their_step_ends)
+{
+	static const struct route_policy told = { .name = "told",
+						  .decide = as_told };
+	struct fleet_arrival a[2];
+	uint32_t parent[18] = { 0 };
+	struct fleet_work w = {
+		.arrival = a, .n = 2, .parent = parent, .nodes = 18
+	};
+	struct fleet_options o = options("onecopy", 2);
+	struct fleet_result r;
+	double step;
+
+	for (uint32_t i = 1; i < 18; i++)
+		parent[i] = i - 1;
+	for (uint32_t i = 0; i < 2; i++)
+		a[i] = (struct fleet_arrival){ .at = 0.01 * i,
+					       .serial = i,
+					       .leaf = 16 + i,
+					       .blocks = 16 + i,
+					       .in = 512 * (16 + i),
+					       .out = 2 };
+	w.blocks = 33;
+	w.longest = 17;
+	o.policy = &told;
+	o.chunk = 8192;
+	o.link = 1e12;
+	r = run(&o, &w);
+	step = o.token_s * 8192 * (1 + 4096 / o.depth_tokens) + o.step_s;
+	CHECK_INT(r.pulled, ==, 16);
+	CHECK(r.ttft.max > 1000 * step);
+	CHECK(r.ttft.max < 1000 * (step + 0.03));
+}
+
 /* The parts of the time to the first token add up to it. */
 TEST(phases_add_up)
 {
@@ -240,6 +276,33 @@ TEST(phases_add_up)
 		CHECK(r.phase_ms[FLEET_IN_PREFILL] > 0);
 		CHECK(r.phase_ms[FLEET_IN_QUEUE] > 0);
 	}
+	fleet_work_fini(&w);
+}
+
+/* Tiers below device memory evict as a node does: other blocks stay there, equal
+ * runs are equal, and nobody is forgotten. */
+TEST(tiers_evict_as_told)
+{
+	struct fleet_work w = made(FLEET_WAVES, 24, 1000, false);
+	struct fleet_options o = options("onecopy", 2);
+	struct fleet_result lru, own, again;
+
+	o.blocks[ROUTE_VRAM] = 150;
+	o.blocks[ROUTE_DRAM] = 200;
+	o.blocks[ROUTE_NVME] = 100;
+	lru = run(&o, &w);
+	o.eviction = &policy_lru;
+	again = run(&o, &w);
+	CHECK(same(&lru, &again));
+	o.eviction = &policy_onecopy;
+	own = run(&o, &w);
+	again = run(&o, &w);
+	CHECK(same(&own, &again));
+	CHECK(!same(&own, &lru));
+	CHECK_INT(own.requests, ==, w.n);
+	CHECK_INT(own.hits[ROUTE_DRAM], >, 0);
+	/* some pass by */
+	CHECK(own.demoted_bytes < lru.demoted_bytes);
 	fleet_work_fini(&w);
 }
 
@@ -352,14 +415,18 @@ TEST(memory_runs_out_anywhere)
 	int e = -ENOMEM;
 
 	o.blocks[ROUTE_VRAM] = 150;
-	for (uint64_t n = 1; e; n++) {
-		fault_arm(FAULT_ALLOC, n, false);
-		e = fleet_run(&o, &w, &r, error);
-		fault_arm(FAULT_ALLOC, 0, false);
-		CHECK(e == 0 || e == -ENOMEM);
-		CHECK_INT(n, <, 100000);
+	for (uint32_t own = 0; own < 2; own++) {
+		o.eviction = own ? &policy_onecopy : &policy_lru;
+		e = -ENOMEM;
+		for (uint64_t n = 1; e; n++) {
+			fault_arm(FAULT_ALLOC, n, false);
+			e = fleet_run(&o, &w, &r, error);
+			fault_arm(FAULT_ALLOC, 0, false);
+			CHECK(e == 0 || e == -ENOMEM);
+			CHECK_INT(n, <, 100000);
+		}
+		CHECK_INT(r.requests, ==, w.n);
 	}
-	CHECK_INT(r.requests, ==, w.n);
 	fleet_work_fini(&w);
 	e = -ENOMEM;
 	for (uint64_t n = 1; e; n++) {

@@ -196,6 +196,76 @@ TEST(what_nobody_holds_leaves_at_once)
 	rig_end(&r);
 }
 
+/* Two slabs, full: the first of a client that has written before a did. */
+static struct rig rig_of_two(struct sim **ret_first)
+{
+	const struct world_config config = { .limit = 2 * DEEP_SLAB,
+					     .slab_bytes = DEEP_SLAB };
+	struct rig r = { .w = world_create(&config) };
+
+	*ret_first = sim_add(r.w, 2);
+	for (uint64_t n = 1; n <= FRAMES; n++)
+		sim_put(*ret_first, 1000 + n, PART);
+	r.a = sim_add(r.w, 0);
+	r.b = sim_add(r.w, 1);
+	for (uint64_t n = 1; n <= FRAMES; n++)
+		sim_put(r.a, n, PART);
+	hold_all(r.b, MAPPED);
+	return r;
+}
+
+/* What is colder and nobody's goes before anybody is asked for what is in use. */
+TEST(colder_blocks_of_the_dead_leave_unasked)
+{
+	struct sim *first;
+	struct rig r = rig_of_two(&first);
+
+	sim_die(first);
+	tick(&r);
+	sim_put(r.a, 100, PART);
+	CHECK_INT(asked(r.b), ==, 0);
+	CHECK_INT(resident(&r), ==, FRAMES);
+	CHECK(!world_has(r.w, 1001, PART));
+	rig_end(&r);
+}
+
+/* The same of one who lives, and lets go; if he does not, they are asked after all. */
+TEST(colder_blocks_of_the_living_leave_unasked)
+{
+	struct sim *first;
+	struct rig r = rig_of_two(&first);
+	uint32_t slot;
+
+	store_region_given(first->c, 1);
+	slot = want_room(&r, 100);
+	CHECK_INT(asked(r.b), ==, 0);
+	CHECK(r.w->p->slab[1]->retiring);
+	CHECK_INT(resident(&r), ==, FRAMES);
+	world_tick(r.w, WORLD_SEC / 5);
+	CHECK_INT(asked(r.b), ==, 1);
+	answer_with(r.b, UINT32_MAX);
+	store_settle(r.w->s, r.w->now);
+	CHECK_OK(sim_answer(r.a, slot));
+	rig_end(&r);
+}
+
+TEST(warmer_blocks_of_others_stay)
+{
+	struct sim *first;
+	struct rig r = rig_of_two(&first);
+
+	for (unsigned k = 0; k < 3; k++)
+		for (uint64_t n = 1; n <= FRAMES; n++)
+			sim_touch(first, 1000 + n, PART);
+	store_touches(first->c);
+	sim_die(first);
+	tick(&r);
+	want_room(&r, 100);
+	CHECK_INT(asked(r.b), ==, 1);
+	CHECK(world_has(r.w, 1001, PART));
+	rig_end(&r);
+}
+
 TEST(direct_pins_are_never_asked_for)
 {
 	struct rig r = rig_begin();

@@ -296,6 +296,29 @@ TEST(removed_memory_that_is_lost_is_not_used_again)
 	end(w);
 }
 
+/* Its memory was taken away: no slab is made of it, what lies there stays until it
+ * is touched, and DRAM serves; when it is back it is used. */
+TEST(memory_that_is_gone_gets_no_slab)
+{
+	struct world *w = begin(&both);
+	struct store_load load;
+
+	put_all(w, 1, 40);
+	CHECK_INT(w->s->low.budget.used, <, 4 * SLAB);
+	store_low_gone(w->s, true);
+	rest(w);
+	store_load(w->s, &load);
+	CHECK(load.low_gone);
+	put_all(w, 100, 200);
+	store_load(w->s, &load);
+	CHECK_INT(load.low_used, <, 4 * SLAB);
+	CHECK_INT(COUNT(w, refused), ==, 0);
+	store_low_gone(w->s, false);
+	put_all(w, 400, 200);
+	CHECK_INT(w->s->low.budget.used, ==, 4 * SLAB);
+	end(w);
+}
+
 /* The server dies when it has said so, and before it has done anything. */
 TEST(a_new_server_knows_what_is_lost)
 {

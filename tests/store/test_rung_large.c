@@ -206,14 +206,19 @@ TEST(on_a_device_slabs_go_side_by_side)
 				   .stamp = UINT64_MAX };
 	const uint32_t lies[8] = { 0, 7, 1, 2, 6, 3, 4, 5 };
 	const unsigned aside[] = { 0, 2, 3, 4 };
+	struct segment was[8];
+	struct pool_low low;
 
 	put_all(w, 1, 192);
+	low = w->s->low;
 	w->s->low.source.kind = SEGMENT_DAX;
 	w->s->low.source.fd = 0;
 	w->s->low.budget.limit = 16 * SEGMENT_DAX_UNIT;
 	w->s->low.budget.used = 16 * SEGMENT_DAX_UNIT;
-	for (unsigned k = 0; k < 8; k++)
+	for (unsigned k = 0; k < 8; k++) {
+		was[k] = kth(w, k)->payload;
 		place(w, kth(w, k)->id, 2 * lies[k], 2);
+	}
 	CHECK(rung_small_plan(w->s, w->p, &want));
 	CHECK_INT(want.n_slabs, ==, 2);
 	CHECK(want.slab[0] == kth(w, 0) && want.slab[1] == kth(w, 2));
@@ -236,4 +241,10 @@ TEST(on_a_device_slabs_go_side_by_side)
 	want.stamp = UINT64_MAX;
 	want.bytes = 32 * SEGMENT_DAX_UNIT;
 	CHECK(!rung_small_plan(w->s, w->p, &want));
+	/* as it was */
+	for (unsigned k = 0; k < 8; k++)
+		kth(w, k)->payload = was[k];
+	range_fini(&w->s->low.units);
+	w->s->low = low;
+	end(w);
 }

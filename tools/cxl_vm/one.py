@@ -208,6 +208,12 @@ def doctor(m):
         check(f'"{name}"' in text, f"the doctor does not tell of {name}")
 
 
+def region_lost(m, report):
+    """Memory of a region on the device fails (tests/region/test_lost.c)."""
+    points(m, report, "a region on devdax", f"ONECOPY_CXL_REGION={DAX} "
+           "test_region_lost real_poison_costs_what_lies_there")
+
+
 def removal(m, report):
     """Taken away while it is in use: its content is lost, no more."""
     name = "it_is_taken_away"
@@ -243,9 +249,9 @@ def pool(m):
 
 
 # With the report: what tells points itself.
-POINTS = [real, rung_devdax, rung_node, removal]
+POINTS = [real, rung_devdax, rung_node, region_lost, removal]
 ALL = [discovery, region, forms, devdax, real, pool, rung_devdax,
-       rung_node, poison, doctor, removal]
+       rung_node, poison, doctor, region_lost, removal]
 SHORT = [discovery, region, to_devdax, real, poison]
 
 

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include "base/fault.h"
 #include "front/native/session.h"
+#include "store/shard.h"
 
 static int payload_fd(const struct pool_slab *slab, bool writable, int *ret_fd)
 {
@@ -75,4 +76,28 @@ void index_handle(struct session *s, const struct msg_index *question)
 	m.index.bytes = p->index_segment.bytes;
 	session_send(s, &m, &fd, 1);
 	fd_close(fd);
+}
+
+/* Whoever has it can write what nodes and clients agree on there, so a client that
+ * may only read is not given it. */
+void cxl_handle(struct session *s, const struct msg_cxl *question)
+{
+	struct store_region_access access = { .fd = -1 };
+	union msg m;
+	int r = s->client->read_only
+			? -EPERM
+			: store_region_open(s->native->options.store,
+					    s->client->pool, &access);
+
+	if (r < 0) {
+		session_refuse(s, question->head.seq, r,
+			       r == -ENOENT
+				       ? "this tenant has no CXL region here"
+				       : "no CXL region for this client");
+		return;
+	}
+	msg_init(&m, MSG_CXL, question->head.seq);
+	memcpy(m.cxl.host, access.host, sizeof(m.cxl.host));
+	session_send(s, &m, &access.fd, 1);
+	fd_close(access.fd);
 }

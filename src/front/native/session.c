@@ -208,6 +208,9 @@ static void handle(struct session *s, const union msg *m)
 	case MSG_INDEX:
 		index_handle(s, &m->index);
 		break;
+	case MSG_CXL:
+		cxl_handle(s, &m->cxl);
+		break;
 	default:
 		session_refuse(s, m->head.seq, -EPROTO,
 			       "not a message for a server");

@@ -66,6 +66,7 @@ void hello_handle(struct session *s, const struct msg_hello *hello);
 /* region.c */
 void region_handle(struct session *s, const struct msg_region *question);
 void index_handle(struct session *s, const struct msg_index *question);
+void cxl_handle(struct session *s, const struct msg_cxl *question);
 
 /* turn.c */
 void turn_wake(struct session *s);

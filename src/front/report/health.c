@@ -154,6 +154,43 @@ static void judge_below(const struct health_facts *f, struct health *h)
 		note(h, "The nvme tier %s.", f->below_note);
 }
 
+static void judge_low(const struct health_facts *f, struct health *h)
+{
+	if (f->low_missing)
+		degraded(h, "The memory below DRAM is not there: %s.",
+			 f->low_missing);
+	if (f->low_aside)
+		note(h,
+		     "%llu MiB of the device below DRAM have failed and are "
+		     "not used again.",
+		     (unsigned long long)(f->low_aside >> 20));
+}
+
+static void judge_region(const struct health_facts *f, struct health *h)
+{
+	if (f->region_state)
+		degraded(h, "The CXL region: this node is %s%s%.90s.",
+			 f->region_state,
+			 f->region_why && f->region_why[0] ? ": " : "",
+			 f->region_why ? f->region_why : "");
+	if (f->region_quarantined)
+		degraded(h,
+			 "The CXL region: %u shards wait for %u members that "
+			 "are silent; onecopy cxl status names them.",
+			 f->region_quarantined, f->region_late);
+	else if (f->region_late)
+		note(h, "The CXL region: %u members are silent.",
+		     f->region_late);
+	if (f->region_held)
+		note(h, "The CXL region: %llu frames are used no more.",
+		     (unsigned long long)f->region_held);
+	if (f->region_outside)
+		degraded(h,
+			 "%u clients found no slot in the CXL region, and read "
+			 "this node alone.",
+			 f->region_outside);
+}
+
 /* Less than half of what is wanted again is kept: fewer sessions would get more
  * done. That is a matter of who lets them in, and no fault of the node. */
 static void judge_returns(const struct health_facts *f, struct health *h)
@@ -179,7 +216,9 @@ void health_judge(const struct health_facts *f, struct health *ret_health)
 	judge_memory(f, h);
 	judge_room(f, h);
 	judge_restarts(f, h);
+	judge_low(f, h);
 	judge_below(f, h);
+	judge_region(f, h);
 	judge_returns(f, h);
 	/* what the program says last: it has the most texts */
 	for (unsigned i = 0; i < f->n_failures; i++)

@@ -58,14 +58,24 @@ struct health_facts {
 				   be; NULL */
 	const char *below_short; /* it is up, and what it lacks; NULL */
 	uint64_t below_bad, below_errors; /* so far */
-	uint64_t quarantined;		  /* frames, now */
+	/* the memory below DRAM: why it is not there, NULL: all is well, or there
+	 * is none; bytes of a device that are lost for good */
+	const char *low_missing;
+	uint64_t low_aside;
+	uint64_t quarantined;  /* frames, now */
 	uint64_t silent_bytes; /* mapped by clients that do not answer, now */
+	/* the CXL region; state NULL: all is well there, or it has none */
+	const char *region_state, *region_why;
+	uint32_t region_late;	     /* members that are silent and may live */
+	uint32_t region_quarantined; /* shards of these */
+	uint64_t region_held; /* frames of own shards that are used no more */
+	uint32_t region_outside; /* clients that found no slot there, now */
 	/* blocks that sessions came back for lately, in the pool that lost most
 	 * of them; how many were not in memory, and how many sessions fit */
 	uint64_t returned, lost, sessions_fit;
 };
 
-#define HEALTH_TEXTS 8
+#define HEALTH_TEXTS 12
 #define HEALTH_TEXT  128
 
 struct health {

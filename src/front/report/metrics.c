@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "front/report/lines.h"
 #include "front/report/process.h"
+#include "store/shard.h"
 #include "tier/tier.h"
 
 #define NAME(text) "onecopy_" text
@@ -109,6 +110,13 @@ static const struct pool_row pool_rows[] = {
 	[POOL_C_revoke_kept] = TOTAL("kept_mapped_parts"),
 	[POOL_C_revoke_late] = TOTAL("silent_clients"),
 	[POOL_C_revoke_held_bytes] = GAUGE("silently_mapped_bytes"),
+	[POOL_C_region_pins] = TOTAL("region_hits"),
+	[POOL_C_region_read_bytes] = TOTAL("region_read_bytes"),
+	[POOL_C_region_published] = TOTAL("region_published_parts"),
+	[POOL_C_region_published_bytes] = TOTAL("region_published_bytes"),
+	[POOL_C_region_refused] = TOTAL("region_refused_parts"),
+	[POOL_C_region_unfit] = TOTAL("region_unfit_parts"),
+	[POOL_C_region_failed] = TOTAL("region_failed_parts"),
 };
 _Static_assert(ARRAY_LEN(pool_rows) == POOL_COUNTERS_USED, "a row for each");
 
@@ -461,6 +469,14 @@ static void put_node(struct lines *l, const struct report *r, uint64_t now_ns)
 		load.low_limit);
 	put_one(l, NAME("cxl_used_bytes"), LINES_GAUGE,
 		"slabs in memory below DRAM", load.low_used);
+	put_one(l, NAME("cxl_up"), LINES_GAUGE,
+		"1: the memory below DRAM is there; 0: there is none, or it "
+		"was taken away",
+		load.low_limit && !load.low_gone);
+	put_one(l, NAME("cxl_memory_errors_total"), LINES_COUNTER,
+		"frames below DRAM whose memory has failed", load.low_errors);
+	put_one(l, NAME("cxl_aside_bytes"), LINES_GAUGE,
+		"of a device below DRAM, lost for good", load.low_aside);
 	put_one(l, NAME("waiting_grants"), LINES_GAUGE,
 		"grants that wait for room", load.waiting);
 	put_one(l, NAME("refused_slabs_total"), LINES_COUNTER,
@@ -472,6 +488,43 @@ static void put_node(struct lines *l, const struct report *r, uint64_t now_ns)
 		h.ready);
 	put_one(l, NAME("degraded_reasons"), LINES_GAUGE,
 		"reasons that /health gives", h.n_degraded);
+}
+
+/* Nothing where the node is in no region. */
+static void put_region(struct lines *l, const struct report *r)
+{
+	struct store_region_stat st;
+
+	store_region_stat(r->store, &st);
+	if (st.state == STORE_REGION_NONE && !r->region_missing)
+		return;
+	put_one(l, NAME("region_member"), LINES_GAUGE,
+		"1: this node is a member of its CXL region",
+		st.state == STORE_REGION_IN);
+	put_one(l, NAME("region_shards"), LINES_GAUGE,
+		"shards that this node owns", st.owned);
+	put_one(l, NAME("region_free_frames"), LINES_GAUGE,
+		"free frames of these", st.free);
+	put_one(l, NAME("region_sealed_frames"), LINES_GAUGE,
+		"sealed frames of these", st.sealed);
+	put_one(l, NAME("region_held_frames"), LINES_GAUGE,
+		"frames of these that are used no more", st.held);
+	put_one(l, NAME("region_nodes"), LINES_GAUGE,
+		"members that own shards or would", st.nodes);
+	put_one(l, NAME("region_readers"), LINES_GAUGE,
+		"members that read alone", st.readers);
+	put_one(l, NAME("region_late_members"), LINES_GAUGE,
+		"members that are silent and may live", st.late);
+	put_one(l, NAME("region_quarantined_shards"), LINES_GAUGE,
+		"shards of these", st.quarantined);
+	put_one(l, NAME("region_evicted_frames_total"), LINES_COUNTER,
+		"blocks that left this node's shards",
+		st.count[REGION_C_evictions]);
+	put_one(l, NAME("region_spared_frames_total"), LINES_COUNTER,
+		"blocks that did not because of a pin",
+		st.count[REGION_C_spared]);
+	put_one(l, NAME("region_wrong_frames_total"), LINES_COUNTER,
+		"blocks there whose bytes were wrong", st.count[REGION_C_bad]);
 }
 
 static void put_known(struct lines *l, const char *name, const char *help,
@@ -514,6 +567,7 @@ int metrics_text(const struct report *r, uint64_t now_ns, size_t most,
 	put_returns(&l, r, &pools);
 	put_tiers(&l, &pools);
 	put_below(&l, r);
+	put_region(&l, r);
 	put_doors(&l, r, &pools);
 	put_process(&l, r);
 	if (l.error) {

@@ -5,6 +5,7 @@
 #include <time.h>
 #include "base/clock.h"
 #include "front/report/json.h"
+#include "store/shard.h"
 
 void report_init(struct report *r, struct store *store, const struct loop *loop,
 		 const char *version)
@@ -193,6 +194,41 @@ static void below_facts(const struct report *r, struct health_facts *f)
 		f->below_short = st->why;
 }
 
+static void count_outside(void *ctx, struct store_client *c)
+{
+	struct health_facts *f = ctx;
+
+	f->region_outside += !c->closed &&
+			     shared_load64(&c->segment->header.cxl) >> 32 ==
+				     CLIENT_CXL_FULL;
+}
+
+static void region_facts(const struct report *r, struct health_facts *f)
+{
+	struct store_region_stat st;
+
+	store_region_stat(r->store, &st);
+	if (r->region_missing) {
+		f->region_state = "not a member";
+		f->region_why = r->region_missing;
+	} else if (st.state == STORE_REGION_FENCED) {
+		f->region_state = "declared dead";
+		f->region_why = "it goes on without, until it is started again";
+	} else if (st.state == STORE_REGION_FAILED) {
+		f->region_state = "out of it";
+		f->region_why = "its memory failed";
+	}
+	if (st.state != STORE_REGION_IN)
+		return;
+	f->region_late = st.late;
+	f->region_quarantined = st.quarantined;
+	f->region_held = st.held;
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++)
+		if (store_pool(r->store, n))
+			store_each_client(r->store, store_pool(r->store, n),
+					  count_outside, f);
+}
+
 /* The pool whose sessions lost most. */
 static void returns_facts(const struct report *r, struct health_facts *f)
 {
@@ -227,8 +263,13 @@ void report_health(const struct report *r, uint64_t now_ns,
 		.quarantined = all_of(r, POOL_C_quarantined),
 		.silent_bytes = all_of(r, POOL_C_revoke_held_bytes),
 	};
+	struct store_load load;
 
 	below_facts(r, &f);
+	store_load(r->store, &load);
+	f.low_missing = r->low_missing;
+	f.low_aside = load.low_aside;
+	region_facts(r, &f);
 	returns_facts(r, &f);
 	f.lately = health_lately(&r->trend, now_ns, &now);
 	health_judge(&f, ret_health);

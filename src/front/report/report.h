@@ -39,6 +39,11 @@ struct report {
 	/* Why there is no tier below though one was asked for; the program's
 	 * text. NULL: it is there, or none was asked for. */
 	const char *below_missing;
+	/* Why the memory of the rung below DRAM is not there (any more); the
+	 * program's text. NULL: it is there, or none was asked for. */
+	const char *low_missing;
+	/* The same of the CXL region. */
+	const char *region_missing;
 	struct health_trend trend; /* report_tick()'s */
 };
 
@@ -83,6 +88,8 @@ json_t *report_check(const struct report *r, struct pool *pool);
 
 /* The tier below as it is said everywhere; NULL: there is none. */
 json_t *report_below(const struct report *r);
+/* This node's part in a CXL region; NULL: it has none, and none was asked for. */
+json_t *report_region(const struct report *r);
 /* A pool's tenant, terminated. */
 void report_tenant(const struct pool *p, char ret_name[LAYOUT_NAME + 1]);
 /* Server starts since the oldest pool began. */

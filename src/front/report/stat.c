@@ -4,6 +4,7 @@
 #include "base/fault.h"
 #include "front/report/json.h"
 #include "front/report/report.h"
+#include "store/shard.h"
 #include <onecopy/onecopy.h>
 #include "tier/tier.h"
 
@@ -66,6 +67,51 @@ static json_t *stat_cxl(const struct report *r)
 			    json_string(segment_kind_name(load.low_kind)));
 	json_num(o, "limit_bytes", load.low_limit);
 	json_num(o, "used_bytes", load.low_used);
+	json_object_set_new(o, "missing",
+			    r->low_missing ? json_string(r->low_missing)
+					   : json_null());
+	json_num(o, "memory_errors", load.low_errors);
+	json_num(o, "aside_bytes", load.low_aside);
+	return o;
+}
+
+json_t *report_region(const struct report *r)
+{
+	struct store_region_stat st;
+	json_t *o;
+
+	store_region_stat(r->store, &st);
+	if (st.state == STORE_REGION_NONE && !r->region_missing)
+		return NULL;
+	o = json_object();
+	json_object_set_new(
+		o, "state",
+		json_string(r->region_missing
+				    ? "not there"
+				    : store_region_state_name(st.state)));
+	json_object_set_new(o, "why",
+			    json_string(r->region_missing ? r->region_missing
+							  : ""));
+	if (st.state != STORE_REGION_IN)
+		return o;
+	json_object_set_new(o, "tenant", json_string(st.tenant));
+	json_object_set_new(o, "memory",
+			    json_string(region_kind_name(st.kind)));
+	json_num(o, "member", st.member);
+	json_num(o, "incarnation", st.inc);
+	json_num(o, "frame_bytes", st.geometry.frame_bytes);
+	json_num(o, "members", st.geometry.members);
+	json_num(o, "shards", st.owned);
+	json_num(o, "free", st.free);
+	json_num(o, "sealed", st.sealed);
+	json_num(o, "held", st.held);
+	json_num(o, "nodes", st.nodes);
+	json_num(o, "readers", st.readers);
+	json_num(o, "late", st.late);
+	json_num(o, "ended", st.ended);
+	json_num(o, "quarantined_shards", st.quarantined);
+	for (unsigned i = 0; i < REGION_COUNTS_USED; i++)
+		json_num(o, region_count_names[i], st.count[i]);
 	return o;
 }
 
@@ -273,6 +319,22 @@ static void client_pins(struct client_list *l, json_t *o,
 		 used(s.pins, s.n_pins) + used(s.overflow, s.n_overflow));
 }
 
+/* The client's own word. */
+static const char *client_cxl(const struct store_client *c)
+{
+	static const char *const names[CLIENT_CXL_STATES] = {
+		[CLIENT_CXL_NONE] = "",
+		[CLIENT_CXL_MEMBER] = "member",
+		[CLIENT_CXL_FULL] = "no free slot",
+		[CLIENT_CXL_APART] = "other process ids than the node",
+		[CLIENT_CXL_FENCED] = "declared dead",
+		[CLIENT_CXL_FAILED] = "cannot be read",
+	};
+	uint64_t state = shared_load64(&c->segment->header.cxl) >> 32;
+
+	return state < CLIENT_CXL_STATES ? names[state] : "";
+}
+
 static void stat_client(void *ctx, struct store_client *c)
 {
 	const struct client_record *rec = c->record;
@@ -301,6 +363,8 @@ static void stat_client(void *ctx, struct store_client *c)
 				  c->fault_result > 0
 					  ? "not lent to it"
 					  : strerror((int)-c->fault_result)));
+	json_object_set_new(o, "region",
+			    json_string(c->closed ? "" : client_cxl(c)));
 	if (!c->closed) {
 		const shared_u64 *n = c->segment->header.counter;
 
@@ -434,6 +498,7 @@ json_t *report_stat(const struct report *r, struct pool *pool, bool sees_all)
 	if (sees_all) {
 		json_object_set_new(o, "below", report_below(r));
 		json_object_set_new(o, "cxl", stat_cxl(r));
+		json_object_set_new(o, "region", report_region(r));
 	}
 	json_object_set_new(o, "tenants", stat_tenants(r, pool, sees_all));
 	json_object_set_new(o, "returns", stat_returns(r, pool, sees_all));

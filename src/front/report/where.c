@@ -11,6 +11,7 @@
 #include "front/report/json.h"
 #include "front/report/report.h"
 #include "store/move.h"
+#include "store/shard.h"
 #include <onecopy/onecopy.h>
 
 #define WHERE_MAX 64 /* parts of one answer */
@@ -22,6 +23,8 @@ struct where_part {
 	uint64_t part;
 	bool below, twin; /* twin: in CXL memory as well */
 	struct tier_found found;
+	bool shards; /* this is the one in a CXL region */
+	struct store_region_found region;
 };
 
 struct where {
@@ -93,6 +96,14 @@ static void add_part(struct where *w, const struct pool_slab *slab,
 	w->filter |= filter_bit(p->word);
 }
 
+static void add_shards(struct where *w, uint64_t part,
+		       const struct store_region_found *found)
+{
+	w->part[w->n++] = (struct where_part){ .part = part,
+					       .shards = true,
+					       .region = *found };
+}
+
 static void find_parts(struct where *w, uint32_t ns, const uint64_t key[4])
 {
 	uint64_t shape = shared_load64(&w->pool->m->ns[ns - 1].ranks_groups);
@@ -101,6 +112,7 @@ static void find_parts(struct where *w, uint32_t ns, const uint64_t key[4])
 	for (unsigned i = 0; i < ranks * (unsigned)shape; i++) {
 		uint64_t part = frame_part(ns, (uint16_t)(i / ranks),
 					   (uint16_t)(i % ranks));
+		struct store_region_found region;
 		struct tier_found found;
 		uint32_t frame;
 		const struct pool_slab *slab =
@@ -118,6 +130,9 @@ static void find_parts(struct where *w, uint32_t ns, const uint64_t key[4])
 		} else if (below) {
 			add_below(w, part, &found);
 		}
+		if (w->n < WHERE_MAX &&
+		    store_region_find(w->store, w->pool, key, part, &region))
+			add_shards(w, part, &region);
 	}
 }
 
@@ -140,6 +155,10 @@ static void part_price(json_t *o, const struct where *w, unsigned tier,
 	const struct tier_record *t = &w->pool->m->tier[tier];
 	uint64_t rate = MAX(shared_load64(&t->bytes_per_s), 1ull);
 
+	if (!shared_load64(&t->measured_ms)) {
+		json_object_set_new(o, "expected_ns", json_null());
+		return;
+	}
 	json_num(o, "expected_ns",
 		 shared_load64(&t->latency_ns) +
 			 (uint64_t)((double)bytes * 1e9 / (double)rate));
@@ -200,6 +219,28 @@ static json_t *below_json(const struct where *w, const struct where_part *p)
 	return o;
 }
 
+/* Another replica, of whoever owns the shard; who pins it, their nodes know. */
+static json_t *shards_json(const struct where *w, const struct where_part *p)
+{
+	const struct region_seen *s = &p->region.seen;
+	json_t *o = json_object();
+
+	part_identity(o, w, p->part, "cxl");
+	json_object_set_new(o, "memory", json_string("region"));
+	json_object_set_new(o, "node", json_string(p->region.node));
+	json_object_set_new(o, "own", json_boolean(p->region.own));
+	json_num(o, "shard", s->shard);
+	json_num(o, "frame", s->frame);
+	part_price(o, w, OC_TIER_CXL, s->bytes);
+	json_num(o, "replicas", 1);
+	json_num(o, "offset", s->offset);
+	json_num(o, "bytes", s->bytes);
+	json_num(o, "generation", s->gen);
+	json_num(o, "tokens", s->tokens);
+	json_object_set_new(o, "pins", json_null());
+	return o;
+}
+
 json_t *report_where(const struct report *r, struct pool *pool, const char *hex,
 		     uint64_t now_ns, int *ret_error)
 {
@@ -225,8 +266,9 @@ json_t *report_where(const struct report *r, struct pool *pool, const char *hex,
 	list = json_array();
 	for (unsigned i = 0; i < w.n; i++)
 		json_array_append_new(
-			list, w.part[i].slab ? part_json(&w, &w.part[i],
-							 now_ns / NS_PER_MS)
-					     : below_json(&w, &w.part[i]));
+			list, w.part[i].shards ? shards_json(&w, &w.part[i])
+			      : w.part[i].slab ? part_json(&w, &w.part[i],
+							   now_ns / NS_PER_MS)
+					       : below_json(&w, &w.part[i]));
 	return list;
 }

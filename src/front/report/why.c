@@ -17,6 +17,7 @@
 #include "front/report/why.h"
 #include "front/resp/resp.h"
 #include "store/move.h"
+#include "store/shard.h"
 
 #define PROBES_MAX (1u << 17) /* in the index */
 #define FRAMES_MAX (1u << 19) /* of slabs with frames that are lent */
@@ -89,6 +90,24 @@ static void probe_part(struct why *w, struct why_ns *n, const uint64_t key[4],
 	n->sealed_ms = shared_load64(&s->desc[frame].sealed_ms);
 }
 
+/* It is read there in place, so it is resident. */
+static void probe_shards(struct why *w, struct why_ns *n, const uint64_t key[4],
+			 unsigned i)
+{
+	uint64_t part = frame_part(n->id, (uint16_t)(i / n->ranks),
+				   (uint16_t)(i % n->ranks));
+	struct store_region_found found;
+
+	if (n->have >> i & 1 ||
+	    !store_region_find(w->report->store, w->pool, key, part, &found))
+		return;
+	n->have |= 1ull << i;
+	n->below &= ~(1ull << i);
+	n->low |= 1ull << i;
+	n->shards |= 1ull << i;
+	text_copy(n->node, sizeof(n->node), found.node);
+}
+
 static void look_in_ns(struct why *w, struct why_key *k, uint32_t id)
 {
 	uint64_t shape = shared_load64(&w->pool->m->ns[id - 1].ranks_groups);
@@ -104,6 +123,8 @@ static void look_in_ns(struct why *w, struct why_key *k, uint32_t id)
 	w->probes_left -= parts;
 	for (unsigned i = 0; i < parts; i++)
 		probe_part(w, &n, k->key, i);
+	for (unsigned i = 0; i < parts; i++)
+		probe_shards(w, &n, k->key, i);
 	/* all parts; of a name at the RESP door, some */
 	n.need = resp_block_needs(k->key, n.have | n.below);
 	if (!n.need)
@@ -332,6 +353,7 @@ static json_t *ns_json(const struct why *w, const struct why_ns *n)
 	json_shared(o, "ns_label", w->pool->m->ns[n->id - 1].label);
 	json_object_set_new(o, "resident", parts_json(n, n->have));
 	json_object_set_new(o, "cxl", parts_json(n, n->low));
+	json_object_set_new(o, "region", parts_json(n, n->shards));
 	json_object_set_new(o, "below", parts_json(n, n->below));
 	json_object_set_new(o, "missing",
 			    parts_json(n, why_all(n) & ~(n->have | n->below)));

@@ -29,6 +29,8 @@ struct why_ns {
 	unsigned groups, ranks;
 	uint64_t have, below;	   /* below: of the others, on the tier below */
 	uint64_t low;		   /* of `have`: in memory below DRAM */
+	uint64_t shards;	   /* of `low`: in a CXL region */
+	char node[64];		   /* whose shard has the last of these */
 	uint64_t need;		   /* what it must have to be whole */
 	uint64_t expected_ns;	   /* to have the slowest of these */
 	uint64_t owner, sealed_ms; /* of a part that is there */

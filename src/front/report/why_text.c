@@ -170,6 +170,12 @@ static void say_resident(struct say *s, const struct why *w,
 		say_parts(s, n, n->low);
 		say(s, ")");
 	}
+	if (n->shards)
+		say(s, "; read in place in the CXL region, from %s%s",
+		    *n->node ? "the shard of " : "a shard that is nobody's now",
+		    n->node);
+	if (n->have == n->shards)
+		return; /* who sealed it, its own node knows */
 	say(s, ": sealed ");
 	say_ago(s, w, n->sealed_ms);
 	say(s, " by ");

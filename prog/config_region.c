@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Settings of the CXL region that the node is a member of. */
+#include "config.h"
+#include "config_internal.h"
+#include "base/text.h"
+#include "region/region.h"
+#include <errno.h>
+
+void config_region_print(const struct node_config *config, FILE *out)
+{
+	if (!*config->region.path)
+		return;
+	fputs("region:\n", out);
+	config_print_section(config, "region.", out);
+}
+
+static int wrong(const struct config_region *c, const char *what,
+		 char error[CONFIG_ERROR])
+{
+	snprintf(error, CONFIG_ERROR, "region: %.120s %s", c->path, what);
+	return -EINVAL;
+}
+
+static int no_region(const struct config_region *c, int r,
+		     char error[CONFIG_ERROR])
+{
+	switch (r) {
+	case -ENODATA:
+		return wrong(c,
+			     "holds no region: make one with onecopy cxl "
+			     "format",
+			     error);
+	case -EPROTONOSUPPORT:
+	case -EPROTO:
+		return wrong(c, "holds a region of another version of onecopy",
+			     error);
+	case -EMEDIUMTYPE:
+		return wrong(c,
+			     "is no memory: expected a devdax device, or a "
+			     "file on tmpfs or hugetlbfs",
+			     error);
+	default:
+		snprintf(error, CONFIG_ERROR, "region: %.120s: %s", c->path,
+			 strerror(-r));
+		return -EINVAL;
+	}
+}
+
+static bool is_tenant(const struct node_config *config, const char *name)
+{
+	for (uint32_t i = 0; i < config->n_tenants; i++)
+		if (strcmp(config->tenants[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+/* Whoever maps the region sees all of it, so it is one tenant's: on every node
+ * the one that it was made for. */
+static int check_tenant(struct node_config *config, const char *made_for,
+			char error[CONFIG_ERROR])
+{
+	struct config_region *c = &config->region;
+	char text[112];
+
+	if (!*c->tenant)
+		text_copy(c->tenant, sizeof(c->tenant), made_for);
+	if (strcmp(c->tenant, made_for)) {
+		snprintf(text, sizeof(text),
+			 "was made for the tenant \"%.64s\"", made_for);
+		return wrong(c, text, error);
+	}
+	if (!is_tenant(config, c->tenant))
+		return wrong(c, "is for a tenant that is not there", error);
+	return 0;
+}
+
+int config_region_check(struct node_config *config, char error[CONFIG_ERROR])
+{
+	struct config_region *c = &config->region;
+	char tenant[REGION_NAME + 1];
+	struct region *r = NULL;
+	int e;
+
+	if (!*c->path) {
+		if (!*c->tenant && !*c->name)
+			return 0;
+		snprintf(error, CONFIG_ERROR,
+			 "region: there are settings of it, and no path: give "
+			 "--region PATH");
+		return -EINVAL;
+	}
+	if (!region_name_is_good(c->name))
+		return wrong(c, "cannot have a member of that name", error);
+	e = region_open(c->path, &r);
+	if (e)
+		return no_region(c, e, error);
+	region_tenant(r, tenant);
+	region_close(r);
+	return check_tenant(config, tenant, error);
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "share.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "keep.h"
+#include "region/region.h"
+#include "store/shard.h"
+
+#define AGAIN_NS NS_PER_S /* between two tries to join */
+
+/* What stays the same when the node starts again: where it listens, and on which
+ * machine, whatever that is called. */
+static void identity(const struct node_config *config, uint64_t ret_node[2])
+{
+	char text[CONFIG_PATH + 96] = "", machine[64] = "";
+	FILE *f = fopen("/etc/machine-id", "re");
+	char path[CONFIG_PATH] = "";
+
+	if (f && !fgets(machine, sizeof(machine), f))
+		machine[0] = '\0';
+	if (f)
+		fclose(f);
+	(void)keep_socket_path(config, path, sizeof(path));
+	snprintf(text, sizeof(text), "%s %s", machine, path);
+	hash_name(text, strlen(text), ret_node);
+	ret_node[0] |= 1; /* not nobody */
+}
+
+static const char *reason(int error)
+{
+	switch (error) {
+	case REGION_STALE:
+		return "this node was declared dead while it joined";
+	case -EBUSY:
+		return "every slot of a member is taken: end some, or make the "
+		       "region anew with more (onecopy cxl format --members)";
+	case -EAGAIN:
+		return "somebody joins or formats it now";
+	case -ENODATA:
+		return "no region is there any more";
+	case -EPROTO:
+	case -EPROTONOSUPPORT:
+		return "another version of onecopy made the region";
+	default:
+		return strerror(error < 0 ? -error : EIO);
+	}
+}
+
+static int join(struct region *r, const struct config_region *c,
+		const uint64_t node[2])
+{
+	struct region_join_options o = {
+		.size = sizeof(o),
+		.name = *c->name ? c->name : NULL,
+		.shards = c->shards,
+		.adopt = c->adopt,
+		.keeper = (uint64_t)getppid(),
+		.node = { node[0], node[1] },
+	};
+
+	return region_join(r, &o);
+}
+
+/* 0, or what region_open() and region_join() say. */
+static int begin(struct share *h)
+{
+	const struct config_region *c = &h->config->region;
+	struct store_region_options o = { .tenant = c->tenant,
+					  .publish = c->publish };
+	struct region *r = NULL;
+	uint64_t node[2], inc = 0;
+	uint32_t member = 0;
+	int err = region_open(c->path, &r);
+
+	identity(h->config, node);
+	if (!err)
+		err = join(r, c, node);
+	if (!err)
+		err = store_region_attach(h->store, r, &o);
+	if (err) {
+		region_close(r);
+		return err;
+	}
+	(void)region_self(r, &member, &inc);
+	log_info("member %u.%llu of the region %s%s: %u of its %u shards",
+		 member, (unsigned long long)inc, c->path,
+		 region_resumed(r) ? ", as before" : "", region_owned(r),
+		 region_geometry_of(r)->shards);
+	return 0;
+}
+
+static void try(struct share *h, uint64_t now_ns)
+{
+	int err = begin(h);
+
+	h->joined = err == 0;
+	h->report->region_missing = NULL;
+	if (!err)
+		return;
+	snprintf(h->why, sizeof(h->why), "%s: %s", h->config->region.path,
+		 reason(err));
+	h->report->region_missing = h->why;
+	h->again_ns = now_ns + AGAIN_NS;
+	if (!h->told)
+		log_error("region %s", h->why);
+	h->told = true;
+}
+
+void share_begin(struct share *h, const struct node_config *config,
+		 struct store *store, struct report *report, uint64_t now_ns)
+{
+	*h = (struct share){ .config = config,
+			     .store = store,
+			     .report = report };
+	if (*config->region.path)
+		try(h, now_ns);
+}
+
+void share_turn(struct share *h, uint64_t now_ns)
+{
+	if (h->config && *h->config->region.path && !h->joined &&
+	    now_ns >= h->again_ns)
+		try(h, now_ns);
+}
+
+void share_end(struct share *h)
+{
+	int err = h->joined ? store_region_leave(h->store) : 0;
+
+	h->joined = false;
+	if (err)
+		log_warn("the region was not left in order (%s): others see "
+			 "that this process has ended",
+			 err == REGION_STALE ? "this node was declared dead"
+					     : strerror(err < 0 ? -err : EIO));
+}

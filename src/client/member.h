@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A member of a CXL region that pins and owns no shard, for any thread of a
+ * process. (Apart from shards.c: what a client calls a region is a slab.)
+ */
+#ifndef ONECOPY_CLIENT_MEMBER_H
+#define ONECOPY_CLIENT_MEMBER_H
+
+#include "region/format.h"
+
+struct member;
+
+/* Takes the descriptor in any case. `host`: whose ends the node can prove; -EXDEV:
+ * not this process'. -EBUSY: no slot; -errno. Blocking for two seconds at most. */
+int member_join(int fd, const uint64_t host[2], const char *name,
+		struct member **ret_member);
+/* Takes NULL. Pins that are out are given back: nobody reads by them. */
+void member_leave(struct member *m);
+uint32_t member_slot(const struct member *m);
+/* It was declared dead. */
+bool member_is_lost(const struct member *m);
+
+struct member_memory {
+	const void *base;
+	uint64_t bytes, frame_bytes;
+	bool device;
+};
+struct member_memory member_memory(const struct member *m);
+
+enum member_answer {
+	MEMBER_MISS = 1,
+	MEMBER_BAD, /* its bytes are wrong; its owner is told */
+	MEMBER_LOST,
+};
+struct member_pin {
+	const void *data;
+	uint64_t bytes, gen, checksum;
+	uint32_t tokens, slot;
+};
+int member_pin(struct member *m, const struct region_name *name, bool verify,
+	       struct member_pin *ret_pin);
+void member_unpin(struct member *m, uint32_t slot);
+
+struct member_seen {
+	uint64_t offset, gen, bytes, checksum, sealed_ms;
+	uint32_t tokens;
+};
+int member_look(struct member *m, const struct region_name *name,
+		struct member_seen *ret_seen);
+
+#endif
