@@ -195,6 +195,12 @@ int shards_pin(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	default:
 		return OC_MISS;
 	}
+	/* larger than any part of this group, whatever its checksum says: another
+	 * member wrote that, and a caller has room for a part */
+	if (unlikely(pin.bytes > ns->part_bytes[part.group])) {
+		member_unpin(m, pin.slot);
+		return OC_MISS;
+	}
 	*ret_pin = (struct oc_pin){
 		.data = pin.data,
 		.bytes = pin.bytes,
@@ -231,7 +237,8 @@ int shards_look(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	struct member *m = handle(ns->c);
 	struct member_seen seen;
 
-	if (!m || member_look(m, &name, &seen))
+	if (!m || member_look(m, &name, &seen) ||
+	    seen.bytes > ns->part_bytes[part.group])
 		return OC_MISS;
 	*ret_seen = (struct shards_seen){
 		.offset = seen.offset,
@@ -258,7 +265,8 @@ uint64_t shards_look_some(oc_ns *ns, const struct oc_key *keys, size_t n,
 		if (!(wanted >> i & 1))
 			continue;
 		name = name_of(ns, &keys[i], part);
-		if (member_look(m, &name, &seen))
+		if (member_look(m, &name, &seen) ||
+		    seen.bytes > ns->part_bytes[part.group])
 			continue;
 		there |= 1ull << i;
 		if (ret_extents)

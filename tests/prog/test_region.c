@@ -880,6 +880,59 @@ TEST(a_miss_does_not_wait_for_a_node_that_stands_still)
 	close(t.fd);
 }
 
+/* What every member can write: how large the blocks of all shards are. */
+static void claim_bytes(const struct two *t, struct region *r, uint64_t bytes)
+{
+	const struct region_geometry *g = region_geometry_of(r);
+	struct region_places p;
+	char *all = mmap(NULL, g->bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+			 t->fd, 0);
+
+	CHECK(all != MAP_FAILED);
+	CHECK_OK(region_places(g, &p));
+	for (uint32_t i = 0; i < g->shards * g->frames; i++) {
+		struct region_desc *d =
+			(void *)(all + p.shards +
+				 i / g->frames * p.shard_bytes + p.desc +
+				 i % g->frames * sizeof(*d));
+
+		if (frame_word_state(shared_load64(&d->word)) == FRAME_SEALED)
+			shared_store64(&d->extent,
+				       frame_extent((uint32_t)bytes, 0));
+	}
+	munmap(all, g->bytes);
+}
+
+/* A reader has room for a part: what says it is more is no block. */
+TEST(a_block_that_says_it_is_too_large_is_a_miss)
+{
+	struct oc_key key = live_key(0);
+	struct oc_pin pin;
+	struct region *r;
+	struct two t;
+	oc_ns *na, *nb;
+
+	begin(&t, 8, 64);
+	na = live_ns(t.ca, 4096);
+	nb = live_ns(t.cb, 4096);
+	CHECK_OK(live_write(na, 0, 4096));
+	LIVE_WAIT(&t.b, oc_pin(nb, &key, (struct oc_part){ 0 }, 0, &pin) == 0);
+	CHECK_INT(pin.bytes, ==, 4096);
+	oc_unpin(nb, &pin);
+	r = looker(&t);
+	claim_bytes(&t, r, 4097);
+	CHECK_INT(oc_pin(nb, &key, (struct oc_part){ 0 }, 0, &pin), ==,
+		  OC_MISS);
+	CHECK_INT(oc_exists(nb, &key, (struct oc_part){ 0 }), ==, OC_MISS);
+	claim_bytes(&t, r, 4096);
+	CHECK_OK(oc_pin(nb, &key, (struct oc_part){ 0 }, 0, &pin));
+	oc_unpin(nb, &pin);
+	region_close(r);
+	oc_ns_close(na);
+	oc_ns_close(nb);
+	end(&t);
+}
+
 /* A's shard, all of whose frames a client of B pins. */
 #define PINNED 8u
 
