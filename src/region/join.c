@@ -290,6 +290,10 @@ static int become_writer(struct region *r, struct region_member *m,
 {
 	uint64_t old = shared_load64_acquire(&m->writer);
 
+	/* after the load: then it is that member's, or was, and the swap fails when
+	 * another incarnation stores one of its own */
+	if (!old || shared_load64_acquire(&m->word) != word)
+		return REGION_MISS;
 	if (old != mine && !region_host_ended(region_process_pid(old),
 					      region_process_started(old)))
 		return -EBUSY;
@@ -325,6 +329,11 @@ static int resume(struct region *r, const struct region_join_options *o)
 	if (err) {
 		region_forget(r);
 		return err;
+	}
+	/* somebody may have vouched that it was gone while this one mapped */
+	if (shared_load64_acquire(&region_record(r, r->self)->word) != word) {
+		region_forget(r);
+		return REGION_MISS;
 	}
 	r->resumed = true;
 	clear_unit(r);
