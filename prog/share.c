@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/hash.h"
@@ -36,6 +37,8 @@ static const char *reason(int error)
 	switch (error) {
 	case REGION_STALE:
 		return "this node was declared dead while it joined";
+	case -ECHILD:
+		return "the keeper has ended";
 	case -EBUSY:
 		return "every slot of a member is taken: end some, or make the "
 		       "region anew with more (onecopy cxl format --members)";
@@ -56,14 +59,14 @@ static const char *reason(int error)
 
 /* patient: nobody is served yet. */
 static int join(struct region *r, const struct config_region *c,
-		const uint64_t node[2], bool patient)
+		uint64_t keeper, const uint64_t node[2], bool patient)
 {
 	struct region_join_options o = {
 		.size = sizeof(o),
 		.name = *c->name ? c->name : NULL,
 		.shards = c->shards,
 		.adopt = c->adopt,
-		.keeper = (uint64_t)getppid(),
+		.keeper = keeper,
 		.node = { node[0], node[1] },
 		.lock_ms = patient ? 300 : 1,
 	};
@@ -96,7 +99,7 @@ static int begin(struct share *h, bool patient)
 	if (!err)
 		err = check_tenant(r, c->tenant);
 	if (!err)
-		err = join(r, c, node, patient);
+		err = join(r, c, h->keeper, node, patient);
 	if (!err)
 		err = store_region_attach(h->store, r, &o);
 	if (err) {
@@ -128,10 +131,22 @@ static void try(struct share *h, uint64_t now_ns, bool patient)
 	h->told = true;
 }
 
-void share_begin(struct share *h, const struct node_config *config,
+/* The process that made the pair of sockets. */
+static uint64_t maker_of(int socket)
+{
+	struct ucred maker = { .pid = 0 };
+	socklen_t bytes = sizeof(maker);
+
+	if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &maker, &bytes))
+		maker.pid = getppid();
+	return (uint64_t)maker.pid;
+}
+
+void share_begin(struct share *h, const struct node_config *config, int control,
 		 struct store *store, struct report *report, uint64_t now_ns)
 {
 	*h = (struct share){ .config = config,
+			     .keeper = maker_of(control),
 			     .store = store,
 			     .report = report };
 	if (*config->region.path)
