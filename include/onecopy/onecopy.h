@@ -458,7 +458,9 @@ int oc_put(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 int oc_get(oc_ns *ns, const struct oc_key *key, struct oc_part part, void *buf,
 	   uint64_t cap, uint64_t *ret_bytes);
 /* Removes all parts of a block. Pinned readers keep what they hold; nobody new
- * finds it. OC_MISS when nothing was there. */
+ * finds it. OC_MISS when nothing was there. Of a CXL region, what this node has there
+ * as a member goes, too; not what other nodes have sealed, nor, while this node cannot
+ * join it or was declared dead there, what it had sealed itself. */
 int oc_remove(oc_ns *ns, const struct oc_key *key, uint64_t timeout_ns);
 
 /* ---- regions ------------------------------------------------------------ */
