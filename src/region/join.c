@@ -727,10 +727,11 @@ int region_tick(struct region *r)
 static void leave_out(struct region *r)
 {
 	while (r->n_out) {
-		struct region_own *own = r->out[--r->n_out];
+		struct region_own *own = r->out[r->n_out - 1];
 
 		(void)r->mem->swap(&r->control->owner[own->shard].word,
 				   own->owner, 0);
+		r->n_out--;
 		region_own_destroy(r, own);
 	}
 }
