@@ -27,8 +27,8 @@ struct two {
 	oc_ns *na, *nb;
 };
 
-static void format(struct two *t, uint32_t members, uint32_t shards,
-		   uint32_t frames)
+static void format_lease(struct two *t, uint32_t members, uint32_t shards,
+			 uint32_t frames, uint32_t lease_ms)
 {
 	struct region_format_options o = {
 		.size = sizeof(o),
@@ -36,7 +36,7 @@ static void format(struct two *t, uint32_t members, uint32_t shards,
 		.shards = shards,
 		.frames = frames,
 		.frame_bytes = BYTES,
-		.lease_ms = 200,
+		.lease_ms = lease_ms,
 	};
 	struct region_geometry least;
 
@@ -46,6 +46,12 @@ static void format(struct two *t, uint32_t members, uint32_t shards,
 	CHECK_INT(t->fd, >=, 0);
 	snprintf(t->path, sizeof(t->path), "/proc/%d/fd/%d", getpid(), t->fd);
 	CHECK_OK(region_format(t->path, &o));
+}
+
+static void format(struct two *t, uint32_t members, uint32_t shards,
+		   uint32_t frames)
+{
+	format_lease(t, members, shards, frames, 200);
 }
 
 static const char *const *words(const struct two *t)
@@ -86,13 +92,19 @@ static void close_b(struct two *t)
 	oc_client_close(t->cb);
 }
 
-static void begin(struct two *t, uint32_t members, uint32_t frames)
+static void begin_lease(struct two *t, uint32_t members, uint32_t frames,
+			uint32_t lease_ms)
 {
-	format(t, members, 2, frames);
+	format_lease(t, members, 2, frames, lease_ms);
 	live_start_words(&t->a, words(t));
 	live_start_words(&t->b, words(t));
 	open_a(t);
 	open_b(t);
+}
+
+static void begin(struct two *t, uint32_t members, uint32_t frames)
+{
+	begin_lease(t, members, frames, 200);
 }
 
 static void end(struct two *t)
@@ -535,6 +547,45 @@ TEST(a_fenced_client_reads_its_own_node)
 	end(&t);
 }
 
+/* Made anew for other people while the node serves: it is told so, and the next
+ * server does not show them what this tenant writes. */
+TEST(a_region_of_another_tenant_is_not_joined)
+{
+	struct region_format_options o = { .size = sizeof(o),
+					   .members = 8,
+					   .shards = 2,
+					   .frame_bytes = BYTES,
+					   .tenant = "others",
+					   .lease_ms = 200,
+					   .force = true,
+					   .even_if_live = true };
+	struct region_member_status s;
+	struct region *r;
+	struct two t;
+	pid_t old;
+
+	format(&t, 8, 2, 64);
+	live_start_words(&t.a, words(&t));
+	open_a(&t);
+	publish(&t, 0, 8);
+	CHECK_OK(region_format(t.path, &o));
+	LIVE_WAIT(&t.a, live_said(&t.a, "declared dead in the CXL region"));
+	old = live_server(t.ca);
+	CHECK_OK(kill(old, SIGKILL));
+	LIVE_WAIT(&t.a, live_server(t.ca) != old);
+	LIVE_WAIT(&t.a, live_said(&t.a, "made for another tenant"));
+	live_write_some(t.na, 8, 8, BYTES);
+	r = looker(&t);
+	for (uint32_t i = 0; i < o.members; i++) {
+		region_member_status(r, i, &s);
+		CHECK_INT(s.state, ==, MEMBER_FREE);
+	}
+	region_close(r);
+	close_a(&t);
+	live_stop(&t.a);
+	close(t.fd);
+}
+
 /* A node that only stands still is late, and nothing is taken from it. */
 TEST(a_paused_node_keeps_its_shard)
 {
@@ -801,6 +852,141 @@ TEST(a_lock_that_is_held_stops_nobody)
 	close(fd);
 	LIVE_WAIT(&t.b, live_said(&t.b, "member 1.1 of the region"));
 	LIVE_WAIT(&t.b, live_read(t.nb, 0, BYTES) == 0);
+	end(&t);
+}
+
+/* The node stands still when its client misses a block: it is a miss, whatever time
+ * the client has for other things. */
+TEST(a_miss_does_not_wait_for_a_node_that_stands_still)
+{
+	struct live_as as = { .timeout_ns = 3600 * NS_PER_S };
+	pid_t server;
+	struct two t;
+
+	format(&t, 8, 2, 64);
+	live_start_words(&t.a, words(&t));
+	t.ca = live_connect_as(&t.a, as);
+	t.na = live_ns(t.ca, BYTES);
+	publish(&t, 0, 8);
+	server = live_server(t.ca);
+	CHECK_OK(kill(t.a.keeper, SIGSTOP));
+	CHECK_OK(kill(server, SIGSTOP));
+	CHECK_INT(live_read(t.na, 100, BYTES), ==, OC_MISS);
+	CHECK_INT(live_read(t.na, 0, BYTES), ==, 0);
+	CHECK_OK(kill(server, SIGCONT));
+	CHECK_OK(kill(t.a.keeper, SIGCONT));
+	close_a(&t);
+	live_stop(&t.a);
+	close(t.fd);
+}
+
+/* What every member can write: how large the blocks of all shards are. */
+static void claim_bytes(const struct two *t, struct region *r, uint64_t bytes)
+{
+	const struct region_geometry *g = region_geometry_of(r);
+	struct region_places p;
+	char *all = mmap(NULL, g->bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+			 t->fd, 0);
+
+	CHECK(all != MAP_FAILED);
+	CHECK_OK(region_places(g, &p));
+	for (uint32_t i = 0; i < g->shards * g->frames; i++) {
+		struct region_desc *d =
+			(void *)(all + p.shards +
+				 i / g->frames * p.shard_bytes + p.desc +
+				 i % g->frames * sizeof(*d));
+
+		if (frame_word_state(shared_load64(&d->word)) == FRAME_SEALED)
+			shared_store64(&d->extent,
+				       frame_extent((uint32_t)bytes, 0));
+	}
+	munmap(all, g->bytes);
+}
+
+/* A reader has room for a part: what says it is more is no block. */
+TEST(a_block_that_says_it_is_too_large_is_a_miss)
+{
+	struct oc_key key = live_key(0);
+	struct oc_pin pin;
+	struct region *r;
+	struct two t;
+	oc_ns *na, *nb;
+
+	begin(&t, 8, 64);
+	na = live_ns(t.ca, 4096);
+	nb = live_ns(t.cb, 4096);
+	CHECK_OK(live_write(na, 0, 4096));
+	LIVE_WAIT(&t.b, oc_pin(nb, &key, (struct oc_part){ 0 }, 0, &pin) == 0);
+	CHECK_INT(pin.bytes, ==, 4096);
+	oc_unpin(nb, &pin);
+	r = looker(&t);
+	claim_bytes(&t, r, 4097);
+	CHECK_INT(oc_pin(nb, &key, (struct oc_part){ 0 }, 0, &pin), ==,
+		  OC_MISS);
+	CHECK_INT(oc_exists(nb, &key, (struct oc_part){ 0 }), ==, OC_MISS);
+	claim_bytes(&t, r, 4096);
+	CHECK_OK(oc_pin(nb, &key, (struct oc_part){ 0 }, 0, &pin));
+	oc_unpin(nb, &pin);
+	region_close(r);
+	oc_ns_close(na);
+	oc_ns_close(nb);
+	end(&t);
+}
+
+/* A's shard, all of whose frames a client of B pins. */
+#define PINNED 8u
+
+static void pin_shard(struct two *t, struct oc_pin pins[PINNED])
+{
+	publish(t, 0, PINNED);
+	for (uint64_t i = 0; i < PINNED; i++) {
+		struct oc_key key = live_key(i);
+
+		CHECK_OK(oc_pin(t->nb, &key, (struct oc_part){ 0 }, 0,
+				&pins[i]));
+	}
+}
+
+static void unpin_shard(struct two *t, struct oc_pin pins[PINNED])
+{
+	for (uint64_t i = 0; i < PINNED; i++)
+		oc_unpin(t->nb, &pins[i]);
+}
+
+/* That there is no room is found out once in a beat, here an hour's tenth, however
+ * much waits, and however much leaves DRAM. */
+TEST(a_shard_that_is_all_pinned_is_asked_once_in_a_beat)
+{
+	struct oc_pin pins[PINNED];
+	struct two t;
+
+	begin_lease(&t, 8, PINNED, 3600000);
+	pin_shard(&t, pins);
+	live_write_some(t.na, 1000, 100, BYTES);
+	LIVE_WAIT(&t.a, live_counter(t.ca, "region_refused") > 0);
+	live_write_some(t.na, 2000, 600, BYTES); /* DRAM has 512 */
+	CHECK_INT(live_counter(t.ca, "evicted"), >, 0);
+	CHECK_INT(live_counter(t.ca, "region_refused"), ==, 1);
+	CHECK_INT(live_read_some(t.na, 2590, 10, BYTES), ==, 10);
+	unpin_shard(&t, pins);
+	end(&t);
+}
+
+/* And what waited is put there when there is room again. */
+TEST(what_found_no_room_is_put_there_later)
+{
+	struct oc_pin pins[PINNED];
+	struct two t;
+
+	begin(&t, 8, PINNED);
+	pin_shard(&t, pins);
+	live_write_some(t.na, 1000, 4, BYTES);
+	LIVE_WAIT(&t.a, live_counter(t.ca, "region_refused") > 0);
+	CHECK_INT(live_counter(t.ca, "region_published"), ==, PINNED);
+	unpin_shard(&t, pins);
+	LIVE_WAIT(&t.a, live_counter(t.ca, "region_published") > PINNED);
+	live_write_some(t.na, 2000, 4, BYTES);
+	LIVE_WAIT(&t.a, live_read(t.nb, 2003, BYTES) == 0);
 	end(&t);
 }
 
