@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/guard.h"
 #include "base/rng.h"
 
 #define PIN_BLOCKS 250000u
@@ -439,8 +440,10 @@ static int filling(struct bench *b)
 
 int bench_cxl(struct bench *b)
 {
-	int err = two_nodes(b);
+	int err;
 
+	guard_install(); /* as a node has it: without, guards cost nothing */
+	err = two_nodes(b);
 	if (!err)
 		err = cxl_bench_shards(b);
 	if (!err)

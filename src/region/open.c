@@ -360,13 +360,13 @@ static int attach(struct region *r, uint64_t bytes)
 	void *base;
 	int err;
 
-	if (bytes < 3 * REGION_UNIT)
-		return -ENODATA;
 	err = read_magic(r->fd, r->kind, bytes, &magic);
 	if (err)
 		return err;
 	if (magic != REGION_MAGIC)
 		return -ENODATA; /* and no page was made */
+	if (bytes < 3 * REGION_UNIT)
+		return -EPROTO; /* a file that was cut */
 	err = map_at(r->fd, 0, REGION_UNIT, PROT_READ | PROT_WRITE, &base);
 	if (err)
 		return err;

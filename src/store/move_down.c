@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/guard.h"
 #include "base/log.h"
 #include "store/move_internal.h"
 
@@ -106,17 +107,33 @@ static void part_of(struct pool_slab *slab, uint32_t frame,
 	};
 }
 
-/* A frame that is less than a page is no place for a device. */
+struct bouncing {
+	void *to;
+	const void *from;
+	uint64_t bytes;
+};
+
+static void bounce_run(void *ctx)
+{
+	struct bouncing *b = ctx;
+
+	memcpy(b->to, b->from, b->bytes);
+}
+
+/* A frame that is less than a page is no place for a device. OC_BUSY: its memory
+ * fails, which the scrubber or a reader finds. */
 static int bounce(struct move *m, uint64_t bytes)
 {
+	struct bouncing b;
+
 	if (m->frame.bytes >= PAGE_BYTES)
 		return 0;
 	if (fault_point(FAULT_ALLOC) ||
 	    posix_memalign(&m->bounce, PAGE_BYTES, PAGE_BYTES))
 		return -ENOMEM;
 	memset(m->bounce, 0, PAGE_BYTES);
-	memcpy(m->bounce, m->frame.data, bytes);
-	return 0;
+	b = (struct bouncing){ m->bounce, m->frame.data, bytes };
+	return guard_run(bounce_run, &b, NULL) < 0 ? OC_BUSY : 0;
 }
 
 static int fly(struct mover *mv, struct move *m, const struct frame_desc *d)
@@ -126,7 +143,7 @@ static int fly(struct mover *mv, struct move *m, const struct frame_desc *d)
 	int r;
 
 	r = bounce(m, frame_extent_bytes(extent));
-	if (r < 0)
+	if (r != 0)
 		return r;
 	m->tm.block = (struct tier_block){
 		.checksum = m->frame.checksum,

@@ -16,6 +16,8 @@
 #include <errno.h>
 #include <onecopy/onecopy.h>
 #include "base/clock.h"
+#include "base/guard.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "store/move_internal.h"
 
@@ -290,8 +292,35 @@ static bool wanted_again(const struct mover *mv, const struct move *m)
 	return m->result == -ENOBUFS && m->asked > m->urgency;
 }
 
+struct summing {
+	const struct local_part *part;
+	uint64_t sum;
+};
+
+static void sum_run(void *ctx)
+{
+	struct summing *s = ctx;
+
+	s->sum = hash_slices(&s->part->slices, s->part->bytes, 0);
+}
+
+/* Did the drive's bytes not come since the frame's memory fails? Then they shall
+ * have another one. */
+static bool frame_fails(struct mover *mv, const struct move *m)
+{
+	struct summing s = { .part = &m->frame };
+	struct guard_fault fault;
+
+	if (m->result != -EFAULT || !m->frame.data ||
+	    guard_run(sum_run, &s, &fault) == 0)
+		return false;
+	local_broken(client_of(mv, m), &m->frame, &fault);
+	return !m->stale && !mv->stopped && (m->waiters || m->ahead);
+}
+
 void up_finish(struct mover *mv, struct move *m)
 {
+	bool another = frame_fails(mv, m);
 	int r = m->result;
 
 	mv->full = false;
@@ -300,7 +329,7 @@ void up_finish(struct mover *mv, struct move *m)
 	if (r == 0 && m->frame.data)
 		r = seal(mv, m);
 	give_back(mv, m);
-	if (wanted_again(mv, m)) {
+	if (another || wanted_again(mv, m)) {
 		m->cancelled = false;
 		requeue(mv, m);
 		return;

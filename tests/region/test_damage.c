@@ -3,6 +3,7 @@
  * last owner ran wild. What is damaged is lost, and nothing else. */
 #include "region/internal.h"
 #include "tests/region/rig.h"
+#include <errno.h>
 
 #define FRAMES 8u
 
@@ -80,6 +81,21 @@ TEST(a_damaged_word_costs_its_frame)
 	CHECK_INT(region_check(d.b, true, true, NULL, NULL, &done), ==, 1);
 	CHECK_INT(done.sealed + done.free, ==, FRAMES - 1);
 	end(&d);
+}
+
+/* A file that was cut holds a region still, of which some is missing. */
+TEST(a_file_that_was_cut_is_damaged)
+{
+	struct rig g = rig_create_small(1, 1, FRAMES);
+	struct region *r = NULL;
+
+	CHECK_OK(ftruncate(g.fd, (off_t)g.format.bytes - REGION_UNIT));
+	CHECK_INT(region_open(g.path, &r), ==, -EPROTO);
+	CHECK_OK(ftruncate(g.fd, REGION_UNIT));
+	CHECK_INT(region_open(g.path, &r), ==, -EPROTO);
+	CHECK_OK(ftruncate(g.fd, 0));
+	CHECK_INT(region_open(g.path, &r), ==, -ENODATA);
+	rig_destroy(&g);
 }
 
 /* Bytes of a block that its frame cannot hold: no part of it is right. */

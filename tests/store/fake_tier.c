@@ -217,7 +217,7 @@ void fake_tier_end(struct fake_tier *f, unsigned i, int result)
 		result = -ECANCELED;
 	if (result == 0)
 		result = fm.write ? keep(f, fm.m) : give(f, fm.m);
-	else if (!fm.write)
+	else if (!fm.write && result != -EFAULT) /* it could not */
 		memset(fm.m->data, 0xee, MIN(fm.m->room, 64ull));
 	fm.m->done(fm.m, result);
 }

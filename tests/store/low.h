@@ -83,17 +83,22 @@ static inline void end(struct world *w)
 	world_destroy(w);
 }
 
-/* The server's mapping of a frame's page becomes one behind the end of a file: what
- * touches it gets SIGBUS, as with memory that has failed. */
-static inline void spoil_page(struct pool_slab *s, uint32_t frame)
+/* A page of a mapping becomes one behind the end of a file: what touches it gets
+ * SIGBUS, as with memory that has failed. */
+static inline void spoil_at(void *at)
 {
-	char *at = (char *)pool_payload(s, frame).base;
 	int fd = memfd_create("end", MFD_CLOEXEC);
 
 	CHECK(at && fd >= 0);
 	CHECK(mmap(at, PAGE_BYTES, PROT_READ | PROT_WRITE,
 		   MAP_SHARED | MAP_FIXED, fd, 0) == at);
 	close(fd);
+}
+
+/* The server's mapping of a frame's page. */
+static inline void spoil_page(struct pool_slab *s, uint32_t frame)
+{
+	spoil_at(pool_payload(s, frame).base);
 }
 
 #endif

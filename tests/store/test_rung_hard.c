@@ -399,6 +399,42 @@ TEST(a_block_comes_from_below_again)
 	deep_end(&d);
 }
 
+/* The frame that a part comes up into fails: the drive is not to blame, the frame is
+ * not used again, and the part comes into another. */
+TEST(a_frame_that_fails_under_a_read_is_replaced)
+{
+	unsigned at = FAKE_MOVES;
+	struct waiter a;
+	struct deep d;
+
+	deep_begin(&d, 2);
+	deep_put(&d, 1, 64);
+	deep_rest(&d);
+	CHECK(deep_below(&d, 1) && !world_has(d.w, 1, PART));
+	d.f->by_itself = false;
+	CHECK_INT(deep_up(&d, 1, TIER_WAITED, &a), ==, 0);
+	for (unsigned i = 0; i < 50 && at == FAKE_MOVES; i++) {
+		world_tick(d.w, WORLD_SEC / 500);
+		world_ready(d.w);
+		sim_let_go(d.a);
+		for (unsigned k = d.f->n_moves; k-- > 0;)
+			if (d.f->move[k].write)
+				fake_tier_end(d.f, k, 0);
+		at = d.f->n_moves ? 0 : FAKE_MOVES; /* a read */
+	}
+	CHECK_INT(at, <, FAKE_MOVES);
+	spoil_at(d.f->move[at].m->slices.base);
+	fake_tier_end(d.f, at, -EFAULT);
+	deep_rest(&d);
+	CHECK_INT(a.told, ==, 1);
+	CHECK_INT(a.result, ==, 0);
+	CHECK(world_has(d.w, 1, PART));
+	CHECK(deep_below(&d, 1));
+	CHECK_INT(COUNT(d.w, memory_errors), ==, 1);
+	CHECK_INT(COUNT(d.w, promote_failed), ==, 0);
+	deep_end(&d);
+}
+
 /* A bad page, and a new server: the slab serves on. */
 TEST(a_slab_with_a_bad_page_outlives_its_server)
 {

@@ -38,6 +38,8 @@ enum health_answer health_answer(int result, bool write, bool begun)
 	case EAGAIN:
 	case EINTR:
 	case EINVAL:
+	case EFAULT:	/* memory here has failed, or */
+	case EHWPOISON: /* is known to */
 		return HEALTH_HOST;
 	case EROFS:
 	case ENOSPC:

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include "base/fault.h"
+#include "base/guard.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "tier/nvme/io_internal.h"
@@ -313,15 +314,24 @@ static int outcome(const struct nvme_piece *p)
 	return p->io->op == NVME_READ ? -ENODATA : -EIO;
 }
 
+static void sum_run(void *ctx)
+{
+	struct nvme_io *io = ctx;
+
+	if (hash_slices(&io->slices, io->payload, io->seed) != io->checksum)
+		io->result = -EBADMSG;
+}
+
 /* What was read, or what a write's memory holds now that the device is done with
- * it: who shares that memory may have changed it meanwhile. */
+ * it: who shares that memory may have changed it meanwhile. Where the memory fails
+ * the drive is not to blame. */
 static void verify(struct nvme_io *io)
 {
 	if (io->op > NVME_WRITE || io->result || io->payload == 0 ||
 	    io->sent < io->bytes)
 		return;
-	if (hash_slices(&io->slices, io->payload, io->seed) != io->checksum)
-		io->result = -EBADMSG;
+	if (guard_run(sum_run, io, NULL) < 0)
+		io->result = io->op == NVME_READ ? -EFAULT : -EBADMSG;
 }
 
 static void lock(struct nvme_engine *e)

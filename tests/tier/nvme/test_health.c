@@ -40,6 +40,7 @@ TEST(answers)
 	CHECK_INT(health_answer(-ETIMEDOUT, false, false), ==, HEALTH_FINE);
 	CHECK_INT(health_answer(-ENOMEM, true, true), ==, HEALTH_HOST);
 	CHECK_INT(health_answer(-EINVAL, false, true), ==, HEALTH_HOST);
+	CHECK_INT(health_answer(-EFAULT, false, true), ==, HEALTH_HOST);
 	CHECK_INT(health_answer(-ECANCELED, true, true), ==, HEALTH_FINE);
 }
 
