@@ -23,6 +23,7 @@ struct bench {
 	uint32_t runs;
 	uint64_t blocks;      /* asked for in the large pool */
 	const char *model;    /* of the bench llama; NULL: its own choice */
+	const char *trace;    /* of the bench eviction; NULL: a generated one */
 	const char *dir;      /* DIR[:SIZE] of benches of disks; NULL: theirs */
 	uint64_t end_ns;      /* of the bench that runs */
 	uint64_t cache_bytes; /* last level */
@@ -73,6 +74,7 @@ void bench_machine_print(const struct bench *b);
 	X(resp)      \
 	X(index)     \
 	X(route)     \
+	X(eviction)  \
 	X(put)       \
 	X(local)     \
 	X(memory)    \

@@ -26,6 +26,8 @@ static const struct cli_option bench_options[] = {
 	{ 'm', "model", "FILE", "random:medium", "model of the bench llama" },
 	{ 'd', "dir", "DIR[:SIZE]", "$TMPDIR, else .",
 	  "where the benches device and nvme put their files" },
+	{ 't', "trace", "FILE", "generated",
+	  "trace that the bench eviction plays" },
 	{ CLI_LONG, "strict", NULL, NULL,
 	  "exit with 1 when a figure does not hold" },
 	{ 'j', "json", NULL, NULL, "print JSON" },
@@ -127,6 +129,8 @@ static int bench_run(const struct command *self, int argc, char **argv)
 			r = cli_number(&c, 16384, 1ull << 28, &b.blocks);
 		else if (id == 'm')
 			b.model = c.value;
+		else if (id == 't')
+			b.trace = c.value;
 		else if (id == 'd')
 			b.dir = c.value;
 		else if (id == CLI_LONG)

@@ -19,16 +19,6 @@
 
 static struct route_engine route_engines[ROUTE_CASES][ROUTE_ENGINES_MAX];
 
-/* Of this thread alone: a decision waits for nothing, and what else the machine
- * does shall not count. */
-static uint64_t route_clock(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
-}
-
 static double route_draw(struct rng *g, double most)
 {
 	return most * (double)rng_below(g, 1 << 20) / (1 << 20);
@@ -84,7 +74,7 @@ static double route_once(uint64_t seed)
 	for (uint32_t i = 0; i < ROUTE_CASES; i++)
 		for (uint32_t k = 0; k < ROUTE_ENGINES_MAX; k++)
 			route_make(&g, &route_engines[i][k]);
-	start = route_clock();
+	start = clock_thread_ns();
 	for (uint32_t n = 0; n < ROUTE_ROUNDS; n++)
 		for (uint32_t i = 0; i < ROUTE_CASES; i++) {
 			f.engine = route_engines[i];
@@ -92,7 +82,7 @@ static double route_once(uint64_t seed)
 			route_onecopy.decide(&f, &q, &choice, NULL);
 			sum += choice.engine;
 		}
-	start = route_clock() - start;
+	start = clock_thread_ns() - start;
 	return sum ? (double)start / (ROUTE_ROUNDS * ROUTE_CASES * NS_PER_US)
 		   : 0;
 }

@@ -5,6 +5,7 @@
 #define ONECOPY_PROG_BENCH_SPACE_H
 
 #include <onecopy/space.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "bench.h"
@@ -78,8 +79,9 @@ uint64_t plain_sum(const void *from, uint64_t bytes);
 uint64_t plain_pages(const void *from, uint64_t bytes);
 
 /* Reads `bytes` of a file, from its start, with `depth` reads of `piece` bytes at
- * once, past the page cache where the file system lets it. Bytes a second. */
+ * once, past the page cache where the file system lets it; into memory in pages of
+ * 2 MiB, if `huge`. Bytes a second. */
 double plain_read(const char *path, uint64_t bytes, uint64_t piece,
-		  unsigned depth);
+		  unsigned depth, bool huge);
 
 #endif

@@ -222,8 +222,28 @@ static void *read_pieces(void *arg)
 	return NULL;
 }
 
+/* Aligned for pages of 2 MiB, and of those where there are any and they are wanted. */
+static char *pieces(uint64_t bytes, bool huge_pages)
+{
+	const uint64_t huge = 2ull << 20;
+	char *at = mmap(NULL, bytes + huge, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *from;
+
+	if (at == MAP_FAILED)
+		return NULL;
+	from = (char *)ALIGN_UP((uintptr_t)at, huge);
+	munmap(at, (size_t)(from - at));
+	munmap(from + bytes, (size_t)(huge - (uint64_t)(from - at)));
+	if (huge_pages)
+		madvise(from, bytes, MADV_HUGEPAGE);
+	for (uint64_t k = 0; k < bytes; k += PAGE_BYTES)
+		from[k] = 1;
+	return from;
+}
+
 double plain_read(const char *path, uint64_t bytes, uint64_t piece,
-		  unsigned depth)
+		  unsigned depth, bool huge)
 {
 	struct reading a = { .bytes = bytes, .piece = piece };
 	pthread_t thread[READERS_MOST];
@@ -233,9 +253,8 @@ double plain_read(const char *path, uint64_t bytes, uint64_t piece,
 
 	if (bytes < piece)
 		return -EINVAL;
-	a.to = mmap(NULL, READERS_MOST * piece, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (a.to == MAP_FAILED)
+	a.to = pieces(READERS_MOST * piece, huge);
+	if (!a.to)
 		return -ENOMEM;
 	a.fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT);
 	if (a.fd < 0)

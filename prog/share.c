@@ -51,8 +51,9 @@ static const char *reason(int error)
 	}
 }
 
+/* patient: nobody is served yet. */
 static int join(struct region *r, const struct config_region *c,
-		const uint64_t node[2])
+		const uint64_t node[2], bool patient)
 {
 	struct region_join_options o = {
 		.size = sizeof(o),
@@ -61,13 +62,14 @@ static int join(struct region *r, const struct config_region *c,
 		.adopt = c->adopt,
 		.keeper = (uint64_t)getppid(),
 		.node = { node[0], node[1] },
+		.lock_ms = patient ? 300 : 1,
 	};
 
 	return region_join(r, &o);
 }
 
 /* 0, or what region_open() and region_join() say. */
-static int begin(struct share *h)
+static int begin(struct share *h, bool patient)
 {
 	const struct config_region *c = &h->config->region;
 	struct store_region_options o = { .tenant = c->tenant,
@@ -79,7 +81,7 @@ static int begin(struct share *h)
 
 	identity(h->config, node);
 	if (!err)
-		err = join(r, c, node);
+		err = join(r, c, node, patient);
 	if (!err)
 		err = store_region_attach(h->store, r, &o);
 	if (err) {
@@ -94,9 +96,9 @@ static int begin(struct share *h)
 	return 0;
 }
 
-static void try(struct share *h, uint64_t now_ns)
+static void try(struct share *h, uint64_t now_ns, bool patient)
 {
-	int err = begin(h);
+	int err = begin(h, patient);
 
 	h->joined = err == 0;
 	h->report->region_missing = NULL;
@@ -118,14 +120,14 @@ void share_begin(struct share *h, const struct node_config *config,
 			     .store = store,
 			     .report = report };
 	if (*config->region.path)
-		try(h, now_ns);
+		try(h, now_ns, true);
 }
 
 void share_turn(struct share *h, uint64_t now_ns)
 {
 	if (h->config && *h->config->region.path && !h->joined &&
 	    now_ns >= h->again_ns)
-		try(h, now_ns);
+		try(h, now_ns, false);
 }
 
 void share_end(struct share *h)

@@ -269,8 +269,8 @@ enum oc_pin_flags {
  *
  * What the node does not have is looked for in its CXL region, if it is a member of
  * one (onecopy serve --region), and pinned there in place; so by all calls that
- * find or pin. That takes a short lock, and joins the region the first time (up
- * to two seconds). A client that cannot join reads what its node has:
+ * find or pin. That takes a short lock, and joins the region the first time (50
+ * ms at most, and again when it could not). A client that cannot join reads what its node has:
  * oc_client_error() says why after the miss. Not for read-only clients. */
 int oc_pin(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	   unsigned flags, struct oc_pin *ret_pin);

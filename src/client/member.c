@@ -9,6 +9,9 @@
 #include "region/host.h"
 #include "region/region.h"
 
+/* Others join in less; one that stands still in it is not waited for. */
+#define LOCK_MS 50
+
 struct member {
 	struct region *region;
 	struct lock lock; /* over all that changes the handle */
@@ -18,7 +21,9 @@ struct member {
 
 static int join(struct member *m, const uint64_t host[2], const char *name)
 {
-	struct region_join_options o = { .size = sizeof(o), .reader = true };
+	struct region_join_options o = { .size = sizeof(o),
+					 .reader = true,
+					 .lock_ms = LOCK_MS };
 	const struct region_host *own = region_host_of(m->region);
 	uint64_t inc;
 	int r;

@@ -11,7 +11,7 @@
 struct member;
 
 /* Takes the descriptor in any case. `host`: whose ends the node can prove; -EXDEV:
- * not this process'. -EBUSY: no slot; -errno. Blocking for two seconds at most. */
+ * not this process'. -EBUSY: no slot; -errno. Blocking for 50 ms at most. */
 int member_join(int fd, const uint64_t host[2], const char *name,
 		struct member **ret_member);
 /* Takes NULL. Pins that are out are given back: nobody reads by them. */

@@ -10,7 +10,8 @@
 #include "client/shards.h"
 #include <string.h>
 
-#define AGAIN_NS (1 * NS_PER_S)
+#define AGAIN_NS    (1 * NS_PER_S)
+#define COUNT_EVERY 1024 /* unpins between two publications of counters */
 
 /* ---- being a member --------------------------------------------------------------- */
 
@@ -209,6 +210,13 @@ int shards_pin(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 
 void shards_unpin(oc_client *c, uint64_t slot)
 {
+	uint64_t n = atomic_fetch_add_explicit(&c->shards_unpins, 1,
+					       memory_order_relaxed);
+	uint64_t sums[CLIENT_COUNTS];
+
+	/* who reads here alone is counted as well */
+	if (unlikely(n % COUNT_EVERY == COUNT_EVERY - 1))
+		client_count(c, sums);
 	member_unpin(atomic_load_explicit(&c->shards, memory_order_acquire),
 		     (uint32_t)slot);
 }

@@ -99,13 +99,15 @@ static void expand(struct search *s, uint64_t bucket, unsigned parent)
 		uint64_t to =
 			fleet_bucket_other(s->f, bucket, fleet_entry_tag(e));
 
-		if (to != bucket)
-			s->move[s->n++] = (struct move){
-				.from = bucket,
-				.to = to,
-				.parent = (uint16_t)parent,
-				.way = (uint8_t)way,
-			};
+		if (to == bucket)
+			continue;
+		__builtin_prefetch(&s->f->bucket[to]);
+		s->move[s->n++] = (struct move){
+			.from = bucket,
+			.to = to,
+			.parent = (uint16_t)parent,
+			.way = (uint8_t)way,
+		};
 	}
 }
 

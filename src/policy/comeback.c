@@ -7,9 +7,12 @@
 #define PRIOR_CHANCE (ONE / 10) /* of each step but the first */
 #define PRIOR_FIRST  (ONE / 4)	/* which is longer than the second */
 #define MOST_HAZARD  (16 * ONE)
-#define FULL	     (4096u * ONE) /* halve a counter that got here */
-#define FIRST_LOG    2039	   /* log2 of COMEBACK_FIRST */
-#define CHARGE_STEPS 4		   /* traits are charged every so often */
+#define FULL	     (4096u * ONE)    /* halve a counter that got here */
+#define FIRST_LOG    2039	      /* log2 of COMEBACK_FIRST */
+#define LEAST_LOG    (-17 * LOG2_ONE) /* of a hazard that is not 0 */
+#define CHANCE_EACH  8
+#define CHARGE_STEPS 4		/* traits are charged every so often, */
+#define CHARGE_LEAST (ONE / 16) /* when it is worth it */
 
 /* Two steps an octave: 2^(step/2) in 1/256, exact enough for ever. A table: a
  * worth asks for all of them. */
@@ -62,8 +65,8 @@ static void cell_init(struct comeback_cell *c, uint32_t before)
 	cell_judge(c, before);
 }
 
-static void cell_add(struct comeback_cell *c, uint32_t seen, uint32_t expected,
-		     uint32_t before)
+static void cell_count(struct comeback_cell *c, uint32_t seen,
+		       uint32_t expected)
 {
 	c->seen += seen;
 	c->expected += expected;
@@ -71,11 +74,22 @@ static void cell_add(struct comeback_cell *c, uint32_t seen, uint32_t expected,
 		c->seen /= 2;
 		c->expected /= 2;
 	}
+}
+
+static void cell_add(struct comeback_cell *c, uint32_t seen, uint32_t expected,
+		     uint32_t before)
+{
+	cell_count(c, seen, expected);
 	cell_judge(c, before);
 }
 
+static uint32_t hazard(int log);
+static uint32_t chance(uint32_t h);
+
 void comeback_init(struct comeback *m)
 {
+	for (unsigned i = 0; i < COMEBACK_CHANCES; i++)
+		m->chance[i] = chance(hazard(LEAST_LOG + (int)i * CHANCE_EACH));
 	for (unsigned b = 0; b < COMEBACK_STEPS; b++)
 		cell_init(&m->base[b], b ? PRIOR_CHANCE : PRIOR_FIRST);
 	for (unsigned f = 0; f < COMEBACK_TRAITS; f++)
@@ -89,7 +103,7 @@ void comeback_init(struct comeback *m)
 		for (unsigned w = 0; w < COMEBACK_WHYS; w++)
 			cell_init(&m->why[w][b], ONE);
 	}
-	m->uneven = false;
+	m->uneven = 0;
 	cell_init(&m->last[0], ONE);
 	cell_init(&m->last[1], ONE);
 }
@@ -194,18 +208,25 @@ static uint32_t base_before(const struct comeback *m, unsigned b)
 	return MIN(exp2_of(m->base[b - 1].ratio), (uint32_t)MOST_HAZARD);
 }
 
+/* Judged when the steps are evened. */
 static void base_add(struct comeback *m, unsigned b, uint32_t seen,
 		     uint32_t part)
 {
-	cell_add(&m->base[b], seen, part, base_before(m, b));
-	m->uneven = true;
+	cell_count(&m->base[b], seen, part);
+	m->uneven |= 1ull << b;
 }
 
 void comeback_even(struct comeback *m)
 {
-	for (unsigned b = 0; m->uneven && b < COMEBACK_STEPS; b++)
+	while (m->uneven) {
+		unsigned b = (unsigned)__builtin_ctzll(m->uneven);
+		int32_t was = m->base[b].ratio;
+
+		m->uneven &= m->uneven - 1;
 		cell_judge(&m->base[b], base_before(m, b));
-	m->uneven = false;
+		if (m->base[b].ratio != was && b + 1 < COMEBACK_STEPS)
+			m->uneven |= 2ull << b;
+	}
 }
 
 /* Part of a step (in 1/65536) has passed, and it came back or not. */
@@ -233,7 +254,8 @@ static void expose(struct comeback *m, struct comeback_session *s,
 void comeback_pass(struct comeback *m, struct comeback_session *s)
 {
 	expose(m, s, 0, ONE);
-	if (s->step % CHARGE_STEPS == CHARGE_STEPS - 1) {
+	if (s->step % CHARGE_STEPS == CHARGE_STEPS - 1 &&
+	    s->pending >= CHARGE_LEAST) {
 		charge(m, s, 0);
 		s->ratio = (int16_t)ratio_of(m, s); /* as is known by now */
 	}
@@ -258,6 +280,12 @@ void comeback_return(struct comeback *m, struct comeback_session *s,
 	charge(m, s, ONE);
 }
 
+void comeback_forget(struct comeback *m, struct comeback_session *s)
+{
+	if (s->pending)
+		charge(m, s, 0);
+}
+
 void comeback_reached(struct comeback *m, bool partial, bool used)
 {
 	cell_add(&m->last[partial], used ? ONE : 0, ONE, ONE);
@@ -272,46 +300,111 @@ int comeback_reach(const struct comeback *m, bool partial)
 
 static uint8_t worth_class(uint64_t yield, uint64_t cost)
 {
-	int log = log2_of(yield + 1) - log2_of(cost + 1) +
-		  COMEBACK_LEAST * LOG2_ONE;
+	int log = log2_of(yield) - log2_of(cost) + COMEBACK_LEAST * LOG2_ONE;
 
+	if (!yield)
+		return 0;
 	return (uint8_t)MAX(0, MIN(log / (LOG2_ONE / 8), 255));
 }
 
+typedef unsigned __int128 wide;
+
+/* log2 of the hazards of a session, but for what is the same at all ages. */
+struct ages {
+	const struct comeback *m;
+	const struct comeback_cell *why;
+	int ratio, gap, hint;
+};
+
+static struct ages ages_of(const struct comeback *m,
+			   const struct comeback_session *s)
+{
+	return (struct ages){ m, m->why[why_of(s)], s->ratio,
+			      against(s->usual_gap), against(s->hint) };
+}
+
+static inline uint64_t chance_at(const struct ages *a, unsigned b)
+{
+	int log = a->ratio + a->m->base[b].ratio + a->why[b].ratio +
+		  a->m->gap[diff(a->gap, b)].ratio +
+		  a->m->hint[diff(a->hint, b)].ratio - LEAST_LOG;
+
+	log = MAX(0, MIN(log, (COMEBACK_CHANCES - 1) * CHANCE_EACH));
+	return a->m->chance[log / CHANCE_EACH];
+}
+
+/* What a part of the way yields, and what it costs. */
+struct part {
+	uint64_t yield, cost;
+};
+
+/* A step, from its begin to its end; *left of all get there, and less get on. */
+static inline struct part part_of(uint64_t p, uint64_t ms, uint64_t *left)
+{
+	struct part part = { *left * p / ONE,
+			     *left * ms / (2 * ONE) * (2 * ONE - p) };
+
+	*left -= part.yield;
+	return part;
+}
+
+static inline bool less(const struct part *a, const struct part *b)
+{
+	return (wide)a->yield * b->cost < (wide)b->yield * a->cost;
+}
+
 /*
- * From its step on, in whose middle it is taken to be: what is yielded and what
- * it costs by the end of each step, and the best quotient. All that are left
- * cannot yield more than once each: when that would not do for what it has cost
- * already, nothing later does. Chances are in 1/65536, costs in ms of that:
- * below 2^43.
+ * The best quotient from each step on is the slope there of the least concave
+ * line above yield over cost: from the end to the begin each step is a part of
+ * its own, or joins the part behind it where that has more for its cost. Chances
+ * are in 1/65536, what is left in 2^-32.
  */
+void comeback_worths(const struct comeback *m, const struct comeback_session *s,
+		     uint8_t ret_worth[COMEBACK_SHORT])
+{
+	struct ages a = ages_of(m, s);
+	struct part part[COMEBACK_STEPS];
+	uint64_t left = 1ull << 32;
+	unsigned top = COMEBACK_STEPS;
+
+	for (unsigned b = 0; b < COMEBACK_STEPS; b++)
+		part[b] = part_of(chance_at(&a, b), edges[b + 1] - edges[b],
+				  &left);
+	/* those that are done lie from `top` to the end, the first on top */
+	for (unsigned b = COMEBACK_STEPS; b-- > 0;) {
+		struct part now = part[b];
+
+		while (top < COMEBACK_STEPS && less(&now, &part[top])) {
+			now.yield += part[top].yield;
+			now.cost += part[top++].cost;
+		}
+		part[--top] = now;
+		if (b < COMEBACK_SHORT)
+			ret_worth[b] = worth_class(now.yield, now.cost);
+	}
+}
+
+/* All that are left cannot yield more than once each: when that would not do for
+ * what it has cost already, nothing later does. */
 uint8_t comeback_worth(const struct comeback *m,
 		       const struct comeback_session *s)
 {
-	uint64_t yield = 0, cost = 0, left = ONE, best = 0, best_cost = 1;
-	int gap = against(s->usual_gap), hint = against(s->hint);
-	const struct comeback_cell *why = m->why[why_of(s)];
+	struct ages a = ages_of(m, s);
+	struct part sum = { 0, 0 }, best = { 0, 1 };
+	uint64_t left = 1ull << 32;
 
 	for (unsigned b = s->step; b < COMEBACK_STEPS; b++) {
-		uint64_t ms = edges[b + 1] - edges[b];
-		int log = s->ratio + m->base[b].ratio + why[b].ratio +
-			  m->gap[diff(gap, b)].ratio +
-			  m->hint[diff(hint, b)].ratio;
-		uint64_t p = chance(hazard(log));
+		struct part part = part_of(chance_at(&a, b),
+					   edges[b + 1] - edges[b], &left);
+		struct part most;
 
-		if (b == s->step) {
-			p /= 2;
-			ms = MAX(ms / 2, 1u);
-		}
-		if (best * cost > (yield + left) * best_cost)
+		sum.yield += part.yield;
+		sum.cost += part.cost;
+		if (less(&best, &sum))
+			best = sum;
+		most = (struct part){ sum.yield + left, sum.cost };
+		if (less(&most, &best))
 			break;
-		yield += left * p / ONE;
-		cost += left * ms * (2 * ONE - p) / (2 * ONE);
-		left -= left * p / ONE;
-		if (yield * best_cost > best * cost) {
-			best = yield;
-			best_cost = cost;
-		}
 	}
-	return best ? worth_class(best, best_cost) : 0;
+	return worth_class(best.yield, best.cost);
 }

@@ -34,11 +34,12 @@
 
 #include "base/compiler.h"
 
-#define COMEBACK_STEPS	36  /* 0.25 s to 13 hours */
-#define COMEBACK_FIRST	250 /* ms: the first step is 0 to this */
-#define COMEBACK_TRAITS 7   /* that do not change with age */
-#define COMEBACK_VALUES 64  /* of a trait */
-#define COMEBACK_DIFFS	64  /* of a trait that compares */
+#define COMEBACK_STEPS	 36  /* 0.25 s to 13 hours */
+#define COMEBACK_FIRST	 250 /* ms: the first step is 0 to this */
+#define COMEBACK_TRAITS	 7   /* that do not change with age */
+#define COMEBACK_VALUES	 64  /* of a trait */
+#define COMEBACK_DIFFS	 64  /* of a trait that compares */
+#define COMEBACK_CHANCES 672 /* hazards of 2^-17 to 2^4, 32 an octave */
 
 #define COMEBACK_WHYS 8 /* reasons whose ages are learned apart */
 
@@ -64,9 +65,11 @@ struct comeback {
 	struct comeback_cell hint[COMEBACK_DIFFS]; /* age against the hint */
 	/* age, for each reason */
 	struct comeback_cell why[COMEBACK_WHYS][COMEBACK_STEPS];
+	/* chances of a return within a step, by the log2 of the hazard */
+	uint32_t chance[COMEBACK_CHANCES];
 	/* returns that used the chain's last block, of all; [1]: a partial one */
 	struct comeback_cell last[2];
-	bool uneven; /* a base hazard has changed, those behind it have not */
+	uint64_t uneven; /* base hazards whose ratios are to be judged anew: bits */
 };
 
 /* What the model must know of a session; kept by its owner. */
@@ -87,8 +90,9 @@ uint64_t comeback_edge(unsigned step);
 uint8_t comeback_size_class(uint64_t size);
 uint8_t comeback_count_class(uint64_t count);
 
-/* Each step begins as the one before it is by now: in its place, so that without
- * returns the older is never thought to be worth more. Now and then. */
+/* What was counted of ages is judged, and each step begins as the one before it
+ * is by now, so that without returns the older is never thought to be worth more.
+ * Now and then. */
 void comeback_even(struct comeback *m);
 
 /* A use: traits, usual_gap and hint are set; takes the ratios as they are. */
@@ -98,6 +102,8 @@ void comeback_pass(struct comeback *m, struct comeback_session *s);
 /* It came back at that age, which lies in its step or later. */
 void comeback_return(struct comeback *m, struct comeback_session *s,
 		     uint64_t age_ms);
+/* Nobody asks about it any more. */
+void comeback_forget(struct comeback *m, struct comeback_session *s);
 /* A return used, or did not, the last block of the chain. */
 void comeback_reached(struct comeback *m, bool partial, bool used);
 /* log2 of the chance that a return does; <= 0. */
@@ -108,5 +114,11 @@ int comeback_reach(const struct comeback *m, bool partial);
 #define COMEBACK_LEAST 32
 uint8_t comeback_worth(const struct comeback *m,
 		       const struct comeback_session *s);
+
+/* Of the first steps, as long as it does not come back: all at once, for little
+ * more than one. */
+#define COMEBACK_SHORT 16 /* steps; sixteen: 45 s */
+void comeback_worths(const struct comeback *m, const struct comeback_session *s,
+		     uint8_t ret_worth[COMEBACK_SHORT]);
 
 #endif

@@ -30,6 +30,7 @@
 #include <stdlib.h>
 
 #define RECENT_BLOCKS (1u << 16) /* halve what is of late at so many */
+#define TRUST_LOST    8u
 
 static int keep_create(struct policy **ret_policy)
 {
@@ -39,9 +40,12 @@ static int keep_create(struct policy **ret_policy)
 		return -ENOMEM;
 	for (unsigned k = 0; k < KEEP_KINDS; k++)
 		comeback_init(&p->model[k]);
-	for (unsigned b = 0; b < COMEBACK_STEPS; b++)
+	for (unsigned b = 0; b < COMEBACK_STEPS; b++) {
 		p->timer[b] = (struct keep_queue){ POLICY_NONE, POLICY_NONE };
+		p->due_ms[b] = UINT64_MAX;
+	}
 	p->ghosts = p->timer[0];
+	p->trust = KEEP_TRUST; /* until returns are told */
 	*ret_policy = p;
 	return 0;
 }
@@ -124,6 +128,21 @@ static void learn_return(struct policy *p, struct keep_record *r)
 	r->turns = (uint16_t)MIN(r->turns + 1u, UINT16_MAX);
 }
 
+/*
+ * Where next to nothing that is wanted is lost, what leaves has been away for so
+ * long that few have come back from there: the model has seen little of that, and
+ * what it would add is noise. Then age decides, as for least recently used; one
+ * block in TRUST_LOST that is lost is enough to go by the model alone.
+ */
+static void trust(struct policy *p)
+{
+	const struct policy_load *l = &p->load;
+
+	p->trust = (uint32_t)MIN(KEEP_TRUST,
+				 l->recent_lost * TRUST_LOST * KEEP_TRUST /
+					 MAX(l->recent_returned, 1));
+}
+
 static void count_return(struct policy *p, const struct policy_use *u,
 			 uint32_t chain)
 {
@@ -138,6 +157,7 @@ static void count_return(struct policy *p, const struct policy_use *u,
 	l->recent_returned += n;
 	l->lost += n - found;
 	l->recent_lost += n - found;
+	trust(p);
 	if (l->recent_returned > RECENT_BLOCKS) {
 		l->recent_returned /= 2;
 		l->recent_lost /= 2;
@@ -196,7 +216,7 @@ static void keep_begin(struct policy *p, const struct policy_use *u)
 }
 
 static uint32_t session_of(struct policy *p, uint32_t list,
-			   const struct policy_use *u)
+			   const struct policy_use *u, uint64_t *ret_last_ms)
 {
 	uint32_t i = find_session(p, list, u);
 	struct keep_record *r;
@@ -204,6 +224,7 @@ static uint32_t session_of(struct policy *p, uint32_t list,
 
 	if (i != POLICY_NONE) {
 		r = &p->record[i];
+		*ret_last_ms = r->at_ms;
 		if (!r->in_turn)
 			come_back(p, r, u);
 		r->in_turn = false;
@@ -309,8 +330,10 @@ static uint32_t touch_chain(struct policy *p, uint32_t record,
 	return own;
 }
 
-/* What the record has behind its first `own` items is not of its chain. */
-static void leave_behind(struct policy *p, uint32_t record, uint32_t own)
+/* What the record has behind its first `own` items is not of its chain: it is as
+ * old as before. */
+static void leave_behind(struct policy *p, uint32_t record, uint32_t own,
+			 uint64_t last_ms)
 {
 	struct keep_record *r = &p->record[record];
 	uint32_t left;
@@ -321,7 +344,7 @@ static void leave_behind(struct policy *p, uint32_t record, uint32_t own)
 	if (left == POLICY_NONE)
 		return;
 	p->record[left].session = r->session;
-	keep_restart(p, left);
+	keep_restart_at(p, left, last_ms);
 	while (r->items > own) {
 		uint32_t item = r->leaf;
 
@@ -342,16 +365,17 @@ static void mark_loose(struct policy *p, uint32_t record,
 static uint32_t keep_use(struct policy *p, uint32_t list,
 			 const struct policy_use *u, uint64_t stamp)
 {
+	uint64_t last_ms = u->now_ms;
 	uint32_t record;
 
 	keep_advance(p, u->now_ms);
 	if (list >= p->lists || !u->n)
 		return POLICY_NONE;
 	p->load.uses++;
-	record = session_of(p, list, u);
+	record = session_of(p, list, u, &last_ms);
 	if (record == POLICY_NONE)
 		return record;
-	leave_behind(p, record, touch_chain(p, record, u, stamp));
+	leave_behind(p, record, touch_chain(p, record, u, stamp), last_ms);
 	mark_loose(p, record, u);
 	keep_settle(p, record);
 	p->list[list].recent = record;
@@ -590,8 +614,10 @@ static uint32_t keep_find_use(const struct policy *p, uint32_t list,
 static uint64_t rate_in(const struct policy *p, uint32_t record, bool last)
 {
 	const struct keep_record *r = &p->record[record];
-	int worth = r->worth;
+	int worth = keep_worth(r);
 
+	if (!r->placed && r->session.step >= COMEBACK_SHORT)
+		worth = comeback_worth(&p->model[r->kind], &r->session);
 	if (last)
 		worth += comeback_reach(&p->model[0], r->partial) / 32;
 	worth = MAX(worth, 0);
@@ -656,23 +682,49 @@ static uint64_t count_level(const struct policy *p, uint32_t list,
 	return n;
 }
 
+/* Records that wait for the end of a step; more than there are when the timer is
+ * broken. */
+static uint64_t count_timer(const struct policy *p, unsigned step)
+{
+	const struct keep_queue *q = &p->timer[step];
+	uint32_t prev = POLICY_NONE;
+	uint64_t n = 0, due = UINT64_MAX;
+
+	if (q->first != POLICY_NONE)
+		due = p->record[q->first].at_ms + comeback_edge(step + 1);
+	for (uint32_t i = q->first; i != POLICY_NONE && n <= p->records; n++) {
+		const struct keep_record *r = &p->record[i];
+
+		if (!r->timed || r->timer != step || r->timer_prev != prev ||
+		    r->session.step < step)
+			return p->records + 1ull;
+		prev = i;
+		i = r->timer_next;
+	}
+	return q->last == prev && p->due_ms[step] == due ? n
+							 : p->records + 1ull;
+}
+
 static int keep_check(const struct policy *p)
 {
-	uint64_t on = 0, counted = 0, placed = 0, levels = 0;
+	uint64_t on = 0, counted = 0, placed = 0, levels = 0, timed = 0;
 
 	for (uint32_t i = 0; i < p->items; i++)
 		on += p->item[i].record != POLICY_NONE;
 	for (uint32_t i = 0; i < p->unused; i++) {
 		counted += count_record(p, i);
 		placed += p->record[i].placed;
+		timed += p->record[i].timed;
 		if (!level_is_right(p, &p->record[i]))
 			return -EPROTO;
 	}
 	for (uint32_t l = 0; l < p->lists; l++)
 		for (unsigned k = 0; k < KEEP_LEVELS; k++)
 			levels += count_level(p, l, k);
+	for (unsigned b = 0; b < COMEBACK_STEPS; b++)
+		timed -= count_timer(p, b);
 	return on == counted && on == p->load.items && placed == levels &&
-			       placed == p->load.sessions
+			       placed == p->load.sessions && !timed
 		       ? 0
 		       : -EPROTO;
 }

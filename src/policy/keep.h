@@ -29,6 +29,7 @@
 #define KEEP_STUCK  (KEEP_LEVELS - 1)
 #define KEEP_FIRST  8192 /* records that there always are */
 #define KEEP_EACH   32	 /* items, and one record more */
+#define KEEP_TRUST  8
 
 struct keep_item {
 	uint32_t next, prev; /* towards the leaf, towards the head */
@@ -59,7 +60,10 @@ struct keep_record {
 	uint32_t last_mark; /* of the chain's last block's key */
 	uint16_t turns;
 	uint8_t level;
-	uint8_t worth;	/* at its step of age */
+	uint8_t timer; /* the step whose end it waits for */
+	/* at its step of age: of the first steps since the last use, and then
+	 * of the step that it is in, in the last place */
+	uint8_t worth[COMEBACK_SHORT];
 	bool named : 1; /* in the names' table */
 	unsigned kind : 2;
 	bool partial : 1; /* the chain's last block is not whole */
@@ -91,9 +95,11 @@ struct policy {
 	uint32_t *bucket; /* names' table */
 	uint32_t buckets; /* a power of two */
 	struct keep_queue timer[COMEBACK_STEPS];
+	uint64_t due_ms[COMEBACK_STEPS]; /* the first of each; UINT64_MAX: none */
 	struct keep_queue ghosts;
 	uint32_t unused; /* records that never were used begin here */
 	uint64_t now_ms;
+	uint32_t trust; /* in the model, of KEEP_TRUST; the rest goes by age alone */
 	struct policy_load load;
 	struct comeback model[KEEP_KINDS];
 };
@@ -107,6 +113,8 @@ void keep_name(struct policy *p, uint32_t record, uint64_t name);
 uint32_t keep_find(const struct policy *p, uint32_t list, uint64_t name);
 /* The session is used now: it is at the beginning of all ages. */
 void keep_restart(struct policy *p, uint32_t record);
+/* It was used last at that time, which is not in the future. */
+void keep_restart_at(struct policy *p, uint32_t record, uint64_t at_ms);
 /* Puts the record where it belongs, by its items and its age. */
 void keep_settle(struct policy *p, uint32_t record);
 /* Lets time pass for all records. */
@@ -120,6 +128,12 @@ void keep_unlink(struct policy *p, uint32_t item);
 static inline uint32_t keep_record_of(const struct policy *p, uint32_t item)
 {
 	return item < p->items ? p->item[item].record : POLICY_NONE;
+}
+
+/* Of a record with items. */
+static inline uint8_t keep_worth(const struct keep_record *r)
+{
+	return r->worth[MIN(r->session.step, COMEBACK_SHORT - 1)];
 }
 
 /* Worth of a record's leaf at its age, or of its last block (`last`). */

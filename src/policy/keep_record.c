@@ -5,7 +5,10 @@
 
 #define ITEMS_MAX 0x80000000u
 #define LISTS_MAX 0x10000u
-#define LONG_STEP 16 /* longer than ten seconds */
+/* The level of least recently used: as much less for each step of age as one use
+ * of a step is rarer than in the step before. */
+#define BY_AGE	168
+#define BY_STEP 4
 
 /* ---- memory --------------------------------------------------------------- */
 
@@ -174,6 +177,15 @@ static void queue_drop(struct policy *p, struct keep_queue *q, uint32_t record)
 		p->record[r->next].prev = r->prev;
 }
 
+static void timer_first(struct policy *p, unsigned step, uint32_t record)
+{
+	p->timer[step].first = record;
+	p->due_ms[step] =
+		record == POLICY_NONE
+			? UINT64_MAX
+			: p->record[record].at_ms + comeback_edge(step + 1);
+}
+
 static void timer_push(struct policy *p, uint32_t record)
 {
 	struct keep_record *r = &p->record[record];
@@ -182,10 +194,11 @@ static void timer_push(struct policy *p, uint32_t record)
 	r->timed = r->session.step < COMEBACK_STEPS - 1;
 	if (!r->timed)
 		return;
+	r->timer = r->session.step;
 	r->timer_next = POLICY_NONE;
 	r->timer_prev = q->last;
 	if (q->last == POLICY_NONE)
-		q->first = record;
+		timer_first(p, r->timer, record);
 	else
 		p->record[q->last].timer_next = record;
 	q->last = record;
@@ -194,13 +207,13 @@ static void timer_push(struct policy *p, uint32_t record)
 static void timer_drop(struct policy *p, uint32_t record)
 {
 	struct keep_record *r = &p->record[record];
-	struct keep_queue *q = &p->timer[r->session.step];
+	struct keep_queue *q = &p->timer[r->timer];
 
 	if (!r->timed)
 		return;
 	r->timed = false;
 	if (r->timer_prev == POLICY_NONE)
-		q->first = r->timer_next;
+		timer_first(p, r->timer, r->timer_next);
 	else
 		p->record[r->timer_prev].timer_next = r->timer_next;
 	if (r->timer_next == POLICY_NONE)
@@ -227,10 +240,13 @@ unsigned keep_lowest(const struct keep_list *l, unsigned from)
 uint8_t keep_level(const struct policy *p, const struct keep_record *r,
 		   bool last)
 {
-	int level = r->worth + r->saves;
+	int trust = r->session.hint ? KEEP_TRUST : (int)p->trust;
+	int by_age = BY_AGE - BY_STEP * r->session.step;
+	int level = keep_worth(r) * trust + by_age * (KEEP_TRUST - trust);
 
 	if (last)
-		level += comeback_reach(&p->model[0], r->partial) / 32;
+		level += comeback_reach(&p->model[0], r->partial) / 32 * trust;
+	level = level / KEEP_TRUST + r->saves;
 	return (uint8_t)MAX(0, MIN(level, KEEP_STUCK - 1));
 }
 
@@ -296,6 +312,8 @@ uint32_t keep_record_new(struct policy *p, uint32_t list, enum keep_kind kind)
 			return i;
 		unname(p, i);
 		timer_drop(p, i);
+		comeback_forget(&p->model[p->record[i].kind],
+				&p->record[i].session);
 		queue_drop(p, &p->ghosts, i);
 	}
 	r = &p->record[i];
@@ -309,14 +327,29 @@ uint32_t keep_record_new(struct policy *p, uint32_t list, enum keep_kind kind)
 	return i;
 }
 
-void keep_restart(struct policy *p, uint32_t record)
+/* As is known by now. */
+static void judge(const struct policy *p, struct keep_record *r)
+{
+	const struct comeback *m = &p->model[r->kind];
+
+	if (r->session.step < COMEBACK_SHORT)
+		comeback_worths(m, &r->session, r->worth);
+	else
+		r->worth[COMEBACK_SHORT - 1] = comeback_worth(m, &r->session);
+}
+
+void keep_restart_at(struct policy *p, uint32_t record, uint64_t at_ms)
 {
 	struct keep_record *r = &p->record[record];
+	struct comeback_session *s = &r->session;
 
 	timer_drop(p, record);
-	r->at_ms = p->now_ms;
-	comeback_begin(&p->model[r->kind], &r->session);
-	r->worth = comeback_worth(&p->model[r->kind], &r->session);
+	r->at_ms = at_ms;
+	comeback_begin(&p->model[r->kind], s);
+	while (s->step < COMEBACK_STEPS - 1 &&
+	       at_ms + comeback_edge(s->step + 1u) <= p->now_ms)
+		s->step++;
+	judge(p, r);
 	timer_push(p, record);
 	if (!r->placed) { /* the ghost used last is reclaimed last */
 		queue_drop(p, &p->ghosts, record);
@@ -324,35 +357,27 @@ void keep_restart(struct policy *p, uint32_t record)
 	}
 }
 
-/* Records enter a step in the order of their last use: the first of a timer is
- * always the next. */
+void keep_restart(struct policy *p, uint32_t record)
+{
+	keep_restart_at(p, record, p->now_ms);
+}
+
+/* Records enter a step in the order of their last use, so the first of a timer is
+ * the next; what was left behind enters later than its use was, and may wait for
+ * those before it. Its return may have been learned meanwhile, up to its age. */
 static void pass(struct policy *p, uint32_t record)
 {
 	struct keep_record *r = &p->record[record];
-	const struct comeback *m = &p->model[r->kind];
 
 	timer_drop(p, record);
-	comeback_pass(&p->model[r->kind], &r->session);
+	if (r->session.step == r->timer)
+		comeback_pass(&p->model[r->kind], &r->session);
 	timer_push(p, record);
 	if (!r->placed)
 		return;
-	if (r->session.step < LONG_STEP && r->session.step % 4)
-		return;				   /* the next is near */
-	r->worth = comeback_worth(m, &r->session); /* as is known by now */
+	if (r->session.step >= COMEBACK_SHORT)
+		judge(p, r);
 	keep_settle(p, record);
-}
-
-static void pass_step(struct policy *p, unsigned step)
-{
-	uint64_t edge = comeback_edge(step + 1);
-
-	for (;;) {
-		uint32_t i = p->timer[step].first;
-
-		if (i == POLICY_NONE || p->record[i].at_ms + edge > p->now_ms)
-			return;
-		pass(p, i);
-	}
 }
 
 void keep_advance(struct policy *p, uint64_t now_ms)
@@ -361,7 +386,8 @@ void keep_advance(struct policy *p, uint64_t now_ms)
 		return;
 	p->now_ms = now_ms;
 	for (unsigned b = 0; b < COMEBACK_STEPS - 1; b++)
-		pass_step(p, b);
+		while (p->due_ms[b] <= now_ms)
+			pass(p, p->timer[b].first);
 	for (unsigned k = 0; k < KEEP_KINDS; k++)
 		comeback_even(&p->model[k]);
 }

@@ -177,7 +177,8 @@ static void crowd(struct route_case *c, double wait)
 	c->crowd = MIN(c->crowd, CROWD_MOST);
 	/* how often no engine is idle, as of eight with one queue */
 	all = MIN(busy, 1);
-	c->astray = arrivals * all * all * all * all;
+	c->none_idle = all * all * all * all;
+	c->astray = arrivals * c->none_idle;
 }
 
 void route_case_init(struct route_case *c, const struct route_fleet *f,
@@ -273,8 +274,9 @@ static double others_s(const struct route_case *c, const struct route_engine *e,
 	double late = late_s(c, e, work, m->load_s);
 	const struct route_engine *s;
 
-	/* and as many come behind it, which do the same to it */
-	late += 2 * shared;
+	/* and as many come behind it, which do the same to it; where no engine
+	 * is idle they do so wherever it goes */
+	late += shared * (2 - c->none_idle);
 	/* whose blocks are on their way is passed by who is ready sooner */
 	if (ready < e->moving_s)
 		late += e->moving * work;

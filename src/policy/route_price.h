@@ -28,6 +28,7 @@ struct route_case {
 	bool selfish;	  /* only the own first token counts */
 	double token_s;	  /* of an engine, in the mean */
 	double crowd;	  /* who is delayed by work, wherever it is done */
+	double none_idle; /* how often no engine is idle, 0..1 */
 	double astray;	  /* requests a second that find no idle engine */
 	struct route_seat seat[ROUTE_ENGINES_MAX];
 	/* for the search: no mix can be cheaper, from engine `first` on */

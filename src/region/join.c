@@ -329,7 +329,7 @@ int region_join(struct region *r, const struct region_join_options *o)
 		return -EALREADY;
 	if (!r->mem->swap)
 		return -EOPNOTSUPP;
-	err = host_lock(r, LOCK_TRIES);
+	err = host_lock(r, o->lock_ms ? o->lock_ms : LOCK_TRIES);
 	if (err)
 		return err;
 	r->locked = true;

@@ -139,6 +139,7 @@ struct region_join_options {
 	/* Who this is, through all ends: shards that it had are taken first, if
 	 * nobody else has them. 0: nobody in particular. */
 	uint64_t node[2];
+	uint32_t lock_ms; /* how long the memory's lock is waited for; 0: 2000 */
 };
 
 /* Printable ASCII, up to REGION_NAME bytes, and nothing that could be a number of a
@@ -147,7 +148,7 @@ bool region_name_is_good(const char *name);
 /* Becomes a member. -EINVAL: such a name; -EBUSY: every slot is taken; -EAGAIN:
  * somebody of this host holds the memory's lock, as with region_format();
  * REGION_STALE: somebody declared it dead before it was in; -EOPNOTSUPP: the region's
- * mode has no way to join; -EALREADY. Blocking for two seconds at most. */
+ * mode has no way to join; -EALREADY. Blocking for lock_ms at most. */
 int region_join(struct region *r, const struct region_join_options *o);
 /* Did the last region_join() go on as a member that was there? */
 bool region_resumed(const struct region *r);

@@ -8,6 +8,7 @@ static struct comeback m;
 
 static void begin(struct comeback_session *s, unsigned why, uint16_t hint)
 {
+	comeback_even(&m); /* as time passes */
 	*s = (struct comeback_session){ 0 };
 	s->trait[COMEBACK_WHY] = (uint8_t)why;
 	s->hint = hint;
@@ -83,6 +84,37 @@ TEST(learns_who_returns_and_when)
 	CHECK_INT(worth(1, 0, 12), >, worth(1, 0, 5));
 	/* and little when it did not come */
 	CHECK_INT(worth(1, 0, 16) + 16, <, worth(1, 0, 12));
+}
+
+static unsigned apart(unsigned a, unsigned b)
+{
+	return a > b ? a - b : b - a;
+}
+
+/* All at once are those one by one, of whatever was learned. */
+TEST(worths_are_the_worth_of_each_step)
+{
+	struct rng r = { 5 };
+
+	comeback_init(&m);
+	for (unsigned i = 0; i < 2000; i++) {
+		struct comeback_session s;
+		uint8_t all[COMEBACK_SHORT];
+
+		begin(&s, (unsigned)rng_below(&r, 4),
+		      (uint16_t)(rng_below(&r, 3) * rng_below(&r, 4000)));
+		s.usual_gap = (uint16_t)(rng_below(&r, 2) * 3000);
+		comeback_worths(&m, &s, all);
+		for (unsigned b = 0; b < COMEBACK_SHORT; b++) {
+			s.step = (uint8_t)b;
+			CHECK_INT(apart(all[b], comeback_worth(&m, &s)), <=, 1);
+		}
+		s.step = 0;
+		if (rng_below(&r, 3))
+			comeback_return(&m, &s, 1ull << rng_below(&r, 24));
+		else
+			sleep_through(&s);
+	}
 }
 
 /* A reason that was never met is judged by all the others together. */

@@ -233,6 +233,89 @@ TEST(a_trunk_leaves_last)
 	ops->destroy(p);
 }
 
+/* A session uses a chain of n blocks, items 8 * session on; those that are not
+ * resident come. */
+static void use_chain(struct policy *p, uint64_t session, uint64_t now_ms,
+		      uint32_t why, uint32_t n, bool resident)
+{
+	uint64_t key[2] = { 2 * session, 2 * session + 1 };
+	uint32_t at = 8 * (uint32_t)(session % 8);
+	uint32_t item[2] = { resident ? at : POLICY_NONE,
+			     resident ? at + 1 : POLICY_NONE };
+	struct policy_place place = { .parent = POLICY_NONE };
+	struct policy_use u = { .now_ms = now_ms,
+				.session = session,
+				.why = why,
+				.n = n,
+				.key = key,
+				.item = item };
+
+	place.ticket = ops->use(p, 0, &u, now_ms);
+	for (uint32_t i = 0; i < n && !resident; i++) {
+		ops->insert_in(p, 0, at + i, now_ms, &place);
+		place.parent = at + i;
+	}
+}
+
+/* What a session went on without is as old as its last use, not as this one. */
+TEST(what_is_left_behind_has_its_age)
+{
+	struct policy *p;
+
+	CHECK_OK(ops->create(&p));
+	CHECK_OK(ops->reserve(p, 64, 1));
+	use_chain(p, 3, 0, 0, 1, false);
+	use_chain(p, 3, 1, 0, 1, true); /* nothing is lost: age decides */
+	ops->remove(p, 24);
+	use_chain(p, 1, 1000, 0, 2, false);
+	use_chain(p, 2, 100000, 0, 1, false);
+	use_chain(p, 1, 110000, 0, 1, true); /* goes on without item 9 */
+	CHECK_OK(ops->check(p));
+	CHECK_INT(ops->victim(p, 0, POLICY_NONE), ==, 9);
+	CHECK_INT(ops->victim(p, 0, 9), ==, 16);
+	CHECK_INT(ops->victim(p, 0, 16), ==, 8);
+	ops->tick(p, 100000000);
+	CHECK_OK(ops->check(p));
+	ops->destroy(p);
+}
+
+/* Sessions that say 1 are back after ten seconds, those that say 2 never; of each
+ * ten that come back `lost` find nothing. */
+static struct policy *learned(unsigned lost)
+{
+	struct policy *p;
+
+	CHECK_OK(ops->create(&p));
+	CHECK_OK(ops->reserve(p, 64, 1));
+	for (uint64_t i = 0; i < 400; i++) {
+		uint64_t at = 1 + i * 20000, session = 1 + i * 8;
+
+		use_chain(p, session, at, 1, 1, false);
+		use_chain(p, session + 1, at, 2, 1, false);
+		if (i % 10 < lost)
+			ops->remove(p, 8);
+		use_chain(p, session, at + 10000, 0, 1, i % 10 >= lost);
+		ops->remove(p, 8);
+		ops->remove(p, 16);
+	}
+	return p;
+}
+
+/* Where nothing is lost the least recently used leaves first; where something is,
+ * who does not come back. */
+TEST(the_model_decides_where_something_is_lost)
+{
+	for (unsigned lost = 0; lost < 10; lost += 5) {
+		struct policy *p = learned(lost);
+
+		use_chain(p, 10001, 9000000, 1, 1, false);
+		use_chain(p, 10002, 9001500, 2, 1, false);
+		CHECK_INT(ops->victim(p, 0, POLICY_NONE), ==, lost ? 16 : 8);
+		CHECK_OK(ops->check(p));
+		ops->destroy(p);
+	}
+}
+
 /* A turn that is told from its beginning: what is lost is counted then, whatever
  * is there again at its end, and the gap is that between turns. */
 TEST(a_turn_has_two_ends)

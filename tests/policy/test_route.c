@@ -568,6 +568,26 @@ TEST(a_step_is_shared)
 		CHECK_INT(decide("onecopy", e, 2, &r).engine, ==, 0);
 }
 
+/* ... and it by those behind it, unless that is so everywhere. */
+TEST(a_step_is_shared_with_who_comes_behind)
+{
+	struct route_engine e[2];
+	struct route_fleet f = { .engine = e, .n = 2 };
+	struct route_request r = prompt(4);
+	struct route_price p[2];
+	struct route_choice c;
+
+	idle(e, 2);
+	e[0].wait_s = 1;
+	e[0].waiting = 4;
+	route_onecopy.decide(&f, &r, &c, p);
+	CHECK(p[0].shared_s > 0);
+	CHECK(fabs(p[0].others_s - 2 * p[0].shared_s) < 1e-9);
+	f.busy = 1;
+	route_onecopy.decide(&f, &r, &c, p);
+	CHECK(fabs(p[0].others_s - p[0].shared_s) < 1e-9);
+}
+
 /* What is held beyond the memory is a queue, and no more pressing than full. */
 TEST(long_prompts_are_not_parted_from_short_ones)
 {

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -202,7 +203,7 @@ TEST(a_block_of_another_node_is_read_where_it_lies)
 	CHECK_OK(oc_get(t.nb, &keys[3], part, copy, sizeof(copy), &bytes));
 	CHECK(!live_wrong(&keys[3], copy, BYTES));
 	/* B moved nothing: it has no frame, and copied what oc_get() was asked for */
-	(void)live_stat(t.cb); /* makes the client say what it counts */
+	(void)live_stat(t.cb); /* the client says what it counts */
 	CHECK_INT(live_counter(t.cb, "region_pins"), ==, 4 * BLOCKS + 1);
 	CHECK_INT(live_counter(t.cb, "misses"), ==, 0);
 	CHECK_INT(live_counter(t.cb, "grants"), ==, 0);
@@ -716,6 +717,45 @@ TEST(a_join_that_fails_is_a_miss)
 	end(&t);
 }
 
+/* It is one tenant's: others' clients do not find it, nor is it given to them. */
+TEST(another_tenant_has_no_part_in_it)
+{
+	struct live_as as = { .tenant = "other" };
+	struct region *r;
+	oc_client *c;
+	struct two t;
+	char yaml[256];
+	oc_ns *ns;
+
+	format(&t, 8, 1, 64);
+	snprintf(yaml, sizeof(yaml),
+		 "dram: 8M\nregion: {path: %s}\n"
+		 "tenants: [{name: default}, {name: other}]\n",
+		 t.path);
+	live_start_config(&t.a, yaml);
+	open_a(&t);
+	publish(&t, 0, 8);
+	c = live_connect_as(&t.a, as);
+	ns = live_ns(c, BYTES);
+	CHECK_INT(live_read(ns, 0, BYTES), ==, OC_MISS);
+	live_write_some(ns, 0, 8, BYTES);
+	CHECK_INT(live_counter(c, "region_published"), ==, 0);
+	CHECK_INT(live_counter(t.ca, "region_published"), ==, 8);
+	r = looker(&t);
+	for (uint32_t i = 0; i < 8; i++) {
+		struct region_member_status s;
+
+		region_member_status(r, i, &s);
+		CHECK(s.state != MEMBER_LIVE || !s.reader);
+	}
+	region_close(r);
+	oc_ns_close(ns);
+	oc_client_close(c);
+	close_a(&t);
+	live_stop(&t.a);
+	close(t.fd);
+}
+
 /* All of it: the node goes on with what it has. */
 TEST(a_region_that_is_taken_away)
 {
@@ -735,6 +775,33 @@ TEST(a_region_that_is_taken_away)
 	close_a(&t);
 	live_stop(&t.a);
 	close(t.fd);
+}
+
+/* Somebody holds the memory's lock for ever: who cannot join goes on without, and
+ * is in as soon as it can. */
+TEST(a_lock_that_is_held_stops_nobody)
+{
+	struct two t;
+	int fd;
+
+	format(&t, 8, 2, 64);
+	live_start_words(&t.a, words(&t));
+	open_a(&t);
+	publish(&t, 0, 8);
+	fd = open(t.path, O_RDWR | O_CLOEXEC);
+	CHECK_INT(fd, >=, 0);
+	CHECK_OK(flock(fd, LOCK_EX));
+	live_start_words(&t.b, words(&t));
+	open_b(&t);
+	CHECK_INT(live_read(t.nb, 0, BYTES), ==, OC_MISS);
+	live_write_some(t.nb, 100, 8, BYTES);
+	CHECK_INT(live_read_some(t.nb, 100, 8, BYTES), ==, 8);
+	CHECK(live_said(&t.b, "somebody joins or formats it now"));
+	told(t.cb, "stat", NULL, "not there");
+	close(fd);
+	LIVE_WAIT(&t.b, live_said(&t.b, "member 1.1 of the region"));
+	LIVE_WAIT(&t.b, live_read(t.nb, 0, BYTES) == 0);
+	end(&t);
 }
 
 /* ---- several parts ------------------------------------------------------------------ */

@@ -91,6 +91,7 @@ static bool soon_stays(const struct policy_ops *policy, bool announced)
 
 	begin(&s, policy);
 	learn(&s, announced);
+	pass(&s, 600000); /* those that are there are due no more */
 	turn(&s, 0, announced ? 2000 : 0, OC_ANSWER_TOOL);
 	pass(&s, 600);
 	turn(&s, 4, announced ? 16000 : 0, OC_ANSWER_TURN);
