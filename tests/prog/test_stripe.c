@@ -395,7 +395,7 @@ TEST(explicit_says_that_mappings_ran_out)
 {
 	struct oc_space_options so = { .size = sizeof(so),
 				       .how = OC_SPACE_EXPLICIT,
-				       .mappings = 3 * SLICES };
+				       .mappings = 4 * SLICES };
 	struct oc_span_info f;
 	struct rig r;
 	oc_span *sp;
