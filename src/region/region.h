@@ -204,10 +204,11 @@ struct region_grant {
 int region_grant(struct region *r, const struct region_name *name,
 		 uint64_t bytes, uint32_t tokens, unsigned flags,
 		 struct region_grant *ret_grant);
-/* Copies and makes the checksum in one pass. Where the frame's memory fails the seal
- * says so. */
-uint64_t region_fill(struct region *r, const struct region_grant *g,
-		     const void *data, uint64_t bytes);
+/* Copies and makes the checksum in one pass. -EIO: memory has failed, that of the
+ * frame or that of `data`, and the grant is given back; a frame that is broken is kept
+ * from use. */
+int region_fill(struct region *r, const struct region_grant *g,
+		const void *data, uint64_t bytes, uint64_t *ret_checksum);
 /* The block is found from now on. `bytes` as granted or fewer. 0; with any other
  * answer the frame is free again: REGION_EXISTS, sealed meanwhile by somebody
  * else; REGION_FULL, the index had no room; -EIO: its memory has failed, or somebody

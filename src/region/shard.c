@@ -600,16 +600,20 @@ static void fill_run(void *ctx)
 				      region_seed(&b->grant->name));
 }
 
-uint64_t region_fill(struct region *r, const struct region_grant *g,
-		     const void *data, uint64_t bytes)
+int region_fill(struct region *r, const struct region_grant *g,
+		const void *data, uint64_t bytes, uint64_t *ret_checksum)
 {
 	struct with_block b = {
 		.r = r, .grant = g, .data = data, .bytes = bytes
 	};
 
-	/* a failure has marked the frame: it is not sealed */
-	(void)region_guard(r, fill_run, &b, NULL);
-	return b.checksum;
+	/* where the frame's memory has failed it is marked, and is not free then */
+	if (unlikely(region_guard(r, fill_run, &b, NULL))) {
+		region_abandon(r, g);
+		return -EIO;
+	}
+	*ret_checksum = b.checksum;
+	return 0;
 }
 
 /* The own shard of a grant that is still out, or NULL. */
@@ -745,10 +749,10 @@ int region_put(struct region *r, const struct region_name *name,
 	       const void *data, uint64_t bytes, uint32_t tokens)
 {
 	struct region_grant g;
+	uint64_t checksum;
 	int err = region_grant(r, name, bytes, tokens, 0, &g);
 
-	if (err)
-		return err;
-	return region_seal(r, &g, bytes, tokens,
-			   region_fill(r, &g, data, bytes));
+	if (!err)
+		err = region_fill(r, &g, data, bytes, &checksum);
+	return err ? err : region_seal(r, &g, bytes, tokens, checksum);
 }

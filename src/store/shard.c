@@ -208,12 +208,15 @@ struct put {
 static int put_there(struct region *r, const struct put *u, bool *ret_wrote)
 {
 	struct region_grant g;
+	uint64_t checksum;
 	int err = region_grant(r, &u->name, u->bytes, u->tokens, 0, &g);
 
 	if (err)
 		return err;
 	*ret_wrote = true;
-	if (region_fill(r, &g, u->data, u->bytes) != u->checksum) {
+	if (region_fill(r, &g, u->data, u->bytes, &checksum) < 0)
+		return -EBADMSG;
+	if (checksum != u->checksum) {
 		region_abandon(r, &g);
 		return -EBADMSG;
 	}

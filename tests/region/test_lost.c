@@ -102,6 +102,27 @@ static uint64_t errors_of(struct region *r)
 	return s.count[REGION_C_memory_errors];
 }
 
+/* What is to be put lies where memory fails: nothing is sealed, and nothing lost. */
+TEST(bytes_that_cannot_be_read_are_not_sealed)
+{
+	struct lossy l = begin();
+	struct region_name name = rig_name(70);
+	uint32_t free = region_free(l.a);
+	struct region_pin pin;
+	void *from = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(from != MAP_FAILED);
+	lose_at(from);
+	CHECK_INT(region_put(l.a, &name, from, RIG_BYTES, 16), ==, -EIO);
+	CHECK_INT(region_pin(l.c, &name, &pin), ==, REGION_MISS);
+	CHECK_INT(region_free(l.a), ==, free);
+	CHECK_OK(rig_put(l.a, 70, 1));
+	rig_check(l.a, true);
+	munmap(from, PAGE_BYTES);
+	end(&l);
+}
+
 /* A reader meets it: a bad block, which the owner hears of, finds out by itself and
  * never uses again. */
 TEST(bytes_that_fail_cost_their_block_and_frame)
