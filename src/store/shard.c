@@ -617,4 +617,5 @@ void store_region_stat(const struct store *s,
 	(void)region_self(h->region, &ret_stat->member, &ret_stat->inc);
 	stat_members(h->region, ret_stat);
 	stat_shards(h->region, ret_stat);
+	ret_stat->failed = region_failed(h->region);
 }

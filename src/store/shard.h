@@ -89,6 +89,7 @@ struct store_region_stat {
 		late;	      /* members that live; nodes that are late */
 	uint32_t ended;	      /* and not declared dead yet */
 	uint32_t quarantined; /* shards of others that nobody may reuse */
+	struct region_failed failed;
 	uint64_t count[REGION_COUNTS_USED]; /* this member's */
 };
 void store_region_stat(const struct store *s,

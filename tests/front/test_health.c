@@ -78,6 +78,26 @@ TEST(a_region_of_several_nodes)
 	CHECK(says(&h, "3 clients found no slot"));
 }
 
+/* A shard that is out of use stays news until the next server; errors that cost none
+ * are news for a while. */
+TEST(memory_of_a_region_that_fails)
+{
+	struct health_facts f = fine;
+	struct health h;
+
+	f.ever.region_errors = 3;
+	h = judge(f);
+	CHECK_INT(h.n_degraded, ==, 0);
+	CHECK_INT(h.n_notes, ==, 1);
+	f.lately.region_errors = 2;
+	h = judge(f);
+	CHECK(h.ready && says(&h, "failed 2 times in the last 5 minutes"));
+	f.lately.region_errors = 0;
+	f.region_out = 1;
+	h = judge(f);
+	CHECK(says(&h, "failed, and 1 of this"));
+}
+
 TEST(restarts)
 {
 	struct health_facts f = fine;

@@ -33,6 +33,25 @@ TEST(a_region_that_is_taken_away)
 	close(t.fd);
 }
 
+/* All but the control area: the node stays a member, and has lost its shard. */
+TEST(a_region_that_is_cut_short)
+{
+	struct two t;
+
+	two_format(&t, 8, 1, 64);
+	live_start_words(&t.a, two_words(&t));
+	two_open_a(&t);
+	two_publish(&t, 0, 8);
+	CHECK_OK(ftruncate(t.fd, 1 << 20));
+	live_write_some(t.na, 8, 8, BYTES);
+	LIVE_WAIT(&t.a, live_said(&t.a, "is out of use"));
+	two_told(t.ca, "stat", NULL, "\"failed_shards\":1");
+	CHECK_INT(live_read_some(t.na, 0, 16, BYTES), ==, 16);
+	two_close_a(&t);
+	live_stop(&t.a);
+	close(t.fd);
+}
+
 /* Somebody holds the memory's lock for ever: who cannot join goes on without, and
  * is in as soon as it can. */
 TEST(a_lock_that_is_held_stops_nobody)

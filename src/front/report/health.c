@@ -52,6 +52,7 @@ struct health_counts health_lately(const struct health_trend *t,
 		.wrong_parts = grown(now->wrong_parts, old->wrong_parts),
 		.slabs_refused = grown(now->slabs_refused, old->slabs_refused),
 		.memory_errors = grown(now->memory_errors, old->memory_errors),
+		.region_errors = grown(now->region_errors, old->region_errors),
 	};
 }
 
@@ -166,6 +167,24 @@ static void judge_low(const struct health_facts *f, struct health *h)
 		     (unsigned long long)(f->low_aside >> 20));
 }
 
+static void judge_region_memory(const struct health_facts *f, struct health *h)
+{
+	if (f->region_out)
+		degraded(h,
+			 "The CXL region: its memory failed, and %u of this "
+			 "node's shards are out of use.",
+			 f->region_out);
+	else if (f->lately.region_errors)
+		degraded(h,
+			 "The CXL region: its memory failed %llu times in the "
+			 "last %u minutes.",
+			 (unsigned long long)f->lately.region_errors,
+			 LATELY_MIN);
+	else if (f->ever.region_errors)
+		note(h, "The CXL region: its memory failed %llu times so far.",
+		     (unsigned long long)f->ever.region_errors);
+}
+
 static void judge_region(const struct health_facts *f, struct health *h)
 {
 	if (f->region_state)
@@ -219,6 +238,7 @@ void health_judge(const struct health_facts *f, struct health *ret_health)
 	judge_low(f, h);
 	judge_below(f, h);
 	judge_region(f, h);
+	judge_region_memory(f, h);
 	judge_returns(f, h);
 	/* what the program says last: it has the most texts */
 	for (unsigned i = 0; i < f->n_failures; i++)

@@ -107,9 +107,12 @@ uint64_t report_starts(const struct report *r)
 static struct health_counts health_counts(const struct report *r)
 {
 	struct health_counts c = { 0 };
+	struct store_region_stat region;
 	struct store_load load;
 
 	store_load(r->store, &load);
+	store_region_stat(r->store, &region);
+	c.region_errors = region.failed.times;
 	c.slabs_refused = load.slabs_refused;
 	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
 		const struct pool *p = store_pool(r->store, n);
@@ -223,6 +226,7 @@ static void region_facts(const struct report *r, struct health_facts *f)
 	f->region_late = st.late;
 	f->region_quarantined = st.quarantined;
 	f->region_held = st.held;
+	f->region_out = st.failed.shards;
 	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++)
 		if (store_pool(r->store, n))
 			store_each_client(r->store, store_pool(r->store, n),
