@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "tests/prog/region_rig.h"
+#include "tests/prog/run.h"
 
 #define BYTES TWO_BYTES
 
@@ -48,6 +49,40 @@ TEST(a_region_that_is_cut_short)
 	two_told(t.ca, "stat", NULL, "\"failed_shards\":1");
 	CHECK_INT(live_read_some(t.na, 0, 16, BYTES), ==, 16);
 	two_close_a(&t);
+	live_stop(&t.a);
+	close(t.fd);
+}
+
+static int leave(const char *path, const char *member, const char *option)
+{
+	struct run r = RUN("cxl", "leave", path, member, option);
+	int status = r.status;
+
+	run_free(&r);
+	return status;
+}
+
+/* To leave is to end, for a node: nobody does that by mistake. */
+TEST(a_node_is_not_stopped_by_the_way)
+{
+	struct region_shard_status shard;
+	char member[16];
+	struct region *r;
+	struct two t;
+
+	two_format(&t, 8, 1, 64);
+	live_start_words(&t.a, two_words(&t));
+	two_open_a(&t);
+	two_publish(&t, 0, 8);
+	r = two_looker(&t);
+	region_shard_status(r, 0, &shard);
+	region_close(r);
+	snprintf(member, sizeof(member), "%d", (int)shard.owner);
+	CHECK_INT(leave(t.path, member, NULL), ==, 4);
+	two_publish(&t, 8, 8);
+	two_told(t.ca, "stat", NULL, "\"state\":\"member\"");
+	two_close_a(&t);
+	CHECK_INT(leave(t.path, member, "--stop-node"), ==, 0);
 	live_stop(&t.a);
 	close(t.fd);
 }
