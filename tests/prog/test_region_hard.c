@@ -53,6 +53,24 @@ TEST(a_region_that_is_cut_short)
 	close(t.fd);
 }
 
+/* The only shard is another's; the region was not made for so many nodes. */
+TEST(a_node_that_finds_no_shard_says_so)
+{
+	struct two t;
+
+	two_format(&t, 8, 1, 64);
+	live_start_words(&t.a, two_words(&t));
+	two_open_a(&t);
+	two_publish(&t, 0, 1);
+	live_start_words(&t.b, two_words(&t));
+	LIVE_WAIT(&t.b, live_said(&t.b, "no shard of the region is free"));
+	CHECK(!live_said(&t.a, "no shard of the region is free"));
+	two_close_a(&t);
+	live_stop(&t.b);
+	live_stop(&t.a);
+	close(t.fd);
+}
+
 static int leave(const char *path, const char *member, const char *option)
 {
 	struct run r = RUN("cxl", "leave", path, member, option);

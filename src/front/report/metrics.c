@@ -509,6 +509,8 @@ static void put_region(struct lines *l, const struct report *r)
 		"sealed frames of these", st.sealed);
 	put_one(l, NAME("region_held_frames"), LINES_GAUGE,
 		"frames of these that are used no more", st.held);
+	put_one(l, NAME("region_unowned_shards"), LINES_GAUGE,
+		"shards that no living member owns", st.nobodys);
 	put_one(l, NAME("region_failed_shards"), LINES_GAUGE,
 		"shards of this node that are out of use: their memory failed",
 		st.failed.shards);

@@ -227,6 +227,12 @@ static void region_facts(const struct report *r, struct health_facts *f)
 	f->region_quarantined = st.quarantined;
 	f->region_held = st.held;
 	f->region_out = st.failed.shards;
+	f->region_shards = st.geometry.shards;
+	f->region_nobodys = st.nobodys;
+	f->region_parts = all_of(r, POOL_C_region_published);
+	f->region_bytes = all_of(r, POOL_C_region_published_bytes);
+	f->region_frame = st.geometry.frame_bytes;
+	f->region_idle = st.wanted && !st.owned && !st.failed.shards;
 	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++)
 		if (store_pool(r->store, n))
 			store_each_client(r->store, store_pool(r->store, n),
