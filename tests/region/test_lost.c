@@ -313,6 +313,26 @@ TEST(a_member_without_pins_is_told)
 	end(&l);
 }
 
+/* Counters lie in the own unit: where that fails, what was counted is still done, and
+ * said. */
+TEST(what_cannot_be_counted_is_done)
+{
+	struct lossy l = begin();
+	uint32_t shard = l.a->own[0]->shard;
+	struct region_pin pin;
+
+	lose(l.b, l.b->places.units + l.b->self * REGION_UNIT);
+	CHECK_OK(rig_put(l.b, 200, 2));
+	CHECK_OK(rig_pin(l.c, 200, &pin));
+	region_unpin(l.c, &pin);
+	rig_kill(l.a, l.c);
+	l.a = NULL;
+	CHECK_OK(region_take(l.b, shard));
+	CHECK_INT(region_owned(l.b), ==, 2);
+	CHECK_OK(region_give(l.b, shard));
+	end(&l);
+}
+
 static unsigned told;
 
 static void tell(void *ctx, const char *text)
