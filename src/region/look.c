@@ -349,17 +349,17 @@ static int pin(struct region *r, const struct region_name *name,
 		err = pin_guarded(r, &found, &slot, ret_pin);
 		if (!err) {
 			r->pinned++;
-			region_count(r, REGION_C_pins, 1);
+			region_tally(r, REGION_C_pins, 1);
 			if (!region_owns(r, found.shard))
-				region_count(r, REGION_C_pins_remote, 1);
+				region_tally(r, REGION_C_pins_remote, 1);
 			return 0;
 		}
 		if (err != REGION_MISS)
 			return err;
 		slot_release(r, slot);
-		region_count(r, REGION_C_stale, 1);
+		region_tally(r, REGION_C_stale, 1);
 	}
-	region_count(r, REGION_C_misses, 1);
+	region_tally(r, REGION_C_misses, 1);
 	return REGION_MISS;
 }
 
