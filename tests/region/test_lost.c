@@ -336,7 +336,7 @@ TEST(what_cannot_be_counted_is_done)
 static void look_at(const void *at, uint64_t bytes)
 {
 	if (bytes)
-		(void)*(const volatile char *)at; /* not between threads */
+		(void)*(const volatile char *)at; /* words: one thread */
 }
 
 /* Where caches are flushed, that meets it. */
