@@ -111,7 +111,7 @@ struct touch {
 static void touch_run(void *ctx)
 {
 	const struct touch *t = ctx;
-	const volatile char *at = t->at; /* words: for the fault alone */
+	const volatile char *at = t->at; /* words: not between threads */
 	uint64_t i = 0;
 
 	while (i < t->bytes) {
