@@ -437,12 +437,13 @@ void shard_settle(struct store *s)
 		sweep(s, p);
 }
 
-bool store_region_busy(const struct store *s)
+bool store_region_busy(struct store *s)
 {
 	const struct shard *h = s->shard;
 
+	/* before the tenant's first client there is no pool, and nothing to copy */
 	return h && h->region && region_owned(h->region) && !h->full &&
-	       (h->n || h->sweeping);
+	       (h->n || h->sweeping) && pool_of(s);
 }
 
 /* ---- beats ------------------------------------------------------------------------- */
