@@ -37,7 +37,11 @@ struct member_pin {
 	uint64_t bytes, gen, checksum;
 	uint32_t tokens, slot;
 };
-int member_pin(struct member *m, const struct region_name *name, bool verify,
+enum member_pin_flags {
+	MEMBER_VERIFY = 1,   /* look at the bytes first */
+	MEMBER_NO_TOUCH = 2, /* it is no use */
+};
+int member_pin(struct member *m, const struct region_name *name, unsigned flags,
 	       struct member_pin *ret_pin);
 void member_unpin(struct member *m, uint32_t slot);
 

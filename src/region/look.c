@@ -296,7 +296,6 @@ static int pin_found(struct region *r, const struct region_found *found,
 		.checksum = shared_load64(&d->checksum),
 		.slot = slot,
 	};
-	touch(r, pin_word(loc, gen));
 	return 0;
 }
 
@@ -333,7 +332,7 @@ static int pin_guarded(struct region *r, const struct region_found *found,
 	return p.result;
 }
 
-static int pin(struct region *r, const struct region_name *name,
+static int pin(struct region *r, const struct region_name *name, bool quiet,
 	       struct region_pin *ret_pin)
 {
 	struct region_found found;
@@ -348,6 +347,10 @@ static int pin(struct region *r, const struct region_name *name,
 			break;
 		err = pin_guarded(r, &found, &slot, ret_pin);
 		if (!err) {
+			if (!quiet)
+				touch(r, pin_word(region_loc(found.shard,
+							     found.frame),
+						  ret_pin->gen));
 			r->pinned++;
 			region_count(r, REGION_C_pins, 1);
 			if (!region_owns(r, found.shard))
@@ -366,6 +369,7 @@ static int pin(struct region *r, const struct region_name *name,
 struct pin_call {
 	struct region *r;
 	const struct region_name *name;
+	bool quiet;
 	struct region_pin *ret_pin;
 	const struct region_pin *pin;
 	int result;
@@ -375,7 +379,13 @@ static void pin_call_run(void *ctx)
 {
 	struct pin_call *c = ctx;
 
-	c->result = pin(c->r, c->name, c->ret_pin);
+	c->result = pin(c->r, c->name, c->quiet, c->ret_pin);
+}
+
+static int pin_call(struct pin_call *c)
+{
+	return unlikely(region_guard(c->r, pin_call_run, c, NULL)) ? -EIO
+								   : c->result;
 }
 
 int region_pin(struct region *r, const struct region_name *name,
@@ -383,8 +393,17 @@ int region_pin(struct region *r, const struct region_name *name,
 {
 	struct pin_call c = { .r = r, .name = name, .ret_pin = ret_pin };
 
-	return unlikely(region_guard(r, pin_call_run, &c, NULL)) ? -EIO
-								 : c.result;
+	return pin_call(&c);
+}
+
+int region_pin_quietly(struct region *r, const struct region_name *name,
+		       struct region_pin *ret_pin)
+{
+	struct pin_call c = {
+		.r = r, .name = name, .quiet = true, .ret_pin = ret_pin
+	};
+
+	return pin_call(&c);
 }
 
 static void unpin_run(void *ctx)

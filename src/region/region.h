@@ -262,6 +262,9 @@ struct region_pin {
  * was declared dead is protected no more: the bytes may change under it. */
 int region_pin(struct region *r, const struct region_name *name,
 	       struct region_pin *ret_pin);
+/* The same, and no use: its owner does not hear of it. */
+int region_pin_quietly(struct region *r, const struct region_name *name,
+		       struct region_pin *ret_pin);
 void region_unpin(struct region *r, const struct region_pin *pin);
 /* All that this handle has out. */
 void region_unpin_all(struct region *r);
