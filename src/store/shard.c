@@ -578,7 +578,8 @@ static void stat_members(struct region *r, struct store_region_stat *st)
 		st->ended += m.ended;
 		st->readers += m.reader;
 		st->nodes += !m.reader;
-		st->late += m.late && !m.ended;
+		/* who says this is not silent, whenever it beat last */
+		st->late += m.late && !m.ended && i != st->member;
 	}
 }
 
@@ -588,9 +589,10 @@ static void stat_shards(struct region *r, struct store_region_stat *st)
 
 	for (uint32_t i = 0; i < st->geometry.shards; i++) {
 		region_shard_status(r, i, &h);
-		st->quarantined += h.quarantined;
-		if (!region_owns(r, i))
+		if (!region_owns(r, i)) {
+			st->quarantined += h.quarantined;
 			continue;
+		}
 		st->owned++;
 		st->free += h.free;
 		st->sealed += h.sealed;
