@@ -118,15 +118,15 @@ static int judge(struct member *m, int r)
 static int verify(struct member *m, const struct region_name *name,
 		  const struct region_pin *pin)
 {
-	int r = 0;
+	int r;
 
 	if (region_sound(name, pin))
 		return 0;
 	lock_take_short(&m->lock);
-	r = region_verify(m->region, name, pin);
+	r = region_report(m->region, pin);
 	region_unpin(m->region, pin);
 	lock_drop(&m->lock);
-	return r ? r : REGION_BAD;
+	return r;
 }
 
 int member_pin(struct member *m, const struct region_name *name, unsigned flags,

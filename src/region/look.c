@@ -469,6 +469,13 @@ static void report_run(void *ctx)
 		report(c->r, c->pin);
 }
 
+int region_report(struct region *r, const struct region_pin *pin)
+{
+	struct pin_call c = { .r = r, .pin = pin };
+
+	return region_guard(r, report_run, &c, NULL) ? REGION_BAD : c.result;
+}
+
 struct verifying {
 	const struct region_name *name;
 	const struct region_pin *pin;
@@ -486,9 +493,8 @@ int region_verify(struct region *r, const struct region_name *name,
 		  const struct region_pin *pin)
 {
 	struct verifying v = { .name = name, .pin = pin };
-	struct pin_call c = { .r = r, .pin = pin };
 
 	if (region_guard(r, verify_run, &v, NULL) == 0 && v.right)
 		return 0;
-	return region_guard(r, report_run, &c, NULL) ? REGION_BAD : c.result;
+	return region_report(r, pin);
 }

@@ -274,6 +274,8 @@ bool region_sound(const struct region_name *name, const struct region_pin *pin);
  * other bytes, and this member was declared dead: they may be another block's. */
 int region_verify(struct region *r, const struct region_name *name,
 		  const struct region_pin *pin);
+/* For who has found out by region_sound(): REGION_BAD, or REGION_STALE, as above. */
+int region_report(struct region *r, const struct region_pin *pin);
 
 /* ---- looking (status.c, check.c) ---------------------------------------------- */
 

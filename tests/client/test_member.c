@@ -55,3 +55,25 @@ TEST(a_read_that_is_no_use_keeps_nothing)
 		CHECK_INT(rig_has(s.owner, id), ==, id == used);
 	end(&s);
 }
+
+/* Its owner is told, and looks for itself. */
+TEST(wrong_bytes_are_told)
+{
+	struct scene s = begin();
+	struct region_name name = rig_name(1);
+	struct member_pin pin;
+	struct region_member_status st;
+	char *all = rig_map(&s.g);
+	struct member_seen seen;
+
+	CHECK_OK(member_look(s.m, &name, &seen));
+	all[seen.offset] ^= 1;
+	CHECK_INT(member_pin(s.m, &name, MEMBER_VERIFY, &pin), ==, MEMBER_BAD);
+	region_member_status(s.owner, member_slot(s.m), &st);
+	CHECK_INT(st.count[REGION_C_bad], ==, 1);
+	CHECK_INT(st.pins, ==, 0);
+	CHECK_OK(region_tick(s.owner));
+	CHECK_INT(member_pin(s.m, &name, MEMBER_VERIFY, &pin), ==, MEMBER_MISS);
+	rig_unmap(&s.g, all);
+	end(&s);
+}
