@@ -154,7 +154,8 @@ int region_find(struct region *r, const struct region_name *name,
 			break;
 		r->skip = where.n;
 	}
-	/* else nothing of the handle changes: threads may look at once */
+	/* else nothing of the handle changes: a reader's threads may look at once
+	 * (region.h) */
 	if (unlikely(tries))
 		r->skip = r->g.shards;
 	if (!l.result)
