@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Tried once a second until it is joined. A reason is logged when it is another than
+ * the last; the report has it for as long as it holds.
+ */
 #include "share.h"
 #include <errno.h>
 #include <stdio.h>
