@@ -305,8 +305,8 @@ int oc_span_write_as(oc_span *span, size_t block, const struct oc_key *key,
 		     uint64_t timeout_ns);
 /* Seals a block that this space has written as `key`; the span has that key there
  * from now on, mapped and shared as any other (or still OWN: Thrash, above). 0;
- * OC_EXISTS: somebody had sealed the key, and theirs is mapped now; -EINVAL: it was not written; -EBUSY: it is
- * held; else as oc_grant() and oc_seal(). On a failure what was written stays, but
+ * OC_EXISTS: somebody had sealed the key, and theirs is mapped now; -EINVAL: it was
+ * not written; -EBUSY: it is held; else as oc_grant() and oc_seal(). On a failure what was written stays, but
  * for OC_STALE. After -ETIMEDOUT it may be sealed yet: ask again; what is written
  * to the block before that reaches nobody's frame, and is sealed by asking again
  * unless somebody (that seal, too) was first. No thread may write to the block

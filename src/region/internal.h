@@ -139,8 +139,8 @@ static inline void region_tally(struct region *r, enum region_count what,
 	shared_store64(count, shared_load64(count) + n);
 }
 
-/* In a guard: has nobody declared this member dead, nor made the region anew? Then the same word
- * may be another's. */
+/* In a guard: has nobody declared this member dead, nor made the region anew? Then
+ * the same word may be another's. */
 static inline bool region_is_live(const struct region *r)
 {
 	return r->word &&

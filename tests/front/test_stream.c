@@ -237,7 +237,7 @@ static bool send_pages(struct peer *p)
 
 /* A page of the memory fails that is received into: it is told, and what was to go
  * there is not lost. */
-TLS_ONLY(memory_that_fails)
+EACH(memory_that_fails)
 {
 	const size_t all = PAGES * PAGE_BYTES;
 	struct told in = { .w = w };

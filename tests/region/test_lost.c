@@ -363,6 +363,33 @@ TEST(a_frame_that_fails_under_its_seal_is_given_back)
 	end(&l);
 }
 
+/* Another member's unit fails, and who joins meets it: in, without what that one
+ * told. Of the control area it cannot do without any. */
+TEST(who_joins_meets_what_is_lost)
+{
+	struct lossy l = begin();
+	struct region_join_options o = { .size = sizeof(o) };
+	uint64_t lost[] = {
+		l.b->places.units + l.b->self * REGION_UNIT,
+		offsetof(struct region_control, member),
+		offsetof(struct region_control, owner),
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(lost); i++) {
+		struct region *late = rig_open(&l.g);
+
+		lose(late, lost[i]);
+		CHECK_INT(region_join(late, &o), ==, i ? -EIO : 0);
+		if (!i) {
+			CHECK(rig_has(late, 1) && rig_has(late, 101));
+			CHECK_OK(region_tick(late));
+			CHECK_OK(region_leave(late));
+		}
+		region_close(late);
+	}
+	end(&l);
+}
+
 /* All of it at once, and no tick has seen that yet: each call says so and returns. */
 TEST(a_region_that_is_gone_is_told_by_every_call)
 {
