@@ -143,12 +143,14 @@ static int join_let_go(struct join *j, unsigned at)
 static int join_put(struct join *j, const struct region_name *name)
 {
 	struct region_grant grant;
+	uint64_t checksum;
 	int r = region_grant(j->region, name, j->bytes, 0, 0, &grant);
 
 	if (r)
 		return r == -EIO ? REGION_FULL : r; /* a shard is of no use */
-	r = region_seal(j->region, &grant, j->bytes, 0,
-			region_fill(j->region, &grant, j->data, j->bytes));
+	r = region_fill(j->region, &grant, j->data, j->bytes, &checksum);
+	if (r == 0)
+		r = region_seal(j->region, &grant, j->bytes, 0, checksum);
 	if (r != -EIO)
 		return r;
 	join_lost(j, grant.shard, grant.frame);

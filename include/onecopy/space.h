@@ -258,7 +258,9 @@ enum oc_prefetch_flags {
 };
 /* Brings blocks [first, first + n) up and maps them; n 0: to the end. Without
  * WAIT it is handed to the space's own thread, and this returns. 0; OC_MISS: at
- * least one is lost (WAIT); -ETIMEDOUT; -EAGAIN too many prefetches wait;
+ * least one is lost (WAIT); -ENOSPC it is there, and an explicit space has no
+ * mappings left for it (WAIT): others are let go of first (oc_span_advise());
+ * -ETIMEDOUT; -EAGAIN too many prefetches wait;
  * -EROFS to be written, in a read-only span; -EINVAL. */
 int oc_span_prefetch(oc_span *span, size_t first, size_t n, unsigned flags,
 		     uint64_t timeout_ns);

@@ -153,12 +153,18 @@ static int mend(oc_span *sp, size_t i)
 static int map_one(oc_span *sp, size_t i)
 {
 	struct block *b = &sp->block[i];
+	bool there;
 	int r = 0;
 
 	if (b->state == OC_BLOCK_ABSENT)
 		r = pin_some(sp, i, 1);
-	if (r == 0 && b->state == OC_BLOCK_ABSENT && b->pin.data)
+	there = b->pin.data != NULL;
+	if (r == 0 && b->state == OC_BLOCK_ABSENT && there)
 		r = blocks_map(sp, i, 1);
+	/* it is not lost: there are no mappings for it, and its pin was given back */
+	if (r == 0 && b->state == OC_BLOCK_ABSENT && there &&
+	    sp->s->how == OC_SPACE_EXPLICIT)
+		return -ENOSPC;
 	/* Room for mappings is short: others' are given up for this one. */
 	if (r == -ENOMEM && space_make_room(sp->s, ROOM_CHUNK) &&
 	    mend(sp, i) == 0 && pin_some(sp, i, 1) == 0)
@@ -182,9 +188,7 @@ static int bring_one(oc_span *sp, size_t i, unsigned flags)
 	if (r == 0)
 		r = map_one(sp, i);
 	if (r == 0 && b->state == OC_BLOCK_ABSENT)
-		r = sp->s->how == OC_SPACE_EXPLICIT && b->pin.data
-			    ? -ENOSPC
-			    : block_lose(sp, i);
+		r = block_lose(sp, i);
 	if (r == 0 && flags & OC_PREFETCH_WRITE)
 		r = block_own(sp, i); /* what has been computed */
 	if (b->state == OC_BLOCK_BUS || b->state == OC_BLOCK_ZERO)

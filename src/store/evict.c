@@ -116,6 +116,20 @@ static bool may_fall(const struct pool *p, const struct evict_entry *block,
 	return any;
 }
 
+bool evict_falls(const struct pool *p, const struct pool_slab *slab,
+		 uint32_t frame)
+{
+	struct evict_entry block[LAYOUT_RANKS_MAX];
+	const struct frame_desc *d = &slab->desc[frame];
+	uint32_t ns = frame_part_ns(shared_load64(&d->part));
+	const struct ns_record *rec = ns_find(p, ns);
+	uint64_t shape = rec ? shared_load64(&rec->ranks_groups) : 0, key[4];
+
+	shared_load_words(key, d->key, 4);
+	return pool_twin_of(p, slab, frame) != POOL_NO_ITEM &&
+	       may_fall(p, block, parts_of(p, key, ns, shape, block));
+}
+
 bool evict_add(struct store *s, struct pool *p, struct pool_slab *slab,
 	       uint32_t frame)
 {

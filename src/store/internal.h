@@ -160,6 +160,10 @@ bool evict_add(struct store *s, struct pool *p, struct pool_slab *slab,
 /* The same of a twin alone (pool/pool.h). */
 bool evict_add_twin(struct store *s, struct pool *p, struct pool_slab *slab,
 		    uint32_t frame);
+/* Has the block of a sealed frame in DRAM twins of all that it has there? Then
+ * evict_add() loses nothing of it. */
+bool evict_falls(const struct pool *p, const struct pool_slab *slab,
+		 uint32_t frame);
 /* Its part is lost to memory when this frame of a batch goes: it is no twin, and
  * no twin of it stays. */
 bool evict_loses(const struct pool *p, const struct pool_slab *slab,

@@ -567,6 +567,10 @@ static enum rung block_below(struct work *w, const struct frame_desc *d)
 	if (!pays(w->p, d))
 		return RUNG_NONE;
 	shared_load_words(key, d->key, 4);
+	/* all of it, or nothing: a part in stripes stays what it is */
+	for (unsigned i = 0; part_at(w, key, ns, i, &slab, &frame); i++)
+		if (slab && slab->stripes)
+			return RUNG_NONE;
 	for (unsigned i = 0;
 	     r == RUNG_READY && part_at(w, key, ns, i, &slab, &frame); i++)
 		if (slab && !slab->low &&
@@ -638,7 +642,7 @@ static uint32_t fall(struct work *w, uint32_t arena, const uint32_t *items,
 		/* a sibling of an earlier one is LEAVING already */
 		if (slab->arena == arena &&
 		    pool_frame_state(slab, frame) == FRAME_SEALED &&
-		    pool_twin_of(w->p, slab, frame) != POOL_NO_ITEM &&
+		    evict_falls(w->p, slab, frame) &&
 		    !evict_add(w->s, w->p, slab, frame))
 			break;
 	}
@@ -691,7 +695,7 @@ static bool falls_whole(const struct pool *p, const struct pool_slab *slab)
 {
 	for (uint32_t f = 0; f < slab->frames; f++)
 		if (pool_frame_state(slab, f) == FRAME_SEALED &&
-		    pool_twin_of(p, slab, f) == POOL_NO_ITEM)
+		    !evict_falls(p, slab, f))
 			return false;
 	return true;
 }

@@ -100,18 +100,19 @@ static int by_place(const void *a, const void *b)
 	return x->at < y->at ? -1 : x->at > y->at;
 }
 
-/* From piece `i` on: the last one of a run of `bytes`, and its warmest mean. False:
- * the run ends before. */
+/* From piece `i` on: the last one of a run of `bytes`, `less` of them in slabs that
+ * go, and its warmest mean. False: the run ends before. */
 static bool run_from(const struct pieces *all, uint32_t i, uint64_t bytes,
-		     uint32_t *ret_end, uint64_t *ret_mean)
+		     uint64_t less, uint32_t *ret_end, uint64_t *ret_mean)
 {
-	uint64_t sum = 0, mean = 0, at = all->piece[i].at;
+	uint64_t sum = 0, go = 0, mean = 0, at = all->piece[i].at;
 
 	for (; i < all->n && all->piece[i].at == at; i++) {
 		sum += all->piece[i].bytes;
+		go += all->piece[i].slab ? all->piece[i].bytes : 0;
 		at += all->piece[i].bytes;
 		mean = MAX(mean, all->piece[i].mean);
-		if (sum < bytes)
+		if (sum < bytes || go < less)
 			continue;
 		*ret_end = i + 1;
 		*ret_mean = mean;
@@ -121,14 +122,15 @@ static bool run_from(const struct pieces *all, uint32_t i, uint64_t bytes,
 }
 
 /* The coldest run moves to the front. */
-static uint32_t coldest_side_by_side(struct pieces *all, uint64_t bytes)
+static uint32_t coldest_side_by_side(struct pieces *all, uint64_t bytes,
+				     uint64_t less)
 {
 	uint64_t best = UINT64_MAX, mean;
 	uint32_t first = 0, n = 0, end;
 
 	qsort(all->piece, all->n, sizeof(*all->piece), by_place);
 	for (uint32_t i = 0; i < all->n; i++)
-		if (run_from(all, i, bytes, &end, &mean) && mean < best) {
+		if (run_from(all, i, bytes, less, &end, &mean) && mean < best) {
 			best = mean;
 			first = i;
 			n = end - i;
@@ -242,21 +244,25 @@ bool rung_small_plan(const struct store *s, const struct pool *p,
 		     struct rung_small *want)
 {
 	bool side_by_side = s->low.source.kind == SEGMENT_DAX, found;
-	uint64_t room = rung_room(s, p), coming;
+	uint64_t coming, room, less;
 	struct pieces all;
 
 	if (!any_small(p, want) || !rung_gives(s) ||
 	    !on_its_way(s, p, &coming) ||
 	    collect(s, p, want, side_by_side, &all) < 0)
 		return false;
+	/* so much more of it the tenant may not have; of a device the units that
+	 * are free may be beyond its part */
+	room = rung_room(s, p) + coming;
+	less = want->bytes - MIN(room, want->bytes);
 	if (side_by_side) {
-		uint32_t n = coldest_side_by_side(&all, want->bytes);
+		uint32_t n = coldest_side_by_side(&all, want->bytes, less);
 
 		found = n && plan_keep(&all, n, want);
-	} else if (room + coming >= want->bytes) {
+	} else if (!less) {
 		found = plan_keep(&all, 0, want);
 	} else {
-		uint32_t n = coldest_run(&all, want->bytes - room - coming);
+		uint32_t n = coldest_run(&all, less);
 
 		found = n && plan_keep(&all, n, want);
 	}

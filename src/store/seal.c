@@ -54,12 +54,18 @@ static int seal_mismatch(struct pool *p, const struct pool_slab *s,
 	const struct frame_desc *d = &s->desc[frame];
 	struct pool_shape shape;
 	uint64_t extent;
+	int r;
 
 	if (!frame_is(d, call->key, call->part))
 		return -EINVAL;
 	if (frame_extent_bytes(call->extent) > s->frame_bytes)
 		return -E2BIG;
-	return ns_part_check(p, call->part, call->extent, &extent, &shape);
+	r = ns_part_check(p, call->part, call->extent, &extent, &shape);
+	if (r < 0)
+		return r;
+	/* the checksum is of no bytes, which are not the whole here, as they are
+	 * in a grant */
+	return shape.stripes && extent != call->extent ? -EINVAL : 0;
 }
 
 static int64_t seal_frame(struct store_client *c, const struct ring_call *call,

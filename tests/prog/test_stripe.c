@@ -395,6 +395,42 @@ TEST(a_lazy_span_maps_what_it_can)
 	end(&r);
 }
 
+/* Where nothing is copied, what has no mappings is refused; it is not lost. */
+TEST(explicit_says_that_mappings_ran_out)
+{
+	struct oc_space_options so = { .size = sizeof(so),
+				       .how = OC_SPACE_EXPLICIT,
+				       .mappings = 4 * SLICES };
+	struct oc_span_info f;
+	struct rig r;
+	oc_span *sp;
+	size_t held = 0;
+	int e = 0;
+
+	start(&r);
+	put_runs(r.ns);
+	CHECK_OK(oc_space_create(r.ns, &so, &r.s));
+	sp = map(r.s, 0, BLOCKS, OC_SPAN_LAZY);
+	while (held < BLOCKS && (e = oc_span_hold(sp, held, 1, 0, 0)) == 0)
+		held++;
+	CHECK_INT(e, ==, -ENOSPC);
+	CHECK_INT(held, >, 0);
+	CHECK_INT(held, <, BLOCKS);
+	f = sp_info(sp);
+	CHECK_INT(f.lost, ==, 0);
+	for (size_t i = 0; i < held; i++)
+		right(&f, i, i);
+	/* others are let go of for it */
+	oc_span_release(sp, 0, held);
+	CHECK_OK(oc_span_advise(sp, 0, held, OC_ADVISE_DO_NOT_NEED, 0));
+	CHECK_OK(oc_span_hold(sp, BLOCKS - 1, 1, 0, 0));
+	f = sp_info(sp);
+	CHECK_INT(f.lost, ==, 0);
+	right(&f, BLOCKS - 1, BLOCKS - 1);
+	oc_span_release(sp, BLOCKS - 1, 1);
+	end(&r);
+}
+
 TEST(a_touch_brings_the_run_in_all_slices)
 {
 	struct oc_span_info f;

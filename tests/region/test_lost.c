@@ -102,6 +102,27 @@ static uint64_t errors_of(struct region *r)
 	return s.count[REGION_C_memory_errors];
 }
 
+/* What is to be put lies where memory fails: nothing is sealed, and nothing lost. */
+TEST(bytes_that_cannot_be_read_are_not_sealed)
+{
+	struct lossy l = begin();
+	struct region_name name = rig_name(70);
+	uint32_t free = region_free(l.a);
+	struct region_pin pin;
+	void *from = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(from != MAP_FAILED);
+	lose_at(from);
+	CHECK_INT(region_put(l.a, &name, from, RIG_BYTES, 16), ==, -EIO);
+	CHECK_INT(region_pin(l.c, &name, &pin), ==, REGION_MISS);
+	CHECK_INT(region_free(l.a), ==, free);
+	CHECK_OK(rig_put(l.a, 70, 1));
+	rig_check(l.a, true);
+	munmap(from, PAGE_BYTES);
+	end(&l);
+}
+
 /* A reader meets it: a bad block, which the owner hears of, finds out by itself and
  * never uses again. */
 TEST(bytes_that_fail_cost_their_block_and_frame)
@@ -289,6 +310,109 @@ TEST(a_member_without_pins_is_told)
 	lose(l.b, 0 + offsetof(struct region_control, member));
 	CHECK_INT(region_tick(l.b), ==, -EIO);
 	CHECK(rig_has(l.a, 1));
+	end(&l);
+}
+
+/* All of it at once, and no tick has seen that yet: each call says so and returns. */
+TEST(a_region_that_is_gone_is_told_by_every_call)
+{
+	struct lossy l = begin();
+	struct region_join_options o = { .size = sizeof(o) };
+	struct region_name name = rig_name(1), other = rig_name(1000);
+	struct region *late = rig_open(&l.g);
+	struct region_grant grant;
+	struct region_pin pin, more;
+	uint32_t own = l.a->own[0]->shard;
+
+	CHECK_OK(rig_pin(l.c, 1, &pin));
+	CHECK_OK(region_grant(l.b, &other, RIG_BYTES, 16, 0, &grant));
+	CHECK_OK(ftruncate(l.g.fd, 0));
+	CHECK_INT(region_join(late, &o), ==, -EIO);
+	CHECK_INT(region_remove(l.a, &name), ==, -EIO);
+	CHECK_INT(region_evict(l.a, 4), ==, 0);
+	CHECK_INT(region_take(l.a, 1 - own), ==, -EIO);
+	CHECK_INT(region_fence(l.a, l.c->self, 0, true), ==, -EIO);
+	region_use(l.a, &name);
+	CHECK_INT(region_verify(l.c, &name, &pin), ==, REGION_BAD);
+	CHECK_INT(region_pin(l.c, &other, &more), ==, -EIO);
+	region_unpin(l.c, &pin);
+	region_unpin_all(l.c);
+	CHECK_INT(region_leave(l.c), ==, -EIO);
+	CHECK_INT(region_seal(l.b, &grant, RIG_BYTES, 16, 0), ==, -EIO);
+	region_abandon(l.b, &grant);
+	CHECK_INT(region_grant(l.b, &other, RIG_BYTES, 16, 0, &grant), ==,
+		  -EIO);
+	CHECK_INT(region_give(l.a, own), ==, -EIO);
+	CHECK_INT(region_leave(l.a), ==, -EIO);
+	CHECK_INT(region_tick(l.a), ==, -EIO);
+	region_close(late);
+	end(&l);
+}
+
+/* Its own pins fail, so it must end: it gives its shard to others. So it does where
+ * the shard fails, too. */
+TEST(who_must_end_gives_its_shards)
+{
+	struct lossy l = begin();
+	uint32_t own = l.a->own[0]->shard;
+
+	lose(l.a, l.a->places.units + l.a->self * REGION_UNIT);
+	lose(l.b, shard_at(l.b, 1 - own));
+	CHECK_OK(region_leave(l.a));
+	CHECK_OK(region_leave(l.b));
+	CHECK_OK(region_take(l.c, own));
+	CHECK_OK(region_take(l.c, 1 - own));
+	CHECK(rig_has(l.c, 1));
+	end(&l);
+}
+
+/* Counters lie in the own unit: where that fails, what was counted is still done, and
+ * said. */
+TEST(what_cannot_be_counted_is_done)
+{
+	struct lossy l = begin();
+	uint32_t shard = l.a->own[0]->shard;
+	struct region_pin pin;
+
+	lose(l.b, l.b->places.units + l.b->self * REGION_UNIT);
+	CHECK_OK(rig_put(l.b, 200, 2));
+	CHECK_OK(rig_pin(l.c, 200, &pin));
+	region_unpin(l.c, &pin);
+	rig_kill(l.a, l.c);
+	l.a = NULL;
+	CHECK_OK(region_take(l.b, shard));
+	CHECK_INT(region_owned(l.b), ==, 2);
+	CHECK_OK(region_give(l.b, shard));
+	end(&l);
+}
+
+static void look_at(const void *at, uint64_t bytes)
+{
+	if (bytes)
+		(void)*(const volatile char *)at; /* words: no thread's */
+}
+
+/* Where caches are flushed, that meets it. */
+TEST(a_frame_that_fails_under_its_seal_is_given_back)
+{
+	struct lossy l = begin();
+	struct region_mem mem = *l.a->mem;
+	struct region_name name = rig_name(70);
+	struct region_own *own = l.a->own[0];
+	char data[RIG_BYTES] = { 1 };
+	struct region_grant g;
+	uint64_t checksum;
+
+	mem.flush = look_at;
+	l.a->mem = &mem;
+	CHECK_OK(region_grant(l.a, &name, RIG_BYTES, 16, 0, &g));
+	CHECK_OK(region_fill(l.a, &g, data, RIG_BYTES, &checksum));
+	lose(l.a, shard_at(l.a, g.shard) + l.a->places.payload +
+			  g.frame * RIG_FRAME);
+	CHECK_INT(region_seal(l.a, &g, RIG_BYTES, 16, checksum), ==, -EIO);
+	CHECK_INT(own->n_quarantined, ==, 1);
+	CHECK_INT(own->n_free + own->n_sealed, ==, FRAMES - 1);
+	CHECK_OK(region_give(l.a, g.shard));
 	end(&l);
 }
 

@@ -312,11 +312,12 @@ TEST(a_bad_block_is_a_miss_for_all)
 	struct region_name name = rig_name(1);
 	struct region_grant grant;
 	struct region_pin pin;
+	uint64_t checksum;
 	char data[100] = "a block";
 
 	CHECK_OK(region_grant(a, &name, 100, 0, 0, &grant));
-	CHECK_OK(region_seal(a, &grant, 100, 0,
-			     region_fill(a, &grant, data, 100)));
+	CHECK_OK(region_fill(a, &grant, data, 100, &checksum));
+	CHECK_OK(region_seal(a, &grant, 100, 0, checksum));
 	CHECK_OK(region_pin(b, &name, &pin));
 	CHECK_OK(region_verify(b, &name, &pin));
 	((char *)grant.data)[50] ^= 1;

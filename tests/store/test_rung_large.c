@@ -228,6 +228,7 @@ TEST(on_a_device_slabs_go_side_by_side)
 	CHECK(want.slab[0] == kth(w, 2) && want.slab[1] == kth(w, 3));
 	/* what is free counts */
 	range_give(&w->s->low.units, 2 * lies[6], 2);
+	w->s->low.budget.used -= 2 * SEGMENT_DAX_UNIT;
 	kth(w, 6)->payload.bytes = 64 * SEGMENT_DAX_UNIT; /* no small one */
 	want.n_tried = 0;
 	for (unsigned i = 0; i < ARRAY_LEN(aside); i++)
@@ -246,5 +247,55 @@ TEST(on_a_device_slabs_go_side_by_side)
 		kth(w, k)->payload = was[k];
 	range_fini(&w->s->low.units);
 	w->s->low = low;
+	end(w);
+}
+
+/* A half of the device is free, and not this tenant's: its own slabs have to go. */
+TEST(on_a_device_a_tenant_makes_room_of_its_own)
+{
+	struct world *w = begin(&wide);
+	struct rung_small want = { .bytes = 4 * SEGMENT_DAX_UNIT,
+				   .frame_bytes = 4 * SEGMENT_DAX_UNIT,
+				   .stamp = UINT64_MAX };
+	const uint64_t has = 16 * SEGMENT_DAX_UNIT;
+	uint64_t quota = w->p->quota, counted;
+	struct segment was[8];
+	struct pool_low low;
+
+	put_all(w, 1, 192);
+	low = w->s->low;
+	counted = COUNT(w, cxl_slab_bytes);
+	w->s->low.source.kind = SEGMENT_DAX;
+	w->s->low.source.fd = 0;
+	w->s->low.budget.limit = 2 * has;
+	w->s->low.budget.used = has;
+	pool_set(w->p, POOL_C_cxl_slab_bytes, has);
+	for (unsigned k = 0; k < 8; k++) {
+		was[k] = kth(w, k)->payload;
+		place(w, kth(w, k)->id, 2 * k, 2);
+	}
+	w->p->quota = w->s->budget.limit / 2;
+	CHECK_INT(rung_room(w->s, w->p), ==, 0);
+	CHECK(rung_small_plan(w->s, w->p, &want));
+	CHECK_INT(want.n_slabs, ==, 2);
+	CHECK(want.slab[0] == kth(w, 0) && want.slab[1] == kth(w, 1));
+	/* what is free beside them serves where they are not enough by themselves */
+	w->p->quota = w->s->budget.limit * 9 / 16;
+	want.n_tried = 0;
+	for (unsigned k = 0; k < 7; k++)
+		want.tried[want.n_tried++] = kth(w, k)->id;
+	CHECK_INT(rung_room(w->s, w->p), ==, 2 * SEGMENT_DAX_UNIT);
+	CHECK(rung_small_plan(w->s, w->p, &want));
+	CHECK_INT(want.n_slabs, ==, 1);
+	CHECK(want.slab[0] == kth(w, 7));
+	/* none can go: there is no plan, for all that is free */
+	want.tried[want.n_tried++] = kth(w, 7)->id;
+	CHECK(!rung_small_plan(w->s, w->p, &want));
+	for (unsigned k = 0; k < 8; k++)
+		kth(w, k)->payload = was[k];
+	range_fini(&w->s->low.units);
+	w->s->low = low;
+	w->p->quota = quota;
+	pool_set(w->p, POOL_C_cxl_slab_bytes, counted);
 	end(w);
 }
