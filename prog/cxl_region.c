@@ -498,18 +498,22 @@ static int fence_member(const struct cli *c, struct region *region, bool told,
 static int fence_host(const struct cli *c, struct region *region,
 		      struct cxl_id which)
 {
-	struct region_member_status s, named;
+	struct region_member_status s, after, named;
 	int r = 0;
 
 	for (uint32_t i = 0; i < region_geometry_of(region)->members; i++) {
-		bool same = region_same_host(region, i, which.member);
+		bool same;
 
+		/* the records are of these two when they are before and after */
 		region_member_status(region, i, &s);
+		same = region_same_host(region, i, which.member);
+		region_member_status(region, i, &after);
 		region_member_status(region, which.member, &named);
 		if (named.inc != which.inc || !named.known)
 			return cxl_say(c->command, c->argv[c->first + 1],
 				       REGION_MISS);
-		if (i == which.member || !s.known || !is_living(&s) || !same)
+		if (i == which.member || !s.known || !is_living(&s) || !same ||
+		    !after.known || after.inc != s.inc)
 			continue;
 		r = region_fence(region, i, s.inc, true);
 		if (r < 0)

@@ -518,8 +518,8 @@ static int set_up(struct server *v)
 	if (r == 0)
 		r = take_over(v);
 	if (r == 0)
-		share_begin(&v->share, v->config, v->store, &v->report,
-			    clock_ns());
+		share_begin(&v->share, v->config, v->control, v->store,
+			    &v->report, clock_ns());
 	if (r == 0)
 		r = loop_add(v->loop, v->control, LOOP_IN, on_control, v);
 	if (r == 0)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/hash.h"
@@ -36,6 +37,8 @@ static const char *reason(int error)
 	switch (error) {
 	case REGION_STALE:
 		return "this node was declared dead while it joined";
+	case -ECHILD:
+		return "the keeper has ended";
 	case -EBUSY:
 		return "every slot of a member is taken: end some, or make the "
 		       "region anew with more (onecopy cxl format --members)";
@@ -43,6 +46,9 @@ static const char *reason(int error)
 		return "somebody joins or formats it now";
 	case -ENODATA:
 		return "no region is there any more";
+	case -EXDEV:
+		return "it was made for another tenant since this node "
+		       "started";
 	case -EPROTO:
 	case -EPROTONOSUPPORT:
 		return "another version of onecopy made the region";
@@ -53,14 +59,14 @@ static const char *reason(int error)
 
 /* patient: nobody is served yet. */
 static int join(struct region *r, const struct config_region *c,
-		const uint64_t node[2], bool patient)
+		uint64_t keeper, const uint64_t node[2], bool patient)
 {
 	struct region_join_options o = {
 		.size = sizeof(o),
 		.name = *c->name ? c->name : NULL,
 		.shards = c->shards,
 		.adopt = c->adopt,
-		.keeper = (uint64_t)getppid(),
+		.keeper = keeper,
 		.node = { node[0], node[1] },
 		.lock_ms = patient ? 300 : 1,
 	};
@@ -68,7 +74,16 @@ static int join(struct region *r, const struct config_region *c,
 	return region_join(r, &o);
 }
 
-/* 0, or what region_open() and region_join() say. */
+/* -EXDEV: it is another's. */
+static int check_tenant(const struct region *r, const char *tenant)
+{
+	char made_for[REGION_NAME + 1];
+
+	region_tenant(r, made_for);
+	return strcmp(made_for, tenant) ? -EXDEV : 0;
+}
+
+/* 0, -EXDEV, or what region_open() and region_join() say. */
 static int begin(struct share *h, bool patient)
 {
 	const struct config_region *c = &h->config->region;
@@ -80,8 +95,11 @@ static int begin(struct share *h, bool patient)
 	int err = region_open(c->path, &r);
 
 	identity(h->config, node);
+	/* it may have been made anew since the keeper looked */
 	if (!err)
-		err = join(r, c, node, patient);
+		err = check_tenant(r, c->tenant);
+	if (!err)
+		err = join(r, c, h->keeper, node, patient);
 	if (!err)
 		err = store_region_attach(h->store, r, &o);
 	if (err) {
@@ -113,10 +131,22 @@ static void try(struct share *h, uint64_t now_ns, bool patient)
 	h->told = true;
 }
 
-void share_begin(struct share *h, const struct node_config *config,
+/* The process that made the pair of sockets. */
+static uint64_t maker_of(int socket)
+{
+	struct ucred maker = { .pid = 0 };
+	socklen_t bytes = sizeof(maker);
+
+	if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &maker, &bytes))
+		maker.pid = getppid();
+	return (uint64_t)maker.pid;
+}
+
+void share_begin(struct share *h, const struct node_config *config, int control,
 		 struct store *store, struct report *report, uint64_t now_ns)
 {
 	*h = (struct share){ .config = config,
+			     .keeper = maker_of(control),
 			     .store = store,
 			     .report = report };
 	if (*config->region.path)

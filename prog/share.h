@@ -18,12 +18,15 @@ struct share {
 	const struct node_config *config;
 	struct store *store;
 	struct report *report;
+	uint64_t keeper;   /* whose server this is */
 	bool joined, told; /* told: the log has why it is not */
 	uint64_t again_ns;
 	char why[CONFIG_FILE + 192];
 };
 
-void share_begin(struct share *h, const struct node_config *config,
+/* control: the socket that the keeper made; by that it is known, since a process whose
+ * parent has ended has another one. */
+void share_begin(struct share *h, const struct node_config *config, int control,
 		 struct store *store, struct report *report, uint64_t now_ns);
 /* In each turn. */
 void share_turn(struct share *h, uint64_t now_ns);

@@ -269,9 +269,10 @@ enum oc_pin_flags {
  *
  * What the node does not have is looked for in its CXL region, if it is a member of
  * one (onecopy serve --region), and pinned there in place; so by all calls that
- * find or pin. That takes a short lock, and joins the region the first time (50
- * ms at most, and again when it could not). A client that cannot join reads what its node has:
- * oc_client_error() says why after the miss. Not for read-only clients. */
+ * find or pin. That takes a short lock, and joins the region the first time: where the
+ * node does not answer, or another process stands still while it joins, such a miss
+ * takes up to 250 ms, and one more each second. A client that cannot join reads what
+ * its node has: oc_client_error() says why after the miss. Not for read-only clients. */
 int oc_pin(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	   unsigned flags, struct oc_pin *ret_pin);
 /* Any time, any thread. Recency counts from here: a pinned part cannot leave
@@ -457,7 +458,9 @@ int oc_put(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 int oc_get(oc_ns *ns, const struct oc_key *key, struct oc_part part, void *buf,
 	   uint64_t cap, uint64_t *ret_bytes);
 /* Removes all parts of a block. Pinned readers keep what they hold; nobody new
- * finds it. OC_MISS when nothing was there. */
+ * finds it. OC_MISS when nothing was there. Of a CXL region, what this node has there
+ * as a member goes, too; not what other nodes have sealed, nor, while this node cannot
+ * join it or was declared dead there, what it had sealed itself. */
 int oc_remove(oc_ns *ns, const struct oc_key *key, uint64_t timeout_ns);
 
 /* ---- regions ------------------------------------------------------------ */

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define AGAIN_NS    (1 * NS_PER_S)
+#define ASK_NS	    (200 * NS_PER_MS) /* how long a miss waits for the node */
 #define COUNT_EVERY 1024 /* unpins between two publications of counters */
 
 /* ---- being a member --------------------------------------------------------------- */
@@ -39,9 +40,9 @@ static int refused(oc_client *c, uint64_t word, int error)
 			    "with more --members)");
 	else if (error == -EXDEV)
 		client_fail(c, error,
-			    "this process has other process ids than its node: "
-			    "it is no member of the CXL region, and reads what "
-			    "its own node has");
+			    "this process has other process ids, or another "
+			    "clock, than its node: it is no member of the CXL "
+			    "region, and reads what its own node has");
 	else
 		client_fail(c, error,
 			    "the CXL region cannot be read (%s): this client "
@@ -103,8 +104,10 @@ static bool is_refused(const oc_client *c, uint64_t word)
 
 static NOINLINE struct member *join_once(oc_client *c)
 {
-	uint64_t deadline = client_deadline(c, 0), word;
+	/* It is a miss that waits here, and that asked for no more than a look. */
+	uint64_t deadline = MIN(client_deadline(c, 0), clock_ns() + ASK_NS);
 	struct member *m;
+	uint64_t word;
 
 	/* A writer can be a member; who may only read is given nothing that can be
 	 * written. */
@@ -192,6 +195,12 @@ int shards_pin(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	default:
 		return OC_MISS;
 	}
+	/* larger than any part of this group, whatever its checksum says: another
+	 * member wrote that, and a caller has room for a part */
+	if (unlikely(pin.bytes > ns->part_bytes[part.group])) {
+		member_unpin(m, pin.slot);
+		return OC_MISS;
+	}
 	*ret_pin = (struct oc_pin){
 		.data = pin.data,
 		.bytes = pin.bytes,
@@ -228,7 +237,8 @@ int shards_look(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	struct member *m = handle(ns->c);
 	struct member_seen seen;
 
-	if (!m || member_look(m, &name, &seen))
+	if (!m || member_look(m, &name, &seen) ||
+	    seen.bytes > ns->part_bytes[part.group])
 		return OC_MISS;
 	*ret_seen = (struct shards_seen){
 		.offset = seen.offset,
@@ -255,7 +265,8 @@ uint64_t shards_look_some(oc_ns *ns, const struct oc_key *keys, size_t n,
 		if (!(wanted >> i & 1))
 			continue;
 		name = name_of(ns, &keys[i], part);
-		if (member_look(m, &name, &seen))
+		if (member_look(m, &name, &seen) ||
+		    seen.bytes > ns->part_bytes[part.group])
 			continue;
 		there |= 1ull << i;
 		if (ret_extents)

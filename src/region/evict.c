@@ -27,6 +27,7 @@
 #define EVICT_BATCH   64u /* the first, at most; each next one twice as much */
 #define EVICT_BATCHES 16u /* of one shard in one call */
 #define EVICT_AHEAD   16u /* made free beyond what was asked for */
+#define REPORTS_READ  4u  /* blocks that a tick reads because of reports */
 
 /* ---- pins --------------------------------------------------------------------------- */
 
@@ -81,6 +82,7 @@ struct scan {
 	struct region_own *own;
 	uint32_t member;
 	uint8_t among;
+	bool read;
 };
 
 static void scan_run(void *ctx)
@@ -144,14 +146,13 @@ static bool settle(struct region *r, struct region_own *own, uint32_t frame)
 	if (own->mark[frame] & MARK_HELD)
 		return false;
 	if (pinned) {
-		if (region_step(r, own, frame, FRAME_EV_SPARE)) {
-			own->n_sealed--;
+		if (region_step(r, own, frame, FRAME_EV_SPARE))
 			return false;
-		}
 		own->mark[frame] |= MARK_USED;
 		region_count(r, REGION_C_spared, 1);
 		return false;
 	}
+	own->mark[frame] &= (uint8_t)~MARK_SEALED;
 	own->n_sealed--;
 	region_count(r, REGION_C_evictions, 1);
 	return release(r, own, frame);
@@ -171,10 +172,12 @@ static uint32_t judge_doomed(struct region *r, struct region_own *own)
 		bool pinned = own->mark[frame] & MARK_PINNED;
 
 		own->mark[frame] &= MARK_STAYS;
-		if (pinned)
+		if (pinned) {
 			own->doomed[own->n_doomed++] = frame;
-		else
-			release(r, own, frame);
+			continue;
+		}
+		own->mark[frame] &= (uint8_t)~MARK_LISTED;
+		release(r, own, frame);
 	}
 	return n - own->n_doomed;
 }
@@ -205,8 +208,7 @@ static uint32_t judge(struct region *r, struct region_own *own,
 	uint32_t freed = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
-		if (region_step(r, own, frames[i], FRAME_EV_LEAVE))
-			own->n_sealed--;
+		(void)region_step(r, own, frames[i], FRAME_EV_LEAVE);
 		own->mark[frames[i]] |= MARK_LEAVING;
 	}
 	scan(r, own);
@@ -291,8 +293,9 @@ static void sound_run(void *ctx)
 	s->sound = is_sound(s->r, s->own, s->frame);
 }
 
-/* A reader found a block bad: believed when the owner finds it bad too. */
-static void take_report(struct region *r, uint64_t pin)
+/* A reader found a block bad: believed when the owner finds it bad too. True: that
+ * took reading it. */
+static bool take_report(struct region *r, uint64_t pin)
 {
 	struct region_own *own =
 		region_own_of(r, frame_loc_slab(pin_word_loc(pin)) - 1);
@@ -300,17 +303,17 @@ static void take_report(struct region *r, uint64_t pin)
 	uint64_t word;
 
 	if (!own || !is_own(own, pin, &s.frame))
-		return;
+		return false;
 	word = shared_load64(&own->desc[s.frame].word);
 	if (frame_word_state(word) != FRAME_SEALED ||
 	    pin != pin_word(region_loc(own->shard, s.frame),
 			    frame_word_gen(word)))
-		return;
+		return false;
 	/* where its memory fails it is doomed already */
-	if (region_guard(r, sound_run, &s, NULL) || s.sound)
-		return;
-	region_count(r, REGION_C_bad, 1);
-	region_doom(r, own, s.frame);
+	if (region_guard(r, sound_run, &s, NULL) == 0 && !s.sound &&
+	    region_doom(r, own, s.frame))
+		region_count(r, REGION_C_bad, 1);
+	return true;
 }
 
 static void reports_run(void *ctx)
@@ -326,19 +329,29 @@ static void reports_run(void *ctx)
 	tail = shared_load64_acquire(&unit->head.report_tail);
 	if (tail - *seen > REGION_REPORTS)
 		*seen = tail - REGION_REPORTS;
-	while (*seen < tail)
-		take_report(
+	while (*seen < tail && !s->read)
+		s->read = take_report(
 			r,
 			shared_load64(
 				&unit->head.report[(*seen)++ % REGION_REPORTS]));
 }
 
+/* Reports may lie, and each costs reading a block: so few in a call, one of a member,
+ * and another member is the first next time. Those of members that have left since
+ * count: a tool that meets a bad block ends. */
 void region_take_reports(struct region *r)
 {
-	struct scan s = { .r = r };
+	unsigned reads = 0;
+	uint32_t i = 0;
 
-	for (; s.member < r->g.members; s.member++)
+	for (; i < r->g.members && reads < REPORTS_READ; i++) {
+		struct scan s = { .r = r };
+
+		s.member = (r->report_next + i) % r->g.members;
 		(void)region_guard(r, reports_run, &s, NULL);
+		reads += s.read;
+	}
+	r->report_next = (r->report_next + i) % r->g.members;
 }
 
 /* ---- leaving ---------------------------------------------------------------------------- */
@@ -356,7 +369,8 @@ static uint32_t choose(struct region_own *own, uint32_t *frames, uint32_t n)
 			own->mark[frame] |= MARK_USED; /* as if spared */
 			continue;
 		}
-		if (state_of(own, frame) != FRAME_SEALED)
+		if (!(own->mark[frame] & MARK_SEALED) ||
+		    state_of(own, frame) != FRAME_SEALED)
 			continue;
 		if (own->mark[frame] & MARK_USED) {
 			own->mark[frame] &= (uint8_t)~MARK_USED;
@@ -383,7 +397,8 @@ static uint32_t choose(struct region_own *own, uint32_t *frames, uint32_t n)
 static uint32_t evict_own(struct region *r, struct region_own *own,
 			  uint32_t need, uint32_t want)
 {
-	/* what is sealed and what is doomed are together not more than frames */
+	/* what is sealed and what is doomed, both as marked, are together not more
+	 * than frames */
 	uint32_t *frames = own->doomed + own->n_doomed;
 	uint32_t freed = 0, batch = EVICT_BATCH;
 	bool told = false;
@@ -476,10 +491,19 @@ static void remove_run(void *ctx)
 	struct region_found found;
 
 	/* one that adopted a shard can own two replicas */
-	for (; region_find_own(m->r, m->name, &found); m->any = true) {
-		struct region_own *own = region_own_of(m->r, found.shard);
+	for (uint32_t i = 0; i <= m->r->n_own; i++) {
+		struct region_own *own;
 
-		region_doom(m->r, own, found.frame);
+		if (!region_find_own(m->r, m->name, &found))
+			return;
+		own = region_own_of(m->r, found.shard);
+		if (!region_doom(m->r, own, found.frame)) {
+			/* it is no block of ours: not found any more, and judged
+			 * when it comes off its list */
+			region_unlist(own, found.frame);
+			continue;
+		}
+		m->any = true;
 		region_count(m->r, REGION_C_removed, 1);
 		region_judge_doomed(m->r, own);
 	}

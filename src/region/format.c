@@ -77,6 +77,7 @@ static const uint64_t shape[] = {
 	AT(region_member, pid),
 	AT(region_member, started),
 	AT(region_member, writer),
+	AT(region_member, image),
 	REGION_PID_BITS,
 	REGION_READER,
 	AT(region_member, name),

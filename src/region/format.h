@@ -80,7 +80,8 @@ struct region_member {
 	shared_u64 started; /* of the process: clock ticks after boot */
 	shared_u64 writer;  /* of a node: its server (region_process()), which
 			       changes by compare-and-swap; 0: pid writes */
-	shared_u64 reserved2[3];
+	shared_u64 image;   /* region_host_image() of pid; 0: not known */
+	shared_u64 reserved2[2];
 	/* line 3: the member, in JOINING */
 	shared_u64 name[REGION_NAME / 8];
 };

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -31,7 +32,7 @@ int region_host_id(int fd, struct region_host *ret_host)
 {
 	struct {
 		char boot[64];
-		uint64_t pids, dev, ino;
+		uint64_t pids, times, dev, ino;
 	} id = { .pids = 0 };
 	struct stat st;
 	int err;
@@ -43,6 +44,9 @@ int region_host_id(int fd, struct region_host *ret_host)
 	if (stat("/proc/self/ns/pid", &st))
 		return -errno;
 	id.pids = st.st_ino;
+	/* starts of processes are told by the reader's clock since boot, which such
+	 * a namespace shifts */
+	id.times = stat("/proc/self/ns/time", &st) ? 0 : st.st_ino;
 	if (fstat(fd, &st))
 		return -errno;
 	id.dev = st.st_dev;
@@ -58,8 +62,11 @@ int region_host_started(uint64_t pid, uint64_t *ret_started)
 	char path[64], text[1024], *at;
 	int err;
 
-	snprintf(path, sizeof(path), "/proc/%llu/stat",
-		 (unsigned long long)pid);
+	if (pid == (uint64_t)getpid()) /* whatever numbers /proc has */
+		snprintf(path, sizeof(path), "/proc/self/stat");
+	else
+		snprintf(path, sizeof(path), "/proc/%llu/stat",
+			 (unsigned long long)pid);
 	err = read_text(path, text, sizeof(text));
 	if (err)
 		return err == -ENOENT ? -ESRCH : err;
@@ -72,6 +79,18 @@ int region_host_started(uint64_t pid, uint64_t *ret_started)
 	return 0;
 }
 
+/* Of 16 random bytes that the kernel gives each program that it starts. Secrets of the
+ * process are made of them, so nothing may lead back. */
+uint64_t region_host_image(void)
+{
+	struct hash_piece bytes = { (const void *)getauxval(AT_RANDOM), 16 };
+	uint64_t hash[4];
+
+	return bytes.data && hash_sha256(&bytes, 1, (uint8_t *)hash) == 0
+		       ? hash[0]
+		       : 0;
+}
+
 bool region_host_ended(uint64_t pid, uint64_t started)
 {
 	struct pollfd p = { .events = POLLIN };
@@ -82,8 +101,14 @@ bool region_host_ended(uint64_t pid, uint64_t started)
 	if (!pid || pid > INT32_MAX)
 		return false;
 	p.fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
-	if (p.fd < 0)
+	if (p.fd < 0) {
+		/* EINVAL or, since Linux 6.9, ENOENT: the number is a thread's now */
+		if (errno == EINVAL || errno == ENOENT) {
+			err = region_host_started(pid, &now);
+			return err == -ESRCH || (err == 0 && now != started);
+		}
 		return errno == ESRCH;
+	}
 	/* Readable: the last thread has ended, reaped or not. */
 	ended = poll(&p, 1, 0) == 1 && p.revents & POLLIN;
 	if (!ended) {

@@ -23,8 +23,14 @@ enum region_mark {
 	MARK_PINNED = 4,  /* of those; or passed over until room is made */
 	MARK_BROKEN = 8,  /* its memory has failed: it becomes free no more */
 	MARK_HELD = 16,	  /* kept from use, and counted in n_quarantined */
+	/* What this process knows the frame to be, whatever its word says: each is
+	 * in one of these at most, so lists and counts hold even where a member
+	 * that runs wild writes into words. */
 	MARK_GRANTED = 32,
-	MARK_STAYS = MARK_BROKEN | MARK_HELD | MARK_GRANTED,
+	MARK_LISTED = 64,  /* on `free` or `doomed` */
+	MARK_SEALED = 128, /* and counted in n_sealed */
+	MARK_STAYS = MARK_BROKEN | MARK_HELD | MARK_GRANTED | MARK_LISTED |
+		     MARK_SEALED,
 };
 struct region_own {
 	uint32_t shard, frames;
@@ -46,6 +52,8 @@ struct region {
 	enum region_kind kind;
 	const struct region_mem *mem;
 	struct region_geometry g;
+	uint64_t id; /* of the format that was opened, as `tenant` */
+	char tenant[REGION_NAME + 1];
 	struct region_places places;
 	const unsigned char *all;	/* the whole, for reading */
 	struct region_control *control; /* for writing */
@@ -71,6 +79,7 @@ struct region {
 	uint64_t scans;	       /* looks at all pins, ever */
 	uint64_t *touch_seen;  /* [members]: touches taken in */
 	uint64_t *report_seen; /* [members] */
+	uint32_t report_next;  /* whose reports are looked at first */
 	uint64_t *beat_seen;   /* [members] */
 
 	uint32_t skip;	  /* a shard that this look-up passes; shards: none */
@@ -129,15 +138,18 @@ static inline void region_count(struct region *r, enum region_count what,
 	shared_store64(count, shared_load64(count) + n);
 }
 
-/* Has nobody declared this member dead? */
+/* In a guard: has nobody declared this member dead, nor made the region anew? Then the same word
+ * may be another's. */
 static inline bool region_is_live(const struct region *r)
 {
-	return r->word && shared_load64_acquire(
-				  &region_record(r, r->self)->word) == r->word;
+	return r->word &&
+	       shared_load64_acquire(&region_record(r, r->self)->word) ==
+		       r->word &&
+	       shared_load64(&r->control->header.id) == r->id;
 }
 
-/* -ENOTCONN, REGION_STALE or 0. */
-int region_may_write(const struct region *r);
+/* As region_may_write(), in a guard already. */
+int region_says_live(const struct region *r);
 
 /* open.c: a part of the region for writing; whole units. The first `populate`
  * bytes are mapped before it returns. */
@@ -158,8 +170,9 @@ void region_own_destroy(struct region *r, struct region_own *own);
  * what any owner stored; the frame is held back. */
 int region_step(struct region *r, struct region_own *own, uint32_t frame,
 		enum frame_event event);
-/* SEALED becomes DOOMED, and is waited for; or, damaged, is held back. */
-void region_doom(struct region *r, struct region_own *own, uint32_t frame);
+/* SEALED becomes DOOMED, and is waited for; or, damaged, is held back. False: this
+ * owner has not sealed it, whatever its word says, and nothing was done. */
+bool region_doom(struct region *r, struct region_own *own, uint32_t frame);
 /* The frame has become FREE; one whose memory has failed does not stay so. */
 void region_freed(struct region *r, struct region_own *own, uint32_t frame);
 /* Its entry, if it is there. */
@@ -197,7 +210,8 @@ int region_guard(struct region *r, void (*fn)(void *ctx), void *ctx,
 /* An own shard is one no more, for this process; what lies there is read on. */
 void region_out_of_use(struct region *r, struct region_own *own);
 bool region_is_out(const struct region *r, uint32_t shard);
-/* A frame whose word no owner stored is kept from use. */
+/* A frame whose word no owner stored is kept from use; one that is listed, when it
+ * comes off its list. */
 void region_hold(struct region_own *own, uint32_t frame);
 /* One that is FREE and on no list becomes QUARANTINED. */
 void region_keep(struct region *r, struct region_own *own, uint32_t frame);

@@ -24,6 +24,16 @@
 
 #define LOCK_TRIES 2000 /* of a millisecond */
 
+/* What is done in a guard: `member` is the one to be declared dead. */
+struct doing {
+	struct region *r;
+	const struct region_join_options *options;
+	uint32_t member;
+	uint64_t inc;
+	bool told;
+	int result;
+};
+
 static uint64_t now_ms(void)
 {
 	struct timespec now;
@@ -63,8 +73,48 @@ static int record_step(struct region *r, uint32_t member, uint64_t from,
 
 /* ---- joining ------------------------------------------------------------------- */
 
-static int claim(struct region *r, uint64_t *ret_word)
+static bool is_taken(const struct region *r, uint32_t member)
 {
+	enum member_state state = member_word_state(
+		shared_load64_acquire(&region_record(r, member)->word));
+
+	return state == MEMBER_JOINING || state == MEMBER_LIVE;
+}
+
+/* Shards that nobody has, or whose owner is gone. */
+static uint32_t shards_without_owner(const struct region *r)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < r->g.shards; i++) {
+		uint64_t owner =
+			shared_load64_acquire(&r->control->owner[i].word);
+		uint32_t member = owner ? region_owner_member(owner) : 0;
+
+		n += !owner || member >= r->g.members ||
+		     member_gone(shared_load64_acquire(
+					 &region_record(r, member)->word),
+				 region_owner_inc(owner));
+	}
+	return n;
+}
+
+/* Readers are many, and nodes are few: while there are shards for nodes to come, a
+ * quarter of the slots is left to these. */
+static bool is_left_to_nodes(const struct region *r)
+{
+	uint32_t wanted = MIN(shards_without_owner(r), DIV_UP(r->g.members, 4));
+	uint32_t free = 0;
+
+	for (uint32_t i = 0; i < r->g.members; i++)
+		free += !is_taken(r, i);
+	return free <= wanted;
+}
+
+static int claim(struct region *r, bool reader, uint64_t *ret_word)
+{
+	if (reader && is_left_to_nodes(r))
+		return -EBUSY;
 	for (uint32_t i = 0; i < r->g.members; i++) {
 		uint64_t word =
 			shared_load64_acquire(&region_record(r, i)->word);
@@ -135,6 +185,7 @@ static int identify(struct region *r, uint64_t word,
 	shared_store64(&m->pid, pid);
 	shared_store64(&m->started, started);
 	shared_store64(&m->writer, writer);
+	shared_store64(&m->image, o->keeper ? 0 : region_host_image());
 	shared_store64(&m->role, o->reader ? REGION_READER : REGION_OWNER);
 	shared_store_bytes(m->name, REGION_NAME, name,
 			   strnlen(name, REGION_NAME));
@@ -239,6 +290,10 @@ static int become_writer(struct region *r, struct region_member *m,
 {
 	uint64_t old = shared_load64_acquire(&m->writer);
 
+	/* after the load: then it is that member's, or was, and the swap fails when
+	 * another incarnation stores one of its own */
+	if (!old || shared_load64_acquire(&m->word) != word)
+		return REGION_MISS;
 	if (old != mine && !region_host_ended(region_process_pid(old),
 					      region_process_started(old)))
 		return -EBUSY;
@@ -275,6 +330,11 @@ static int resume(struct region *r, const struct region_join_options *o)
 		region_forget(r);
 		return err;
 	}
+	/* somebody may have vouched that it was gone while this one mapped */
+	if (shared_load64_acquire(&region_record(r, r->self)->word) != word) {
+		region_forget(r);
+		return REGION_MISS;
+	}
 	r->resumed = true;
 	clear_unit(r);
 	r->word = word;
@@ -286,21 +346,56 @@ bool region_resumed(const struct region *r)
 	return r->resumed;
 }
 
+/*
+ * A program that was replaced by exec() has the number and the start of the one
+ * after it, so nobody can prove its end but that one: what it mapped is gone, and it
+ * reads no more.
+ */
+static void fence_former_program(struct region *r)
+{
+	uint64_t pid = (uint64_t)getpid(), started, to;
+	uint64_t image = region_host_image();
+
+	if (!image || region_host_started(pid, &started))
+		return;
+	for (uint32_t i = 0; i < r->g.members; i++) {
+		const struct region_member *m = region_record(r, i);
+		uint64_t word = shared_load64_acquire(&m->word);
+
+		if (is_taken(r, i) &&
+		    shared_load64_acquire(&m->known) == member_word_inc(word) &&
+		    shared_load64(&m->host[0]) == r->host.id[0] &&
+		    shared_load64(&m->host[1]) == r->host.id[1] &&
+		    shared_load64(&m->pid) == pid &&
+		    shared_load64(&m->started) == started &&
+		    shared_load64(&m->image) &&
+		    shared_load64(&m->image) != image)
+			(void)record_step(r, i, word, MEMBER_EV_EXITED, &to);
+	}
+}
+
 static int join_locked(struct region *r, const struct region_join_options *o)
 {
+	const struct region_header *h = &r->control->header;
 	uint64_t word, left;
-	int err = o->keeper ? resume(r, o) : REGION_MISS;
+	int err;
 
+	/* who formats has the lock as well */
+	if (shared_load64_acquire(&h->magic) != REGION_MAGIC ||
+	    shared_load64(&h->id) != r->id)
+		return -ENODATA;
+	fence_former_program(r);
+	err = o->keeper ? resume(r, o) : REGION_MISS;
 	if (!err)
 		see_all(r);
 	if (err != REGION_MISS)
 		return err;
-	err = claim(r, &word);
+	err = claim(r, o->reader, &word);
 	if (err == -EBUSY) {
 		/* perhaps nobody was there to see somebody's end */
 		for (uint32_t i = 0; i < r->g.members; i++)
 			(void)region_fence(r, i, 0, false);
-		err = claim(r, &word);
+		err = claim(r, o->reader, &word);
 	}
 	if (err)
 		return err;
@@ -315,10 +410,18 @@ static int join_locked(struct region *r, const struct region_join_options *o)
 	return 0;
 }
 
-static void fence_former(struct region *r);
+static void join_run(void *ctx)
+{
+	struct doing *d = ctx;
+
+	d->result = join_locked(d->r, d->options);
+}
+
+static void fence_former(void *ctx);
 
 int region_join(struct region *r, const struct region_join_options *o)
 {
+	struct doing d = { .r = r, .options = o };
 	int err;
 
 	if (o->size != sizeof(*o) ||
@@ -334,7 +437,9 @@ int region_join(struct region *r, const struct region_join_options *o)
 		return err;
 	r->locked = true;
 	r->resumed = false;
-	err = join_locked(r, o);
+	err = region_guard(r, join_run, &d, NULL) ? -EIO : d.result;
+	if (err)
+		region_forget(r);
 	r->locked = false;
 	host_unlock(r);
 	if (err)
@@ -344,7 +449,7 @@ int region_join(struct region *r, const struct region_join_options *o)
 	memcpy(r->node, o->node, sizeof(r->node));
 	if (o->reader)
 		return 0;
-	fence_former(r);
+	(void)region_guard(r, fence_former, r, NULL);
 	err = region_tick(r);
 	return err < 0 ? err : 0;
 }
@@ -358,11 +463,25 @@ int region_self(const struct region *r, uint32_t *ret_member, uint64_t *ret_inc)
 	return 0;
 }
 
-int region_may_write(const struct region *r)
+int region_says_live(const struct region *r)
 {
 	if (!r->word)
 		return -ENOTCONN;
 	return region_is_live(r) ? 0 : REGION_STALE;
+}
+
+static void may_write_run(void *ctx)
+{
+	struct doing *d = ctx;
+
+	d->result = region_says_live(d->r);
+}
+
+int region_may_write(struct region *r)
+{
+	struct doing d = { .r = r };
+
+	return region_guard(r, may_write_run, &d, NULL) ? -EIO : d.result;
 }
 
 /* ---- death ----------------------------------------------------------------------- */
@@ -410,15 +529,11 @@ bool region_may_live(struct region *r, uint32_t member)
 	       !is_proved(r, member, word);
 }
 
-int region_fence(struct region *r, uint32_t member, uint64_t inc, bool told)
+static int fence(struct region *r, uint32_t member, uint64_t inc, bool told)
 {
 	enum member_event event = told ? MEMBER_EV_TOLD : MEMBER_EV_EXITED;
 	uint64_t word, to;
 
-	if (member >= r->g.members)
-		return -EINVAL;
-	if (!r->mem->swap)
-		return -EOPNOTSUPP;
 	word = shared_load64_acquire(&region_record(r, member)->word);
 	if (inc && member_word_inc(word) != inc)
 		return REGION_MISS;
@@ -437,6 +552,24 @@ int region_fence(struct region *r, uint32_t member, uint64_t inc, bool told)
 	if (record_step(r, member, word, event, &to) == 0 && r->word && !told)
 		region_count(r, REGION_C_exited, 1);
 	return 0;
+}
+
+static void fence_run(void *ctx)
+{
+	struct doing *d = ctx;
+
+	d->result = fence(d->r, d->member, d->inc, d->told);
+}
+
+int region_fence(struct region *r, uint32_t member, uint64_t inc, bool told)
+{
+	struct doing d = { .r = r, .member = member, .inc = inc, .told = told };
+
+	if (member >= r->g.members)
+		return -EINVAL;
+	if (!r->mem->swap)
+		return -EOPNOTSUPP;
+	return region_guard(r, fence_run, &d, NULL) ? -EIO : d.result;
 }
 
 /* Those of this host whose heart stands still. */
@@ -512,8 +645,10 @@ static void take_what_is_wanted(struct region *r)
 }
 
 /* A node that comes back need not wait until somebody sees that it had ended. */
-static void fence_former(struct region *r)
+static void fence_former(void *ctx)
 {
+	struct region *r = ctx;
+
 	for (uint32_t i = 0; i < r->g.shards; i++) {
 		uint64_t owner =
 			shared_load64_acquire(&r->control->owner[i].word);
@@ -572,57 +707,71 @@ static int tick(struct region *r)
 	return 0;
 }
 
-/* What is done in a guard. */
-struct ticking {
-	struct region *r;
-	int result;
-};
-
 static void tick_run(void *ctx)
 {
-	struct ticking *t = ctx;
+	struct doing *d = ctx;
 
-	t->result = tick(t->r);
+	d->result = tick(d->r);
 }
 
 int region_tick(struct region *r)
 {
-	struct ticking t = { .r = r };
+	struct doing d = { .r = r };
 
 	if (!r->word)
 		return -ENOTCONN;
-	return region_guard(r, tick_run, &t, NULL) ? -EIO : t.result;
+	return region_guard(r, tick_run, &d, NULL) ? -EIO : d.result;
 }
 
 /* Those that are of no use are the next one's to judge. */
 static void leave_out(struct region *r)
 {
 	while (r->n_out) {
-		struct region_own *own = r->out[--r->n_out];
+		struct region_own *own = r->out[r->n_out - 1];
 
 		(void)r->mem->swap(&r->control->owner[own->shard].word,
 				   own->owner, 0);
+		r->n_out--;
 		region_own_destroy(r, own);
 	}
 }
 
+/* Shards whose memory fails are out of use then: the next one's to judge. */
+static int give_all(struct region *r)
+{
+	while (r->n_own) {
+		uint32_t shard = r->own[r->n_own - 1]->shard;
+		int err = region_give(r, shard);
+
+		if (err && !(err == -EIO && region_is_out(r, shard)))
+			return err;
+	}
+	return 0;
+}
+
+static void leave_run(void *ctx)
+{
+	struct doing *d = ctx;
+	struct region *r = d->r;
+	uint64_t left;
+
+	d->result = give_all(r);
+	if (d->result < 0)
+		return;
+	leave_out(r);
+	d->result = record_step(r, r->self, r->word, MEMBER_EV_LEAVE, &left);
+	region_forget(r);
+}
+
 int region_leave(struct region *r)
 {
-	uint64_t left;
-	int err = 0;
+	struct doing d = { .r = r };
 
 	if (!r->word)
 		return -ENOTCONN;
 	if (r->pinned)
 		return -EBUSY;
-	while (r->n_own && !err)
-		err = region_give(r, r->own[r->n_own - 1]->shard);
-	if (err < 0)
-		return err;
-	leave_out(r);
-	err = record_step(r, r->self, r->word, MEMBER_EV_LEAVE, &left);
-	region_forget(r);
-	return err;
+	return region_guard(r, leave_run, &d, NULL) ? -EIO : d.result;
 }
 
 void region_forget(struct region *r)

@@ -391,7 +391,9 @@ static void unpin_run(void *ctx)
 {
 	struct pin_call *c = ctx;
 
-	slot_release(c->r, c->pin->slot);
+	/* else it is perhaps the next one's: who claims it clears it */
+	if (likely(region_is_live(c->r)))
+		slot_release(c->r, c->pin->slot);
 }
 
 void region_unpin(struct region *r, const struct region_pin *pin)
@@ -399,23 +401,20 @@ void region_unpin(struct region *r, const struct region_pin *pin)
 	struct pin_call c = { .r = r, .pin = pin };
 
 	r->pinned--;
-	/* else it is perhaps the next one's: who claims it clears it */
-	if (likely(region_is_live(r)))
-		(void)region_guard(r, unpin_run, &c, NULL);
+	(void)region_guard(r, unpin_run, &c, NULL);
 }
 
 static void unpin_all_run(void *ctx)
 {
 	struct region *r = ctx;
 
-	for (uint32_t i = 0; i < r->made; i++)
+	for (uint32_t i = 0; region_is_live(r) && i < r->made; i++)
 		r->mem->publish(&r->unit->slot[i], 0);
 }
 
 void region_unpin_all(struct region *r)
 {
-	if (region_is_live(r))
-		(void)region_guard(r, unpin_all_run, r, NULL);
+	(void)region_guard(r, unpin_all_run, r, NULL);
 	r->pinned = 0;
 	r->n_slot = 0;
 	for (uint32_t i = r->made; i-- > 0;)
@@ -446,7 +445,9 @@ static void report_run(void *ctx)
 {
 	struct pin_call *c = ctx;
 
-	report(c->r, c->pin);
+	c->result = region_is_live(c->r) ? REGION_BAD : REGION_STALE;
+	if (c->result == REGION_BAD)
+		report(c->r, c->pin);
 }
 
 struct verifying {
@@ -470,8 +471,5 @@ int region_verify(struct region *r, const struct region_name *name,
 
 	if (region_guard(r, verify_run, &v, NULL) == 0 && v.right)
 		return 0;
-	if (!region_is_live(r))
-		return REGION_STALE;
-	(void)region_guard(r, report_run, &c, NULL);
-	return REGION_BAD;
+	return region_guard(r, report_run, &c, NULL) ? REGION_BAD : c.result;
 }

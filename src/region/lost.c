@@ -135,8 +135,10 @@ bool region_is_out(const struct region *r, uint32_t shard)
 
 void region_hold(struct region_own *own, uint32_t frame)
 {
-	if (own->mark[frame] & MARK_HELD)
+	if (own->mark[frame] & (MARK_HELD | MARK_LISTED))
 		return;
+	if (own->mark[frame] & MARK_SEALED)
+		own->n_sealed--;
 	own->mark[frame] = MARK_HELD;
 	own->n_quarantined++;
 	log_warn("shard %u: the word of frame %u is damaged; the frame is held "
@@ -165,14 +167,14 @@ static void break_frame(struct region *r, struct region_own *own,
 	if (own->mark[frame] & (MARK_BROKEN | MARK_HELD))
 		return;
 	own->mark[frame] |= MARK_BROKEN;
-	if (frame_word_state(word) == FRAME_SEALED) {
-		region_doom(r, own, frame);
+	if (frame_word_state(word) == FRAME_SEALED &&
+	    region_doom(r, own, frame))
 		return;
-	}
 	for (uint32_t i = 0; i < own->n_free; i++) {
 		if (own->free[i] != frame)
 			continue;
 		own->free[i] = own->free[--own->n_free];
+		own->mark[frame] &= (uint8_t)~MARK_LISTED;
 		region_keep(r, own, frame);
 		return;
 	}

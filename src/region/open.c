@@ -9,6 +9,7 @@
 #include "base/dax.h"
 #include "base/fault.h"
 #include "base/hash.h"
+#include "base/text.h"
 #include "region/internal.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -157,7 +158,8 @@ void region_unmap(void *base, uint64_t bytes)
 
 struct loading {
 	const struct region_header *header;
-	uint64_t bytes, magic;
+	uint64_t bytes, magic, id;
+	char tenant[REGION_NAME + 1];
 	struct region_geometry g;
 	struct region_places places;
 	int result;
@@ -185,6 +187,8 @@ static void format_run(void *ctx)
 	struct loading *l = ctx;
 
 	l->result = region_read_format(l->header, l->bytes, &l->g, &l->places);
+	l->id = shared_load64(&l->header->id);
+	shared_load_bytes(l->tenant, REGION_NAME, l->header->tenant);
 }
 
 /* A device takes no read; of a file with holes a look through a mapping would make
@@ -341,7 +345,9 @@ static int attach_views(struct region *r)
 static int read_format(struct region *r, uint64_t bytes,
 		       struct region_geometry *ret_g)
 {
-	struct loading l = { .header = &r->control->header, .bytes = bytes };
+	struct loading l = { .header = &r->control->header,
+			     .bytes = bytes,
+			     .tenant = "" };
 	int err = guard_run(format_run, &l, NULL);
 
 	if (!err)
@@ -350,6 +356,8 @@ static int read_format(struct region *r, uint64_t bytes,
 		return err;
 	*ret_g = l.g;
 	r->places = l.places;
+	r->id = l.id;
+	text_copy(r->tenant, sizeof(r->tenant), l.tenant);
 	return 0;
 }
 
@@ -452,8 +460,7 @@ const struct region_host *region_host_of(const struct region *r)
 
 void region_tenant(const struct region *r, char ret_name[REGION_NAME + 1])
 {
-	shared_load_bytes(ret_name, REGION_NAME, r->control->header.tenant);
-	ret_name[REGION_NAME] = '\0';
+	memcpy(ret_name, r->tenant, sizeof(r->tenant));
 }
 
 void region_close(struct region *r)

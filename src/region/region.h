@@ -29,7 +29,8 @@
  * once a page, and costs no more than it must (docs/design/region.md): a block, to
  * whom it is a miss or REGION_BAD; to an owner a shard, whose calls say -EIO and
  * which is one of its own no more; -EIO of region_pin() or region_tick(): this member
- * cannot go on, and must end.
+ * cannot go on, and must end. region_self() and what is called geometry touch none of
+ * it.
  *
  * Trust. Members can write the control area, so all belong to one tenant. What
  * is read from the region is checked against its bounds.
@@ -114,7 +115,7 @@ void region_close(struct region *r);
 const struct region_geometry *region_geometry_of(const struct region *r);
 /* All of it, mapped for reading; geometry.bytes. */
 const void *region_memory(const struct region *r);
-/* Terminated. */
+/* Whose it was made for, when it was opened. Terminated. */
 void region_tenant(const struct region *r, char ret_name[REGION_NAME + 1]);
 /* Whose ends this process could prove, and who could prove its own. */
 const struct region_host *region_host_of(const struct region *r);
@@ -145,7 +146,9 @@ struct region_join_options {
 /* Printable ASCII, up to REGION_NAME bytes, and nothing that could be a number of a
  * member: not digits and dots alone. */
 bool region_name_is_good(const char *name);
-/* Becomes a member. -EINVAL: such a name; -EBUSY: every slot is taken; -EAGAIN:
+/* Becomes a member. -EINVAL: such a name; -ENODATA: the region that was opened is
+ * not there any more, or another was made; -EBUSY: every slot is taken, or, of a
+ * reader, those left are for nodes (docs/design/region.md); -EAGAIN:
  * somebody of this host holds the memory's lock, as with region_format();
  * REGION_STALE: somebody declared it dead before it was in; -EOPNOTSUPP: the region's
  * mode has no way to join; -EALREADY. Blocking for lock_ms at most. */
@@ -154,12 +157,13 @@ int region_join(struct region *r, const struct region_join_options *o);
 bool region_resumed(const struct region *r);
 /* Gives its shards back with all sealed blocks. -EBUSY: a pin or a grant is still
  * out; shards that had none may have been given back by then. REGION_STALE: it was
- * declared dead meanwhile. */
+ * declared dead meanwhile. -EIO: the control area's memory fails, and it is a member
+ * still. */
 int region_leave(struct region *r);
 /* Of a member, at least every third of a lease: a heartbeat; looks which members
  * of this host have ended; takes shards that it wants, gives one to a member
- * that has none. REGION_STALE: somebody declared this member dead: it must not
- * write any more. */
+ * that has none. REGION_STALE: somebody declared this member dead, or made the region
+ * anew: it must not write any more. */
 int region_tick(struct region *r);
 /* Declares a member dead. inc: its incarnation, so that nobody is hit who has got
  * the slot since; 0: whoever has it. told: an operator or a hook vouches that its
@@ -167,6 +171,9 @@ int region_tick(struct region *r);
  * REGION_MISS: nobody has the slot, or another incarnation. */
 int region_fence(struct region *r, uint32_t member, uint64_t inc, bool told);
 
+/* Is it a member that nobody has declared dead? 0; REGION_STALE, -ENOTCONN; -EIO: the
+ * control area's memory fails. */
+int region_may_write(struct region *r);
 /* This member's slot and incarnation; -ENOTCONN. */
 int region_self(const struct region *r, uint32_t *ret_member,
 		uint64_t *ret_inc);
@@ -203,8 +210,9 @@ uint64_t region_fill(struct region *r, const struct region_grant *g,
 		     const void *data, uint64_t bytes);
 /* The block is found from now on. `bytes` as granted or fewer. 0; with any other
  * answer the frame is free again: REGION_EXISTS, sealed meanwhile by somebody
- * else; REGION_FULL, the index had no room; -EIO: its memory has failed, and it is
- * kept from use. REGION_STALE: no such grant. */
+ * else; REGION_FULL, the index had no room; -EIO: its memory has failed, or somebody
+ * wrote there, and it is kept from use. REGION_STALE: no such grant, or this member
+ * was declared dead. */
 int region_seal(struct region *r, const struct region_grant *g, uint64_t bytes,
 		uint32_t tokens, uint64_t checksum);
 void region_abandon(struct region *r, const struct region_grant *g);

@@ -86,6 +86,16 @@ int region_step(struct region *r, struct region_own *own, uint32_t frame,
 	return 0;
 }
 
+/* Once, on one of the two: each has room for all frames. */
+static void list(struct region_own *own, uint32_t frame, uint32_t *frames,
+		 uint32_t *n)
+{
+	if (own->mark[frame] & MARK_LISTED)
+		return;
+	own->mark[frame] |= MARK_LISTED;
+	frames[(*n)++] = frame;
+}
+
 void region_freed(struct region *r, struct region_own *own, uint32_t frame)
 {
 	bool broken = own->mark[frame] & MARK_BROKEN;
@@ -94,16 +104,20 @@ void region_freed(struct region *r, struct region_own *own, uint32_t frame)
 	if (unlikely(broken))
 		region_keep(r, own, frame);
 	else
-		own->free[own->n_free++] = frame;
+		list(own, frame, own->free, &own->n_free);
 }
 
-void region_doom(struct region *r, struct region_own *own, uint32_t frame)
+bool region_doom(struct region *r, struct region_own *own, uint32_t frame)
 {
-	own->n_sealed--;
+	if (unlikely(!(own->mark[frame] & MARK_SEALED)))
+		return false;
 	if (region_step(r, own, frame, FRAME_EV_DOOM))
-		return;
+		return true;
+	own->mark[frame] &= (uint8_t)~MARK_SEALED;
+	own->n_sealed--;
 	region_unlist(own, frame);
-	own->doomed[own->n_doomed++] = frame;
+	list(own, frame, own->doomed, &own->n_doomed);
+	return true;
 }
 
 static uint64_t entry_of(const struct region_own *own, uint32_t frame,
@@ -200,19 +214,23 @@ static bool fits(const struct region *r, const struct region_own *own,
 static void recover_count(struct region *r, struct region_own *own,
 			  uint32_t frame)
 {
+	if (own->mark[frame] & MARK_HELD)
+		return;
 	switch (frame_word_state(shared_load64(&own->desc[frame].word))) {
 	case FRAME_FREE:
 		region_freed(r, own, frame);
 		break;
 	case FRAME_SEALED:
+		own->mark[frame] |= MARK_SEALED;
 		own->n_sealed++;
 		if (!fits(r, own, frame) || enlist(own, frame))
-			region_doom(r, own, frame);
+			(void)region_doom(r, own, frame);
 		break;
 	case FRAME_DOOMED:
-		own->doomed[own->n_doomed++] = frame;
+		list(own, frame, own->doomed, &own->n_doomed);
 		break;
 	case FRAME_QUARANTINED:
+		own->mark[frame] |= MARK_HELD;
 		own->n_quarantined++;
 		break;
 	default:
@@ -358,17 +376,23 @@ static int takeable(const struct region *r, uint64_t owner, uint64_t mine)
 		       : REGION_ALIVE;
 }
 
-int region_take(struct region *r, uint32_t shard)
+/* What is done in a guard, to a shard. */
+struct with_shard {
+	struct region *r;
+	uint32_t shard;
+	struct region_own *own; /* made, and not taken yet */
+	int result;
+};
+
+static int take(struct region *r, uint32_t shard, struct region_own **making)
 {
 	struct region_own *own = NULL;
 	shared_u64 *word;
 	uint64_t owner;
-	int err = region_may_write(r);
+	int err = region_says_live(r);
 
 	if (err)
 		return err;
-	if (shard >= r->g.shards)
-		return -EINVAL;
 	if (region_own_of(r, shard))
 		return 0;
 	if (region_is_out(r, shard))
@@ -381,13 +405,35 @@ int region_take(struct region *r, uint32_t shard)
 		err = own_create(r, shard, &own);
 	if (err)
 		return err;
+	*making = own;
 	if (owner != own->owner && !r->mem->swap(word, owner, own->owner)) {
+		*making = NULL;
 		region_own_destroy(r, own);
 		return REGION_ALIVE;
 	}
 	if (owner)
 		region_count(r, REGION_C_taken, 1);
+	*making = NULL;
 	return recover(r, own); /* it is ours from here on */
+}
+
+static void take_run(void *ctx)
+{
+	struct with_shard *w = ctx;
+
+	w->result = take(w->r, w->shard, &w->own);
+}
+
+int region_take(struct region *r, uint32_t shard)
+{
+	struct with_shard w = { .r = r, .shard = shard };
+
+	if (shard >= r->g.shards)
+		return -EINVAL;
+	if (region_guard(r, take_run, &w, NULL) == 0)
+		return w.result;
+	region_own_destroy(r, w.own);
+	return -EIO;
 }
 
 static void give_run(void *ctx)
@@ -398,11 +444,11 @@ static void give_run(void *ctx)
 	w->r->mem->publish(&w->own->head->ready, 0);
 }
 
-int region_give(struct region *r, uint32_t shard)
+static int give(struct region *r, uint32_t shard)
 {
 	struct region_own *own = region_own_of(r, shard);
 	struct with_own w = { .r = r, .own = own };
-	int err = region_may_write(r);
+	int err = region_says_live(r);
 	uint32_t i = 0;
 
 	if (err)
@@ -422,6 +468,20 @@ int region_give(struct region *r, uint32_t shard)
 		(--r->n_own - i) * sizeof(struct region_own *));
 	region_own_destroy(r, own);
 	return err;
+}
+
+static void give_shard_run(void *ctx)
+{
+	struct with_shard *w = ctx;
+
+	w->result = give(w->r, w->shard);
+}
+
+int region_give(struct region *r, uint32_t shard)
+{
+	struct with_shard w = { .r = r, .shard = shard };
+
+	return region_guard(r, give_shard_run, &w, NULL) ? -EIO : w.result;
 }
 
 /* ---- filling ---------------------------------------------------------------------- */
@@ -476,7 +536,7 @@ static int grant(struct region *r, const struct region_name *name,
 	struct region_found found;
 	struct region_own *own;
 	uint32_t frame;
-	int err = region_may_write(r);
+	int err = region_says_live(r);
 
 	if (err)
 		return err;
@@ -495,6 +555,7 @@ static int grant(struct region *r, const struct region_name *name,
 			return REGION_FULL;
 		}
 		frame = own->free[--own->n_free];
+		own->mark[frame] &= (uint8_t)~MARK_LISTED;
 	} while (grant_frame(r, own, frame, name,
 			     frame_extent((uint32_t)bytes, tokens),
 			     flags & FRAME_GRANT_KNOWN));
@@ -570,6 +631,14 @@ static struct region_own *granted(const struct region *r,
 	return NULL;
 }
 
+/* By granted(): the member goes on, and the frame does not. */
+static bool is_held(const struct region *r, const struct region_grant *g)
+{
+	const struct region_own *own = region_own_of(r, g->shard);
+
+	return own && g->frame < r->g.frames && own->mark[g->frame] & MARK_HELD;
+}
+
 static void abandon_run(void *ctx)
 {
 	struct with_block *b = ctx;
@@ -612,10 +681,11 @@ static int seal_frame(struct region *r, struct region_own *own,
 	own->mark[g->frame] &= (uint8_t)~MARK_GRANTED;
 	if (region_step(r, own, g->frame, FRAME_EV_SEAL))
 		return -EIO;
+	own->mark[g->frame] |= MARK_SEALED;
 	own->n_sealed++;
 	if (enlist(own, g->frame) == 0)
 		return 0;
-	region_doom(r, own, g->frame);
+	(void)region_doom(r, own, g->frame);
 	region_judge_doomed(r, own);
 	region_count(r, REGION_C_refused, 1);
 	return REGION_FULL;
@@ -626,12 +696,12 @@ static int seal(struct region *r, const struct region_grant *g, uint64_t bytes,
 {
 	struct region_own *own = granted(r, g);
 	struct region_found found;
-	int err = region_may_write(r);
+	int err = region_says_live(r);
 
 	if (err)
 		return err;
 	if (!own)
-		return REGION_STALE;
+		return is_held(r, g) ? -EIO : REGION_STALE;
 	if (!bytes || bytes > r->g.frame_bytes)
 		return -EFBIG;
 	if (own->mark[g->frame] & MARK_BROKEN) {

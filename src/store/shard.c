@@ -14,10 +14,9 @@
 #include "region/host.h"
 #include "store/internal.h"
 
-#define FRESH	    4096u /* parts sealed and not copied yet; a power of two */
-#define TURN_BYTES  (2ull << 20) /* copied in a turn, at most, after the first */
-#define SWEEP_TURN  256u	 /* frames looked at in a turn */
-#define SWEEP_AGAIN (NS_PER_S)	 /* when the shard was full */
+#define FRESH	   4096u /* parts sealed and not copied yet; a power of two */
+#define TURN_BYTES (2ull << 20) /* copied in a turn, at most, after the first */
+#define SWEEP_TURN 256u		/* frames looked at in a turn */
 
 struct fresh {
 	uint64_t loc, gen;
@@ -33,6 +32,9 @@ struct shard {
 	struct fresh fresh[FRESH];
 	uint32_t first, n;
 	uint64_t leaving; /* bytes copied in this turn of what leaves */
+	/* All frames were pinned: to find that out again costs a look at all pins,
+	 * so nothing is put there before the next beat. */
+	bool full;
 	/* over all frames, for what was not in `fresh` */
 	bool sweeping, missed;
 	uint32_t slab, frame;
@@ -102,6 +104,8 @@ static void failed(struct store *s)
 {
 	log_error("memory of the CXL region fails: this node uses it no more, "
 		  "and goes on without");
+	/* where it is not the control area, others get its shards */
+	(void)region_leave(s->shard->region);
 	part(s, STORE_REGION_FAILED);
 }
 
@@ -209,10 +213,13 @@ static int put_there(struct region *r, const struct put *u, bool *ret_wrote)
 	if (err)
 		return err;
 	*ret_wrote = true;
-	if (region_fill(r, &g, u->data, u->bytes) == u->checksum)
-		return region_seal(r, &g, u->bytes, u->tokens, u->checksum);
-	region_abandon(r, &g);
-	return -EBADMSG;
+	if (region_fill(r, &g, u->data, u->bytes) != u->checksum) {
+		region_abandon(r, &g);
+		return -EBADMSG;
+	}
+	err = region_seal(r, &g, u->bytes, u->tokens, u->checksum);
+	/* a word that somebody wrote over is not the end of this member */
+	return err == REGION_STALE && region_may_write(r) == 0 ? -EIO : err;
 }
 
 /* What the part says of itself is not so: the block goes. */
@@ -248,6 +255,7 @@ static void put_answered(struct store *s, struct pool *p,
 	case REGION_EXISTS:
 		break;
 	case REGION_FULL:
+		s->shard->full = s->shard->missed = true;
 		pool_count(p, POOL_C_region_refused, 1);
 		break;
 	case REGION_STALE:
@@ -321,7 +329,8 @@ void shard_leaves(struct store *s, struct pool *p, struct pool_slab *slab,
 	    !region_owned(h->region) || !is_for_others(h, p, slab, frame))
 		return;
 	/* who waits for the room waits for this as well */
-	h->leaving += put_as(s, p, slab, frame, true, h->leaving >= TURN_BYTES);
+	h->leaving += put_as(s, p, slab, frame, true,
+			     h->full || h->leaving >= TURN_BYTES);
 }
 
 void shard_sealed(struct store *s, const struct pool *p,
@@ -388,7 +397,8 @@ static void sweep(struct store *s, struct pool *p)
 	uint64_t bytes = 0;
 	uint32_t frame;
 
-	for (unsigned i = 0; i < SWEEP_TURN && bytes < TURN_BYTES; i++) {
+	for (unsigned i = 0; i < SWEEP_TURN && bytes < TURN_BYTES && !h->full;
+	     i++) {
 		if (!region_free(h->region) ||
 		    !sweep_next(h, p, &slab, &frame)) {
 			h->slab = h->frame = 0;
@@ -412,11 +422,12 @@ void shard_settle(struct store *s)
 	if (!p)
 		return;
 	h->leaving = 0;
-	if (!region_owned(h->region)) /* it waits for a shard */
+	if (!region_owned(h->region) ||
+	    h->full) /* it waits for a shard, or room */
 		return;
-	while (h->region && h->n && bytes < TURN_BYTES)
+	while (h->region && h->n && bytes < TURN_BYTES && !h->full)
 		bytes += put_fresh(s, p);
-	if (!h->region || h->n)
+	if (!h->region || h->n || h->full)
 		return;
 	if (h->missed) {
 		h->missed = false;
@@ -430,7 +441,7 @@ bool store_region_busy(const struct store *s)
 {
 	const struct shard *h = s->shard;
 
-	return h && h->region && region_owned(h->region) &&
+	return h && h->region && region_owned(h->region) && !h->full &&
 	       (h->n || h->sweeping);
 }
 
@@ -446,6 +457,7 @@ uint64_t shard_tick(struct store *s)
 	if (s->now_ns < h->beat_ns)
 		return h->beat_ns - s->now_ns;
 	h->beat_ns = s->now_ns + h->step_ns;
+	h->full = false;
 	r = region_tick(h->region);
 	if (r == REGION_STALE)
 		fenced(s);

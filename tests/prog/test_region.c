@@ -6,136 +6,16 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/fault.h"
 #include "base/rng.h"
-#include "region/region.h"
-#include "tests/prog/live.h"
+#include "tests/prog/region_rig.h"
 #include "tests/prog/run.h"
 
-#define BYTES  16384ull
+#define BYTES  TWO_BYTES
 #define BLOCKS 40u
-
-struct two {
-	int fd;
-	char path[64];
-	struct live a, b;
-	oc_client *ca, *cb;
-	oc_ns *na, *nb;
-};
-
-static void format(struct two *t, uint32_t members, uint32_t shards,
-		   uint32_t frames)
-{
-	struct region_format_options o = {
-		.size = sizeof(o),
-		.members = members,
-		.shards = shards,
-		.frames = frames,
-		.frame_bytes = BYTES,
-		.lease_ms = 200,
-	};
-	struct region_geometry least;
-
-	CHECK_OK(region_format_least(&o, &least));
-	o.bytes = least.bytes;
-	t->fd = memfd_create("onecopy-test-region", MFD_CLOEXEC);
-	CHECK_INT(t->fd, >=, 0);
-	snprintf(t->path, sizeof(t->path), "/proc/%d/fd/%d", getpid(), t->fd);
-	CHECK_OK(region_format(t->path, &o));
-}
-
-static const char *const *words(const struct two *t)
-{
-	static const char *of[] = { "--dram",	"8M", "--slab", "256K",
-				    "--region", NULL, NULL };
-
-	of[5] = t->path;
-	return of;
-}
-
-static void open_a(struct two *t)
-{
-	t->ca = live_connect(&t->a);
-	t->na = live_ns(t->ca, BYTES);
-}
-
-static void open_b(struct two *t)
-{
-	oc_ns *other;
-
-	t->cb = live_connect(&t->b);
-	/* another number there than on A */
-	other = live_ns(t->cb, 4096);
-	oc_ns_close(other);
-	t->nb = live_ns(t->cb, BYTES);
-}
-
-static void close_a(struct two *t)
-{
-	oc_ns_close(t->na);
-	oc_client_close(t->ca);
-}
-
-static void close_b(struct two *t)
-{
-	oc_ns_close(t->nb);
-	oc_client_close(t->cb);
-}
-
-static void begin(struct two *t, uint32_t members, uint32_t frames)
-{
-	format(t, members, 2, frames);
-	live_start_words(&t->a, words(t));
-	live_start_words(&t->b, words(t));
-	open_a(t);
-	open_b(t);
-}
-
-static void end(struct two *t)
-{
-	live_check(t->ca);
-	live_check(t->cb);
-	close_a(t);
-	close_b(t);
-	live_stop(&t->a);
-	live_stop(&t->b);
-	close(t->fd);
-}
-
-/* n parts that A sealed are in its shard. */
-static void publish(struct two *t, uint64_t first, uint64_t n)
-{
-	uint64_t was = live_counter(t->ca, "region_published");
-
-	live_write_some(t->na, first, n, BYTES);
-	LIVE_WAIT(&t->a, live_counter(t->ca, "region_published") == was + n);
-}
-
-static struct region *looker(const struct two *t)
-{
-	struct region *r = NULL;
-
-	CHECK_OK(region_open(t->path, &r));
-	return r;
-}
-
-/* Of the members that live and own a shard, the one with this server or keeper. */
-static uint32_t member_of(struct region *r, pid_t keeper)
-{
-	struct region_member_status s;
-
-	for (uint32_t i = 0; i < region_geometry_of(r)->members; i++) {
-		region_member_status(r, i, &s);
-		if (s.state == MEMBER_LIVE && !s.reader &&
-		    s.pid == (uint64_t)keeper)
-			return i;
-	}
-	FAIL("process %d is no member", (int)keeper);
-}
 
 static void remember(void *ctx, int event, const struct oc_region *region)
 {
@@ -175,8 +55,8 @@ TEST(a_block_of_another_node_is_read_where_it_lies)
 	size_t usable;
 	struct two t;
 
-	begin(&t, 8, 64);
-	publish(&t, 0, BLOCKS);
+	two_begin(&t, 8, 64);
+	two_publish(&t, 0, BLOCKS);
 	for (uint64_t i = 0; i < BLOCKS; i++) {
 		keys[i] = live_key(i);
 		CHECK_OK(live_read(t.nb, i, BYTES));
@@ -217,7 +97,7 @@ TEST(a_block_of_another_node_is_read_where_it_lies)
 	CHECK_INT(live_read(t.nb, 3, BYTES), ==, OC_MISS);
 	CHECK_OK(oc_match(t.nb, keys, BLOCKS, NULL, NULL, &usable));
 	CHECK_INT(usable, ==, 3);
-	end(&t);
+	two_end(&t);
 }
 
 /* DRAM holds less than the shard: what left it is found in the shard. */
@@ -225,18 +105,18 @@ TEST(what_has_left_dram_is_found_in_the_shard)
 {
 	struct two t;
 
-	format(&t, 8, 1, 1024);
+	two_format(&t, 8, 1, 1024);
 	live_start(&t.a, "--dram", "2M", "--slab", "256K", "--region", t.path);
-	open_a(&t);
+	two_open_a(&t);
 	for (uint64_t i = 0; i < 512; i += 32)
-		publish(&t, i, 32);
+		two_publish(&t, i, 32);
 	CHECK_INT(live_counter(t.ca, "evicted"), >=, 512 - 128);
 	CHECK_INT(live_read_some(t.na, 0, 512, BYTES), ==, 512);
 	(void)live_stat(t.ca);
 	CHECK_INT(live_counter(t.ca, "region_pins"), >=, 512 - 128);
 	CHECK_INT(live_counter(t.ca, "promoted"), ==, 0);
 	live_check(t.ca);
-	close_a(&t);
+	two_close_a(&t);
 	live_stop(&t.a);
 	close(t.fd);
 }
@@ -247,15 +127,15 @@ TEST(what_leaves_dram_goes_to_the_shard)
 {
 	struct two t;
 
-	format(&t, 8, 1, 64);
+	two_format(&t, 8, 1, 64);
 	live_start(&t.a, "--dram", "2M", "--slab", "256K", "--region", t.path);
-	open_a(&t);
+	two_open_a(&t);
 	for (uint64_t i = 0; i < 512; i++)
 		CHECK_OK(live_write(t.na, i, BYTES));
 	LIVE_WAIT(&t.a, live_counter(t.ca, "region_published") > 512);
 	CHECK_INT(live_read_some(t.na, 0, 512, BYTES), >, 128 + 8);
 	live_check(t.ca);
-	close_a(&t);
+	two_close_a(&t);
 	live_stop(&t.a);
 	close(t.fd);
 }
@@ -270,40 +150,29 @@ static void hex_of(uint64_t i, char hex[65])
 		snprintf(hex + 2 * b, 3, "%02x", key.bytes[b]);
 }
 
-static void told(oc_client *c, const char *what, const char *args,
-		 const char *text)
-{
-	char *json;
-
-	CHECK_OK(oc_inspect(c, what, args, 0, &json));
-	if (!strstr(json, text))
-		FAIL("%s does not say \"%s\": %s", what, text, json);
-	free(json);
-}
-
 TEST(reports_say_where_and_whose)
 {
 	struct run r;
 	char hex[65];
 	struct two t;
 
-	begin(&t, 8, 64);
-	publish(&t, 0, 8);
+	two_begin(&t, 8, 64);
+	two_publish(&t, 0, 8);
 	CHECK_INT(live_read_some(t.nb, 0, 8, BYTES), ==, 8);
 	hex_of(3, hex);
-	told(t.ca, "where", hex, "\"dram\"");
-	told(t.ca, "where", hex, "\"own\":true");
-	told(t.cb, "where", hex, "\"memory\":\"region\"");
-	told(t.cb, "where", hex, "\"own\":false");
-	told(t.cb, "why", hex, "read in place in the CXL region, from the");
-	told(t.cb, "why", hex, "resident in cxl");
-	told(t.cb, "stat", NULL, "\"quarantined_shards\":0");
-	told(t.cb, "stat", NULL, "\"readers\":1");
+	two_told(t.ca, "where", hex, "\"dram\"");
+	two_told(t.ca, "where", hex, "\"own\":true");
+	two_told(t.cb, "where", hex, "\"memory\":\"region\"");
+	two_told(t.cb, "where", hex, "\"own\":false");
+	two_told(t.cb, "why", hex, "read in place in the CXL region, from the");
+	two_told(t.cb, "why", hex, "resident in cxl");
+	two_told(t.cb, "stat", NULL, "\"quarantined_shards\":0");
+	two_told(t.cb, "stat", NULL, "\"readers\":1");
 	r = RUN("cxl", "status", t.path);
 	CHECK_INT(r.status, ==, 0);
 	CHECK(strstr(r.out, "node") && strstr(r.out, "reader"));
 	run_free(&r);
-	end(&t);
+	two_end(&t);
 }
 
 TEST(a_node_that_is_killed_whole_finds_its_blocks)
@@ -312,29 +181,29 @@ TEST(a_node_that_is_killed_whole_finds_its_blocks)
 	struct region *r;
 	struct two t;
 
-	begin(&t, 8, 64);
-	publish(&t, 0, BLOCKS);
+	two_begin(&t, 8, 64);
+	two_publish(&t, 0, BLOCKS);
 	CHECK_INT(live_read_some(t.nb, 0, BLOCKS, BYTES), ==, BLOCKS);
 	live_kill(&t.a, t.ca);
 	/* others read meanwhile, and so does the client that outlives it */
 	CHECK_INT(live_read_some(t.nb, 0, BLOCKS, BYTES), ==, BLOCKS);
-	close_a(&t);
-	live_again(&t.a, words(&t));
-	open_a(&t);
+	two_close_a(&t);
+	live_again(&t.a, two_words(&t));
+	two_open_a(&t);
 	CHECK_INT(live_read_some(t.na, 0, BLOCKS, BYTES), ==, BLOCKS);
 	CHECK_INT(live_counter(t.ca, "sealed"), ==, 0);
 	CHECK_INT(live_read_some(t.nb, 0, BLOCKS, BYTES), ==, BLOCKS);
 	/* each has a shard again */
-	r = looker(&t);
+	r = two_looker(&t);
 	LIVE_WAIT(&t.a,
 		  (region_shard_status(r, 0, &shard[0]),
 		   region_shard_status(r, 1, &shard[1]),
 		   shard[0].owner != shard[1].owner && !shard[0].gone &&
 			   !shard[1].gone && shard[0].ready && shard[1].ready));
 	region_close(r);
-	publish(&t, BLOCKS, 8);
+	two_publish(&t, BLOCKS, 8);
 	CHECK_INT(live_read_some(t.nb, 0, BLOCKS + 8, BYTES), ==, BLOCKS + 8);
-	end(&t);
+	two_end(&t);
 }
 
 /* Alone on its memory, keeper and server gone, then a clean stop. */
@@ -342,19 +211,19 @@ TEST(blocks_outlive_all_processes)
 {
 	struct two t;
 
-	format(&t, 4, 1, 64);
-	live_start_words(&t.a, words(&t));
-	open_a(&t);
-	publish(&t, 0, BLOCKS);
+	two_format(&t, 4, 1, 64);
+	live_start_words(&t.a, two_words(&t));
+	two_open_a(&t);
+	two_publish(&t, 0, BLOCKS);
 	live_kill(&t.a, t.ca);
-	close_a(&t);
+	two_close_a(&t);
 	for (unsigned round = 0; round < 2; round++) {
-		live_again(&t.a, words(&t));
-		open_a(&t);
+		live_again(&t.a, two_words(&t));
+		two_open_a(&t);
 		CHECK_INT(live_counter(t.ca, "sealed"), ==, 0);
 		CHECK_INT(live_read_some(t.na, 0, BLOCKS, BYTES), ==, BLOCKS);
 		live_check(t.ca);
-		close_a(&t);
+		two_close_a(&t);
 		CHECK_OK(kill(t.a.keeper, SIGTERM));
 		CHECK_INT(live_ended(&t.a), ==, 0);
 	}
@@ -370,17 +239,17 @@ TEST(the_next_server_is_the_same_member)
 	struct two t;
 	pid_t old;
 
-	begin(&t, 8, 64);
-	publish(&t, 0, BLOCKS / 2);
-	r = looker(&t);
-	member = member_of(r, t.a.keeper);
+	two_begin(&t, 8, 64);
+	two_publish(&t, 0, BLOCKS / 2);
+	r = two_looker(&t);
+	member = two_member_of(r, t.a.keeper);
 	region_member_status(r, member, &before);
 	CHECK_INT(before.server, ==, live_server(t.ca));
 	old = live_server(t.ca);
 	CHECK_OK(kill(old, SIGKILL));
 	LIVE_WAIT(&t.a, live_server(t.ca) != old);
 	CHECK_INT(live_read_some(t.nb, 0, BLOCKS / 2, BYTES), ==, BLOCKS / 2);
-	publish(&t, BLOCKS / 2, BLOCKS / 2);
+	two_publish(&t, BLOCKS / 2, BLOCKS / 2);
 	CHECK_INT(live_read_some(t.nb, 0, BLOCKS, BYTES), ==, BLOCKS);
 	region_member_status(r, member, &after);
 	CHECK_INT(after.inc, ==, before.inc);
@@ -389,7 +258,7 @@ TEST(the_next_server_is_the_same_member)
 	CHECK(!after.ended);
 	region_close(r);
 	CHECK(live_said(&t.a, "as before"));
-	end(&t);
+	two_end(&t);
 }
 
 /* ---- clients that end ------------------------------------------------------------ */
@@ -431,29 +300,29 @@ TEST(a_pin_lasts_as_long_as_its_client)
 	struct region *r;
 	struct two t;
 
-	begin(&t, 8, 64);
-	publish(&t, 0, 8);
-	r = looker(&t);
+	two_begin(&t, 8, 64);
+	two_publish(&t, 0, 8);
+	r = two_looker(&t);
 	LIVE_WAIT(&t.a, free_frames(r) == 2 * 64 - 8);
 	child = child_start(pin_and_wait, &t.b, NULL);
 	CHECK_INT(child_hear(child.fd), ==, 'p');
 	live_kill(&t.b, t.cb);
-	close_b(&t);
+	two_close_b(&t);
 	CHECK_OK(oc_remove(t.na, &key, 0));
 	/* room is made of all else, and of that not */
 	for (uint64_t i = 0; i < 4; i++)
-		publish(&t, 100 + 64 * i, 64);
+		two_publish(&t, 100 + 64 * i, 64);
 	child_say(child.fd, 'r');
 	CHECK_INT(child_hear(child.fd), ==, 'r');
 	child_kill(&child);
-	live_again(&t.b, words(&t));
-	open_b(&t);
+	live_again(&t.b, two_words(&t));
+	two_open_b(&t);
 	for (uint64_t i = 0; i < 8; i++) {
 		key = live_key(i);
 		(void)oc_remove(t.na, &key, 0);
 	}
 	region_close(r);
-	end(&t);
+	two_end(&t);
 }
 
 /* ---- no room, no part ------------------------------------------------------------- */
@@ -463,15 +332,15 @@ TEST(a_client_without_a_slot_reads_its_own_node)
 	struct two t;
 	char *json;
 
-	begin(&t, 2, 64);
-	publish(&t, 0, 8);
+	two_begin(&t, 2, 64);
+	two_publish(&t, 0, 8);
 	CHECK_INT(live_read_some(t.na, 0, 8, BYTES), ==, 8);
 	CHECK_INT(live_read(t.nb, 0, BYTES), ==, OC_MISS);
 	CHECK(strstr(oc_client_error(t.cb), "no free slot") != NULL);
 	CHECK_OK(oc_inspect(t.cb, "stat", NULL, 0, &json));
 	CHECK(strstr(json, "no free slot") != NULL);
 	free(json);
-	end(&t);
+	two_end(&t);
 }
 
 /* Declared dead though it lives: it says so and goes on without. */
@@ -481,11 +350,11 @@ TEST(a_fenced_node_goes_on_without)
 	struct two t;
 	char *json;
 
-	begin(&t, 8, 64);
-	publish(&t, 0, 8);
+	two_begin(&t, 8, 64);
+	two_publish(&t, 0, 8);
 	CHECK_INT(live_read_some(t.nb, 0, 8, BYTES), ==, 8);
-	r = looker(&t);
-	CHECK_OK(region_fence(r, member_of(r, t.a.keeper), 0, true));
+	r = two_looker(&t);
+	CHECK_OK(region_fence(r, two_member_of(r, t.a.keeper), 0, true));
 	LIVE_WAIT(&t.a, live_said(&t.a, "declared dead in the CXL region"));
 	live_write_some(t.na, 8, 8, BYTES);
 	CHECK_INT(live_read_some(t.na, 0, 16, BYTES), ==, 16);
@@ -496,7 +365,7 @@ TEST(a_fenced_node_goes_on_without)
 	/* what it had sealed is read on; B has taken its shard */
 	CHECK_INT(live_read_some(t.nb, 0, 8, BYTES), ==, 8);
 	region_close(r);
-	end(&t);
+	two_end(&t);
 }
 
 static uint32_t reader_of(struct region *r)
@@ -519,20 +388,59 @@ TEST(a_fenced_client_reads_its_own_node)
 	struct region *r;
 	struct two t;
 
-	begin(&t, 8, 64);
-	publish(&t, 0, 8);
+	two_begin(&t, 8, 64);
+	two_publish(&t, 0, 8);
 	CHECK_OK(oc_pin(t.nb, &key, (struct oc_part){ 0 }, 0, &pin));
-	r = looker(&t);
+	r = two_looker(&t);
 	CHECK_OK(region_fence(r, reader_of(r), 0, true));
 	CHECK_INT(live_read(t.nb, 1, BYTES), ==, OC_MISS);
 	CHECK(strstr(oc_client_error(t.cb), "declared dead") != NULL);
 	oc_unpin(t.nb, &pin);
 	live_write_some(t.nb, 1000, 4, BYTES);
 	CHECK_INT(live_read_some(t.nb, 1000, 4, BYTES), ==, 4);
-	told(t.cb, "stat", NULL, "declared dead");
+	two_told(t.cb, "stat", NULL, "declared dead");
 	CHECK_INT(live_read_some(t.na, 0, 8, BYTES), ==, 8);
 	region_close(r);
-	end(&t);
+	two_end(&t);
+}
+
+/* Made anew for other people while the node serves: it is told so, and the next
+ * server does not show them what this tenant writes. */
+TEST(a_region_of_another_tenant_is_not_joined)
+{
+	struct region_format_options o = { .size = sizeof(o),
+					   .members = 8,
+					   .shards = 2,
+					   .frame_bytes = BYTES,
+					   .tenant = "others",
+					   .lease_ms = 200,
+					   .force = true,
+					   .even_if_live = true };
+	struct region_member_status s;
+	struct region *r;
+	struct two t;
+	pid_t old;
+
+	two_format(&t, 8, 2, 64);
+	live_start_words(&t.a, two_words(&t));
+	two_open_a(&t);
+	two_publish(&t, 0, 8);
+	CHECK_OK(region_format(t.path, &o));
+	LIVE_WAIT(&t.a, live_said(&t.a, "declared dead in the CXL region"));
+	old = live_server(t.ca);
+	CHECK_OK(kill(old, SIGKILL));
+	LIVE_WAIT(&t.a, live_server(t.ca) != old);
+	LIVE_WAIT(&t.a, live_said(&t.a, "made for another tenant"));
+	live_write_some(t.na, 8, 8, BYTES);
+	r = two_looker(&t);
+	for (uint32_t i = 0; i < o.members; i++) {
+		region_member_status(r, i, &s);
+		CHECK_INT(s.state, ==, MEMBER_FREE);
+	}
+	region_close(r);
+	two_close_a(&t);
+	live_stop(&t.a);
+	close(t.fd);
 }
 
 /* A node that only stands still is late, and nothing is taken from it. */
@@ -545,10 +453,10 @@ TEST(a_paused_node_keeps_its_shard)
 	struct two t;
 	pid_t server;
 
-	begin(&t, 8, 64);
-	publish(&t, 0, 8);
-	r = looker(&t);
-	member = member_of(r, t.a.keeper);
+	two_begin(&t, 8, 64);
+	two_publish(&t, 0, 8);
+	r = two_looker(&t);
+	member = two_member_of(r, t.a.keeper);
 	server = live_server(t.ca);
 	CHECK_OK(kill(t.a.keeper, SIGSTOP));
 	CHECK_OK(kill(server, SIGSTOP));
@@ -558,15 +466,15 @@ TEST(a_paused_node_keeps_its_shard)
 		region_shard_status(r, i, &h);
 		CHECK_INT(h.quarantined, ==, h.owner == member);
 	}
-	told(t.cb, "stat", NULL, "\"quarantined_shards\":1");
+	two_told(t.cb, "stat", NULL, "\"quarantined_shards\":1");
 	CHECK_OK(kill(server, SIGCONT));
 	CHECK_OK(kill(t.a.keeper, SIGCONT));
 	LIVE_WAIT(&t.a, (region_member_status(r, member, &s), !s.late));
 	CHECK_INT(s.state, ==, MEMBER_LIVE);
-	publish(&t, 8, 8);
+	two_publish(&t, 8, 8);
 	CHECK_INT(live_read_some(t.nb, 0, 16, BYTES), ==, 16);
 	region_close(r);
-	end(&t);
+	two_end(&t);
 }
 
 /* ---- deaths at random ------------------------------------------------------------ */
@@ -617,14 +525,14 @@ static void one_death(struct two *t, struct rng *rng, struct child *reader)
 	case 1:
 		live_kill(n, c);
 		if (n == &t->a)
-			close_a(t);
+			two_close_a(t);
 		else
-			close_b(t);
-		live_again(n, words(t));
+			two_close_b(t);
+		live_again(n, two_words(t));
 		if (n == &t->a)
-			open_a(t);
+			two_open_a(t);
 		else
-			open_b(t);
+			two_open_b(t);
 		break;
 	default:
 		child_kill(reader);
@@ -647,7 +555,7 @@ TEST(deaths_at_random)
 	struct region *r;
 	struct two t;
 
-	begin(&t, 10, 64);
+	two_begin(&t, 10, 64);
 	reader = child_start(read_on, &t.b, NULL);
 	CHECK_INT(child_hear(reader.fd), ==, 'r');
 	for (unsigned i = 0; i < ROUNDS; i++) {
@@ -655,11 +563,11 @@ TEST(deaths_at_random)
 		one_death(&t, &rng, &reader);
 	}
 	child_kill(&reader);
-	close_a(&t);
-	close_b(&t);
+	two_close_a(&t);
+	two_close_b(&t);
 	live_stop(&t.a);
 	live_stop(&t.b);
-	r = looker(&t);
+	r = two_looker(&t);
 	/* who was killed last may have been seen by nobody */
 	for (uint32_t i = 0; i < 10; i++)
 		CHECK_INT(region_fence(r, i, 0, false), !=, REGION_ALIVE);
@@ -693,16 +601,16 @@ TEST(a_join_that_fails_is_a_miss)
 	bool fired = true;
 	struct two t;
 
-	begin(&t, 8, 64);
-	publish(&t, 0, 1);
-	r = looker(&t);
+	two_begin(&t, 8, 64);
+	two_publish(&t, 0, 1);
+	r = two_looker(&t);
 	for (; fired; at++) {
 		struct oc_pin pin;
 		int got;
 
 		CHECK_INT(at, <, 100);
-		close_b(&t);
-		open_b(&t);
+		two_close_b(&t);
+		two_open_b(&t);
 		fault_arm(FAULT_ALL, at, false);
 		got = oc_pin(t.nb, &key, part, 0, &pin);
 		fired = fault_fired();
@@ -714,7 +622,7 @@ TEST(a_join_that_fails_is_a_miss)
 	}
 	CHECK_INT(at, >, 5);
 	region_close(r);
-	end(&t);
+	two_end(&t);
 }
 
 /* It is one tenant's: others' clients do not find it, nor is it given to them. */
@@ -727,21 +635,21 @@ TEST(another_tenant_has_no_part_in_it)
 	char yaml[256];
 	oc_ns *ns;
 
-	format(&t, 8, 1, 64);
+	two_format(&t, 8, 1, 64);
 	snprintf(yaml, sizeof(yaml),
 		 "dram: 8M\nregion: {path: %s}\n"
 		 "tenants: [{name: default}, {name: other}]\n",
 		 t.path);
 	live_start_config(&t.a, yaml);
-	open_a(&t);
-	publish(&t, 0, 8);
+	two_open_a(&t);
+	two_publish(&t, 0, 8);
 	c = live_connect_as(&t.a, as);
 	ns = live_ns(c, BYTES);
 	CHECK_INT(live_read(ns, 0, BYTES), ==, OC_MISS);
 	live_write_some(ns, 0, 8, BYTES);
 	CHECK_INT(live_counter(c, "region_published"), ==, 0);
 	CHECK_INT(live_counter(t.ca, "region_published"), ==, 8);
-	r = looker(&t);
+	r = two_looker(&t);
 	for (uint32_t i = 0; i < 8; i++) {
 		struct region_member_status s;
 
@@ -751,57 +659,9 @@ TEST(another_tenant_has_no_part_in_it)
 	region_close(r);
 	oc_ns_close(ns);
 	oc_client_close(c);
-	close_a(&t);
+	two_close_a(&t);
 	live_stop(&t.a);
 	close(t.fd);
-}
-
-/* All of it: the node goes on with what it has. */
-TEST(a_region_that_is_taken_away)
-{
-	struct two t;
-
-	format(&t, 8, 1, 64);
-	live_start_words(&t.a, words(&t));
-	open_a(&t);
-	publish(&t, 0, 8);
-	CHECK_OK(ftruncate(t.fd, 0));
-	LIVE_WAIT(&t.a, live_said(&t.a, "memory of the CXL region fails"));
-	live_write_some(t.na, 8, 8, BYTES);
-	CHECK_INT(live_read_some(t.na, 0, 16, BYTES), ==, 16);
-	CHECK_INT(live_read(t.na, 100, BYTES), ==, OC_MISS);
-	told(t.ca, "stat", NULL, "\"state\":\"failed\"");
-	live_check(t.ca);
-	close_a(&t);
-	live_stop(&t.a);
-	close(t.fd);
-}
-
-/* Somebody holds the memory's lock for ever: who cannot join goes on without, and
- * is in as soon as it can. */
-TEST(a_lock_that_is_held_stops_nobody)
-{
-	struct two t;
-	int fd;
-
-	format(&t, 8, 2, 64);
-	live_start_words(&t.a, words(&t));
-	open_a(&t);
-	publish(&t, 0, 8);
-	fd = open(t.path, O_RDWR | O_CLOEXEC);
-	CHECK_INT(fd, >=, 0);
-	CHECK_OK(flock(fd, LOCK_EX));
-	live_start_words(&t.b, words(&t));
-	open_b(&t);
-	CHECK_INT(live_read(t.nb, 0, BYTES), ==, OC_MISS);
-	live_write_some(t.nb, 100, 8, BYTES);
-	CHECK_INT(live_read_some(t.nb, 100, 8, BYTES), ==, 8);
-	CHECK(live_said(&t.b, "somebody joins or formats it now"));
-	told(t.cb, "stat", NULL, "not there");
-	close(fd);
-	LIVE_WAIT(&t.b, live_said(&t.b, "member 1.1 of the region"));
-	LIVE_WAIT(&t.b, live_read(t.nb, 0, BYTES) == 0);
-	end(&t);
 }
 
 /* ---- several parts ------------------------------------------------------------------ */
@@ -843,7 +703,7 @@ TEST(a_match_is_joint_over_both_nodes)
 	size_t usable;
 	struct two t;
 
-	begin(&t, 8, 64);
+	two_begin(&t, 8, 64);
 	na = ns_of(t.ca, 4096);
 	nb = ns_of(t.cb, 4096);
 	for (uint64_t i = 0; i < 8; i++) {
@@ -868,5 +728,5 @@ TEST(a_match_is_joint_over_both_nodes)
 	oc_ns_close(large);
 	oc_ns_close(na);
 	oc_ns_close(nb);
-	end(&t);
+	two_end(&t);
 }

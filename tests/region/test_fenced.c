@@ -111,3 +111,32 @@ TEST(who_was_declared_dead_leaves_the_next_ones_pins)
 	region_close(c);
 	end(&f);
 }
+
+/* The region was made anew meanwhile, of another shape: nobody joins it by what lay
+ * there before, and a member of before is none, even where the words are equal. */
+TEST(what_was_made_anew_is_another_region)
+{
+	struct region_join_options o = { .size = sizeof(o), .shards = 1 };
+	struct rig g = rig_create(2, 1, FRAMES);
+	struct region *early = rig_open(&g), *a = rig_join(&g, "a", 1, false);
+	struct region *c = rig_join(&g, "c", 0, false), *b;
+	struct region_name name = rig_name(1);
+	struct region_pin pin;
+
+	CHECK_OK(rig_put(a, 1, 1));
+	g.format.frames = FRAMES / 2;
+	rig_format(&g);
+	CHECK_INT(region_join(early, &o), ==, -ENODATA);
+	b = rig_join(&g, "b", 1, false);
+	CHECK_INT(b->word, ==, a->word);
+	CHECK_INT(region_tick(a), ==, REGION_STALE);
+	CHECK_INT(rig_put(a, 2, 1), ==, REGION_STALE);
+	CHECK_INT(region_pin(c, &name, &pin), ==, REGION_STALE);
+	CHECK_OK(region_tick(b));
+	CHECK_OK(rig_put(b, 1, 1));
+	region_close(early);
+	region_close(a);
+	region_close(c);
+	region_close(b);
+	rig_destroy(&g);
+}

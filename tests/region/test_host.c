@@ -4,6 +4,12 @@
 #include "tests/region/rig.h"
 
 #include <fcntl.h>
+#include <linux/sched.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static pid_t child(int *ret_fd)
 {
@@ -53,6 +59,81 @@ TEST(nothing_is_said_of_what_is_no_process)
 	CHECK(!region_host_ended(0, 0));
 	CHECK(!region_host_ended(UINT64_MAX, 0));
 	CHECK(!region_host_ended((uint64_t)getpid(), started));
+}
+
+static _Atomic uint64_t number;
+
+static void *stay(void *arg)
+{
+	char c;
+
+	atomic_store(&number, (uint64_t)syscall(SYS_gettid));
+	CHECK_INT(read(*(int *)arg, &c, 1), ==, 0); /* until told */
+	return NULL;
+}
+
+/* The number of a process that has ended is a thread's now. */
+TEST(a_threads_number_is_no_process)
+{
+	uint64_t started = 0;
+	pthread_t thread;
+	int fds[2];
+
+	CHECK_OK(pipe2(fds, O_CLOEXEC));
+	CHECK_OK(pthread_create(&thread, NULL, stay, &fds[0]));
+	while (!atomic_load(&number))
+		sched_yield();
+	CHECK_OK(region_host_started(number, &started));
+	CHECK(region_host_ended(number, started - 1));
+	/* perhaps it was this very one */
+	CHECK(!region_host_ended(number, started));
+	close(fds[1]);
+	CHECK_OK(pthread_join(thread, NULL));
+	close(fds[0]);
+}
+
+static bool put_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool done = fd >= 0 &&
+		    write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+	if (fd >= 0)
+		close(fd);
+	return done;
+}
+
+/* Where the clock since boot is shifted, the kernel tells other starts. */
+TEST(another_namespace_of_time_is_another_host)
+{
+	struct rig g = rig_create(1, 1, 1);
+	struct region_host here, there;
+	int status;
+	pid_t pid;
+
+	CHECK_OK(region_host_id(g.fd, &here));
+	pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		if (unshare(CLONE_NEWUSER | CLONE_NEWTIME) ||
+		    !put_text("/proc/self/timens_offsets", "boottime 1000 0"))
+			_exit(77);
+		/* children are in it */
+		pid = fork();
+		CHECK(pid >= 0);
+		if (pid == 0) {
+			CHECK_OK(region_host_id(g.fd, &there));
+			CHECK(memcmp(&here, &there, sizeof(here)) != 0);
+			_exit(0);
+		}
+		CHECK_INT(waitpid(pid, &status, 0), ==, pid);
+		_exit(status ? 1 : 0);
+	}
+	CHECK_INT(waitpid(pid, &status, 0), ==, pid);
+	rig_destroy(&g);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		SKIP("no namespace of time can be made here");
+	CHECK_INT(status, ==, 0);
 }
 
 /* A member of the same boot, but of another file, cannot be judged. */

@@ -292,6 +292,59 @@ TEST(a_member_without_pins_is_told)
 	end(&l);
 }
 
+/* All of it at once, and no tick has seen that yet: each call says so and returns. */
+TEST(a_region_that_is_gone_is_told_by_every_call)
+{
+	struct lossy l = begin();
+	struct region_join_options o = { .size = sizeof(o) };
+	struct region_name name = rig_name(1), other = rig_name(1000);
+	struct region *late = rig_open(&l.g);
+	struct region_grant grant;
+	struct region_pin pin, more;
+	uint32_t own = l.a->own[0]->shard;
+
+	CHECK_OK(rig_pin(l.c, 1, &pin));
+	CHECK_OK(region_grant(l.b, &other, RIG_BYTES, 16, 0, &grant));
+	CHECK_OK(ftruncate(l.g.fd, 0));
+	CHECK_INT(region_join(late, &o), ==, -EIO);
+	CHECK_INT(region_remove(l.a, &name), ==, -EIO);
+	CHECK_INT(region_evict(l.a, 4), ==, 0);
+	CHECK_INT(region_take(l.a, 1 - own), ==, -EIO);
+	CHECK_INT(region_fence(l.a, l.c->self, 0, true), ==, -EIO);
+	region_use(l.a, &name);
+	CHECK_INT(region_verify(l.c, &name, &pin), ==, REGION_BAD);
+	CHECK_INT(region_pin(l.c, &other, &more), ==, -EIO);
+	region_unpin(l.c, &pin);
+	region_unpin_all(l.c);
+	CHECK_INT(region_leave(l.c), ==, -EIO);
+	CHECK_INT(region_seal(l.b, &grant, RIG_BYTES, 16, 0), ==, -EIO);
+	region_abandon(l.b, &grant);
+	CHECK_INT(region_grant(l.b, &other, RIG_BYTES, 16, 0, &grant), ==,
+		  -EIO);
+	CHECK_INT(region_give(l.a, own), ==, -EIO);
+	CHECK_INT(region_leave(l.a), ==, -EIO);
+	CHECK_INT(region_tick(l.a), ==, -EIO);
+	region_close(late);
+	end(&l);
+}
+
+/* Its own pins fail, so it must end: it gives its shard to others. So it does where
+ * the shard fails, too. */
+TEST(who_must_end_gives_its_shards)
+{
+	struct lossy l = begin();
+	uint32_t own = l.a->own[0]->shard;
+
+	lose(l.a, l.a->places.units + l.a->self * REGION_UNIT);
+	lose(l.b, shard_at(l.b, 1 - own));
+	CHECK_OK(region_leave(l.a));
+	CHECK_OK(region_leave(l.b));
+	CHECK_OK(region_take(l.c, own));
+	CHECK_OK(region_take(l.c, 1 - own));
+	CHECK(rig_has(l.c, 1));
+	end(&l);
+}
+
 static unsigned told;
 
 static void tell(void *ctx, const char *text)

@@ -3,6 +3,7 @@
  * processes, ended in every order. */
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -314,5 +315,109 @@ TEST(a_readers_end_is_seen)
 	region_member_status(owner, 1, &s);
 	CHECK_INT(s.state, ==, MEMBER_EXITED);
 	region_close(owner);
+	rig_destroy(&g);
+}
+
+static int try_reader(const struct rig *g, struct region **ret_region)
+{
+	struct region_join_options o = { .size = sizeof(o), .reader = true };
+
+	*ret_region = rig_open(g);
+	return region_join(*ret_region, &o);
+}
+
+/* However many readers come, first or after a node has gone. */
+TEST(readers_leave_slots_for_nodes)
+{
+	struct rig g = rig_create(8, 2, 16);
+	struct region *r[8], *late, *a, *b;
+	unsigned n = 0;
+	uint64_t inc;
+	uint32_t member = 9;
+
+	while (try_reader(&g, &r[n]) == 0)
+		CHECK_INT(++n, <, ARRAY_LEN(r));
+	CHECK_INT(n, ==, 6);
+	region_close(r[n]);
+	a = join_as(&g, 1, 0, 0);
+	CHECK_INT(try_reader(&g, &late), ==, -EBUSY);
+	b = join_as(&g, 1, 0, 0);
+	CHECK_OK(region_self(b, &member, &inc));
+	CHECK_OK(region_fence(a, member, inc, true));
+	CHECK_INT(
+		region_join(late,
+			    &(struct region_join_options){
+				    .size = sizeof(struct region_join_options),
+				    .reader = true }),
+		==, -EBUSY);
+	region_close(b);
+	b = join_as(&g, 1, 0, 0);
+	CHECK_INT(region_owned(b), ==, 1);
+	/* no node is missing: the last one is for anybody */
+	CHECK_OK(region_leave(r[0]));
+	CHECK_OK(region_join(late,
+			     &(struct region_join_options){
+				     .size = sizeof(struct region_join_options),
+				     .reader = true }));
+	region_close(late);
+	for (unsigned i = 0; i < n; i++)
+		region_close(r[i]);
+	region_close(a);
+	region_close(b);
+	rig_destroy(&g);
+}
+
+/* ---- another program in the same process --------------------------------------------- */
+
+#define SECOND "ONECOPY_TEST_SECOND_PROGRAM" /* the region's path */
+
+/* Before any test: is this process the one that the test below has started? */
+__attribute__((constructor)) static void second_program(void)
+{
+	const char *path = getenv(SECOND);
+	struct region_join_options o = { .size = sizeof(o), .reader = true };
+	struct region_member_status s;
+	struct region *r = NULL;
+	unsigned n = 0;
+
+	if (!path)
+		return;
+	if (region_open(path, &r) || region_join(r, &o))
+		_exit(2);
+	for (uint32_t i = 0; i < region_geometry_of(r)->members; i++) {
+		region_member_status(r, i, &s);
+		n += s.state == MEMBER_LIVE && s.pid == (uint64_t)getpid();
+	}
+	_exit(n == 1 ? 0 : 3);
+}
+
+static void first_program(const struct rig *g)
+{
+	struct region *r[2] = { join_reader(g), join_reader(g) };
+	struct region_member_status s;
+	struct region_pin pin;
+
+	CHECK_OK(rig_pin(r[0], 1, &pin));
+	/* one that joins once more is no other program */
+	region_member_status(r[1], 1, &s);
+	CHECK_INT(s.state, ==, MEMBER_LIVE);
+	CHECK_OK(setenv(SECOND, g->path, 1));
+	execl("/proc/self/exe", "second", (char *)NULL);
+	FAIL("exec: %s", strerror(errno));
+}
+
+/* The kernel does not tell the two apart; the second ends what the first had. */
+TEST(another_program_of_the_process_ends_the_first)
+{
+	struct rig g = rig_create(8, 1, 16);
+	struct region *a = join_as(&g, 1, 0, 0);
+	struct region_name name = rig_name(1);
+
+	CHECK_OK(rig_put(a, 1, 1));
+	run_child(&g, first_program);
+	CHECK_OK(region_tick(a));
+	CHECK_OK(region_remove(a, &name));
+	CHECK_INT(region_free(a), ==, 16);
+	region_close(a);
 	rig_destroy(&g);
 }
