@@ -262,7 +262,7 @@ TEST(the_next_server_is_the_same_member)
 	CHECK_INT(after.shards, ==, before.shards);
 	CHECK(!after.ended);
 	region_close(r);
-	CHECK(live_said(&t.a, "as before"));
+	LIVE_WAIT(&t.a, live_said(&t.a, "as before"));
 	two_end(&t);
 }
 
@@ -755,7 +755,7 @@ TEST(a_match_is_joint_over_both_nodes)
 	large = ns_of(t.ca, 4 * BYTES);
 	put(large, 20, 0, BYTES);
 	put(large, 20, 1, 4 * BYTES);
-	CHECK_INT(live_counter(t.ca, "region_unfit"), ==, 2);
+	LIVE_WAIT(&t.a, live_counter(t.ca, "region_unfit") == 2);
 	oc_ns_close(large);
 	oc_ns_close(na);
 	oc_ns_close(nb);
