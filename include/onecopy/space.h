@@ -347,7 +347,8 @@ int oc_span_tail_seal(oc_span *span, oc_session *session,
 	X(mapped_blocks, "blocks mapped")                                  \
 	X(mapped_around, "... because a neighbour was touched")            \
 	X(mmaps, "mappings made")                                          \
-	X(ahead, "blocks brought up because of the order of touches")      \
+	X(ahead_asked, "blocks asked for because of the order of touches") \
+	X(ahead, "... of which were brought up before they were touched")  \
 	X(ahead_used, "... of which were touched then")                    \
 	X(moved_bytes, "payload bytes brought up for this space")          \
 	X(own_bytes, "payload bytes copied for first writes")              \
