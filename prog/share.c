@@ -88,12 +88,32 @@ static int check_tenant(const struct region *r, const char *tenant)
 	return strcmp(made_for, tenant) ? -EXDEV : 0;
 }
 
+static void tell_room(struct region *r, const struct config_region *c)
+{
+	uint32_t shards = region_geometry_of(r)->shards, nobodys = 0;
+	struct region_shard_status s;
+
+	for (uint32_t i = 0; i < shards; i++) {
+		region_shard_status(r, i, &s);
+		nobodys += !s.lost && (s.owner < 0 || s.gone);
+	}
+	if (nobodys)
+		log_info("%u of the region's %u shards are nobody's: their "
+			 "room is used when nodes come, or have more "
+			 "(region.shards of onecopy.yaml)",
+			 nobodys, shards);
+	if (c->publish && c->shards && !region_owned(r))
+		log_warn("no shard of the region is free: what is sealed here "
+			 "is not copied there (onecopy cxl format --shards)");
+}
+
 /* 0, -EXDEV, or what region_open() and region_join() say. */
 static int begin(struct share *h, bool patient)
 {
 	const struct config_region *c = &h->config->region;
 	struct store_region_options o = { .tenant = c->tenant,
-					  .publish = c->publish };
+					  .publish = c->publish,
+					  .shards = c->shards };
 	struct region *r = NULL;
 	uint64_t node[2], inc = 0;
 	uint32_t member = 0;
@@ -116,6 +136,7 @@ static int begin(struct share *h, bool patient)
 		 member, (unsigned long long)inc, c->path,
 		 region_resumed(r) ? ", as before" : "", region_owned(r),
 		 region_geometry_of(r)->shards);
+	tell_room(r, c);
 	return 0;
 }
 

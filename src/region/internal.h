@@ -74,6 +74,7 @@ struct region {
 	struct region_own *taking; /* being taken over */
 	struct region_own **out;   /* ours, and of no use (lost.c) */
 	uint32_t n_out;
+	uint64_t faults; /* met by this handle */
 	bool adopt;
 	uint64_t node[2];
 	uint64_t scans;	       /* looks at all pins, ever */

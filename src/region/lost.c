@@ -123,6 +123,11 @@ void region_out_of_use(struct region *r, struct region_own *own)
 		  own->shard);
 }
 
+struct region_failed region_failed(const struct region *r)
+{
+	return (struct region_failed){ .times = r->faults, .shards = r->n_out };
+}
+
 bool region_is_out(const struct region *r, uint32_t shard)
 {
 	for (uint32_t i = 0; i < r->n_out; i++)
@@ -233,6 +238,7 @@ int region_guard(struct region *r, void (*fn)(void *ctx), void *ctx,
 		w = where_is(r, offset);
 	w.bytes = fault.bytes;
 	say(r, &w);
+	r->faults++;
 	if (r->unit)
 		(void)guard_run(count_one, r, NULL);
 	own = w.part >= LOST_META ? region_own_of(r, w.n) : NULL;

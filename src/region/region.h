@@ -304,6 +304,14 @@ struct region_member_status {
 	uint64_t count[REGION_COUNTS_USED];
 	char name[REGION_NAME + 1]; /* what is not printable ASCII is '?' */
 };
+/* Memory of the region that failed under this handle: how often (its member's count
+ * may have failed with it), and how many of its shards are out of use for that. */
+struct region_failed {
+	uint64_t times;
+	uint32_t shards;
+};
+struct region_failed region_failed(const struct region *r);
+
 /* member < geometry.members */
 void region_member_status(struct region *r, uint32_t member,
 			  struct region_member_status *ret_status);

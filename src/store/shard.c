@@ -27,6 +27,7 @@ struct shard {
 	enum store_region_state state;
 	char tenant[LAYOUT_NAME + 1];
 	bool publish;
+	uint32_t wanted;
 	uint64_t word; /* pool_meta.cxl of the tenant's pool */
 	uint64_t beat_ns, step_ns;
 	struct fresh fresh[FRESH];
@@ -130,6 +131,7 @@ int store_region_attach(struct store *s, struct region *r,
 		.region = r,
 		.state = STORE_REGION_IN,
 		.publish = o->publish,
+		.wanted = o->publish ? o->shards : 0,
 		.word = region_owner_word(member, inc),
 		.step_ns = MAX(region_geometry_of(r)->lease_ms * NS_PER_MS / 10,
 			       NS_PER_MS),
@@ -592,6 +594,7 @@ static void stat_shards(struct region *r, struct store_region_stat *st)
 
 	for (uint32_t i = 0; i < st->geometry.shards; i++) {
 		region_shard_status(r, i, &h);
+		st->nobodys += !h.lost && (h.owner < 0 || h.gone);
 		if (!region_owns(r, i)) {
 			st->quarantined += h.quarantined;
 			continue;
@@ -620,4 +623,6 @@ void store_region_stat(const struct store *s,
 	(void)region_self(h->region, &ret_stat->member, &ret_stat->inc);
 	stat_members(h->region, ret_stat);
 	stat_shards(h->region, ret_stat);
+	ret_stat->failed = region_failed(h->region);
+	ret_stat->wanted = h->wanted;
 }
