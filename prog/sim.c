@@ -54,6 +54,13 @@ static int sim_dram(const struct cli *c, const char **ret_bytes,
 	return cli_size(c, 0, ret_blocks);
 }
 
+/* Given where it would change nothing. */
+static bool of_one_cache(int id)
+{
+	return id == OPT_DECISIONS || id == OPT_DRAM_RATE ||
+	       id == OPT_NVME_RATE || id == OPT_NVME_LATENCY;
+}
+
 static int sim_option(struct sim_command *s, const struct cli *c, int id,
 		      const char **dram)
 {
@@ -145,6 +152,8 @@ static int sim_run(const struct command *self, int argc, char **argv)
 			fleet.dram = c.value;
 		if (id == 'n')
 			fleet.nvme = c.value;
+		if (of_one_cache(id))
+			s.one_cache = c.option->name;
 		fleet.block_bytes |= id == 'b';
 		if (r)
 			return r;
@@ -161,6 +170,10 @@ static int sim_run(const struct command *self, int argc, char **argv)
 		return cli_fail(self, PROG_USAGE,
 				"%s is generated for a fleet: say --engines",
 				s.trace);
+	if (fleet.of_fleet)
+		return cli_fail(self, PROG_USAGE,
+				"--%s: needs --engines, --route or --compare",
+				fleet.of_fleet);
 	r = sim_blocks(&s, dram);
 	if (r)
 		return r;

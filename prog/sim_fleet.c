@@ -40,6 +40,10 @@ void sim_fleet_option(struct sim_fleet *f, const struct cli *c, int id)
 {
 	if (id == SIM_ENGINES || id == SIM_ROUTE || id == SIM_COMPARE)
 		f->asked = true;
+	else
+		f->of_fleet = c->option->name;
+	if (id >= SIM_AGENTS && id <= SIM_WARM)
+		f->of_shape = c->option->name;
 	f->text[id - SIM_ENGINES] = c->value ? c->value : "";
 }
 
@@ -560,12 +564,52 @@ static int sweep_report(const struct sweep *w)
 	return write_html(w);
 }
 
+/* What would change nothing is not taken for an answer. */
+static int options_fit(const struct sim_command *s, const struct sim_fleet *f)
+{
+	if (s->one_cache)
+		return cli_fail(s->command, PROG_USAGE,
+				"--%s: of one cache, not of a fleet",
+				s->one_cache);
+	if (f->of_shape && !sim_fleet_makes(s->trace))
+		return cli_fail(s->command, PROG_USAGE,
+				"--%s: of generated work (shared, bursts, "
+				"waves), not of %s",
+				f->of_shape, s->trace);
+	return 0;
+}
+
+static int explain_fits(const struct sweep *w, const struct fleet_work *work)
+{
+	if (!w->explains || w->explain < work->n)
+		return 0;
+	return cli_fail(w->s->command, PROG_USAGE,
+			"--explain: there %s %llu request%s, from 0",
+			work->n == 1 ? "is" : "are",
+			(unsigned long long)work->n, work->n == 1 ? "" : "s");
+}
+
+static int sweep_main(struct sweep *w, const struct fleet_work *work)
+{
+	int r;
+
+	if (!work->n)
+		return cli_fail(w->s->command, PROG_BAD_INPUT,
+				"%s: no requests", w->s->trace);
+	r = explain_fits(w, work);
+	if (r == 0)
+		r = sweep_run(w, work);
+	return r ? r : sweep_report(w);
+}
+
 int sim_fleet_main(const struct sim_command *s, const struct sim_fleet *f)
 {
 	struct sweep w = { .s = s, .f = f };
 	struct fleet_work work;
-	int r;
+	int r = options_fit(s, f);
 
+	if (r)
+		return r;
 	sweep_defaults(&w);
 	r = sweep_options(&w);
 	if (r == 0)
@@ -581,11 +625,7 @@ int sim_fleet_main(const struct sim_command *s, const struct sim_fleet *f)
 	if (!sim_fleet_makes(s->trace))
 		w.points.late = work.reordered;
 	w.points.block_bytes = w.base.block_bytes;
-	r = work.n ? sweep_run(&w, &work)
-		   : cli_fail(s->command, PROG_BAD_INPUT, "%s: no requests",
-			      s->trace);
-	if (r == 0)
-		r = sweep_report(&w);
+	r = sweep_main(&w, &work);
 	free(w.points.point);
 	fleet_work_fini(&work);
 	return r;

@@ -86,6 +86,8 @@ struct sim_fleet {
 	bool asked;		 /* --engines, --route or --compare was there */
 	const char *dram, *nvme; /* as given; NULL: the default */
 	bool block_bytes;	 /* was given */
+	/* Options that were given: of a fleet; of generated work. NULL: none */
+	const char *of_fleet, *of_shape;
 	const char *text[SIM_FLEET_END - SIM_ENGINES];
 };
 

@@ -211,3 +211,36 @@ TEST(what_is_wrong_is_named)
 	refused(FLEET("--engines", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17"),
 		"at most 16");
 }
+
+/* What would change nothing is refused, not ignored. */
+TEST(options_that_do_not_go_together)
+{
+	static const char line[] =
+		"{\"timestamp\":9,\"input_length\":512,\"output_length\":2,"
+		"\"hash_ids\":[1]}\n";
+	static const char *const of_fleet[][2] = {
+		{ "--html", "/nowhere" }, { "--explain", "0" },
+		{ "--cancel", "5" },	  { "--load", "2" },
+		{ "--agents", "4" },	  { "--link", "10" },
+	};
+	char trace[] = "/tmp/onecopy-sim-XXXXXX";
+	int fd = mkostemp(trace, O_CLOEXEC);
+
+	CHECK(write(fd, line, strlen(line)) == (ssize_t)strlen(line));
+	CHECK(close(fd) == 0);
+	for (size_t i = 0; i < sizeof(of_fleet) / sizeof(*of_fleet); i++)
+		refused(RUN("sim", trace, of_fleet[i][0], of_fleet[i][1]),
+			of_fleet[i][0]);
+	refused(RUN("sim", trace, "--warm"), "--warm: needs --engines");
+	refused(FLEET("--engines", "2", "--decisions", "/nowhere"),
+		"--decisions");
+	refused(FLEET("--engines", "2", "--nvme-rate", "5G"), "--nvme-rate");
+	refused(RUN("sim", trace, "--engines", "2", "--agents", "4"),
+		"--agents");
+	refused(RUN("sim", trace, "--engines", "2", "--warm"), "--warm");
+	refused(RUN("sim", trace, "--engines", "2", "--explain", "1"),
+		"there is 1 request, from 0");
+	refused(FLEET("--engines", "2", "--explain", "64"),
+		"there are 64 requests");
+	unlink(trace);
+}
