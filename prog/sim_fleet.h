@@ -91,6 +91,7 @@ struct sim_fleet {
 	const char *text[SIM_FLEET_END - SIM_ENGINES];
 };
 
+struct command;
 struct sim_command;
 
 static inline bool sim_fleet_has(int id)
@@ -131,5 +132,22 @@ void sim_explain(double at, const struct route_fleet *fleet,
 void sim_points_print(const struct sim_points *points, FILE *out);
 /* 0, or -errno of a write. */
 int sim_points_html(const struct sim_points *points, FILE *out);
+
+/* The page that --html names. It is written beside its path, and has its name
+ * when it is whole: what was there stays until then. */
+struct sim_page {
+	const char *path; /* NULL: none is wanted */
+	char *beside;	  /* NULL: no regular file, and written in place */
+	FILE *out;
+};
+
+/* Whether it can be written is known before the runs, not after. These return
+ * an exit status. path NULL: no page. */
+int sim_page_open(struct sim_page *page, const struct command *command,
+		  const char *path);
+int sim_page_put(struct sim_page *page, const struct command *command,
+		 const struct sim_points *points);
+/* What is not there yet will not be. */
+void sim_page_drop(struct sim_page *page);
 
 #endif
