@@ -36,6 +36,25 @@ void config_cxl_print(const struct node_config *config, FILE *out)
 	}
 }
 
+static bool is_node(const struct config_cxl *c, uint64_t *ret_node)
+{
+	return strncmp(c->at, "node:", 5) == 0 &&
+	       text_parse_u64(c->at + 5, NODES_MOST - 1, ret_node) == 0;
+}
+
+static bool is_memory(const struct config_cxl *c)
+{
+	return strcmp(c->at, "memory") == 0;
+}
+
+/* Whatever machine it is: one of the three, and what only stands in has a size. */
+static bool is_known(const struct config_cxl *c)
+{
+	uint64_t node;
+
+	return is_memory(c) ? c->size != 0 : is_node(c, &node) || *c->at == '/';
+}
+
 /* The memory's name ends before a colon and a size; a node has one of its own. */
 int config_cxl_option(struct node_config *config, const char *value,
 		      char error[CONFIG_ERROR])
@@ -61,18 +80,11 @@ int config_cxl_option(struct node_config *config, const char *value,
 		config->cxl = before;
 		return -EINVAL;
 	}
+	if (!is_known(&config->cxl)) {
+		config->cxl = before;
+		return config_expected(value, expected, error);
+	}
 	return 0;
-}
-
-static bool is_node(const struct config_cxl *c, uint64_t *ret_node)
-{
-	return strncmp(c->at, "node:", 5) == 0 &&
-	       text_parse_u64(c->at + 5, NODES_MOST - 1, ret_node) == 0;
-}
-
-static bool is_memory(const struct config_cxl *c)
-{
-	return strcmp(c->at, "memory") == 0;
 }
 
 void config_cxl_source(const struct node_config *config,
