@@ -468,7 +468,11 @@ int region_join(struct region *r, const struct region_join_options *o)
 		return 0;
 	(void)region_guard(r, fence_former, r, NULL);
 	err = region_tick(r);
-	return err < 0 ? err : 0;
+	if (err >= 0)
+		return 0;
+	/* not a slot for each try */
+	region_leave(r);
+	return err;
 }
 
 int region_self(const struct region *r, uint32_t *ret_member, uint64_t *ret_inc)
