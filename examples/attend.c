@@ -15,10 +15,12 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <onecopy/session.h>
 #include <onecopy/space.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +36,7 @@
 #define SLICE	     (BLOCK_TOKENS * ROW * sizeof(float))
 #define SESSION	     "attend-example"
 #define LEASE_MS     60000
+#define WAIT_NS	     5000000000ull
 
 static void need(int r, const char *what, oc_client *c)
 {
@@ -183,6 +186,23 @@ static void barrier(int to, int from)
 		exit(1);
 }
 
+/* A touch of what was evicted before the span held it is SIGBUS: say it first. */
+static void need_all(oc_span *span, oc_client *c)
+{
+	struct oc_span_info info;
+	int r = oc_span_prefetch(span, 0, BLOCKS, OC_PREFETCH_WAIT, WAIT_NS);
+
+	need(r < 0 ? r : 0, "prefetch", c);
+	need(oc_span_info(span, &info), "info", c);
+	if (info.lost == 0)
+		return;
+	fprintf(stderr,
+		"attend: %zu of %d blocks were evicted: the node needs more "
+		"memory than the prompt (%llu bytes)\n",
+		info.lost, BLOCKS, (unsigned long long)info.bytes);
+	exit(1);
+}
+
 static void read_prompt(int who, int to, int from)
 {
 	struct oc_session_options so = OC_SESSION_INIT;
@@ -206,6 +226,7 @@ static void read_prompt(int who, int to, int from)
 	o.flags = OC_SPAN_READ_ONLY;
 	o.capacity = BLOCKS;
 	need(oc_span_map_session(space, own, &o, 0, &span), "map", c);
+	need_all(span, c);
 	need(oc_span_info(span, &info), "info", c);
 	attend_heads(who, info.base,
 		     (float *)((char *)info.base + info.slice_stride), shared);
@@ -250,33 +271,66 @@ static void in_child(void (*run)(void))
 		exit(1);
 }
 
+/* Starts one that reads. Nobody else has the ends that it has: when it dies, the
+ * parent's read ends. */
+static pid_t start_reader(int who, int *ret_to, int *ret_from)
+{
+	int to[2], from[2];
+	pid_t pid;
+
+	need(pipe2(to, O_CLOEXEC) ? -errno : 0, "pipe", NULL);
+	need(pipe2(from, O_CLOEXEC) ? -errno : 0, "pipe", NULL);
+	pid = fork();
+	need(pid < 0 ? -errno : 0, "fork", NULL);
+	if (pid == 0) {
+		close(to[1]);
+		close(from[0]);
+		read_prompt(who, from[1], to[0]);
+		exit(0);
+	}
+	close(to[0]);
+	close(from[1]);
+	*ret_to = to[1];
+	*ret_from = from[0];
+	return pid;
+}
+
+/* Its end of a pipe is closed: it has ended, and mostly said why. */
+static void ended_early(int who, pid_t pid)
+{
+	int status = 0;
+
+	waitpid(pid, &status, 0);
+	if (WIFSIGNALED(status))
+		fprintf(stderr, "attend: process %d: %s\n", who,
+			strsignal(WTERMSIG(status)));
+	fprintf(stderr, "attend: process %d ended before it was done\n", who);
+	exit(1);
+}
+
 int main(void)
 {
-	int to[2][2], from[2][2], status, failed = 0;
+	int to[2], from[2], status, failed = 0;
 	struct result result[2];
+	pid_t pid[2];
 	char word;
 
+	signal(SIGPIPE, SIG_IGN);
 	in_child(write_prompt);
-	for (int i = 0; i < 2; i++) {
-		if (pipe2(to[i], O_CLOEXEC) || pipe2(from[i], O_CLOEXEC))
-			return 1;
-		if (fork() == 0) {
-			read_prompt(i, from[i][1], to[i][0]);
-			return 0;
-		}
-	}
+	for (int i = 0; i < 2; i++)
+		pid[i] = start_reader(i, &to[i], &from[i]);
 	for (int step = 0; step < 2; step++) {
 		for (int i = 0; i < 2; i++)
-			if (read(from[i][0], &word, 1) != 1)
-				return 1;
+			if (read(from[i], &word, 1) != 1)
+				ended_early(i, pid[i]);
 		for (int i = 0; i < 2; i++)
-			if (write(to[i][1], &word, 1) != 1)
-				return 1;
+			if (write(to[i], "x", 1) != 1)
+				ended_early(i, pid[i]);
 	}
 	for (int i = 0; i < 2; i++)
-		if (read(from[i][0], &result[i], sizeof(result[i])) !=
+		if (read(from[i], &result[i], sizeof(result[i])) !=
 		    sizeof(result[i]))
-			return 1;
+			ended_early(i, pid[i]);
 	while (wait(&status) > 0)
 		failed |= status;
 	for (int i = 0; i < 2; i++)

@@ -36,6 +36,25 @@ void config_cxl_print(const struct node_config *config, FILE *out)
 	}
 }
 
+static bool is_node(const struct config_cxl *c, uint64_t *ret_node)
+{
+	return strncmp(c->at, "node:", 5) == 0 &&
+	       text_parse_u64(c->at + 5, NODES_MOST - 1, ret_node) == 0;
+}
+
+static bool is_memory(const struct config_cxl *c)
+{
+	return strcmp(c->at, "memory") == 0;
+}
+
+/* Whatever machine it is: one of the three, and what only stands in has a size. */
+static bool is_known(const struct config_cxl *c)
+{
+	uint64_t node;
+
+	return is_memory(c) ? c->size != 0 : is_node(c, &node) || *c->at == '/';
+}
+
 /* The memory's name ends before a colon and a size; a node has one of its own. */
 int config_cxl_option(struct node_config *config, const char *value,
 		      char error[CONFIG_ERROR])
@@ -61,18 +80,11 @@ int config_cxl_option(struct node_config *config, const char *value,
 		config->cxl = before;
 		return -EINVAL;
 	}
+	if (!is_known(&config->cxl)) {
+		config->cxl = before;
+		return config_expected(value, expected, error);
+	}
 	return 0;
-}
-
-static bool is_node(const struct config_cxl *c, uint64_t *ret_node)
-{
-	return strncmp(c->at, "node:", 5) == 0 &&
-	       text_parse_u64(c->at + 5, NODES_MOST - 1, ret_node) == 0;
-}
-
-static bool is_memory(const struct config_cxl *c)
-{
-	return strcmp(c->at, "memory") == 0;
 }
 
 void config_cxl_source(const struct node_config *config,
@@ -203,14 +215,6 @@ int config_cxl_there(const struct node_config *config, int fd)
 	return r == -EPROTO || (r == 0 && !bytes) ? -ENODEV : r;
 }
 
-static bool is_tenant(const struct node_config *config, const char *name)
-{
-	for (uint32_t i = 0; i < config->n_tenants; i++)
-		if (strcmp(config->tenants[i].name, name) == 0)
-			return true;
-	return false;
-}
-
 int config_cxl_check(struct node_config *config, int *ret_lock,
 		     char error[CONFIG_ERROR])
 {
@@ -225,7 +229,7 @@ int config_cxl_check(struct node_config *config, int *ret_lock,
 			 "cxl.size is there, and no memory: give --cxl SPEC");
 		return -EINVAL;
 	}
-	if (*c->tenant && !is_tenant(config, c->tenant))
+	if (*c->tenant && !config_has_tenant(config, c->tenant))
 		return wrong(error, c, "is for a tenant that is not there");
 	if (is_memory(c))
 		return c->size ? 0

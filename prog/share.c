@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Tried once a second until it is joined. A reason is logged when it is another than
+ * the last; the report has it for as long as it holds.
+ */
 #include "share.h"
 #include <errno.h>
 #include <stdio.h>
@@ -8,6 +12,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "keep.h"
 #include "region/region.h"
 #include "store/shard.h"
@@ -140,18 +145,21 @@ static int begin(struct share *h, bool patient)
 static void try(struct share *h, uint64_t now_ns, bool patient)
 {
 	int err = begin(h, patient);
+	char why[sizeof(h->why)];
 
 	h->joined = err == 0;
 	h->report->region_missing = NULL;
 	if (!err)
 		return;
-	snprintf(h->why, sizeof(h->why), "%s: %s", h->config->region.path,
-		 reason(err));
-	h->report->region_missing = h->why;
 	h->again_ns = now_ns + AGAIN_NS;
-	if (!h->told)
-		log_error("region %s", h->why);
-	h->told = true;
+	snprintf(why, sizeof(why), "%s: %s", h->config->region.path,
+		 reason(err));
+	/* the next tries are silent, until it is something else */
+	if (strcmp(why, h->why)) {
+		text_copy(h->why, sizeof(h->why), why);
+		log_error("region %s", why);
+	}
+	h->report->region_missing = h->why;
 }
 
 /* The process that made the pair of sockets. */

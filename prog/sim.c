@@ -20,17 +20,19 @@ enum {
 static const struct cli_option sim_options[] = {
 	{ 'p', "policy", "P", "lru",
 	  "lru, onecopy, onecopy-hints, s3-fifo, sieve, arc, lfu-da, gdsf, bound" },
-	{ 'd', "dram", "N", "10000",
-	  "blocks that memory holds; with a unit (64G) bytes" },
+	{ 'd', "dram", "N", "10000; an engine's: 6000",
+	  "blocks that memory holds; with a unit (64G) bytes; a list for a fleet" },
 	{ 'n', "nvme", "N", NULL,
-	  "blocks of a second rung below, or of an engine's disk" },
+	  "blocks of a second rung below, or of an engine's disk; a list for a "
+	  "fleet" },
 	{ OPT_DRAM_RATE, "dram-rate", "SIZE", "24G",
 	  "bytes a second from memory to the engine" },
 	{ OPT_NVME_RATE, "nvme-rate", "SIZE", "5G",
 	  "bytes a second from the second rung" },
 	{ OPT_NVME_LATENCY, "nvme-latency", "TIME", "100us",
 	  "of each read of it" },
-	{ 'b', "block-bytes", "SIZE", "64K", "bytes of a block" },
+	{ 'b', "block-bytes", "SIZE", "64K; a fleet's: 72K a token",
+	  "bytes of a block" },
 	{ OPT_BLOCK_TOKENS, "block-tokens", "N", "512",
 	  "tokens of a block of the trace" },
 	{ OPT_DECISIONS, "decisions", "FILE", NULL,
@@ -52,6 +54,13 @@ static int sim_dram(const struct cli *c, const char **ret_bytes,
 	}
 	*ret_bytes = c->value;
 	return cli_size(c, 0, ret_blocks);
+}
+
+/* Given where it would change nothing. */
+static bool of_one_cache(int id)
+{
+	return id == OPT_DECISIONS || id == OPT_DRAM_RATE ||
+	       id == OPT_NVME_RATE || id == OPT_NVME_LATENCY;
 }
 
 static int sim_option(struct sim_command *s, const struct cli *c, int id,
@@ -145,6 +154,8 @@ static int sim_run(const struct command *self, int argc, char **argv)
 			fleet.dram = c.value;
 		if (id == 'n')
 			fleet.nvme = c.value;
+		if (of_one_cache(id))
+			s.one_cache = c.option->name;
 		fleet.block_bytes |= id == 'b';
 		if (r)
 			return r;
@@ -161,6 +172,10 @@ static int sim_run(const struct command *self, int argc, char **argv)
 		return cli_fail(self, PROG_USAGE,
 				"%s is generated for a fleet: say --engines",
 				s.trace);
+	if (fleet.of_fleet)
+		return cli_fail(self, PROG_USAGE,
+				"--%s: needs --engines, --route or --compare",
+				fleet.of_fleet);
 	r = sim_blocks(&s, dram);
 	if (r)
 		return r;
@@ -170,7 +185,7 @@ static int sim_run(const struct command *self, int argc, char **argv)
 const struct command command_sim = {
 	.name = "sim",
 	.summary = "what a policy would do with a recorded workload",
-	.usage = "[OPTIONS] TRACE",
+	.usage = "[OPTIONS] TRACE|shared|bursts|waves",
 	.options = sim_options,
 	.run = sim_run,
 };

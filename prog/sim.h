@@ -16,6 +16,7 @@ struct sim_command {
 	uint64_t dram, nvme; /* blocks; nvme 0: no second rung */
 	uint64_t dram_rate, nvme_rate, nvme_latency_ns; /* bytes a second */
 	uint64_t block_tokens, block_bytes, limit, seed;
+	const char *one_cache; /* an option that was given and no fleet has */
 	bool json;
 };
 

@@ -33,6 +33,7 @@ struct sweep {
 	uint64_t explain;
 	bool explains, terminal;
 	struct sim_points points;
+	struct sim_page page;
 	size_t total;
 };
 
@@ -40,6 +41,10 @@ void sim_fleet_option(struct sim_fleet *f, const struct cli *c, int id)
 {
 	if (id == SIM_ENGINES || id == SIM_ROUTE || id == SIM_COMPARE)
 		f->asked = true;
+	else
+		f->of_fleet = c->option->name;
+	if (id >= SIM_AGENTS && id <= SIM_WARM)
+		f->of_shape = c->option->name;
 	f->text[id - SIM_ENGINES] = c->value ? c->value : "";
 }
 
@@ -299,22 +304,6 @@ static int sweep_options(struct sweep *w)
 	return r ? r : policies_of(w);
 }
 
-/* Whether the page can be written is known before the runs, not after. */
-static int try_html(const struct sweep *w)
-{
-	const char *path = text_of(w, SIM_HTML);
-	FILE *out = path ? fopen(path, "ae") : NULL;
-
-	if (!path)
-		return 0;
-	if (!out)
-		return cli_fail(w->s->command, PROG_SYSTEM, "%s: %s", path,
-				strerror(errno));
-	return fclose(out) ? cli_fail(w->s->command, PROG_SYSTEM, "%s: %s",
-				      path, strerror(errno))
-			   : 0;
-}
-
 static void sweep_defaults(struct sweep *w)
 {
 	fleet_defaults(&w->base);
@@ -449,7 +438,9 @@ static int run_one(struct sweep *w, const struct fleet_work *work,
 
 	progress_clear(w->terminal);
 	if (r == -EINTR)
-		return cli_fail(w->s->command, PROG_FAILED, "interrupted");
+		return cli_fail(w->s->command, PROG_FAILED,
+				"interrupted: %zu of %zu runs are done",
+				w->points.n, w->total);
 	if (r)
 		return cli_fail(w->s->command,
 				r == -EINVAL ? PROG_USAGE : PROG_SYSTEM, "%s",
@@ -507,7 +498,7 @@ static int sweep_run(struct sweep *w, const struct fleet_work *work)
 	return r;
 }
 
-/* ---- reports ---------------------------------------------------------------------------------- */
+/* ---- reports --------------------------------------------------------------------- */
 
 static json_t *points_json(const struct sweep *w)
 {
@@ -530,26 +521,7 @@ static json_t *points_json(const struct sweep *w)
 	return root;
 }
 
-static int write_html(const struct sweep *w)
-{
-	const char *path = text_of(w, SIM_HTML);
-	FILE *out = path ? fopen(path, "we") : NULL;
-	int r;
-
-	if (!path)
-		return 0;
-	if (!out)
-		return cli_fail(w->s->command, PROG_SYSTEM, "%s: %s", path,
-				strerror(errno));
-	r = sim_points_html(&w->points, out);
-	if (fclose(out) && !r)
-		r = -errno;
-	return r ? cli_fail(w->s->command, PROG_SYSTEM, "%s: %s", path,
-			    strerror(-r))
-		 : 0;
-}
-
-static int sweep_report(const struct sweep *w)
+static int sweep_report(struct sweep *w)
 {
 	if (w->s->json) {
 		if (load_json_out(points_json(w)))
@@ -557,35 +529,78 @@ static int sweep_report(const struct sweep *w)
 	} else if (!w->explains) {
 		sim_points_print(&w->points, stdout);
 	}
-	return write_html(w);
+	return sim_page_put(&w->page, w->s->command, &w->points);
+}
+
+/* What would change nothing is not taken for an answer. */
+static int options_fit(const struct sim_command *s, const struct sim_fleet *f)
+{
+	if (s->one_cache)
+		return cli_fail(s->command, PROG_USAGE,
+				"--%s: of one cache, not of a fleet",
+				s->one_cache);
+	if (f->of_shape && !sim_fleet_makes(s->trace))
+		return cli_fail(s->command, PROG_USAGE,
+				"--%s: of generated work (shared, bursts, "
+				"waves), not of %s",
+				f->of_shape, s->trace);
+	return 0;
+}
+
+static int explain_fits(const struct sweep *w, const struct fleet_work *work)
+{
+	if (!w->explains || w->explain < work->n)
+		return 0;
+	return cli_fail(w->s->command, PROG_USAGE,
+			"--explain: there %s %llu request%s, from 0",
+			work->n == 1 ? "is" : "are",
+			(unsigned long long)work->n, work->n == 1 ? "" : "s");
+}
+
+static int sweep_main(struct sweep *w, const struct fleet_work *work)
+{
+	int r;
+
+	if (!work->n)
+		return cli_fail(w->s->command, PROG_BAD_INPUT,
+				"%s: no requests", w->s->trace);
+	r = explain_fits(w, work);
+	if (r == 0)
+		r = sweep_run(w, work);
+	/* who is interrupted has what is done */
+	if (r == PROG_FAILED && w->points.n)
+		sweep_report(w);
+	return r ? r : sweep_report(w);
 }
 
 int sim_fleet_main(const struct sim_command *s, const struct sim_fleet *f)
 {
 	struct sweep w = { .s = s, .f = f };
 	struct fleet_work work;
-	int r;
+	int r = options_fit(s, f);
 
+	if (r)
+		return r;
 	sweep_defaults(&w);
 	r = sweep_options(&w);
-	if (r == 0)
-		r = try_html(&w);
 	if (r)
 		return r;
 	stop_catch();
-	r = sweep_work(&w, &work);
+	r = sim_page_open(&w.page, s->command, text_of(&w, SIM_HTML));
 	if (r)
 		return r;
+	r = sweep_work(&w, &work);
+	if (r) {
+		sim_page_drop(&w.page);
+		return r;
+	}
 	w.points.trace = s->trace;
 	/* generated sessions are made one by one, and sorted */
 	if (!sim_fleet_makes(s->trace))
 		w.points.late = work.reordered;
 	w.points.block_bytes = w.base.block_bytes;
-	r = work.n ? sweep_run(&w, &work)
-		   : cli_fail(s->command, PROG_BAD_INPUT, "%s: no requests",
-			      s->trace);
-	if (r == 0)
-		r = sweep_report(&w);
+	r = sweep_main(&w, &work);
+	sim_page_drop(&w.page);
 	free(w.points.point);
 	fleet_work_fini(&work);
 	return r;

@@ -39,44 +39,46 @@ enum {
 	SIM_FLEET_END,
 };
 
-#define SIM_FLEET_OPTIONS                                                   \
-	{ SIM_ENGINES, "engines", "N", NULL,                                \
-	  "a fleet of N engines, 1 to 64" },                                \
-		{ SIM_ROUTE, "route", "P", "onecopy",                       \
-		  "how requests are routed" },                              \
-		{ SIM_COMPARE, "compare", "P,P,P", NULL,                    \
-		  "several of them in a table; all: every one" },           \
-		{ SIM_LOAD, "load", "X", "1", "arrivals X times as fast" }, \
-		{ SIM_VRAM, "vram", "N", "2000",                            \
-		  "an engine's device memory" },                            \
-		{ SIM_CXL, "cxl", "N", "0", "an engine's CXL memory" },     \
-		{ SIM_LINK, "link", "GBIT", "100",                          \
-		  "an engine's link, each way" },                           \
-		{ SIM_RATE_ERROR, "rate-error", "PERCENT", "30",            \
-		  "how wrong the router's rates are" },                     \
-		{ SIM_LATE, "late", "TIME,TIME", "50ms,500ms",              \
-		  "how late events reach the router" },                     \
-		{ SIM_CANCEL, "cancel", "PERCENT", "0",                     \
-		  "requests that give up waiting" },                        \
-		{ SIM_LIARS, "liars", "N", "0",                             \
-		  "engines that never report an eviction" },                \
-		{ SIM_AGENTS, "agents", "N", "16",                          \
-		  "generated: that share a prefix" },                       \
-		{ SIM_PREFIX, "prefix", "TOKENS", "50000",                  \
-		  "generated: the prefix" },                                \
-		{ SIM_OWN, "own", "TOKENS", "2000",                         \
-		  "generated: of each agent" },                             \
-		{ SIM_WITHIN, "within", "TIME", "1s",                       \
-		  "generated: agents come in" },                            \
-		{ SIM_EVERY, "every", "TIME", "20s",                        \
-		  "generated: until the next" },                            \
-		{ SIM_WARM, "warm", NULL, NULL,                             \
-		  "generated: one agent came before the others" },          \
-		{ SIM_HTML, "html", "FILE", NULL,                           \
-		  "write a page with charts" },                             \
-	{                                                                   \
-		SIM_EXPLAIN, "explain", "N", NULL,                          \
-			"why request N (from 0) was sent where it was"      \
+#define SIM_FLEET_OPTIONS                                              \
+	{ SIM_ENGINES, "engines", "N", "8",                            \
+	  "a fleet of N engines, 1 to 64; a list (8,16) plays each" }, \
+		{ SIM_ROUTE, "route", "P", "onecopy",                  \
+		  "how requests are routed" },                         \
+		{ SIM_COMPARE, "compare", "P,P,P", NULL,               \
+		  "several of them in a table; all: every one" },      \
+		{ SIM_LOAD, "load", "X", "1",                          \
+		  "arrivals X times as fast; a list" },                \
+		{ SIM_VRAM, "vram", "N", "2000",                       \
+		  "an engine's device memory; a list" },               \
+		{ SIM_CXL, "cxl", "N", "0",                            \
+		  "an engine's CXL memory; a list" },                  \
+		{ SIM_LINK, "link", "GBIT", "100",                     \
+		  "an engine's link, each way; a list" },              \
+		{ SIM_RATE_ERROR, "rate-error", "PERCENT", "30",       \
+		  "how wrong the router's rates are" },                \
+		{ SIM_LATE, "late", "TIME,TIME", "50ms,500ms",         \
+		  "how late events reach the router" },                \
+		{ SIM_CANCEL, "cancel", "PERCENT", "0",                \
+		  "requests that give up waiting" },                   \
+		{ SIM_LIARS, "liars", "N", "0",                        \
+		  "engines that never report an eviction" },           \
+		{ SIM_AGENTS, "agents", "N", "16",                     \
+		  "of shared, bursts, waves: that share a prefix" },   \
+		{ SIM_PREFIX, "prefix", "TOKENS", "50000",             \
+		  "generated: the prefix" },                           \
+		{ SIM_OWN, "own", "TOKENS", "2000",                    \
+		  "generated: of each agent" },                        \
+		{ SIM_WITHIN, "within", "TIME", "1s",                  \
+		  "generated: agents come in" },                       \
+		{ SIM_EVERY, "every", "TIME", "20s",                   \
+		  "generated: until the next" },                       \
+		{ SIM_WARM, "warm", NULL, NULL,                        \
+		  "generated: one agent came before the others" },     \
+		{ SIM_HTML, "html", "FILE", NULL,                      \
+		  "write a page with charts" },                        \
+	{                                                              \
+		SIM_EXPLAIN, "explain", "N", NULL,                     \
+			"why request N (from 0) was sent where it was" \
 	}
 
 #define SIM_LIST 16u /* values of a sweep */
@@ -86,9 +88,12 @@ struct sim_fleet {
 	bool asked;		 /* --engines, --route or --compare was there */
 	const char *dram, *nvme; /* as given; NULL: the default */
 	bool block_bytes;	 /* was given */
+	/* Options that were given: of a fleet; of generated work. NULL: none */
+	const char *of_fleet, *of_shape;
 	const char *text[SIM_FLEET_END - SIM_ENGINES];
 };
 
+struct command;
 struct sim_command;
 
 static inline bool sim_fleet_has(int id)
@@ -129,5 +134,22 @@ void sim_explain(double at, const struct route_fleet *fleet,
 void sim_points_print(const struct sim_points *points, FILE *out);
 /* 0, or -errno of a write. */
 int sim_points_html(const struct sim_points *points, FILE *out);
+
+/* The page that --html names. It is written beside its path, and has its name
+ * when it is whole: what was there stays until then. */
+struct sim_page {
+	const char *path; /* NULL: none is wanted */
+	char *beside;	  /* NULL: no regular file, and written in place */
+	FILE *out;
+};
+
+/* Whether it can be written is known before the runs, not after. These return
+ * an exit status. path NULL: no page. */
+int sim_page_open(struct sim_page *page, const struct command *command,
+		  const char *path);
+int sim_page_put(struct sim_page *page, const struct command *command,
+		 const struct sim_points *points);
+/* What is not there yet will not be. */
+void sim_page_drop(struct sim_page *page);
 
 #endif

@@ -221,7 +221,7 @@ static void break_frames(struct region *r, struct region_own *own,
 
 static void count_one(void *ctx)
 {
-	region_count(ctx, REGION_C_memory_errors, 1);
+	region_tally(ctx, REGION_C_memory_errors, 1);
 }
 
 int region_guard(struct region *r, void (*fn)(void *ctx), void *ctx,
@@ -249,4 +249,24 @@ int region_guard(struct region *r, void (*fn)(void *ctx), void *ctx,
 	if (ret_where)
 		*ret_where = w;
 	return -EIO;
+}
+
+struct counting {
+	struct region *r;
+	enum region_count what;
+	uint64_t n;
+};
+
+static void counting_run(void *ctx)
+{
+	const struct counting *c = ctx;
+
+	region_tally(c->r, c->what, c->n);
+}
+
+void region_count(struct region *r, enum region_count what, uint64_t n)
+{
+	struct counting c = { r, what, n };
+
+	(void)region_guard(r, counting_run, &c, NULL);
 }

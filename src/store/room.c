@@ -710,7 +710,8 @@ static int make_room(struct store_client *c, uint32_t arena, uint32_t want)
 		return 1;
 	if (r < 0 && victim != UINT64_MAX)
 		r = take_slab(c, arena, UINT64_MAX);
-	if (r < 0 && victim == UINT64_MAX)
+	/* nothing of its own goes: there is none, or all of it is in use */
+	if (r < 0)
 		r = take_from_tenant(c, arena,
 				     store_pool_borrowed(p) +
 					     p->arena[arena].frame_bytes);

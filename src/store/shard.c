@@ -442,12 +442,13 @@ void shard_settle(struct store *s)
 		sweep(s, p);
 }
 
-bool store_region_busy(const struct store *s)
+bool store_region_busy(struct store *s)
 {
 	const struct shard *h = s->shard;
 
+	/* before the tenant's first client there is no pool, and nothing to copy */
 	return h && h->region && region_owned(h->region) && !h->full &&
-	       (h->n || h->sweeping);
+	       (h->n || h->sweeping) && pool_of(s);
 }
 
 /* ---- beats ------------------------------------------------------------------------- */
@@ -582,7 +583,8 @@ static void stat_members(struct region *r, struct store_region_stat *st)
 		st->ended += m.ended;
 		st->readers += m.reader;
 		st->nodes += !m.reader;
-		st->late += m.late && !m.ended;
+		/* who says this is not silent, whenever it beat last */
+		st->late += m.late && !m.ended && i != st->member;
 	}
 }
 
@@ -592,10 +594,11 @@ static void stat_shards(struct region *r, struct store_region_stat *st)
 
 	for (uint32_t i = 0; i < st->geometry.shards; i++) {
 		region_shard_status(r, i, &h);
-		st->quarantined += h.quarantined;
 		st->nobodys += !h.lost && (h.owner < 0 || h.gone);
-		if (!region_owns(r, i))
+		if (!region_owns(r, i)) {
+			st->quarantined += h.quarantined;
 			continue;
+		}
 		st->owned++;
 		st->free += h.free;
 		st->sealed += h.sealed;

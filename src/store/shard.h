@@ -46,7 +46,7 @@ int store_region_attach(struct store *s, struct region *r,
 /* Gives the shards back with what lies in them. 0, REGION_STALE, -EBUSY. */
 int store_region_leave(struct store *s);
 /* Is there something to copy? Then nobody need sleep. */
-bool store_region_busy(const struct store *s);
+bool store_region_busy(struct store *s);
 
 /* For a client of this pool: the region's memory once more, and whose ends could be
  * proved here. -ENOENT: it is not for this tenant, or there is none. */

@@ -525,12 +525,17 @@ TEST(memory_below_dram)
 		{ "/dev/dax1.2:64M", "/dev/dax1.2", 64ull << 20 },
 		{ "memory:2M", "memory", 2ull << 20 },
 	};
-	static const char *const bad[] = { "node:",    "node:1:", "memory:1M",
-					   "memory:x", ":1G",	  "" };
+	static const char *const bad[] = { "node:",	"node:1:",  "memory:1M",
+					   "memory:x",	":1G",	    "",
+					   "memory",	"memory:0", "node:x",
+					   "node:1024", "dram",	    "dram:1G" };
 	/* what can be written, and is not there */
-	static const char *const absent[] = { "memory",	  "node:1000",
-					      "node:x",	  "/dev/null",
-					      "/nowhere", "dram" };
+	static const char *const absent[] = { "node:1000", "/dev/null",
+					      "/nowhere" };
+	/* the same in a file, which is looked at as a whole */
+	static const char *const unknown[] = { "cxl: {at: memory}",
+					       "cxl: {at: \"node:x\"}",
+					       "cxl: {at: dram}" };
 	char error[CONFIG_ERROR] = "";
 	struct node_config c;
 	int lock;
@@ -545,6 +550,7 @@ TEST(memory_below_dram)
 		defaults(&c);
 		CHECK_INT(config_apply_option(&c, "cxl", bad[i], error), ==,
 			  -EINVAL);
+		CHECK_STR(c.cxl.at, "");
 	}
 	/* a file's is overridden */
 	CHECK_OK(parse("cxl: {at: memory, size: 64M}", &c, error));
@@ -553,6 +559,11 @@ TEST(memory_below_dram)
 	for (size_t i = 0; i < ARRAY_LEN(absent); i++) {
 		defaults(&c);
 		CHECK_OK(config_apply_option(&c, "cxl", absent[i], error));
+		CHECK_INT(config_cxl_check(&c, &lock, error), ==, -EINVAL);
+		CHECK(strncmp(error, "cxl: ", 5) == 0);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(unknown); i++) {
+		CHECK_OK(parse(unknown[i], &c, error));
 		CHECK_INT(config_cxl_check(&c, &lock, error), ==, -EINVAL);
 		CHECK(strncmp(error, "cxl: ", 5) == 0);
 	}

@@ -124,8 +124,8 @@ TEST(a_lock_that_is_held_stops_nobody)
 	CHECK_INT(live_read(t.nb, 0, BYTES), ==, OC_MISS);
 	live_write_some(t.nb, 100, 8, BYTES);
 	CHECK_INT(live_read_some(t.nb, 100, 8, BYTES), ==, 8);
-	CHECK(live_said(&t.b, "somebody joins or formats it now"));
-	two_told(t.cb, "stat", NULL, "not there");
+	LIVE_WAIT(&t.b, live_said(&t.b, "somebody joins or formats it now"));
+	LIVE_WAIT(&t.b, two_says(t.cb, "stat", NULL, "not there"));
 	close(fd);
 	LIVE_WAIT(&t.b, live_said(&t.b, "member 1.1 of the region"));
 	LIVE_WAIT(&t.b, live_read(t.nb, 0, BYTES) == 0);

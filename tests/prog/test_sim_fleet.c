@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -162,6 +163,54 @@ TEST(tables_pages_and_reasons)
 	run_free(&r);
 }
 
+/* Starts a sweep whose decisions fill the pipe, so that it cannot end before
+ * they are read. */
+static pid_t start_sweep(const char *page, int *ret_from)
+{
+	static const char list[] = "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16";
+	const char *words[] = { "sim",	    "shared",	   "--limit",	"64",
+				"--agents", "16",	   "--engines", "2",
+				"--load",   list,	   "--link",	list,
+				"--vram",   "200,300,400", "--explain", "0",
+				"--html",   page,	   NULL };
+	int ends[2], own = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+	pid_t pid;
+
+	CHECK(own >= 0);
+	CHECK_OK(pipe2(ends, O_CLOEXEC));
+	fflush(stdout);
+	CHECK(dup2(ends[1], 1) == 1); /* words: its own output */
+	pid = run_start(words);
+	CHECK(dup2(own, 1) == 1); /* words: the output before */
+	close(own);
+	close(ends[1]);
+	*ret_from = ends[0];
+	return pid;
+}
+
+TEST(who_is_interrupted_has_what_is_done)
+{
+	char page[256], beside[300], all[4096];
+	struct stat st;
+	pid_t pid;
+	int from;
+
+	snprintf(page, sizeof(page), "%s/page.html", run_dir());
+	pid = start_sweep(page, &from);
+	/* more than one run's decisions */
+	CHECK(read(from, all, sizeof(all)) > 0);
+	CHECK(access(page, F_OK) != 0);
+	CHECK_OK(kill(pid, SIGINT));
+	while (read(from, all, sizeof(all)) > 0)
+		;
+	close(from);
+	CHECK_INT(run_end(pid, 0), ==, 1);
+	CHECK(stat(page, &st) == 0 && st.st_size > 4000);
+	snprintf(beside, sizeof(beside), "%s.%ld.part", page, (long)pid);
+	CHECK(access(beside, F_OK) != 0);
+	run_clean();
+}
+
 /* Whose time is before that of the line above is sorted in, and it is said. */
 TEST(lines_out_of_order)
 {
@@ -210,4 +259,37 @@ TEST(what_is_wrong_is_named)
 	refused(FLEET("--engines", "2", "--agents", "0"), "--agents: 0");
 	refused(FLEET("--engines", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17"),
 		"at most 16");
+}
+
+/* What would change nothing is refused, not ignored. */
+TEST(options_that_do_not_go_together)
+{
+	static const char line[] =
+		"{\"timestamp\":9,\"input_length\":512,\"output_length\":2,"
+		"\"hash_ids\":[1]}\n";
+	static const char *const of_fleet[][2] = {
+		{ "--html", "/nowhere" }, { "--explain", "0" },
+		{ "--cancel", "5" },	  { "--load", "2" },
+		{ "--agents", "4" },	  { "--link", "10" },
+	};
+	char trace[] = "/tmp/onecopy-sim-XXXXXX";
+	int fd = mkostemp(trace, O_CLOEXEC);
+
+	CHECK(write(fd, line, strlen(line)) == (ssize_t)strlen(line));
+	CHECK(close(fd) == 0);
+	for (size_t i = 0; i < sizeof(of_fleet) / sizeof(*of_fleet); i++)
+		refused(RUN("sim", trace, of_fleet[i][0], of_fleet[i][1]),
+			of_fleet[i][0]);
+	refused(RUN("sim", trace, "--warm"), "--warm: needs --engines");
+	refused(FLEET("--engines", "2", "--decisions", "/nowhere"),
+		"--decisions");
+	refused(FLEET("--engines", "2", "--nvme-rate", "5G"), "--nvme-rate");
+	refused(RUN("sim", trace, "--engines", "2", "--agents", "4"),
+		"--agents");
+	refused(RUN("sim", trace, "--engines", "2", "--warm"), "--warm");
+	refused(RUN("sim", trace, "--engines", "2", "--explain", "1"),
+		"there is 1 request, from 0");
+	refused(FLEET("--engines", "2", "--explain", "64"),
+		"there are 64 requests");
+	unlink(trace);
 }

@@ -293,6 +293,26 @@ TEST(pinned_blocks_of_a_borrower_stay)
 	two_destroy(&t);
 }
 
+/* What it has is pinned by the very request that wants more: that is nothing to
+ * evict, though it is sealed and in the order of eviction. */
+TEST(who_has_only_pinned_blocks_takes_from_who_has_more)
+{
+	struct two t = two_create(0, 0);
+
+	fill(&t, t.a, 0, 15 * IN);
+	fill(&t, t.b, 1000, IN);
+	CHECK_INT(slabs(t.b), ==, 1);
+	turn_to(&t, t.b);
+	for (uint32_t i = 0; i < IN; i++)
+		CHECK(sim_pin(t.of_b, i, 1000 + i, PART));
+	fill(&t, t.b, 2000, IN);
+	CHECK_INT(slabs(t.b), ==, 2);
+	CHECK_INT(slabs(t.a), ==, 14);
+	CHECK_INT(evicted(t.b), ==, 0);
+	CHECK_INT(pool_counter(t.a, POOL_C_reclaimed_bytes), ==, SLAB);
+	two_destroy(&t);
+}
+
 TEST(refused_because_of_the_quota_is_told_apart)
 {
 	struct two t = two_create(0, 0);
