@@ -30,8 +30,12 @@ static int no_region(const struct config_region *c, int r,
 			     "holds no region: make one with onecopy cxl "
 			     "format",
 			     error);
-	case -EPROTONOSUPPORT:
 	case -EPROTO:
+		return wrong(c,
+			     "holds a region that is damaged, or was cut "
+			     "short: see onecopy cxl check",
+			     error);
+	case -EPROTONOSUPPORT:
 		return wrong(c, "holds a region of another version of onecopy",
 			     error);
 	case -EMEDIUMTYPE:
@@ -61,8 +65,12 @@ static int check_tenant(struct node_config *config, const char *made_for,
 			 "was made for the tenant \"%.64s\"", made_for);
 		return wrong(c, text, error);
 	}
-	if (!config_has_tenant(config, c->tenant))
-		return wrong(c, "is for a tenant that is not there", error);
+	if (!config_has_tenant(config, c->tenant)) {
+		snprintf(text, sizeof(text),
+			 "is for the tenant \"%.64s\": add it under tenants",
+			 c->tenant);
+		return wrong(c, text, error);
+	}
 	return 0;
 }
 
@@ -74,15 +82,20 @@ int config_region_check(struct node_config *config, char error[CONFIG_ERROR])
 	int e;
 
 	if (!*c->path) {
-		if (!*c->tenant && !*c->name)
-			return 0;
+		if (!*c->tenant && !*c->name && c->shards <= 1)
+			return 0; /* nothing is asked for */
 		snprintf(error, CONFIG_ERROR,
 			 "region: there are settings of it, and no path: give "
 			 "--region PATH");
 		return -EINVAL;
 	}
-	if (!region_name_is_good(c->name))
-		return wrong(c, "cannot have a member of that name", error);
+	if (!region_name_is_good(c->name)) {
+		snprintf(error, CONFIG_ERROR,
+			 "region: name \"%.64s\" cannot be a member's name: up "
+			 "to %d printable characters of ASCII, and no number",
+			 c->name, REGION_NAME);
+		return -EINVAL;
+	}
 	e = region_open(c->path, &r);
 	if (e)
 		return no_region(c, e, error);

@@ -610,9 +610,10 @@ static void say_start(const struct keeper *k)
 	config_memory(&memory);
 	dram = config_size_bytes(k->config->dram, memory);
 	log_info("onecopy %s serves %s: %s (%llu bytes) of memory for slabs, "
-		 "%u tenants",
+		 "%u tenant%s",
 		 ONECOPY_VERSION, k->path, text_size(dram, size),
-		 (unsigned long long)dram, k->config->n_tenants);
+		 (unsigned long long)dram, k->config->n_tenants,
+		 k->config->n_tenants == 1 ? "" : "s");
 	if (*k->config->cxl.at)
 		log_info("below it %s of %s",
 			 text_size(k->config->cxl.size, size),

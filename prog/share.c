@@ -55,6 +55,8 @@ static const char *reason(int error)
 		return "it was made for another tenant since this node "
 		       "started";
 	case -EPROTO:
+		return "the region is damaged, or was cut short (onecopy cxl "
+		       "check)";
 	case -EPROTONOSUPPORT:
 		return "another version of onecopy made the region";
 	default:

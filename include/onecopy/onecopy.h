@@ -183,7 +183,7 @@ enum oc_rule {
  * run of blocks with one mapping for each slice (space.h). Slices are whole pages
  * then, 65,535 at most, parts are whole, and how far apart the slices of a part are is told by its
  * pin or its grant: `stride`. Such parts live in DRAM and on the NVMe tier, never
- * on the rung of CXL memory. */
+ * on the rung of CXL memory nor in a CXL region. */
 #define OC_STRIPED UINT64_MAX
 
 /* A part is `slices` runs of slice_bytes (for instance layers x K/V). In a

@@ -178,7 +178,8 @@ _Static_assert(sizeof(struct tier_record) == 64, "one line");
 	X(region_published, "parts copied into this node's shard")          \
 	X(region_published_bytes, "payload bytes copied there")             \
 	X(region_refused, "parts that found no room in the shard")          \
-	X(region_unfit, "parts that were not for the region: too large")    \
+	X(region_unfit,                                                     \
+	  "parts not for the region: too large, striped, or a door's")      \
 	X(region_failed, "parts that the region did not take: it failed")
 
 enum pool_counter {

@@ -36,6 +36,8 @@ static struct expo metrics(struct told *t)
 	size_t bytes;
 	char *text;
 
+	/* to have a say on it, if not a part in it */
+	t->report.region_missing = "it is none";
 	CHECK_OK(metrics_text(&t->report, t->report.start_ns, 1 << 20, &text,
 			      &bytes));
 	e = expo_read(text);
@@ -155,7 +157,11 @@ TEST(both_rungs_and_who_is_silent)
 	static const char *const alerts[] = {
 		"onecopy_pool_silently_mapped_bytes",
 		"onecopy_pool_memory_errors_total",
-		"onecopy_pool_cxl_missed_parts_total", NULL
+		"onecopy_pool_cxl_missed_parts_total",
+		"onecopy_region_member",
+		"onecopy_region_memory_errors_total",
+		"onecopy_region_quarantined_shards",
+		NULL
 	};
 	static const char *const panels[] = {
 		"onecopy_cxl_limit_bytes",
@@ -166,6 +172,9 @@ TEST(both_rungs_and_who_is_silent)
 		"onecopy_pool_cxl_missed_parts_total",
 		"onecopy_pool_memory_errors_total",
 		"onecopy_pool_silently_mapped_bytes",
+		"onecopy_region_sealed_frames",
+		"onecopy_region_unowned_shards",
+		"onecopy_region_memory_errors_total",
 		NULL
 	};
 

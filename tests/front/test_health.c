@@ -71,7 +71,7 @@ TEST(a_region_of_several_nodes)
 	CHECK_INT(h.n_notes, ==, 1);
 	f.region_quarantined = 2;
 	h = judge(f);
-	CHECK(says(&h, "2 shards wait for 1 members"));
+	CHECK(says(&h, "2 shards wait for 1 member that is silent"));
 	f = fine;
 	f.region_outside = 3;
 	h = judge(f);
@@ -106,7 +106,7 @@ TEST(a_long_reason_is_told_whole)
 	struct health h;
 
 	memset(why, 'x', sizeof(why));
-	strcpy(why + sizeof(why) - 9, "--shards");
+	memcpy(why + sizeof(why) - 9, "--shards", 9);
 	f.region_state = "not a member";
 	f.region_why = why;
 	h = judge(f);

@@ -613,15 +613,16 @@ TEST(a_region_of_several_nodes)
 	CHECK_INT(c.region.shards, ==, 1);
 	CHECK(c.region.adopt && c.region.publish);
 	snprintf(yaml, sizeof(yaml), "region: {path: %s}\n", path);
-	refused(yaml, "for a tenant that is not there");
+	refused(yaml, "for the tenant \"b\": add it under tenants");
 	snprintf(yaml, sizeof(yaml),
 		 "region: {path: %s, tenant: a}\ntenants: [{name: a}]\n", path);
 	refused(yaml, "was made for the tenant \"b\"");
 	snprintf(yaml, sizeof(yaml),
 		 "region: {path: %s, name: 7}\ntenants: [{name: b}]\n", path);
-	refused(yaml, "cannot have a member of that name");
+	refused(yaml, "name \"7\" cannot be a member's name");
 	refused("region: {path: /dev/null}", "is no memory");
 	refused("region: {name: x}", "no path");
+	refused("region: {shards: 2}", "no path");
 	CHECK_OK(parse("region: {adopt: no, publish: no, shards: 0}", &c,
 		       error));
 	CHECK_OK(config_region_check(&c, error));

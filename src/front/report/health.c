@@ -225,20 +225,25 @@ static void judge_region(const struct health_facts *f, struct health *h)
 			 f->region_why ? f->region_why : "");
 	if (f->region_quarantined)
 		degraded(h,
-			 "The CXL region: %u shards wait for %u members that "
-			 "are silent; onecopy cxl status names them.",
-			 f->region_quarantined, f->region_late);
+			 "The CXL region: %u shard%s for %u member%s; "
+			 "onecopy cxl status names them.",
+			 f->region_quarantined,
+			 f->region_quarantined == 1 ? " waits" : "s wait",
+			 f->region_late,
+			 f->region_late == 1 ? " that is silent"
+					     : "s that are silent");
 	else if (f->region_late)
-		note(h, "The CXL region: %u members are silent.",
-		     f->region_late);
+		note(h, "The CXL region: %u member%s silent.", f->region_late,
+		     f->region_late == 1 ? " is" : "s are");
 	if (f->region_held)
 		note(h, "The CXL region: %llu frames are used no more.",
 		     (unsigned long long)f->region_held);
 	if (f->region_outside)
 		degraded(h,
-			 "%u clients found no slot in the CXL region, and read "
-			 "this node alone.",
-			 f->region_outside);
+			 "%u client%s no slot in the CXL region, and this node "
+			 "alone is read there.",
+			 f->region_outside,
+			 f->region_outside == 1 ? " found" : "s found");
 }
 
 /* Less than half of what is wanted again is kept: fewer sessions would get more
