@@ -546,7 +546,7 @@ static int nvme_recover(struct nvme_bench *n)
 	return r;
 }
 
-/* ---- the bench --------------------------------------------------------------------------------- */
+/* ---- the bench ------------------------------------------------------------------- */
 
 static void nvme_say(struct nvme_bench *n)
 {

@@ -258,7 +258,7 @@ static void node_report(struct node_bench *b, const struct phase *idle,
 	bench_report(b->n->b, &g, moves, b->n->b->runs);
 }
 
-/* ---- the node --------------------------------------------------------------------------------- */
+/* ---- the node -------------------------------------------------------------------- */
 
 static int node_fill(struct node_bench *b)
 {

@@ -188,6 +188,7 @@ struct segment_source;
 void config_cxl_source(const struct node_config *config,
 		       struct segment_source *ret_source);
 
+bool config_has_tenant(const struct node_config *config, const char *name);
 /* What a tenant may have and what it has for certain, where the node has
  * `dram`. 0: all of it; nothing. */
 void config_tenant_quota(const struct node_config *config, const char *tenant,

@@ -215,14 +215,6 @@ int config_cxl_there(const struct node_config *config, int fd)
 	return r == -EPROTO || (r == 0 && !bytes) ? -ENODEV : r;
 }
 
-static bool is_tenant(const struct node_config *config, const char *name)
-{
-	for (uint32_t i = 0; i < config->n_tenants; i++)
-		if (strcmp(config->tenants[i].name, name) == 0)
-			return true;
-	return false;
-}
-
 int config_cxl_check(struct node_config *config, int *ret_lock,
 		     char error[CONFIG_ERROR])
 {
@@ -237,7 +229,7 @@ int config_cxl_check(struct node_config *config, int *ret_lock,
 			 "cxl.size is there, and no memory: give --cxl SPEC");
 		return -EINVAL;
 	}
-	if (*c->tenant && !is_tenant(config, c->tenant))
+	if (*c->tenant && !config_has_tenant(config, c->tenant))
 		return wrong(error, c, "is for a tenant that is not there");
 	if (is_memory(c))
 		return c->size ? 0

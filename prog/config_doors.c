@@ -134,17 +134,6 @@ static const struct config_user *find_user(const struct config_resp *resp,
 }
 
 /* "default" is always there. */
-static bool is_tenant(const struct node_config *config, const char *name)
-{
-	if (strcmp(name, "default") == 0)
-		return true;
-	for (uint32_t i = 0; i < config->n_tenants; i++) {
-		if (strcmp(config->tenants[i].name, name) == 0)
-			return true;
-	}
-	return false;
-}
-
 static int read_user_name(struct reading *r, const char *where,
 			  const struct raw_user *raw, struct config_user *user)
 {
@@ -172,7 +161,8 @@ static int read_user_tenant(struct reading *r, const char *where,
 	snprintf(path, sizeof(path), "%s.tenant", where);
 	if (!reading_has(r, path))
 		return 0;
-	if (!is_tenant(&r->config, raw->tenant)) {
+	if (strcmp(raw->tenant, "default") &&
+	    !config_has_tenant(&r->config, raw->tenant)) {
 		config_expected(raw->tenant, "a tenant of this configuration",
 				error);
 		return reading_wrong(r, path, error);

@@ -46,14 +46,6 @@ static int no_region(const struct config_region *c, int r,
 	}
 }
 
-static bool is_tenant(const struct node_config *config, const char *name)
-{
-	for (uint32_t i = 0; i < config->n_tenants; i++)
-		if (strcmp(config->tenants[i].name, name) == 0)
-			return true;
-	return false;
-}
-
 /* Whoever maps the region sees all of it, so it is one tenant's: on every node
  * the one that it was made for. */
 static int check_tenant(struct node_config *config, const char *made_for,
@@ -69,7 +61,7 @@ static int check_tenant(struct node_config *config, const char *made_for,
 			 "was made for the tenant \"%.64s\"", made_for);
 		return wrong(c, text, error);
 	}
-	if (!is_tenant(config, c->tenant))
+	if (!config_has_tenant(config, c->tenant))
 		return wrong(c, "is for a tenant that is not there", error);
 	return 0;
 }

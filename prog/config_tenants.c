@@ -117,12 +117,11 @@ static int read_quotas(struct tenant_reading *q)
 	return 0;
 }
 
-static bool name_taken(const struct node_config *c, const char *name)
+bool config_has_tenant(const struct node_config *config, const char *name)
 {
-	for (uint32_t i = 0; i < c->n_tenants; i++) {
-		if (strcmp(c->tenants[i].name, name) == 0)
+	for (uint32_t i = 0; i < config->n_tenants; i++)
+		if (strcmp(config->tenants[i].name, name) == 0)
 			return true;
-	}
 	return false;
 }
 
@@ -136,7 +135,7 @@ static int read_tenant(struct reading *r, unsigned number)
 			r, q.at,
 			"expected a name of 1 to 63 printable ASCII "
 			"characters without spaces");
-	if (name_taken(&r->config, q.raw->name))
+	if (config_has_tenant(&r->config, q.raw->name))
 		return reading_wrong(r, q.at, "its name is there twice");
 	text_copy(q.t.name, sizeof(q.t.name), q.raw->name);
 	if (read_quotas(&q) || read_uids(&q) || read_tokens(&q))

@@ -570,6 +570,8 @@ const struct command cxl_command_fence = {
 
 static const struct cli_option leave_options[] = {
 	{ 't', "timeout", "TIME", "10s", "how long to wait for it" },
+	{ CLI_LONG, "stop-node", NULL, NULL,
+	  "even if it is a node: the whole of it ends, with its DRAM" },
 	{ 'j', "json", NULL, NULL, "print JSON" },
 	CLI_END
 };
@@ -620,24 +622,41 @@ static int leave_signal(const struct command *self, struct region *region,
 	return 0;
 }
 
+/* May it be asked? Of a node, keeper and server hear it: all of it ends. */
+static int leave_may(const struct command *self, struct cxl_id id,
+		     const struct region_member_status *s, bool stop_node)
+{
+	unsigned long long inc = id.inc;
+
+	if (s->state == MEMBER_FREE)
+		return cli_fail(self, PROG_FAILED, "member %u is free",
+				id.member);
+	if (!s->known || !s->here)
+		return cli_fail(self, PROG_REFUSED,
+				"member %u.%llu is not of this host: end it "
+				"there",
+				id.member, inc);
+	if (s->server && !stop_node)
+		return cli_fail(self, PROG_REFUSED,
+				"member %u.%llu is a node: all of it would "
+				"stop, with its DRAM and all its tenants; "
+				"--stop-node does that",
+				id.member, inc);
+	return 0;
+}
+
 /* Until its record says that it left. */
 static int leave_ask(const struct command *self, struct region *region,
-		     struct cxl_id id, uint64_t timeout_ns)
+		     struct cxl_id id, uint64_t timeout_ns, bool stop_node)
 {
 	uint64_t end = clock_ns() + timeout_ns;
 	struct region_member_status s;
 	int r = leave_look(self, region, id, &s);
 
+	if (r == 0)
+		r = leave_may(self, id, &s, stop_node);
 	if (r)
 		return r;
-	if (s.state == MEMBER_FREE)
-		return cli_fail(self, PROG_FAILED, "member %u is free",
-				id.member);
-	if (!s.known || !s.here)
-		return cli_fail(self, PROG_REFUSED,
-				"member %u.%llu is not of this host: end it "
-				"there",
-				id.member, (unsigned long long)id.inc);
 	r = leave_signal(self, region, id, &s);
 	while (r == 0) {
 		r = leave_look(self, region, id, &s);
@@ -657,7 +676,7 @@ static int leave_run(const struct command *self, int argc, char **argv)
 	uint64_t timeout = 10 * NS_PER_S;
 	struct region *region = NULL;
 	struct cxl_id member = { 0 };
-	bool json = false;
+	bool json = false, stop_node = false;
 	struct cli c;
 	int id, r = 0;
 
@@ -665,6 +684,8 @@ static int leave_run(const struct command *self, int argc, char **argv)
 	while (r == 0 && (id = cli_next(&c)) > 0) {
 		if (id == 't')
 			r = cli_time(&c, &timeout);
+		else if (id == CLI_LONG)
+			stop_node = true;
 		else
 			json = true;
 	}
@@ -678,7 +699,7 @@ static int leave_run(const struct command *self, int argc, char **argv)
 		return r;
 	r = cxl_member(self, region, c.argv[c.first + 1], false, &member);
 	if (r == 0)
-		r = leave_ask(self, region, member, timeout);
+		r = leave_ask(self, region, member, timeout, stop_node);
 	if (r == 0 && json)
 		printf("{\"member\": %u, \"incarnation\": %llu, \"left\": "
 		       "true}\n",

@@ -43,7 +43,8 @@ void doors_open(struct doors *d, const struct node_config *config,
 		int resp_fd, int http_fd);
 /* Takes one that is all zero. */
 void doors_close(struct doors *d);
-/* In every turn of the server; tries what is not open: when it wants to be called again at the latest. */
+/* In every turn of the server; tries what is not open: when it wants to be called
+ * again at the latest. */
 uint64_t doors_turn(struct doors *d, uint64_t now_ns);
 
 #endif

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Looked at every two seconds. What is told is the change: the log once, the report
+ * for as long as it is gone; the store makes no slab of it meanwhile.
+ */
 #include "low.h"
 
 #include <stdio.h>

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Tried once a second until it is joined. A reason is logged when it is another than
+ * the last; the report has it for as long as it holds.
+ */
 #include "share.h"
 #include <errno.h>
 #include <stdio.h>
@@ -8,6 +12,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "keep.h"
 #include "region/region.h"
 #include "store/shard.h"
@@ -83,12 +88,32 @@ static int check_tenant(const struct region *r, const char *tenant)
 	return strcmp(made_for, tenant) ? -EXDEV : 0;
 }
 
+static void tell_room(struct region *r, const struct config_region *c)
+{
+	uint32_t shards = region_geometry_of(r)->shards, nobodys = 0;
+	struct region_shard_status s;
+
+	for (uint32_t i = 0; i < shards; i++) {
+		region_shard_status(r, i, &s);
+		nobodys += !s.lost && (s.owner < 0 || s.gone);
+	}
+	if (nobodys)
+		log_info("%u of the region's %u shards are nobody's: their "
+			 "room is used when nodes come, or have more "
+			 "(region.shards of onecopy.yaml)",
+			 nobodys, shards);
+	if (c->publish && c->shards && !region_owned(r))
+		log_warn("no shard of the region is free: what is sealed here "
+			 "is not copied there (onecopy cxl format --shards)");
+}
+
 /* 0, -EXDEV, or what region_open() and region_join() say. */
 static int begin(struct share *h, bool patient)
 {
 	const struct config_region *c = &h->config->region;
 	struct store_region_options o = { .tenant = c->tenant,
-					  .publish = c->publish };
+					  .publish = c->publish,
+					  .shards = c->shards };
 	struct region *r = NULL;
 	uint64_t node[2], inc = 0;
 	uint32_t member = 0;
@@ -111,24 +136,28 @@ static int begin(struct share *h, bool patient)
 		 member, (unsigned long long)inc, c->path,
 		 region_resumed(r) ? ", as before" : "", region_owned(r),
 		 region_geometry_of(r)->shards);
+	tell_room(r, c);
 	return 0;
 }
 
 static void try(struct share *h, uint64_t now_ns, bool patient)
 {
 	int err = begin(h, patient);
+	char why[sizeof(h->why)];
 
 	h->joined = err == 0;
 	h->report->region_missing = NULL;
 	if (!err)
 		return;
-	snprintf(h->why, sizeof(h->why), "%s: %s", h->config->region.path,
-		 reason(err));
-	h->report->region_missing = h->why;
 	h->again_ns = now_ns + AGAIN_NS;
-	if (!h->told)
-		log_error("region %s", h->why);
-	h->told = true;
+	snprintf(why, sizeof(why), "%s: %s", h->config->region.path,
+		 reason(err));
+	/* the next tries are silent, until it is something else */
+	if (strcmp(why, h->why)) {
+		text_copy(h->why, sizeof(h->why), why);
+		log_error("region %s", why);
+	}
+	h->report->region_missing = h->why;
 }
 
 /* The process that made the pair of sockets. */

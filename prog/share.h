@@ -18,10 +18,10 @@ struct share {
 	const struct node_config *config;
 	struct store *store;
 	struct report *report;
-	uint64_t keeper;   /* whose server this is */
-	bool joined, told; /* told: the log has why it is not */
+	uint64_t keeper; /* whose server this is */
+	bool joined;
 	uint64_t again_ns;
-	char why[CONFIG_FILE + 192];
+	char why[CONFIG_FILE + 192]; /* it was not joined, as the log has it */
 };
 
 /* control: the socket that the keeper made; by that it is known, since a process whose

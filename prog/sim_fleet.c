@@ -498,7 +498,7 @@ static int sweep_run(struct sweep *w, const struct fleet_work *work)
 	return r;
 }
 
-/* ---- reports ---------------------------------------------------------------------------------- */
+/* ---- reports --------------------------------------------------------------------- */
 
 static json_t *points_json(const struct sweep *w)
 {

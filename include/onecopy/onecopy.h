@@ -272,7 +272,10 @@ enum oc_pin_flags {
  * find or pin. That takes a short lock, and joins the region the first time: where the
  * node does not answer, or another process stands still while it joins, such a miss
  * takes up to 250 ms, and one more each second. A client that cannot join reads what
- * its node has: oc_client_error() says why after the miss. Not for read-only clients. */
+ * its node has: oc_client_error() says why after the miss. Not for read-only clients.
+ * Where the region's memory fails, the calls that find or pin, oc_unpin() of such a pin,
+ * oc_client_close() and who reads its bytes meet SIGBUS. A handler is the
+ * application's: the library takes none. */
 int oc_pin(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	   unsigned flags, struct oc_pin *ret_pin);
 /* Any time, any thread. Recency counts from here: a pinned part cannot leave

@@ -305,8 +305,8 @@ int oc_span_write_as(oc_span *span, size_t block, const struct oc_key *key,
 		     uint64_t timeout_ns);
 /* Seals a block that this space has written as `key`; the span has that key there
  * from now on, mapped and shared as any other (or still OWN: Thrash, above). 0;
- * OC_EXISTS: somebody had sealed the key, and theirs is mapped now; -EINVAL: it was not written; -EBUSY: it is
- * held; else as oc_grant() and oc_seal(). On a failure what was written stays, but
+ * OC_EXISTS: somebody had sealed the key, and theirs is mapped now; -EINVAL: it was
+ * not written; -EBUSY: it is held; else as oc_grant() and oc_seal(). On a failure what was written stays, but
  * for OC_STALE. After -ETIMEDOUT it may be sealed yet: ask again; what is written
  * to the block before that reaches nobody's frame, and is sealed by asking again
  * unless somebody (that seal, too) was first. No thread may write to the block
@@ -347,7 +347,8 @@ int oc_span_tail_seal(oc_span *span, oc_session *session,
 	X(mapped_blocks, "blocks mapped")                                  \
 	X(mapped_around, "... because a neighbour was touched")            \
 	X(mmaps, "mappings made")                                          \
-	X(ahead, "blocks brought up because of the order of touches")      \
+	X(ahead_asked, "blocks asked for because of the order of touches") \
+	X(ahead, "... of which were brought up before they were touched")  \
 	X(ahead_used, "... of which were touched then")                    \
 	X(moved_bytes, "payload bytes brought up for this space")          \
 	X(own_bytes, "payload bytes copied for first writes")              \

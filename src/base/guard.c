@@ -102,3 +102,27 @@ int guard_run(void (*fn)(void *ctx), void *ctx, struct guard_fault *ret_fault)
 	guard_set(g.outer);
 	return 0;
 }
+
+struct touch {
+	const char *at;
+	uint64_t bytes;
+};
+
+static void touch_run(void *ctx)
+{
+	const struct touch *t = ctx;
+	const volatile char *at = t->at; /* words: not between threads */
+	uint64_t i = 0;
+
+	while (i < t->bytes) {
+		(void)at[i];
+		i += PAGE_BYTES - ((uintptr_t)(t->at + i) & (PAGE_BYTES - 1));
+	}
+}
+
+int guard_touch(const void *at, uint64_t bytes, struct guard_fault *ret_fault)
+{
+	struct touch t = { at, bytes };
+
+	return guard_run(touch_run, &t, ret_fault);
+}

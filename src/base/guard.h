@@ -26,5 +26,8 @@ struct guard_fault {
 void guard_install(void);
 /* *ret_fault (may be NULL) is written with -EIO only. */
 int guard_run(void (*fn)(void *ctx), void *ctx, struct guard_fault *ret_fault);
+/* Reads a byte of each page of it, before somebody does who cannot be left in the
+ * middle. As guard_run(). */
+int guard_touch(const void *at, uint64_t bytes, struct guard_fault *ret_fault);
 
 #endif

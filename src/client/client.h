@@ -194,7 +194,8 @@ struct oc_client {
 	_Alignas(CACHE_LINE) _Atomic(struct member *) shards; /* NULL: none */
 	_Atomic(uint64_t) shards_refused; /* the node's word when it was */
 	_Atomic(uint64_t) shards_again_ns;
-	_Atomic(uint64_t) shards_unpins;
+	/* by itself: every pin reads the line before */
+	_Alignas(CACHE_LINE) _Atomic(uint64_t) shards_unpins;
 
 	pthread_mutex_t revoke_lock; /* client/revoke.h */
 	struct revoker *revoker;     /* NULL: nobody maps */

@@ -193,15 +193,18 @@ static void inform_below(struct matching *m, size_t block, size_t usable,
 			 struct oc_block_info *info)
 {
 	const oc_client *c = m->ns->c;
+	bool first = true;
 
 	for (unsigned g = 0; g < m->ns->spec.groups; g++) {
 		const struct ring_place *p = reach_peek(m->reach, g, block);
 
 		if (!p->bytes || !match_needs(&m->ns->rule[g], usable, block))
 			continue;
-		if (info->tier != (enum oc_tier)p->tier)
+		if (first && info->tier != (enum oc_tier)p->tier)
 			info->stream_ns = 0;
-		info->tier = (enum oc_tier)p->tier;
+		first = false;
+		/* the slowest: they are in that order */
+		info->tier = MAX(info->tier, (enum oc_tier)p->tier);
 		info->bytes += p->bytes;
 		info->expected_ns = MAX(info->expected_ns, p->expected_ns);
 		info->stream_ns = stream_add(

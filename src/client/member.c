@@ -118,27 +118,28 @@ static int judge(struct member *m, int r)
 static int verify(struct member *m, const struct region_name *name,
 		  const struct region_pin *pin)
 {
-	int r = 0;
+	int r;
 
 	if (region_sound(name, pin))
 		return 0;
 	lock_take_short(&m->lock);
-	r = region_verify(m->region, name, pin);
+	r = region_report(m->region, pin);
 	region_unpin(m->region, pin);
 	lock_drop(&m->lock);
-	return r ? r : REGION_BAD;
+	return r;
 }
 
-int member_pin(struct member *m, const struct region_name *name, bool checked,
+int member_pin(struct member *m, const struct region_name *name, unsigned flags,
 	       struct member_pin *ret_pin)
 {
 	struct region_pin pin;
 	int r;
 
 	lock_take_short(&m->lock);
-	r = region_pin(m->region, name, &pin);
+	r = flags & MEMBER_NO_TOUCH ? region_pin_quietly(m->region, name, &pin)
+				    : region_pin(m->region, name, &pin);
 	lock_drop(&m->lock);
-	if (r == 0 && checked)
+	if (r == 0 && flags & MEMBER_VERIFY)
 		r = verify(m, name, &pin);
 	if (r)
 		return judge(m, r);

@@ -2,6 +2,10 @@
 /*
  * A member of a CXL region that pins and owns no shard, for any thread of a
  * process. (Apart from shards.c: what a client calls a region is a slab.)
+ *
+ * Between member_join() and member_leave(), which are alone, any thread calls any of
+ * it. Looking takes no lock: region/region.h says what that rests on, so no such
+ * process may install a guard. Pinning and unpinning take a short one.
  */
 #ifndef ONECOPY_CLIENT_MEMBER_H
 #define ONECOPY_CLIENT_MEMBER_H
@@ -37,14 +41,21 @@ struct member_pin {
 	uint64_t bytes, gen, checksum;
 	uint32_t tokens, slot;
 };
-int member_pin(struct member *m, const struct region_name *name, bool verify,
+enum member_pin_flags {
+	MEMBER_VERIFY = 1,   /* look at the bytes first */
+	MEMBER_NO_TOUCH = 2, /* it is no use */
+};
+/* 0; MEMBER_*. */
+int member_pin(struct member *m, const struct region_name *name, unsigned flags,
 	       struct member_pin *ret_pin);
+/* A slot that member_pin() gave, by any thread, once. Also after MEMBER_LOST. */
 void member_unpin(struct member *m, uint32_t slot);
 
 struct member_seen {
 	uint64_t offset, gen, bytes, checksum, sealed_ms;
 	uint32_t tokens;
 };
+/* 0; MEMBER_MISS. What it was at one moment; nothing is held. */
 int member_look(struct member *m, const struct region_name *name,
 		struct member_seen *ret_seen);
 

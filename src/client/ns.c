@@ -140,14 +140,6 @@ int ns_unaware(const oc_ns *ns)
 			   ns->id);
 }
 
-static bool has_stripes(const struct ns_spec *spec)
-{
-	for (unsigned i = 0; i < spec->groups; i++)
-		if (ns_spec_stripes(spec, i))
-			return true;
-	return false;
-}
-
 int oc_ns_open(oc_client *c, const struct oc_ns_options *options,
 	       uint64_t timeout_ns, oc_ns **ret_ns)
 {
@@ -191,7 +183,7 @@ int oc_ns_find(oc_client *c, uint32_t id, oc_ns **ret_ns)
 	}
 	ns->c = c;
 	ns->id = id;
-	ns->unaware = has_stripes(&ns->spec);
+	ns->unaware = ns_spec_is_striped(&ns->spec);
 	r = ns_complete(ns);
 	if (r) {
 		free(ns);

@@ -183,7 +183,10 @@ int shards_pin(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 
 	if (!m)
 		return OC_MISS;
-	r = member_pin(m, &name, flags & OC_PIN_VERIFY, &pin);
+	r = member_pin(m, &name,
+		       (flags & OC_PIN_VERIFY ? MEMBER_VERIFY : 0) |
+			       (flags & OC_PIN_NO_TOUCH ? MEMBER_NO_TOUCH : 0),
+		       &pin);
 	switch (r) {
 	case 0:
 		break;

@@ -9,8 +9,8 @@
  * until it closes. Where it cannot join, it reads what its node has, and
  * oc_client_error() and `onecopy stat` say why.
  *
- * Any thread. Looking takes no lock; pinning and unpinning take a short one, since
- * a region's handle is one thread's at a time.
+ * Any thread. Looking takes no lock; pinning and unpinning take a short one
+ * (client/member.h).
  *
  * Death: as a member's. Who was declared dead pins nothing more; what it holds is
  * protected no more, and stays mapped until it closes.

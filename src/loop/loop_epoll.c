@@ -169,8 +169,9 @@ static int64_t receive(struct epoll_state *e, struct loop_watch *w,
 
 	if (n < 0)
 		return -errno;
-	/* The stream is empty, and the next byte will be told. */
-	if (n > 0 && (size_t)n < len && !w->odd)
+	/* The stream is empty, and the next byte will be told. Of memory that is
+	 * the caller's this is not known: where it fails, less comes as well. */
+	if (s->kind == OP_ANY && n > 0 && (size_t)n < len && !w->odd)
 		w->in_blocked = true;
 	return n;
 }

@@ -341,7 +341,7 @@ static void mooncake_decide(const struct route_fleet *f,
 			      least.ttft_s > f->objective_s;
 }
 
-/* ---- independent pulls ------------------------------------------------------------------------ */
+/* ---- independent pulls ----------------------------------------------------------- */
 
 /* Most that is there; what is still on its way is not known of. */
 static double by_resident(const struct route_case *c,

@@ -74,6 +74,7 @@ struct region {
 	struct region_own *taking; /* being taken over */
 	struct region_own **out;   /* ours, and of no use (lost.c) */
 	uint32_t n_out;
+	uint64_t faults; /* met by this handle */
 	bool adopt;
 	uint64_t node[2];
 	uint64_t scans;	       /* looks at all pins, ever */
@@ -129,8 +130,9 @@ static inline bool region_printable(char c)
 
 uint64_t region_seed(const struct region_name *n);
 
-/* A counter of this member; one writer. */
-static inline void region_count(struct region *r, enum region_count what,
+/* A counter of this member; one writer. Where its memory fails, the guard ends that
+ * it is called in: for the pins' way, which that memory is a part of. */
+static inline void region_tally(struct region *r, enum region_count what,
 				uint64_t n)
 {
 	shared_u64 *count = &r->unit->head.count[what];
@@ -138,8 +140,8 @@ static inline void region_count(struct region *r, enum region_count what,
 	shared_store64(count, shared_load64(count) + n);
 }
 
-/* In a guard: has nobody declared this member dead, nor made the region anew? Then the same word
- * may be another's. */
+/* In a guard: has nobody declared this member dead, nor made the region anew? Then
+ * the same word may be another's. */
 static inline bool region_is_live(const struct region *r)
 {
 	return r->word &&
@@ -207,6 +209,8 @@ bool region_is_desc(const struct region *r, const struct region_where *w,
  * written then. */
 int region_guard(struct region *r, void (*fn)(void *ctx), void *ctx,
 		 struct region_where *ret_where);
+/* region_tally() under a guard of its own: who counts is not left in the middle. */
+void region_count(struct region *r, enum region_count what, uint64_t n);
 /* An own shard is one no more, for this process; what lies there is read on. */
 void region_out_of_use(struct region *r, struct region_own *own);
 bool region_is_out(const struct region *r, uint32_t shard);

@@ -240,15 +240,32 @@ static int enter(struct region *r, uint64_t word,
 	return record_step(r, r->self, word, MEMBER_EV_ENTER, &r->word);
 }
 
+struct seeing {
+	struct region *r;
+	uint32_t member;
+};
+
+static void see_run(void *ctx)
+{
+	const struct seeing *s = ctx;
+	const struct region_unit_head *head =
+		&region_unit_of(s->r, s->member)->head;
+
+	s->r->touch_seen[s->member] = shared_load64_acquire(&head->touch_tail);
+	s->r->report_seen[s->member] =
+		shared_load64_acquire(&head->report_tail);
+}
+
+/* A member whose unit fails keeps nobody out: what it has told is passed over. */
 static void see_all(struct region *r)
 {
-	for (uint32_t i = 0; i < r->g.members; i++) {
-		const struct region_unit_head *head =
-			&region_unit_of(r, i)->head;
+	struct seeing s = { .r = r };
 
-		r->touch_seen[i] = shared_load64_acquire(&head->touch_tail);
-		r->report_seen[i] = shared_load64_acquire(&head->report_tail);
-		r->beat_seen[i] = 0;
+	for (; s.member < r->g.members; s.member++) {
+		r->touch_seen[s.member] = 0;
+		r->report_seen[s.member] = 0;
+		r->beat_seen[s.member] = 0;
+		(void)region_guard(r, see_run, &s, NULL);
 	}
 }
 
@@ -451,7 +468,11 @@ int region_join(struct region *r, const struct region_join_options *o)
 		return 0;
 	(void)region_guard(r, fence_former, r, NULL);
 	err = region_tick(r);
-	return err < 0 ? err : 0;
+	if (err >= 0)
+		return 0;
+	/* not a slot for each try */
+	region_leave(r);
+	return err;
 }
 
 int region_self(const struct region *r, uint32_t *ret_member, uint64_t *ret_inc)

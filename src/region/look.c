@@ -154,7 +154,8 @@ int region_find(struct region *r, const struct region_name *name,
 			break;
 		r->skip = where.n;
 	}
-	/* else nothing of the handle changes: threads may look at once */
+	/* else nothing of the handle changes: a reader's threads may look at once
+	 * (region.h) */
 	if (unlikely(tries))
 		r->skip = r->g.shards;
 	if (!l.result)
@@ -296,7 +297,6 @@ static int pin_found(struct region *r, const struct region_found *found,
 		.checksum = shared_load64(&d->checksum),
 		.slot = slot,
 	};
-	touch(r, pin_word(loc, gen));
 	return 0;
 }
 
@@ -333,7 +333,7 @@ static int pin_guarded(struct region *r, const struct region_found *found,
 	return p.result;
 }
 
-static int pin(struct region *r, const struct region_name *name,
+static int pin(struct region *r, const struct region_name *name, bool quiet,
 	       struct region_pin *ret_pin)
 {
 	struct region_found found;
@@ -348,24 +348,29 @@ static int pin(struct region *r, const struct region_name *name,
 			break;
 		err = pin_guarded(r, &found, &slot, ret_pin);
 		if (!err) {
+			if (!quiet)
+				touch(r, pin_word(region_loc(found.shard,
+							     found.frame),
+						  ret_pin->gen));
 			r->pinned++;
-			region_count(r, REGION_C_pins, 1);
+			region_tally(r, REGION_C_pins, 1);
 			if (!region_owns(r, found.shard))
-				region_count(r, REGION_C_pins_remote, 1);
+				region_tally(r, REGION_C_pins_remote, 1);
 			return 0;
 		}
 		if (err != REGION_MISS)
 			return err;
 		slot_release(r, slot);
-		region_count(r, REGION_C_stale, 1);
+		region_tally(r, REGION_C_stale, 1);
 	}
-	region_count(r, REGION_C_misses, 1);
+	region_tally(r, REGION_C_misses, 1);
 	return REGION_MISS;
 }
 
 struct pin_call {
 	struct region *r;
 	const struct region_name *name;
+	bool quiet;
 	struct region_pin *ret_pin;
 	const struct region_pin *pin;
 	int result;
@@ -375,7 +380,13 @@ static void pin_call_run(void *ctx)
 {
 	struct pin_call *c = ctx;
 
-	c->result = pin(c->r, c->name, c->ret_pin);
+	c->result = pin(c->r, c->name, c->quiet, c->ret_pin);
+}
+
+static int pin_call(struct pin_call *c)
+{
+	return unlikely(region_guard(c->r, pin_call_run, c, NULL)) ? -EIO
+								   : c->result;
 }
 
 int region_pin(struct region *r, const struct region_name *name,
@@ -383,8 +394,17 @@ int region_pin(struct region *r, const struct region_name *name,
 {
 	struct pin_call c = { .r = r, .name = name, .ret_pin = ret_pin };
 
-	return unlikely(region_guard(r, pin_call_run, &c, NULL)) ? -EIO
-								 : c.result;
+	return pin_call(&c);
+}
+
+int region_pin_quietly(struct region *r, const struct region_name *name,
+		       struct region_pin *ret_pin)
+{
+	struct pin_call c = {
+		.r = r, .name = name, .quiet = true, .ret_pin = ret_pin
+	};
+
+	return pin_call(&c);
 }
 
 static void unpin_run(void *ctx)
@@ -450,6 +470,13 @@ static void report_run(void *ctx)
 		report(c->r, c->pin);
 }
 
+int region_report(struct region *r, const struct region_pin *pin)
+{
+	struct pin_call c = { .r = r, .pin = pin };
+
+	return region_guard(r, report_run, &c, NULL) ? REGION_BAD : c.result;
+}
+
 struct verifying {
 	const struct region_name *name;
 	const struct region_pin *pin;
@@ -467,9 +494,8 @@ int region_verify(struct region *r, const struct region_name *name,
 		  const struct region_pin *pin)
 {
 	struct verifying v = { .name = name, .pin = pin };
-	struct pin_call c = { .r = r, .pin = pin };
 
 	if (region_guard(r, verify_run, &v, NULL) == 0 && v.right)
 		return 0;
-	return region_guard(r, report_run, &c, NULL) ? REGION_BAD : c.result;
+	return region_report(r, pin);
 }

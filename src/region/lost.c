@@ -123,6 +123,11 @@ void region_out_of_use(struct region *r, struct region_own *own)
 		  own->shard);
 }
 
+struct region_failed region_failed(const struct region *r)
+{
+	return (struct region_failed){ .times = r->faults, .shards = r->n_out };
+}
+
 bool region_is_out(const struct region *r, uint32_t shard)
 {
 	for (uint32_t i = 0; i < r->n_out; i++)
@@ -216,7 +221,7 @@ static void break_frames(struct region *r, struct region_own *own,
 
 static void count_one(void *ctx)
 {
-	region_count(ctx, REGION_C_memory_errors, 1);
+	region_tally(ctx, REGION_C_memory_errors, 1);
 }
 
 int region_guard(struct region *r, void (*fn)(void *ctx), void *ctx,
@@ -233,6 +238,7 @@ int region_guard(struct region *r, void (*fn)(void *ctx), void *ctx,
 		w = where_is(r, offset);
 	w.bytes = fault.bytes;
 	say(r, &w);
+	r->faults++;
 	if (r->unit)
 		(void)guard_run(count_one, r, NULL);
 	own = w.part >= LOST_META ? region_own_of(r, w.n) : NULL;
@@ -243,4 +249,24 @@ int region_guard(struct region *r, void (*fn)(void *ctx), void *ctx,
 	if (ret_where)
 		*ret_where = w;
 	return -EIO;
+}
+
+struct counting {
+	struct region *r;
+	enum region_count what;
+	uint64_t n;
+};
+
+static void counting_run(void *ctx)
+{
+	const struct counting *c = ctx;
+
+	region_tally(c->r, c->what, c->n);
+}
+
+void region_count(struct region *r, enum region_count what, uint64_t n)
+{
+	struct counting c = { r, what, n };
+
+	(void)region_guard(r, counting_run, &c, NULL);
 }

@@ -10,7 +10,12 @@
  * region_close(). Who has opened and not joined looks, and touches nothing.
  *
  * Concurrency. A handle is used by one thread at a time; a process may have
- * several, each a member of its own. Not inherited by fork: a child opens again.
+ * several, each a member of its own. But of a reader, which has no shards, any
+ * number of threads may be in region_find(), region_look() and what is called
+ * geometry while one pins, unpins or reports, since these change nothing that a look
+ * reads; not while it opens, joins, leaves or closes, and not where guard_install()
+ * was called: a look that meets memory that fails notes it in the handle then.
+ * Not inherited by fork: a child opens again.
  * Finding, pinning, verifying, granting, filling, sealing, evicting and removing
  * make no system call. What opens, joins, leaves, takes or gives a shard maps and
  * unmaps memory; region_tick(), which does such things in its turn,
@@ -259,10 +264,14 @@ struct region_pin {
 	uint32_t slot;
 };
 /* 0; REGION_MISS; REGION_FULL: no slot; REGION_STALE: this member was declared
- * dead; -ENOTCONN; -EIO: the memory of its slots has failed. Unpinned by the same handle. What a member had pinned when it
- * was declared dead is protected no more: the bytes may change under it. */
+ * dead; -ENOTCONN; -EIO: the memory of its slots has failed. Unpinned by the same
+ * handle. What a member had pinned when it was declared dead is protected no more:
+ * the bytes may change under it. */
 int region_pin(struct region *r, const struct region_name *name,
 	       struct region_pin *ret_pin);
+/* The same, and no use: its owner does not hear of it. */
+int region_pin_quietly(struct region *r, const struct region_name *name,
+		       struct region_pin *ret_pin);
 void region_unpin(struct region *r, const struct region_pin *pin);
 /* All that this handle has out. */
 void region_unpin_all(struct region *r);
@@ -272,6 +281,8 @@ bool region_sound(const struct region_name *name, const struct region_pin *pin);
  * other bytes, and this member was declared dead: they may be another block's. */
 int region_verify(struct region *r, const struct region_name *name,
 		  const struct region_pin *pin);
+/* For who has found out by region_sound(): REGION_BAD, or REGION_STALE, as above. */
+int region_report(struct region *r, const struct region_pin *pin);
 
 /* ---- looking (status.c, check.c) ---------------------------------------------- */
 
@@ -293,6 +304,14 @@ struct region_member_status {
 	uint64_t count[REGION_COUNTS_USED];
 	char name[REGION_NAME + 1]; /* what is not printable ASCII is '?' */
 };
+/* Memory of the region that failed under this handle: how often (its member's count
+ * may have failed with it), and how many of its shards are out of use for that. */
+struct region_failed {
+	uint64_t times;
+	uint32_t shards;
+};
+struct region_failed region_failed(const struct region *r);
+
 /* member < geometry.members */
 void region_member_status(struct region *r, uint32_t member,
 			  struct region_member_status *ret_status);

@@ -742,7 +742,10 @@ int region_seal(struct region *r, const struct region_grant *g, uint64_t bytes,
 				.tokens = tokens,
 				.checksum = checksum };
 
-	return region_guard(r, seal_run, &b, NULL) ? -EIO : b.result;
+	if (likely(region_guard(r, seal_run, &b, NULL) == 0))
+		return b.result;
+	region_abandon(r, g); /* if it is lent yet */
+	return -EIO;
 }
 
 int region_put(struct region *r, const struct region_name *name,

@@ -247,6 +247,14 @@ static inline uint32_t ns_spec_stripes(const struct ns_spec *spec,
 		       ? (uint32_t)spec->group[group].slices
 		       : 0;
 }
+/* Are parts of any group striped? */
+static inline bool ns_spec_is_striped(const struct ns_spec *spec)
+{
+	for (unsigned g = 0; g < spec->groups; g++)
+		if (ns_spec_stripes(spec, g))
+			return true;
+	return false;
+}
 /* The rule in blocks, for index/match.h. */
 struct match_group ns_spec_rule(const struct ns_spec *spec, unsigned group);
 /* Identity: everything but the label; stride 0 equals stride slice_bytes.

@@ -27,7 +27,7 @@ static size_t blocks_in(const oc_span *sp, uint64_t bytes)
 	return MAX((size_t)(bytes / each), (size_t)1);
 }
 
-/* Where the last fault's blocks ended, at either end. */
+/* Does a fault go on where the last one's blocks ended, at either end? */
 static bool goes_on(int64_t step)
 {
 	return step == 1 || step == -1;

@@ -289,6 +289,7 @@ void span_read_on(oc_span *sp, size_t last)
 	n = MIN(n, walk_room(from, sp->n, step));
 	if (space_hand_ahead(sp, from, n, step))
 		return;
+	sp->s->n.ahead_asked += n;
 	sp->ahead_from = next;
 	sp->ahead_end = from + (size_t)((int64_t)n * step);
 }

@@ -14,14 +14,6 @@ const struct ns_record *ns_find(const struct pool *p, uint32_t id)
 	return shared_load64(&r->id) == id ? r : NULL;
 }
 
-static bool is_striped(const struct ns_spec *spec)
-{
-	for (unsigned g = 0; g < spec->groups; g++)
-		if (ns_spec_stripes(spec, g))
-			return true;
-	return false;
-}
-
 int64_t store_ns_open(struct pool *p, const struct ns_spec *spec)
 {
 	uint8_t digest[32];
@@ -42,7 +34,7 @@ int64_t store_ns_open(struct pool *p, const struct ns_spec *spec)
 		struct ns_record *rec = &p->m->ns[i];
 
 		if (!shared_load64(&rec->id)) {
-			if (is_striped(spec))
+			if (ns_spec_is_striped(spec))
 				layout_feature(p->m, LAYOUT_INCOMPAT_STRIPES);
 			ns_record_store(rec, i + 1, spec, digest);
 			return i + 1;

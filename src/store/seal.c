@@ -54,12 +54,18 @@ static int seal_mismatch(struct pool *p, const struct pool_slab *s,
 	const struct frame_desc *d = &s->desc[frame];
 	struct pool_shape shape;
 	uint64_t extent;
+	int r;
 
 	if (!frame_is(d, call->key, call->part))
 		return -EINVAL;
 	if (frame_extent_bytes(call->extent) > s->frame_bytes)
 		return -E2BIG;
-	return ns_part_check(p, call->part, call->extent, &extent, &shape);
+	r = ns_part_check(p, call->part, call->extent, &extent, &shape);
+	if (r < 0)
+		return r;
+	/* the checksum is of no bytes, which are not the whole here, as they are
+	 * in a grant */
+	return shape.stripes && extent != call->extent ? -EINVAL : 0;
 }
 
 static int64_t seal_frame(struct store_client *c, const struct ring_call *call,
@@ -195,7 +201,7 @@ void remove_call(struct store_client *c, const struct ring_call *call,
 {
 	uint32_t ns = frame_part_ns(call->part), frame;
 	struct pool_slab *s;
-	uint64_t n, below;
+	uint64_t n, moved, shared;
 
 	answer_set(ret_answer, -EPERM);
 	if (c->read_only)
@@ -204,10 +210,9 @@ void remove_call(struct store_client *c, const struct ring_call *call,
 	if (s)
 		note_gone(c->store, c->pool, s, frame, PAST_REMOVED, c->id);
 	n = block_doom(c->pool, call->key, ns).parts;
-	below = move_forget_block(c->store, c->pool, call->key, ns);
-	n = MAX(n, below);
-	below = shard_forget_block(c->store, c->pool, call->key, ns);
-	n = MAX(n, below);
+	moved = move_forget_block(c->store, c->pool, call->key, ns);
+	shared = shard_forget_block(c->store, c->pool, call->key, ns);
+	n = MAX(n, MAX(moved, shared));
 	pool_count(c->pool, POOL_C_removed, n);
 	if (n)
 		evict_drain(c->store, c->pool);

@@ -27,6 +27,7 @@ struct shard {
 	enum store_region_state state;
 	char tenant[LAYOUT_NAME + 1];
 	bool publish;
+	uint32_t wanted;
 	uint64_t word; /* pool_meta.cxl of the tenant's pool */
 	uint64_t beat_ns, step_ns;
 	struct fresh fresh[FRESH];
@@ -130,6 +131,7 @@ int store_region_attach(struct store *s, struct region *r,
 		.region = r,
 		.state = STORE_REGION_IN,
 		.publish = o->publish,
+		.wanted = o->publish ? o->shards : 0,
 		.word = region_owner_word(member, inc),
 		.step_ns = MAX(region_geometry_of(r)->lease_ms * NS_PER_MS / 10,
 			       NS_PER_MS),
@@ -440,12 +442,13 @@ void shard_settle(struct store *s)
 		sweep(s, p);
 }
 
-bool store_region_busy(const struct store *s)
+bool store_region_busy(struct store *s)
 {
 	const struct shard *h = s->shard;
 
+	/* before the tenant's first client there is no pool, and nothing to copy */
 	return h && h->region && region_owned(h->region) && !h->full &&
-	       (h->n || h->sweeping);
+	       (h->n || h->sweeping) && pool_of(s);
 }
 
 /* ---- beats ------------------------------------------------------------------------- */
@@ -580,7 +583,8 @@ static void stat_members(struct region *r, struct store_region_stat *st)
 		st->ended += m.ended;
 		st->readers += m.reader;
 		st->nodes += !m.reader;
-		st->late += m.late && !m.ended;
+		/* who says this is not silent, whenever it beat last */
+		st->late += m.late && !m.ended && i != st->member;
 	}
 }
 
@@ -590,9 +594,11 @@ static void stat_shards(struct region *r, struct store_region_stat *st)
 
 	for (uint32_t i = 0; i < st->geometry.shards; i++) {
 		region_shard_status(r, i, &h);
-		st->quarantined += h.quarantined;
-		if (!region_owns(r, i))
+		st->nobodys += !h.lost && (h.owner < 0 || h.gone);
+		if (!region_owns(r, i)) {
+			st->quarantined += h.quarantined;
 			continue;
+		}
 		st->owned++;
 		st->free += h.free;
 		st->sealed += h.sealed;
@@ -617,4 +623,6 @@ void store_region_stat(const struct store *s,
 	(void)region_self(h->region, &ret_stat->member, &ret_stat->inc);
 	stat_members(h->region, ret_stat);
 	stat_shards(h->region, ret_stat);
+	ret_stat->failed = region_failed(h->region);
+	ret_stat->wanted = h->wanted;
 }

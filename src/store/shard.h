@@ -37,6 +37,7 @@ enum store_region_state {
 struct store_region_options {
 	const char *tenant; /* whose blocks; all its clients see all of it */
 	bool publish;	    /* what is sealed is copied there */
+	uint32_t shards;    /* that it was to have */
 };
 
 /* A member's handle; taken on success. -EALREADY, -ENOMEM. */
@@ -45,7 +46,7 @@ int store_region_attach(struct store *s, struct region *r,
 /* Gives the shards back with what lies in them. 0, REGION_STALE, -EBUSY. */
 int store_region_leave(struct store *s);
 /* Is there something to copy? Then nobody need sleep. */
-bool store_region_busy(const struct store *s);
+bool store_region_busy(struct store *s);
 
 /* For a client of this pool: the region's memory once more, and whose ends could be
  * proved here. -ENOENT: it is not for this tenant, or there is none. */
@@ -89,6 +90,9 @@ struct store_region_stat {
 		late;	      /* members that live; nodes that are late */
 	uint32_t ended;	      /* and not declared dead yet */
 	uint32_t quarantined; /* shards of others that nobody may reuse */
+	uint32_t nobodys; /* shards, or of the dead: room that is not used */
+	struct region_failed failed;
+	uint32_t wanted; /* shards, to copy into; 0: none were asked for */
 	uint64_t count[REGION_COUNTS_USED]; /* this member's */
 };
 void store_region_stat(const struct store *s,

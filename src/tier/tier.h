@@ -64,9 +64,9 @@ enum tier_urgency {
 struct tier_move;
 /* result: 0; -EBADMSG the bytes are not those that were written (read: the entry is
  * gone, the place is set aside until the next open(); write: what lay at data was
- * not of that checksum when it was written, and no entry was made); -EIO and other errors of the device;
- * -ECANCELED; -ETIMEDOUT it was not begun before its deadline; OC_STALE it was
- * removed meanwhile. */
+ * not of that checksum when it was written, and no entry was made); -EIO and other
+ * errors of the device; -ECANCELED; -ETIMEDOUT it was not begun before its deadline;
+ * OC_STALE it was removed meanwhile. */
 typedef void (*tier_move_fn)(struct tier_move *m, int result);
 
 struct tier_move {

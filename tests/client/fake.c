@@ -437,7 +437,7 @@ static struct ring_place place_of(struct fake *f, const struct ring_call *q,
 			continue;
 		if (!find_below(f, key, part))
 			return (struct ring_place){ 0 };
-		p.tier = OC_TIER_NVME;
+		p.tier = f->on_rung >> g & 1 ? OC_TIER_CXL : OC_TIER_NVME;
 		p.bytes += FAKE_FRAME_BYTES;
 		p.expected_ns = 3000000;
 	}

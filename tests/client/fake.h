@@ -57,6 +57,7 @@ struct fake {
 	_Atomic(uint64_t) unanswered; /* seals, by these switches */
 	bool stale_once;	      /* a report was lost once */
 	struct fake_below below[FAKE_FRAMES];
+	uint64_t on_rung; /* groups, a bit each: below is the rung, not the drive */
 	uint32_t n_below, groups; /* of its namespace, one rank */
 	uint32_t fetched;	  /* frames of FAKE_OTHER, from the last down */
 	uint32_t look_most;	  /* keys that a look answers; 0: all */

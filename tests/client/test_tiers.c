@@ -443,6 +443,34 @@ TEST(fake_the_rules_say_what_is_brought_up)
 	rig_end(&r);
 }
 
+/* One part of a block on the drive and another on the rung: the block is on the
+ * drive, and what both stream counts, in whatever order the groups are. */
+TEST(fake_a_block_on_two_tiers_is_on_the_slower)
+{
+	struct rig r = rig_make(2, 5);
+	uint64_t window = frame_part(1, 1, 0);
+	oc_ns *ns = two_groups(r.c);
+	struct oc_match_options o = below();
+	struct oc_block_info info[BLOCKS];
+	size_t usable;
+
+	r.f->groups = 2;
+	pthread_mutex_lock(&r.f->lock);
+	fake_seal(r.f, FAKE_OTHER, 20, 5, &r.keys[1], window);
+	fake_below(r.f, 2, window, BELOW_COMES);
+	pthread_mutex_unlock(&r.f->lock);
+	for (unsigned rung = 0; rung < 2; rung++) {
+		r.f->on_rung = 1u << rung;
+		CHECK_OK(oc_match(ns, r.keys, 3, &o, info, &usable));
+		CHECK_INT(usable, ==, 2);
+		CHECK_INT(info[2].bytes, ==, 2 * FAKE_FRAME_BYTES);
+		CHECK_INT(info[2].tier, ==, OC_TIER_NVME);
+		CHECK_INT(info[2].stream_ns, >=, 1000000);
+	}
+	oc_ns_close(ns);
+	rig_end(&r);
+}
+
 TEST(fake_memory_is_refused)
 {
 	struct rig r = rig_make(3, 9);

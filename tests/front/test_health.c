@@ -78,6 +78,72 @@ TEST(a_region_of_several_nodes)
 	CHECK(says(&h, "3 clients found no slot"));
 }
 
+/* A shard that is out of use stays news until the next server; errors that cost none
+ * are news for a while. */
+TEST(memory_of_a_region_that_fails)
+{
+	struct health_facts f = fine;
+	struct health h;
+
+	f.ever.region_errors = 3;
+	h = judge(f);
+	CHECK_INT(h.n_degraded, ==, 0);
+	CHECK_INT(h.n_notes, ==, 1);
+	f.lately.region_errors = 2;
+	h = judge(f);
+	CHECK(h.ready && says(&h, "failed 2 times in the last 5 minutes"));
+	f.lately.region_errors = 0;
+	f.region_out = 1;
+	h = judge(f);
+	CHECK(says(&h, "failed, and 1 of this"));
+}
+
+/* What to do about it stands at the end. */
+TEST(a_long_reason_is_told_whole)
+{
+	struct health_facts f = fine;
+	char why[420];
+	struct health h;
+
+	memset(why, 'x', sizeof(why));
+	strcpy(why + sizeof(why) - 9, "--shards");
+	f.region_state = "not a member";
+	f.region_why = why;
+	h = judge(f);
+	CHECK(says(&h, "x--shards."));
+}
+
+/* Room that the region was made with, and that nobody uses. */
+TEST(a_region_of_the_wrong_shape)
+{
+	struct health_facts f = fine;
+	struct health h;
+
+	f.region_shards = 16;
+	f.region_frame = 2 << 20;
+	f.region_parts = 10;
+	f.region_bytes = 10ull << 20;
+	h = judge(f);
+	CHECK_INT(h.n_notes, ==, 0);
+	f.region_nobodys = 14;
+	f.region_bytes = 640ull << 10;
+	h = judge(f);
+	CHECK_INT(h.n_degraded, ==, 0);
+	CHECK_INT(h.n_notes, ==, 2);
+	CHECK(strstr(h.note[0], "14 of 16 shards are nobody's"));
+	CHECK(strstr(h.note[1], "64 KiB, and each takes a frame of 2048 KiB"));
+}
+
+TEST(a_node_without_a_shard)
+{
+	struct health_facts f = fine;
+	struct health h;
+
+	f.region_idle = true;
+	h = judge(f);
+	CHECK(h.ready && says(&h, "this node has no shard"));
+}
+
 TEST(restarts)
 {
 	struct health_facts f = fine;

@@ -483,6 +483,47 @@ TEST(a_value_whose_memory_fails_is_refused)
 	counter_close(&n);
 }
 
+/* A later page of it: the kernel cannot write there. */
+TEST(a_long_value_is_refused_in_its_middle)
+{
+	static const char name[] = "long";
+	const struct name which = { name, sizeof(name) - 1 };
+	const size_t bytes = 3u << 20, at = 300 * PAGE_BYTES;
+	char *value = calloc(1, bytes + 1);
+	struct resp_tenant *t;
+	struct local_part part;
+	struct place place;
+	struct counter n;
+	struct caller c;
+	struct text ask = { 0 };
+	int fd = memfd_create("end", MFD_CLOEXEC);
+
+	CHECK(value && fd >= 0);
+	memset(value, 'x', bytes);
+	counter_open(&n, LOOP_EPOLL, LIMIT, FOREVER);
+	c = caller_open(&n);
+	says(&c, "+OK\r\n", 3, "SET", name, value, NULL);
+	t = counter_tenant(&n);
+	place_of(which, &place);
+	CHECK(local_find(t->client, place.key,
+			 place_part(t, &place, PLACE_BULK), &part));
+	says(&c, ":1\r\n", 2, "DEL", name, NULL, NULL);
+	CHECK(mmap(part.data + at, PAGE_BYTES, PROT_READ | PROT_WRITE,
+		   MAP_SHARED | MAP_FIXED, fd, 0) == part.data + at);
+	close(fd);
+	text_words(&ask, 3, "SET", name, value);
+	CHECK_INT(caller_ask(&c, &ask), ==, SAID_ERROR);
+	CHECK_INT(pool_counter(t->pool, POOL_C_memory_errors), ==, 1);
+	/* the connection goes on, and the frame is not used again */
+	says(&c, "$-1\r\n", 2, "GET", name, NULL, NULL);
+	says(&c, "+OK\r\n", 3, "SET", name, value, NULL);
+	CHECK_INT(pool_counter(t->pool, POOL_C_memory_errors), ==, 1);
+	text_free(&ask);
+	free(value);
+	caller_close(&c);
+	counter_close(&n);
+}
+
 /* ---- bounds */
 
 static enum said inline_set(struct caller *c, size_t bytes)

@@ -5,9 +5,11 @@
  */
 #include "tests/test.h"
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/guard.h"
 #include "front/resp/stream.h"
 #include "tests/front/tls_peer.h"
 
@@ -215,6 +217,59 @@ EACH(echo)
 		until(w, &out.calls, i);
 		CHECK_INT(out.result, ==, 4);
 	}
+	close_it(w);
+	CHECK_INT(peer_status(w), ==, 0);
+}
+
+#define PAGES 4u
+
+static bool send_pages(struct peer *p)
+{
+	char page[PAGE_BYTES], got;
+
+	for (unsigned i = 0; i < PAGES; i++) {
+		memset(page, 'a' + (int)i, sizeof(page));
+		if (!peer_write(p, page, sizeof(page)))
+			return false;
+	}
+	return peer_read(p, &got, 1) == 0;
+}
+
+/* A page of the memory fails that is received into: it is told, and what was to go
+ * there is not lost. */
+EACH(memory_that_fails)
+{
+	const size_t all = PAGES * PAGE_BYTES;
+	struct told in = { .w = w };
+	int fd = memfd_create("end", MFD_CLOEXEC);
+	static char whole[PAGES * PAGE_BYTES];
+	size_t moved = 0;
+	unsigned calls = 0;
+	char *into = mmap(NULL, all, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	guard_install();
+	CHECK(fd >= 0 && into != MAP_FAILED);
+	CHECK(mmap(into + 2 * PAGE_BYTES, PAGE_BYTES, PROT_READ | PROT_WRITE,
+		   MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED);
+	start(w, send_pages);
+	do {
+		CHECK_OK(stream_receive(w->stream, into + moved, all - moved, 0,
+					note, &in));
+		until(w, &in.calls, ++calls);
+		moved += in.result > 0 ? (size_t)in.result : 0;
+		CHECK_INT(moved, <=, 2 * PAGE_BYTES);
+	} while (in.result > 0);
+	CHECK_INT(in.result, ==, -EFAULT);
+	memcpy(whole, into, moved);
+	CHECK_OK(stream_receive(w->stream, whole + moved, all - moved,
+				LOOP_WHOLE, note, &in));
+	until(w, &in.calls, ++calls);
+	CHECK_INT(in.result, ==, all - moved);
+	for (size_t i = 0; i < all; i++)
+		CHECK(whole[i] == (char)('a' + i / PAGE_BYTES));
+	munmap(into, all);
+	close(fd);
 	close_it(w);
 	CHECK_INT(peer_status(w), ==, 0);
 }

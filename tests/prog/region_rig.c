@@ -124,6 +124,18 @@ uint32_t two_member_of(struct region *r, pid_t keeper)
 	FAIL("process %d is no member", (int)keeper);
 }
 
+bool two_says(oc_client *c, const char *what, const char *args,
+	      const char *text)
+{
+	bool says;
+	char *json;
+
+	CHECK_OK(oc_inspect(c, what, args, 0, &json));
+	says = strstr(json, text) != NULL;
+	free(json);
+	return says;
+}
+
 void two_told(oc_client *c, const char *what, const char *args,
 	      const char *text)
 {

@@ -38,7 +38,10 @@ void two_publish(struct two *t, uint64_t first, uint64_t n);
 struct region *two_looker(const struct two *t);
 /* Of the members that live and own a shard, the one with this server or keeper. */
 uint32_t two_member_of(struct region *r, pid_t keeper);
-/* The report has this text. */
+/* The report has this text: does it? it must. What has to do with leases, which are
+ * of the clock, is waited for: any node may be late for a moment. */
+bool two_says(oc_client *c, const char *what, const char *args,
+	      const char *text);
 void two_told(oc_client *c, const char *what, const char *args,
 	      const char *text);
 

@@ -64,15 +64,19 @@ static void await(size_t member, const char *state, int64_t seals)
 	}
 }
 
-static int64_t shards_of(size_t member)
+static int64_t of_member(size_t member, const char *name)
 {
 	json_t *root = status();
-	int64_t n =
-		number(json_array_get(json_object_get(root, "members"), member),
-		       "shards");
+	int64_t n = number(
+		json_array_get(json_object_get(root, "members"), member), name);
 
 	json_decref(root);
 	return n;
+}
+
+static int64_t shards_of(size_t member)
+{
+	return of_member(member, "shards");
 }
 
 /* `status` for people. */
@@ -341,24 +345,54 @@ TEST(blocks_of_another_length_are_not_wrong)
 		  ==, 1);
 }
 
+/* Of a process that need not be a child. */
+static bool stands_still(pid_t pid)
+{
+	char name[64], line[128];
+	bool is = false;
+	FILE *f;
+
+	snprintf(name, sizeof(name), "/proc/%d/status", pid);
+	f = fopen(name, "re");
+	CHECK(f != NULL);
+	while (fgets(line, sizeof(line), f))
+		is |= strncmp(line, "State:\tT", 8) == 0;
+	fclose(f);
+	return is;
+}
+
+/* Stops the first member with blocks in hand: one may be on its way back. */
+static pid_t stop_with_pins(void)
+{
+	pid_t member;
+
+	await(0, "live", 100);
+	member = (pid_t)of_member(0, "pid");
+	for (;;) {
+		CHECK_OK(kill(member, SIGSTOP));
+		while (!stands_still(member))
+			;
+		if (of_member(0, "pinned") >= 2)
+			return member;
+		CHECK_OK(kill(member, SIGCONT));
+	}
+}
+
 /* Cuts the file to `bytes` when the member is at work in it, and asks it to leave,
- * which it may be past; in a process of its own, for the caller waits for it. */
+ * for which it has to look at what it has in hand; in a process of its own, for the
+ * caller waits for it. */
 static pid_t cut_later(uint64_t bytes)
 {
 	pid_t pid = fork(), member;
-	json_t *root;
 
 	CHECK(pid >= 0);
 	if (pid)
 		return pid;
-	await(0, "live", 100);
-	root = status();
-	member = (pid_t)number(
-		json_array_get(json_object_get(root, "members"), 0), "pid");
-	json_decref(root);
+	member = stop_with_pins();
 	CHECK_OK(truncate(path, (off_t)bytes));
 	if (bytes)
 		CHECK_OK(kill(member, SIGTERM));
+	CHECK_OK(kill(member, SIGCONT));
 	_exit(0);
 }
 

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "tests/prog/region_rig.h"
+#include "tests/prog/run.h"
 
 #define BYTES TWO_BYTES
 
@@ -33,6 +34,77 @@ TEST(a_region_that_is_taken_away)
 	close(t.fd);
 }
 
+/* All but the control area: the node stays a member, and has lost its shard. */
+TEST(a_region_that_is_cut_short)
+{
+	struct two t;
+
+	two_format(&t, 8, 1, 64);
+	live_start_words(&t.a, two_words(&t));
+	two_open_a(&t);
+	two_publish(&t, 0, 8);
+	CHECK_OK(ftruncate(t.fd, 1 << 20));
+	live_write_some(t.na, 8, 8, BYTES);
+	LIVE_WAIT(&t.a, live_said(&t.a, "is out of use"));
+	two_told(t.ca, "stat", NULL, "\"failed_shards\":1");
+	CHECK_INT(live_read_some(t.na, 0, 16, BYTES), ==, 16);
+	two_close_a(&t);
+	live_stop(&t.a);
+	close(t.fd);
+}
+
+/* The only shard is another's; the region was not made for so many nodes. */
+TEST(a_node_that_finds_no_shard_says_so)
+{
+	struct two t;
+
+	two_format(&t, 8, 1, 64);
+	live_start_words(&t.a, two_words(&t));
+	two_open_a(&t);
+	two_publish(&t, 0, 1);
+	live_start_words(&t.b, two_words(&t));
+	LIVE_WAIT(&t.b, live_said(&t.b, "no shard of the region is free"));
+	CHECK(!live_said(&t.a, "no shard of the region is free"));
+	two_close_a(&t);
+	live_stop(&t.b);
+	live_stop(&t.a);
+	close(t.fd);
+}
+
+static int leave(const char *path, const char *member, const char *option)
+{
+	struct run r = RUN("cxl", "leave", path, member, option);
+	int status = r.status;
+
+	run_free(&r);
+	return status;
+}
+
+/* To leave is to end, for a node: nobody does that by mistake. */
+TEST(a_node_is_not_stopped_by_the_way)
+{
+	struct region_shard_status shard;
+	char member[16];
+	struct region *r;
+	struct two t;
+
+	two_format(&t, 8, 1, 64);
+	live_start_words(&t.a, two_words(&t));
+	two_open_a(&t);
+	two_publish(&t, 0, 8);
+	r = two_looker(&t);
+	region_shard_status(r, 0, &shard);
+	region_close(r);
+	snprintf(member, sizeof(member), "%d", (int)shard.owner);
+	CHECK_INT(leave(t.path, member, NULL), ==, 4);
+	two_publish(&t, 8, 8);
+	two_told(t.ca, "stat", NULL, "\"state\":\"member\"");
+	two_close_a(&t);
+	CHECK_INT(leave(t.path, member, "--stop-node"), ==, 0);
+	live_stop(&t.a);
+	close(t.fd);
+}
+
 /* Somebody holds the memory's lock for ever: who cannot join goes on without, and
  * is in as soon as it can. */
 TEST(a_lock_that_is_held_stops_nobody)
@@ -52,8 +124,8 @@ TEST(a_lock_that_is_held_stops_nobody)
 	CHECK_INT(live_read(t.nb, 0, BYTES), ==, OC_MISS);
 	live_write_some(t.nb, 100, 8, BYTES);
 	CHECK_INT(live_read_some(t.nb, 100, 8, BYTES), ==, 8);
-	CHECK(live_said(&t.b, "somebody joins or formats it now"));
-	two_told(t.cb, "stat", NULL, "not there");
+	LIVE_WAIT(&t.b, live_said(&t.b, "somebody joins or formats it now"));
+	LIVE_WAIT(&t.b, two_says(t.cb, "stat", NULL, "not there"));
 	close(fd);
 	LIVE_WAIT(&t.b, live_said(&t.b, "member 1.1 of the region"));
 	LIVE_WAIT(&t.b, live_read(t.nb, 0, BYTES) == 0);

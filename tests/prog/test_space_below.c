@@ -6,7 +6,8 @@
 #include "tests/prog/live.h"
 
 #define PART   (64 * KIB)
-#define BLOCKS 384u /* three times what memory holds */
+#define FRAMES 128u /* what memory holds */
+#define BLOCKS (3 * FRAMES)
 
 struct rig {
 	struct live n;
@@ -24,10 +25,18 @@ static void rig_write(struct rig *r)
 	oc_client *c = live_connect(&r->n);
 	oc_ns *ns = live_ns(c, PART);
 
-	for (uint64_t i = 0; i < BLOCKS; i++)
+	/* the node writes down what it must evict; the rest is still in memory. Where
+	 * it waits too long for the drive it evicts all the same, and counts that. */
+	for (uint64_t i = 0; i < BLOCKS; i++) {
+		if (i >= FRAMES)
+			LIVE_WAIT(&r->n,
+				  live_counter(c, "demoted") +
+						  live_counter(
+							  c, "demote_missed") >
+					  i - FRAMES);
 		live_write_some(ns, i, 1, PART);
-	/* the node writes down what it must evict; the rest is still in memory */
-	LIVE_WAIT(&r->n, live_counter(c, "demoted") > BLOCKS / 2);
+	}
+	LIVE_WAIT(&r->n, live_counter(c, "demoted") > 0);
 	oc_ns_close(ns);
 	oc_client_close(c);
 }
@@ -90,16 +99,6 @@ static unsigned look(struct rig *r, uint64_t i)
 	return 1;
 }
 
-/* Reads n blocks from `from` on, `step` apart. Those that are lost. */
-static unsigned look_on(struct rig *r, uint64_t from, int64_t step, uint64_t n)
-{
-	unsigned lost = 0;
-
-	for (uint64_t k = 0; k < n; k++)
-		lost += look(r, from + (uint64_t)((int64_t)k * step));
-	return lost;
-}
-
 static struct oc_space_report report_of(struct rig *r)
 {
 	struct oc_space_report report = { .size = sizeof(report) };
@@ -108,50 +107,71 @@ static struct oc_space_report report_of(struct rig *r)
 	return report;
 }
 
-TEST(a_session_of_three_times_memory_is_read_through)
-{
-	struct oc_space_report report;
-	unsigned lost = 0;
-	struct rig r;
-
-	rig_start(&r, OC_LOST_ZERO);
-	for (uint64_t i = 0; i < BLOCKS; i++)
-		lost += look(&r, i);
-	/* what the drive was not in time for when it was written is gone */
-	CHECK_INT(lost, <=, live_counter(r.c, "demote_missed"));
-	report = report_of(&r);
-	CHECK_INT(report.moved_bytes, >=, BLOCKS / 3 * PART);
-	CHECK_INT(report.ahead, >, 0);
-	/* mostly all; but the node may ask for what nobody has touched yet */
-	CHECK_INT(report.ahead_used * 2, >=, report.ahead);
-	CHECK_INT(report.ahead - report.ahead_used, <=, report.let_go);
-	CHECK_INT(report.let_go, >, 0);
-	NOTE("%u lost; %llu faults, %llu brought, %llu ahead", lost,
-	     (unsigned long long)report.faults,
-	     (unsigned long long)report.faults_bring,
-	     (unsigned long long)report.ahead);
-	/* and from the end: each comes back at its address */
-	for (uint64_t i = BLOCKS; i-- > 0;)
-		look(&r, i);
-	rig_end(&r);
-}
-
-/* Much is brought ahead, and most of that is used. */
-static void check_ahead(struct rig *r, const struct oc_space_report *before,
-			uint64_t touched)
+/* Gives what was asked for ahead a moment, until some of it has come. */
+static void be_patient(struct rig *r)
 {
 	struct oc_space_report now = report_of(r);
+	struct live_wait w = { 0 };
+
+	for (int k = 0; k < 50 && now.ahead_asked && !now.ahead; k++) {
+		live_pause(&r->n, &w, "what was asked for ahead");
+		now = report_of(r);
+	}
+}
+
+/* Reads n blocks from `from` on, `step` apart. Those that are lost. */
+static unsigned look_on(struct rig *r, uint64_t from, int64_t step, uint64_t n)
+{
+	unsigned lost = 0;
+
+	for (uint64_t k = 0; k < n; k++) {
+		lost += look(r, from + (uint64_t)((int64_t)k * step));
+		be_patient(r);
+	}
+	return lost;
+}
+
+/* Much is asked for ahead in a pass through all. How much comes before it is
+ * touched is the drive's to say: what does is used, or let go of before. */
+static void check_ahead(struct rig *r, const struct oc_space_report *before,
+			unsigned lost)
+{
+	struct oc_space_report now = report_of(r);
+	uint64_t asked = now.ahead_asked - before->ahead_asked;
 	uint64_t ahead = now.ahead - before->ahead;
 	uint64_t used = now.ahead_used - before->ahead_used;
 	uint64_t waited = now.faults_bring - before->faults_bring;
 
-	NOTE("%llu ahead, %llu used, %llu waited of %llu; %llu came back",
-	     (unsigned long long)ahead, (unsigned long long)used,
-	     (unsigned long long)waited, (unsigned long long)touched,
+	NOTE("%u lost; %llu asked for ahead, %llu came, %llu used, %llu waited; "
+	     "%llu came back",
+	     lost, (unsigned long long)asked, (unsigned long long)ahead,
+	     (unsigned long long)used, (unsigned long long)waited,
 	     (unsigned long long)(now.returned - before->returned));
-	/* how many waited is the drive's to say; a third at most was resident */
-	CHECK_INT(ahead, >=, touched / 8);
-	CHECK_INT(used * 2, >=, ahead);
+	/* a third at most was resident */
+	CHECK_INT(asked + lost, >=, BLOCKS / 4);
+	CHECK_INT(ahead + lost, >, 0);
+	CHECK_INT(ahead, >=, used);
+	CHECK_INT(ahead - used, <=, now.let_go - before->let_go);
+}
+
+TEST(a_session_of_three_times_memory_is_read_through)
+{
+	struct oc_space_report report;
+	struct rig r;
+	unsigned lost;
+
+	rig_start(&r, OC_LOST_ZERO);
+	lost = look_on(&r, 0, 1, BLOCKS);
+	/* what the drive was not in time for when it was written is gone */
+	CHECK_INT(lost, <=, live_counter(r.c, "demote_missed"));
+	report = report_of(&r);
+	CHECK_INT(report.moved_bytes + lost * PART, >=, BLOCKS / 3 * PART);
+	CHECK_INT(report.let_go + lost, >=, BLOCKS - FRAMES);
+	check_ahead(&r, &(struct oc_space_report){ 0 }, lost);
+	/* and from the end: each comes back at its address */
+	for (uint64_t i = BLOCKS; i-- > 0;)
+		look(&r, i);
+	rig_end(&r);
 }
 
 TEST(a_session_is_read_backwards)
@@ -161,52 +181,58 @@ TEST(a_session_is_read_backwards)
 
 	rig_start(&r, OC_LOST_ZERO);
 	before = report_of(&r);
-	look_on(&r, BLOCKS - 1, -1, BLOCKS);
-	check_ahead(&r, &before, BLOCKS);
+	check_ahead(&r, &before, look_on(&r, BLOCKS - 1, -1, BLOCKS));
 	rig_end(&r);
 }
 
 TEST(a_session_is_read_in_strides)
 {
 	struct oc_space_report before;
+	unsigned lost = 0;
 	struct rig r;
 
 	rig_start(&r, OC_LOST_ZERO);
 	before = report_of(&r);
 	for (uint64_t row = 0; row < 4; row++)
-		look_on(&r, row, 4, BLOCKS / 4);
-	check_ahead(&r, &before, BLOCKS);
+		lost += look_on(&r, row, 4, BLOCKS / 4);
+	check_ahead(&r, &before, lost);
 	rig_end(&r);
 }
 
-TEST(touches_in_any_order_bring_nothing_ahead)
+/* Without advice; no two steps in a row are the same. But what is mapped already is
+ * touched unseen, which may look like a way for once: tests/space/test_walk.c has all
+ * of these touches seen. */
+TEST(touches_in_any_order_bring_hardly_anything_ahead)
 {
 	struct oc_space_report report;
+	unsigned lost = 0;
 	struct rig r;
 
 	rig_start(&r, OC_LOST_ZERO);
-	/* without advice; no two steps in a row are the same */
 	for (uint64_t i = 0; i < BLOCKS / 2; i++)
-		look(&r, (i * i * 7 + i * 3) % BLOCKS);
+		lost += look(&r, (i * i * 7 + i * 3) % BLOCKS);
 	report = report_of(&r);
-	CHECK_INT(report.ahead, ==, 0);
-	CHECK_INT(report.faults_bring, >, 0);
+	/* two starts; who took it for a way would ask with each touch */
+	CHECK_INT(report.ahead_asked, <=, 2 * MIB / PART);
+	CHECK_INT(report.faults_bring + lost, >, 0);
 	rig_end(&r);
 }
 
 TEST(random_touches_bring_one_block_each)
 {
 	struct oc_space_report report;
+	unsigned lost = 0;
 	struct rig r;
 
 	rig_start(&r, OC_LOST_ZERO);
 	CHECK_OK(oc_span_advise(r.sp, 0, 0, OC_ADVISE_RANDOM, 0));
 	for (uint64_t i = 0; i < BLOCKS / 2; i++)
-		look(&r, i * 157 % BLOCKS);
+		lost += look(&r, i * 157 % BLOCKS);
 	report = report_of(&r);
+	CHECK_INT(report.ahead_asked, ==, 0);
 	CHECK_INT(report.ahead, ==, 0);
 	CHECK_INT(report.faults_bring, <=, BLOCKS / 2);
-	CHECK_INT(report.faults_bring, >, 0);
+	CHECK_INT(report.faults_bring + lost, >, 0);
 	rig_end(&r);
 }
 

@@ -71,12 +71,17 @@ static void open_node(struct rig *r)
 	r->ns = striped_ns(r->c);
 }
 
-static void start(struct rig *r)
+static void start_scrub(struct rig *r, const char *rate)
 {
 	r->place[0] = '\0';
-	live_start(&r->n, "--dram=64MiB", "--slab=16MiB");
+	live_start(&r->n, "--dram=64MiB", "--slab=16MiB", "--scrub", rate);
 	open_node(r);
 	r->s = NULL;
+}
+
+static void start(struct rig *r)
+{
+	start_scrub(r, "64M");
 }
 
 static void start_space(struct rig *r, enum oc_space_how how)
@@ -242,11 +247,11 @@ TEST(wrong_bytes_in_a_slice_are_found)
 	uint64_t sum;
 	struct rig r;
 
-	start(&r);
 	for (uint64_t n = 0; n < 2; n++) {
 		struct oc_key key = live_key(n);
 		uint8_t *last;
 
+		start_scrub(&r, n ? "64M" : "0");
 		make(n, data);
 		CHECK_OK(oc_grant(r.ns, &key, SP_P0, 0, 0, 0, &g));
 		last = (uint8_t *)g.data + (SLICES - 1) * g.stride;
@@ -261,10 +266,10 @@ TEST(wrong_bytes_in_a_slice_are_found)
 			CHECK_INT(oc_pin(r.ns, &key, SP_P0, OC_PIN_VERIFY,
 					 &pin),
 				  ==, OC_BAD);
-		LIVE_WAIT(&r.n, live_counter(r.c, "bad") == n + 1);
+		LIVE_WAIT(&r.n, live_counter(r.c, "bad") == 1);
 		CHECK_INT(oc_exists(r.ns, &key, SP_P0), ==, OC_MISS);
+		end(&r);
 	}
-	end(&r);
 }
 
 /* ---- spaces ---- */
@@ -593,6 +598,7 @@ TEST(the_server_dies_while_a_write_waits)
 	struct rig r;
 	oc_span *sp;
 	pid_t server;
+	size_t own;
 
 	start_space(&r, OC_SPACE_FAULTS);
 	put_runs(r.ns);
@@ -601,13 +607,19 @@ TEST(the_server_dies_while_a_write_waits)
 	server = live_server(r.c);
 	CHECK_OK(kill(server, SIGSTOP));
 	CHECK_OK(kill(server, SIGKILL));
+	/* here the write is, whether its frame came in time or it was copied */
 	at(&f, 30, 2)[5] ^= 1;
-	CHECK_INT(sp_info(sp).own, ==, 1);
+	own = sp_info(sp).own;
+	CHECK_INT(own + sp_info(sp).copied, ==, 1);
 	at(&f, 30, 2)[5] ^= 1;
 	for (size_t i = 0; i < BLOCKS; i++)
 		right(&f, i, i);
-	CHECK(live_server(r.c) != server);
+	LIVE_WAIT(&r.n, live_server(r.c) != server);
 	/* its successor knows the stripes */
+	at(&f, 30, 3)[5] ^= 1;
+	CHECK_INT(sp_info(sp).own, ==, own + 1);
+	at(&f, 30, 3)[5] ^= 1;
+	right(&f, 3, 3);
 	put(r.ns, 700);
 	oc_span_unmap(sp);
 	sp = map(r.s, 700, 1, 0);
@@ -748,7 +760,8 @@ TEST(striped_blocks_do_not_fall_to_the_rung)
 	end(&r);
 }
 
-#define MANY 192u /* three times what memory holds */
+#define FRAMES 64u /* what memory holds */
+#define MANY   (3 * FRAMES)
 
 static void start_below(struct rig *r)
 {
@@ -761,9 +774,18 @@ static void start_below(struct rig *r)
 	LIVE_WAIT(&r->n, live_said(&r->n, "the nvme tier is up"));
 	open_node(r);
 	r->s = NULL;
-	for (uint64_t n = 0; n < MANY; n++)
+	/* what a grant waits for too long is evicted unwritten, and counted */
+	for (uint64_t n = 0; n < MANY; n++) {
+		if (n >= FRAMES)
+			LIVE_WAIT(
+				&r->n,
+				live_counter(r->c, "demoted") +
+						live_counter(r->c,
+							     "demote_missed") >
+					n - FRAMES);
 		put(r->ns, n);
-	LIVE_WAIT(&r->n, live_counter(r->c, "demoted") > MANY / 2);
+	}
+	LIVE_WAIT(&r->n, live_counter(r->c, "demoted") > 0);
 	/* its frames are others' to have */
 	oc_ns_close(r->ns);
 	oc_client_close(r->c);
@@ -804,13 +826,15 @@ TEST(blocks_come_back_from_the_drive)
 	for (size_t i = 0; i < MANY; i++)
 		lost += look(sp, &f, i);
 	CHECK_INT(lost, <=, live_counter(r.c, "demote_missed"));
-	CHECK_INT(sp_report(r.s).moved_bytes, >=, MANY / 3 * BYTES);
-	CHECK_INT(sp_report(r.s).let_go, >, 0);
+	CHECK_INT(sp_report(r.s).moved_bytes + lost * BYTES, >=,
+		  MANY / 3 * BYTES);
+	CHECK_INT(sp_report(r.s).let_go + lost, >=, MANY - FRAMES);
 	/* and from the end: each at its address */
 	for (size_t i = MANY; i-- > 0;)
 		again += look(sp, &f, i);
-	CHECK_INT(again, ==, lost);
-	NOTE("%u lost of %u", lost, MANY);
+	CHECK_INT(again, >=, lost);
+	CHECK_INT(again, <=, live_counter(r.c, "demote_missed"));
+	NOTE("%u lost of %u, then %u", lost, MANY, again);
 	end(&r);
 }
 
@@ -819,11 +843,12 @@ TEST(the_drive_outlives_the_node)
 {
 	static uint8_t back[BYTES];
 	struct oc_match_options o = OC_MATCH_INIT;
-	uint64_t bytes, there = 0;
+	uint64_t bytes, there = 0, written;
 	char nvme[96];
 	struct rig r;
 
 	start_below(&r);
+	written = live_counter(r.c, "demoted");
 	oc_space_destroy(r.s);
 	r.s = NULL;
 	oc_ns_close(r.ns);
@@ -850,6 +875,8 @@ TEST(the_drive_outlives_the_node)
 		oc_unpin(r.ns, &pin);
 		CHECK_OK(oc_get(r.ns, &key, SP_P0, back, BYTES, &bytes));
 	}
-	CHECK_INT(there, >, MANY / 2);
+	CHECK_INT(there, >=, written);
+	NOTE("%llu written, %llu there", (unsigned long long)written,
+	     (unsigned long long)there);
 	end(&r);
 }

@@ -92,6 +92,15 @@ TEST(any_order_tells_nothing)
 	CHECK_INT(told, <, 300);
 }
 
+/* As tests/prog/test_space_below.c touches them. */
+TEST(no_two_steps_alike_tell_nothing)
+{
+	struct walk w = WALK_INIT;
+
+	for (size_t i = 0; i < 192; i++)
+		CHECK_INT(walk_touch(&w, (i * i * 7 + i * 3) % 384), ==, 0);
+}
+
 TEST(ways_and_their_ends)
 {
 	CHECK_INT(walk_steps(10, 10, 3), ==, 0);

@@ -325,3 +325,37 @@ TEST(hopeless_grants_hold_up_nobody_else)
 	world_check(w);
 	world_destroy(w);
 }
+
+/* A part in stripes is whole, so none is sealed of which no bytes were written. */
+TEST(a_striped_part_is_not_sealed_empty)
+{
+	struct world *w = world_create(&small);
+	struct sim *a = sim_add(w, 0);
+	struct ns_spec spec = { .block_tokens = 16,
+				.ranks = 1,
+				.groups = 2,
+				.weights = { 7 },
+				.group = { { .slices = 1,
+					     .slice_bytes = PART_BYTES },
+					   { .slices = 4,
+					     .slice_bytes = PART_BYTES,
+					     .stride = NS_STRIDE_SLAB } } };
+	int64_t ns = store_ns_open(w->p, &spec);
+
+	CHECK_INT(ns, >, 0);
+	for (uint16_t g = 0; g < 2; g++) {
+		uint64_t part = frame_part((uint32_t)ns, g, 0);
+		struct ring_call seal;
+		uint64_t key[4];
+		uint32_t frame;
+
+		CHECK_OK(sim_grant_wait(a, 1, part));
+		seal = seal_of(a, 1, part, &w->last);
+		seal.extent = 0;
+		CHECK_INT(sim_call(a, seal), ==, g ? -EINVAL : 0);
+		key_of(1, key);
+		CHECK((pool_find(w->p, key, part, &frame) != NULL) == !g);
+		world_check(w);
+	}
+	world_destroy(w);
+}

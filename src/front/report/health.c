@@ -7,6 +7,7 @@
 #define OFTEN_STARTS	 4u    /* "often": so many servers, */
 #define OFTEN_LIFE_S	 600u  /* whose mean life is shorter */
 #define RETURNS_LEAST	 1000u /* blocks, to say anything of them */
+#define SMALL_PART	 4u    /* "small": so often in a frame */
 #define LATELY_MIN	 (HEALTH_LATELY_S / 60)
 
 /* ---- trend ------------------------------------------------------------------- */
@@ -52,6 +53,7 @@ struct health_counts health_lately(const struct health_trend *t,
 		.wrong_parts = grown(now->wrong_parts, old->wrong_parts),
 		.slabs_refused = grown(now->slabs_refused, old->slabs_refused),
 		.memory_errors = grown(now->memory_errors, old->memory_errors),
+		.region_errors = grown(now->region_errors, old->region_errors),
 	};
 }
 
@@ -166,10 +168,58 @@ static void judge_low(const struct health_facts *f, struct health *h)
 		     (unsigned long long)(f->low_aside >> 20));
 }
 
+static void judge_region_memory(const struct health_facts *f, struct health *h)
+{
+	if (f->region_out)
+		degraded(h,
+			 "The CXL region: its memory failed, and %u of this "
+			 "node's shards are out of use.",
+			 f->region_out);
+	else if (f->lately.region_errors)
+		degraded(h,
+			 "The CXL region: its memory failed %llu times in the "
+			 "last %u minutes.",
+			 (unsigned long long)f->lately.region_errors,
+			 LATELY_MIN);
+	else if (f->ever.region_errors)
+		note(h, "The CXL region: its memory failed %llu times so far.",
+		     (unsigned long long)f->ever.region_errors);
+}
+
+static void judge_region_room(const struct health_facts *f, struct health *h)
+{
+	if (f->region_idle)
+		degraded(h, "The CXL region: this node has no shard, so what "
+			    "is sealed here is not copied there: all are "
+			    "others', or wait for one that is silent (onecopy "
+			    "cxl status; onecopy cxl format --shards).");
+}
+
+/* Room that nobody uses, by how the region was made. */
+static void judge_region_shape(const struct health_facts *f, struct health *h)
+{
+	uint64_t part = f->region_parts ? f->region_bytes / f->region_parts : 0;
+
+	if (f->region_nobodys)
+		note(h,
+		     "The CXL region: %u of %u shards are nobody's, and their "
+		     "room is not used: raise region.shards of its nodes "
+		     "(onecopy.yaml), or make it with fewer (onecopy cxl "
+		     "format --shards).",
+		     f->region_nobodys, f->region_shards);
+	if (f->region_parts && part * SMALL_PART <= f->region_frame)
+		note(h,
+		     "The CXL region: parts have %llu KiB, and each takes a "
+		     "frame of %llu KiB: make it with smaller ones (onecopy "
+		     "cxl format --frame).",
+		     (unsigned long long)DIV_UP(part, 1024),
+		     (unsigned long long)f->region_frame / 1024);
+}
+
 static void judge_region(const struct health_facts *f, struct health *h)
 {
 	if (f->region_state)
-		degraded(h, "The CXL region: this node is %s%s%.90s.",
+		degraded(h, "The CXL region: this node is %s%s%s.",
 			 f->region_state,
 			 f->region_why && f->region_why[0] ? ": " : "",
 			 f->region_why ? f->region_why : "");
@@ -219,6 +269,9 @@ void health_judge(const struct health_facts *f, struct health *ret_health)
 	judge_low(f, h);
 	judge_below(f, h);
 	judge_region(f, h);
+	judge_region_memory(f, h);
+	judge_region_room(f, h);
+	judge_region_shape(f, h);
 	judge_returns(f, h);
 	/* what the program says last: it has the most texts */
 	for (unsigned i = 0; i < f->n_failures; i++)

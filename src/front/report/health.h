@@ -18,6 +18,7 @@ struct health_counts {
 	uint64_t wrong_parts;	 /* dropped: their bytes were wrong */
 	uint64_t slabs_refused;	 /* no memory for a slab */
 	uint64_t memory_errors;	 /* frames whose memory has failed */
+	uint64_t region_errors;	 /* times that the CXL region's memory has */
 };
 
 #define HEALTH_STEP_NS	10000000000ull /* between samples */
@@ -68,6 +69,12 @@ struct health_facts {
 	const char *region_state, *region_why;
 	uint32_t region_late;	     /* members that are silent and may live */
 	uint32_t region_quarantined; /* shards of these */
+	uint32_t region_shards,
+		region_nobodys; /* all; those without an owner */
+	/* what was copied there, and the room that one part takes */
+	uint64_t region_parts, region_bytes, region_frame;
+	bool region_idle;     /* it wants a shard there, and has none */
+	uint32_t region_out;  /* own shards that are of no use: memory failed */
 	uint64_t region_held; /* frames of own shards that are used no more */
 	uint32_t region_outside; /* clients that found no slot there, now */
 	/* blocks that sessions came back for lately, in the pool that lost most
@@ -76,7 +83,7 @@ struct health_facts {
 };
 
 #define HEALTH_TEXTS 12
-#define HEALTH_TEXT  128
+#define HEALTH_TEXT  640 /* a path, and what to do about it */
 
 struct health {
 	bool live, ready;

@@ -509,6 +509,14 @@ static void put_region(struct lines *l, const struct report *r)
 		"sealed frames of these", st.sealed);
 	put_one(l, NAME("region_held_frames"), LINES_GAUGE,
 		"frames of these that are used no more", st.held);
+	put_one(l, NAME("region_unowned_shards"), LINES_GAUGE,
+		"shards that no living member owns", st.nobodys);
+	put_one(l, NAME("region_failed_shards"), LINES_GAUGE,
+		"shards of this node that are out of use: their memory failed",
+		st.failed.shards);
+	put_one(l, NAME("region_memory_errors_total"), LINES_COUNTER,
+		"times that the region's memory failed under this node",
+		st.failed.times);
 	put_one(l, NAME("region_nodes"), LINES_GAUGE,
 		"members that own shards or would", st.nodes);
 	put_one(l, NAME("region_readers"), LINES_GAUGE,

@@ -107,9 +107,12 @@ uint64_t report_starts(const struct report *r)
 static struct health_counts health_counts(const struct report *r)
 {
 	struct health_counts c = { 0 };
+	struct store_region_stat region;
 	struct store_load load;
 
 	store_load(r->store, &load);
+	store_region_stat(r->store, &region);
+	c.region_errors = region.failed.times;
 	c.slabs_refused = load.slabs_refused;
 	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
 		const struct pool *p = store_pool(r->store, n);
@@ -223,6 +226,13 @@ static void region_facts(const struct report *r, struct health_facts *f)
 	f->region_late = st.late;
 	f->region_quarantined = st.quarantined;
 	f->region_held = st.held;
+	f->region_out = st.failed.shards;
+	f->region_shards = st.geometry.shards;
+	f->region_nobodys = st.nobodys;
+	f->region_parts = all_of(r, POOL_C_region_published);
+	f->region_bytes = all_of(r, POOL_C_region_published_bytes);
+	f->region_frame = st.geometry.frame_bytes;
+	f->region_idle = st.wanted && !st.owned && !st.failed.shards;
 	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++)
 		if (store_pool(r->store, n))
 			store_each_client(r->store, store_pool(r->store, n),

@@ -105,6 +105,7 @@ json_t *report_region(const struct report *r)
 	json_num(o, "free", st.free);
 	json_num(o, "sealed", st.sealed);
 	json_num(o, "held", st.held);
+	json_num(o, "failed_shards", st.failed.shards);
 	json_num(o, "nodes", st.nodes);
 	json_num(o, "readers", st.readers);
 	json_num(o, "late", st.late);

@@ -337,6 +337,7 @@ int value_record(struct conn *c, struct name name, uint32_t arg,
 int value_keep_record(struct conn *c, uint32_t arg,
 		      const struct local_part *part);
 #define RESP_NO_ROOM "OOM no room for the value: all memory is in use"
+#define RESP_BROKEN  "ERR the memory for the value has failed"
 
 /* send.c: a bulk string, header included. 0: it goes out (CONN_SEND); 1: its
  * bytes are wrong, it is a miss; -errno. */

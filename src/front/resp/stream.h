@@ -31,7 +31,8 @@ int stream_open(struct loop *l, int fd, struct stream_tls *tls,
  * may be called before stream_close() returns. */
 void stream_close(struct stream *s, void (*gone)(void *ctx), void *ctx);
 
-/* As loop_receive(), loop_receive_any(), loop_send(). */
+/* As loop_receive(), loop_receive_any(), loop_send(). -EFAULT: the memory that was to
+ * be received into has failed; what was to go there comes with the next receive. */
 int stream_receive(struct stream *s, void *into, size_t len, unsigned flags,
 		   stream_fn fn, void *ctx);
 int stream_receive_any(struct stream *s, size_t most, unsigned flags,

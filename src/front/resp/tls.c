@@ -20,6 +20,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include "base/fault.h"
+#include "base/guard.h"
 #include "base/log.h"
 #include "front/resp/tls.h"
 #include "front/resp/tls_context.h"
@@ -154,7 +155,13 @@ static bool try_in(struct tls *t, char *room, int64_t *ret_result)
 	h->want = 0;
 	while (h->moved - start < TURN_BYTES) {
 		char *to = t->into ? t->into + h->moved : room;
+		size_t most = MIN(h->len - h->moved, RECORD_BYTES);
 
+		/* as the kernel says it: OpenSSL cannot be left in the middle */
+		if (t->into && guard_touch(to, most, NULL)) {
+			*ret_result = h->moved ? (int64_t)h->moved : -EFAULT;
+			return true;
+		}
 		ERR_clear_error();
 		r = SSL_read_ex(t->ssl, to, h->len - h->moved, &n);
 		if (r != 1)

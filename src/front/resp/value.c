@@ -165,16 +165,32 @@ static void value_got(struct conn *c, struct fill *f, const char *from,
 	f->got += n;
 }
 
-static void on_piece(void *ctx, const char *data, int64_t n);
-
 static uint64_t next_piece(const struct fill *f)
 {
 	return MIN(f->bytes - f->got, (uint64_t)RESP_PIECE);
 }
 
+/* The same where it is the kernel, or OpenSSL, that would write there: what is still
+ * to come of the value is passed over. */
+static void value_broken(struct conn *c)
+{
+	struct fill *f = c->fill;
+	uint64_t left = f->bytes - f->got;
+	struct guard_fault fault;
+
+	if (guard_touch(f->bulk.data + f->got, next_piece(f), &fault) < 0)
+		local_broken(c->tenant->client, &f->bulk, &fault);
+	local_abandon(c->tenant->client, &f->bulk);
+	c->fill = f->next;
+	fill_free(c, f);
+	skip(c, left, RESP_BROKEN);
+}
+
+static void on_piece(void *ctx, const char *data, int64_t n);
+
 /* What is there is taken at once and hashed while it is in the core's cache: a
- * loop that first receives for everybody would have to read it back. True: all
- * has come. False: the loop will call, or the connection has ended. */
+ * loop that first receives for everybody would have to read it back. True: the
+ * connection goes on in its next state. False: the loop will call, or it has ended. */
 static bool receive(struct conn *c)
 {
 	struct fill *f = c->fill;
@@ -190,8 +206,14 @@ static bool receive(struct conn *c)
 		resp_count(c, DOOR_C_received_bytes, (uint64_t)n);
 		value_got(c, f, NULL, (uint64_t)n);
 	}
-	if (f->got == f->bytes)
+	if (f->got == f->bytes) {
+		c->state = CONN_TAIL;
 		return true;
+	}
+	if (n == -EFAULT) {
+		value_broken(c);
+		return true;
+	}
 	if ((n <= 0 && n != -EAGAIN) ||
 	    stream_receive(c->stream, f->bulk.data + f->got, next_piece(f),
 			   n == -EAGAIN ? LOOP_NOT_YET : 0, on_piece, c) < 0)
@@ -204,14 +226,19 @@ static void on_piece(void *ctx, const char *data, int64_t n)
 	struct conn *c = ctx;
 
 	(void)data;
+	if (n == -EFAULT) {
+		value_broken(c);
+		conn_resume(c, (enum conn_state)c->state);
+		return;
+	}
 	if (n <= 0) {
 		conn_close(c);
 		return;
 	}
 	resp_count(c, DOOR_C_received_bytes, (uint64_t)n);
 	value_got(c, c->fill, NULL, (uint64_t)n);
-	if (c->fill->got == c->fill->bytes || receive(c))
-		conn_resume(c, CONN_TAIL);
+	if (receive(c))
+		conn_resume(c, (enum conn_state)c->state);
 }
 
 /* It has its frame: what came with the command first. */
@@ -228,8 +255,7 @@ static void start(struct conn *c, struct fill *f)
 	in->len -= n;
 	resp_count(c, DOOR_C_value_copied_bytes, n);
 	c->state = CONN_FILL;
-	if (f->got == f->bytes || receive(c))
-		c->state = CONN_TAIL;
+	(void)receive(c);
 }
 
 static struct name name_of(const struct conn *c, const struct fill *f)

@@ -128,7 +128,8 @@ int gpu_read(struct gpu *g, struct gpu_job *jobs, uint32_t n);
 void gpu_stat(const struct gpu *g, struct gpu_stat *ret_stat);
 
 /* A descriptor that many jobs name is registered once; it stays open until it is
- * dropped, and its file keeps its path (cuFile opens some a second time). Others are registered for each call. -ENOSPC; 0 without cuFile too. */
+ * dropped, and its file keeps its path (cuFile opens some a second time). Others are
+ * registered for each call. -ENOSPC; 0 without cuFile too. */
 int gpu_file_add(struct gpu *g, int fd);
 void gpu_file_drop(struct gpu *g, int fd);
 /* Device memory that jobs name: cuFile is used for jobs into registered memory

@@ -3,8 +3,8 @@
  * How many moves are with the device at once: as many as make it faster. Pure.
  *
  * After each interval (as many moves as are allowed at once, twice): while moves are
- * quick, more. Else the rate is compared with the one before the last change. Faster: go on in that direction.
- * Slower: turn round. Neither: less, when the moves take long (what waits in the
+ * quick, more. Else the rate is compared with the one before the last change.
+ * Faster: go on in that direction. Slower: turn round. Neither: less, when the moves take long (what waits in the
  * device cannot be overtaken by what is more urgent), else stay.
  */
 #ifndef ONECOPY_TIER_NVME_DEPTH_H
