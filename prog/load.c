@@ -19,8 +19,10 @@
 #include "load_part.h"
 #include "stop.h"
 
-#define LOAD_POLL_NS (10 * NS_PER_MS)
-#define LOAD_TICK_NS (100 * NS_PER_MS)
+#define LOAD_POLL_NS  (10 * NS_PER_MS)
+#define LOAD_GRACE_NS (10 * NS_PER_S)
+#define LOAD_STOP_NS  (2 * NS_PER_S)
+#define LOAD_TICK_NS  (100 * NS_PER_MS)
 
 const char *const load_time_names[LOAD_TIMES] = { "match", "pin", "nvme",
 						  "grant", "seal" };
@@ -172,6 +174,8 @@ static void load_ended(struct load *l, const char *kind, uint32_t i,
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return;
 	part->result.died = 1;
+	if (l->killed && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+		return; /* why it was stopped is known */
 	l->failed = true;
 	if (WIFSIGNALED(status))
 		fprintf(stderr, "onecopy: %s %u died: %s\n", kind, i,
@@ -210,6 +214,7 @@ static bool load_collect(struct load *l)
 
 static void load_kill(struct load *l)
 {
+	l->killed = true;
 	for (uint32_t i = 0; i < l->shared->writers; i++)
 		if (l->writer_pid[i] > 0)
 			kill(l->writer_pid[i], SIGKILL);
@@ -240,6 +245,12 @@ static void load_stop(struct load *l)
 	atomic_store_explicit(&l->shared->stop, 1, memory_order_release);
 }
 
+/* Nobody who presses Ctrl-C waits for a grant's timeout. */
+static uint64_t load_grace(void)
+{
+	return stop_wanted() ? LOAD_STOP_NS : LOAD_GRACE_NS;
+}
+
 /* Until all have ended. Children that do not stop in time are killed. */
 static int load_watch(struct load *l)
 {
@@ -257,7 +268,7 @@ static int load_watch(struct load *l)
 		}
 		if (!end && (r || l->failed || stop_wanted())) {
 			load_stop(l);
-			end = clock_ns() + 10 * NS_PER_S;
+			end = clock_ns() + load_grace();
 		}
 		if (end && clock_ns() > end)
 			load_kill(l);

@@ -57,6 +57,7 @@ struct load {
 	pid_t writer_pid[LOAD_PROCESSES_MAX];
 	pid_t reader_pid[LOAD_PROCESSES_MAX];
 	bool failed;
+	bool killed; /* those that did not stop in time */
 };
 
 /* One process: returns its exit status. */
