@@ -460,7 +460,9 @@ TEST(fake_a_block_on_two_tiers_is_on_the_slower)
 	fake_below(r.f, 2, window, BELOW_COMES);
 	pthread_mutex_unlock(&r.f->lock);
 	for (unsigned rung = 0; rung < 2; rung++) {
+		pthread_mutex_lock(&r.f->lock);
 		r.f->on_rung = 1u << rung;
+		pthread_mutex_unlock(&r.f->lock);
 		CHECK_OK(oc_match(ns, r.keys, 3, &o, info, &usable));
 		CHECK_INT(usable, ==, 2);
 		CHECK_INT(info[2].bytes, ==, 2 * FAKE_FRAME_BYTES);
