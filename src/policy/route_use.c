@@ -6,28 +6,38 @@
  * from their own lower tiers where that is quicker), Mooncake apart, which
  * pulls. All see the same numbers.
  *
- * Ties go to the first engine from a random place on.
+ * Ties are drawn.
  */
 #include "policy/route_price.h"
 #include <math.h>
 
-/* Least value wins; the first from a random place on among equal ones. */
+/* Least value wins. */
 typedef double (*value_fn)(const struct route_case *c,
 			   const struct route_engine *e);
 
+/* Of those so far that are equal, the last of n has a chance of 1 / n: each has
+ * the same in the end. */
+static bool drawn(uint64_t *draw, uint32_t n)
+{
+	*draw = *draw * 6364136223846793005u + 1442695040888963407u;
+	return (*draw >> 33) % n == 0;
+}
+
 static uint32_t least_of(const struct route_case *c, value_fn value)
 {
-	uint32_t n = c->f->n, best = ROUTE_NONE;
+	uint32_t best = ROUTE_NONE, equal = 0;
+	uint64_t draw = c->r->draw;
 	double least = 0;
 
-	for (uint32_t k = 0; k < n; k++) {
-		uint32_t i = (uint32_t)((c->r->draw + k) % n);
+	for (uint32_t i = 0; i < c->f->n; i++) {
 		double v = value(c, &c->f->engine[i]);
 
-		if (best == ROUTE_NONE || v < least) {
+		if (best != ROUTE_NONE && v > least)
+			continue;
+		equal = best != ROUTE_NONE && !(v < least) ? equal + 1 : 1;
+		if (drawn(&draw, equal))
 			best = i;
-			least = v;
-		}
+		least = v;
 	}
 	return best;
 }
@@ -179,28 +189,22 @@ static uint32_t dynamo_engine(const struct route_case *c)
 
 /* ---- llm-d ------------------------------------------------------------------------------- */
 
-static uint32_t llmd_blend_engine(const struct route_case *c)
+/* Numbers of the fleet come with each engine: they are few. */
+static double by_blend(const struct route_case *c, const struct route_engine *e)
 {
-	double min = INFINITY, max = 0, most = 0;
-	uint32_t n = c->f->n, best = ROUTE_NONE;
+	double min = INFINITY, max = 0, queue;
 
-	for (uint32_t i = 0; i < n; i++) {
+	for (uint32_t i = 0; i < c->f->n; i++) {
 		min = MIN(min, c->f->engine[i].waiting);
 		max = MAX(max, c->f->engine[i].waiting);
 	}
-	for (uint32_t k = 0; k < n; k++) {
-		uint32_t i = (uint32_t)((c->r->draw + k) % n);
-		const struct route_engine *e = &c->f->engine[i];
-		double queue = max > min ? (max - e->waiting) / (max - min) : 1;
-		double score =
-			3 * part_of(c, e) + 2 * queue + 2 * (1 - e->kv_usage);
+	queue = max > min ? (max - e->waiting) / (max - min) : 1;
+	return -(3 * part_of(c, e) + 2 * queue + 2 * (1 - e->kv_usage));
+}
 
-		if (best == ROUTE_NONE || score > most) {
-			best = i;
-			most = score;
-		}
-	}
-	return best;
+static uint32_t llmd_blend_engine(const struct route_case *c)
+{
+	return least_of(c, by_blend);
 }
 
 #define STICKY_MATCH   0.80
@@ -250,26 +254,27 @@ static uint32_t llmd_sticky_engine(const struct route_case *c)
 
 /* ---- AIBrix, TensorRT-LLM ------------------------------------------------------------------ */
 
+/* Best match among those not above the mean and a deviation. */
+static double by_aibrix(const struct route_case *c,
+			const struct route_engine *e)
+{
+	struct spread s = spread_of(c);
+	double mean = s.sum / c->f->n, variance;
+
+	variance = s.squares / c->f->n - mean * mean;
+	if (e->in_flight > mean + (variance > 0 ? sqrt(variance) : 0))
+		return 0;
+	return -match_of(c, e);
+}
+
 static uint32_t aibrix_engine(const struct route_case *c)
 {
 	struct spread s = spread_of(c);
-	double mean = s.sum / c->f->n, most = 0, limit;
-	double variance = s.squares / c->f->n - mean * mean;
-	uint32_t best = ROUTE_NONE;
+	uint32_t best = least_of(c, by_aibrix);
 
-	limit = mean + (variance > 0 ? sqrt(variance) : 0);
-	if (s.max - s.min > 8)
+	if (s.max - s.min > 8 || !(by_aibrix(c, &c->f->engine[best]) < 0))
 		return least_of(c, by_requests);
-	for (uint32_t k = 0; k < c->f->n; k++) {
-		uint32_t i = (uint32_t)((c->r->draw + k) % c->f->n);
-		const struct route_engine *e = &c->f->engine[i];
-
-		if (e->in_flight <= limit && match_of(c, e) > most) {
-			best = i;
-			most = match_of(c, e);
-		}
-	}
-	return best == ROUTE_NONE ? least_of(c, by_requests) : best;
+	return best;
 }
 
 static double by_tensorrt(const struct route_case *c,
