@@ -41,7 +41,6 @@ static void route_make(struct rng *g, struct route_engine *e)
 		.trust = 1,
 		.memory = 20000,
 		.held = route_draw(g, 30000),
-		.freed = 1000,
 		.returns = route_draw(g, 2),
 		.decode_s = route_draw(g, 10),
 		.copy_s = 0.001,

@@ -113,7 +113,8 @@ static void sources_find(const struct route_case *c, uint32_t most,
 		s->stay_s[j] = stay.ttft_s;
 		s->once_s[j] = INFINITY;
 		if (seat->reach > seat->run[ROUTE_NVME] && !e->coming_moves)
-			s->once_s[j] = stay.ttft_s + stay.shared_s;
+			s->once_s[j] = stay.ttft_s +
+				       stay.shared_s * (2 - c->none_idle);
 	}
 }
 
@@ -205,6 +206,7 @@ const struct route_policy route_onecopy = {
 	.name = "onecopy",
 	.rule = "engine, loads and pulls priced together, others included",
 	.decide = onecopy_decide,
+	.holds = true,
 };
 
 const struct route_policy route_oracle = {

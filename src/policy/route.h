@@ -74,9 +74,9 @@ struct route_engine {
 	/* requests a second of late that came back to blocks which were there */
 	double returns;
 	/* device memory: blocks of it (0: no limit), of these held or waited
-	 * for by requests in flight, how much of these come free in a second,
-	 * and how long a request decodes, holding its own */
-	double memory, held, freed, decode_s;
+	 * for by requests in flight, and how long a request decodes, holding
+	 * its own */
+	double memory, held, decode_s;
 	uint32_t held_run; /* of the prompt, held by requests in flight: it
 			      needs no room of its own */
 	/* seconds of prefill that what a block more displaces would have
@@ -144,6 +144,7 @@ struct route_policy {
 		       struct route_choice *ret_choice,
 		       struct route_price *ret_prices);
 	bool exact; /* shall be shown the truth: the oracle */
+	bool holds; /* the caller keeps what would only wait, and asks again */
 };
 
 /* By name; NULL when there is none. The i-th; NULL past the last. */

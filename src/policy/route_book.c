@@ -26,16 +26,22 @@ static double decode_s(const struct route_book *b)
 	return (DECODE_S + b->decode_s) / (1 + b->decodes);
 }
 
-/* What a request in a queue takes beside its prefill. */
-static double more_s(const struct route_book *b)
-{
-	return MAX(0, b->more_s / (1 + b->queued));
-}
-
-/* ... all of those that wait. */
+/* All of those that wait, with what each takes beside its prefill. */
 static double owed_s(const struct route_book *b)
 {
-	return b->owed_s + b->waiting * more_s(b);
+	return b->owed_s + b->waiting * b->usual_more_s;
+}
+
+void route_book_usual_more(struct route_book *const *books, uint32_t n)
+{
+	double more = 0, queued = 1;
+
+	for (uint32_t i = 0; i < n; i++) {
+		more += books[i]->more_s;
+		queued += books[i]->queued;
+	}
+	for (uint32_t i = 0; i < n; i++)
+		books[i]->usual_more_s = MAX(0, more / queued);
 }
 
 /* An engine that has reported little is taken to be as late as the others, or
@@ -54,9 +60,9 @@ static void recent_fade(struct route_book *b, uint64_t serial)
 	b->recent_at = serial;
 }
 
-void route_book_sent(struct route_book *b, struct route_ticket *t, double now,
-		     const struct route_request *r,
-		     const struct route_price *price, double held)
+void route_book_again(struct route_book *b, struct route_ticket *t, double now,
+		      const struct route_request *r,
+		      const struct route_price *price, double held)
 {
 	double hit = (double)price->pull_blocks * r->block_tokens;
 
@@ -71,25 +77,27 @@ void route_book_sent(struct route_book *b, struct route_ticket *t, double now,
 		.moved_s = price->moved_s,
 	};
 	b->moved_at = MAX(b->moved_at, t->begin_at);
-	b->busy_until = MAX(b->busy_until, t->begin_at) + t->work_s + more_s(b);
+	b->busy_until =
+		MAX(b->busy_until, t->begin_at) + t->work_s + b->usual_more_s;
 	if (!b->waiting) {
 		b->begun_at = t->begin_at;
 		b->head_s = t->work_s;
 	}
 	b->owed_s += t->work_s;
-	b->sent_s += t->work_s;
-	b->sent++;
-	t->behind_s = b->sent_s;
-	t->behind = b->sent;
+	b->waiting++;
+	b->held += held;
+	b->prefill_tokens += t->tokens;
+	b->uncached += t->uncached;
+}
+
+void route_book_sent(struct route_book *b, struct route_ticket *t, double now,
+		     const struct route_request *r,
+		     const struct route_price *price, double held)
+{
+	route_book_again(b, t, now, r, price, held);
 	recent_fade(b, r->serial);
 	if (r->blocks)
 		b->back += (double)price->here_blocks / r->blocks / RECENT;
-	b->waiting++;
-	t->freed = held / (price->moved_s + price->work_s + decode_s(b));
-	b->held += held;
-	b->freed += t->freed;
-	b->prefill_tokens += t->tokens;
-	b->uncached += t->uncached;
 }
 
 static void stop_waiting(struct route_book *b, const struct route_ticket *t)
@@ -174,6 +182,8 @@ bool route_gap_begin(struct route_gap *g, const struct route_book *b,
 
 bool route_gap_add(struct route_gap *g, const struct route_ticket *t)
 {
+	if (t->state != ROUTE_TICKET_WAITING)
+		return true;
 	if (t->begin_at > MAX(g->until - g->ahead_s, g->now)) {
 		g->moving++;
 		g->moving_s = MAX(g->moving_s, t->begin_at - g->now);
@@ -186,16 +196,13 @@ bool route_gap_add(struct route_gap *g, const struct route_ticket *t)
 void route_ticket_inherit(struct route_ticket *from, struct route_ticket *to,
 			  double blocks)
 {
-	double n = MIN(blocks, from->held), freed;
+	double n = MIN(blocks, from->held);
 
 	if (from->state == ROUTE_TICKET_NONE ||
 	    to->state == ROUTE_TICKET_NONE || !(n > 0))
 		return;
-	freed = from->freed * n / from->held;
 	from->held -= n;
-	from->freed -= freed;
 	to->held += n;
-	to->freed += freed;
 }
 
 void route_book_over(struct route_book *b, struct route_ticket *t, double at)
@@ -204,7 +211,7 @@ void route_book_over(struct route_book *b, struct route_ticket *t, double at)
 		return;
 	if (t->state == ROUTE_TICKET_WAITING) {
 		stop_waiting(b, t);
-		b->busy_until -= t->work_s + more_s(b);
+		b->busy_until -= t->work_s + b->usual_more_s;
 	} else {
 		b->decode_blocks -= t->blocks;
 		b->decode_s =
@@ -214,9 +221,8 @@ void route_book_over(struct route_book *b, struct route_ticket *t, double at)
 			b->decode_blocks = 0;
 	}
 	b->held -= t->held;
-	b->freed -= t->freed;
 	if (!b->running && !b->waiting)
-		b->held = b->freed = 0;
+		b->held = 0;
 	t->state = ROUTE_TICKET_NONE;
 }
 
@@ -245,7 +251,7 @@ double route_book_stall(const struct route_book *b, double now)
 {
 	if (!b->waiting)
 		return 0;
-	return MAX(0, now - b->begun_at - b->head_s - more_s(b) -
+	return MAX(0, now - b->begun_at - b->head_s - b->usual_more_s -
 			      2 * route_book_late(b));
 }
 
@@ -262,14 +268,23 @@ double route_book_wait(const struct route_book *b, double now)
 	return wait;
 }
 
-/* The queue less what came into it behind this one. */
-double route_book_due(const struct route_book *b, const struct route_ticket *t,
+/* What of the first one's work has passed is behind `at`. */
+void route_line_begin(struct route_line *l, const struct route_book *b,
 		      double now)
 {
-	double behind = b->sent_s - t->behind_s;
+	*l = (struct route_line){
+		.at = route_book_wait(b, now) - owed_s(b),
+		.more_s = b->usual_more_s,
+	};
+}
 
-	behind += (double)(b->sent - t->behind) * more_s(b);
-	return MAX(0, route_book_wait(b, now) - behind);
+double route_line_add(struct route_line *l, const struct route_ticket *t)
+{
+	double begin = MAX(l->at, 0);
+
+	if (t->state == ROUTE_TICKET_WAITING)
+		l->at += t->work_s + l->more_s;
+	return begin;
 }
 
 double route_book_slowness(const struct route_book *b)
@@ -326,7 +341,6 @@ void route_book_fill(const struct route_book *b, double now,
 	e->trust = route_book_trust(b, now);
 	e->served = route_book_serving(b, now);
 	e->held = b->held;
-	e->freed = b->freed;
 	e->decode_s = decode_s(b);
 	e->copy_s = copy_s(b);
 	e->in_flight = b->waiting + b->running;

@@ -32,19 +32,14 @@ struct route_ticket {
 	double uncached; /* of that, not resident when sent */
 	double work_s;	 /* of prefill, as predicted */
 	double held;	 /* blocks of device memory that it adds */
-	double freed;	 /* ... in a second, of the time that it holds them */
 	double begin_at; /* earliest begin of its prefill: all is moved */
 	double moved_s;
-	double behind_s; /* the book's sent_s when it was sent */
-	uint64_t behind; /* ... and its sent */
 	double first_at;
 };
 
 struct route_book {
 	double busy_until; /* when the prompts sent so far are done */
 	double owed_s;	   /* work of those that wait */
-	double sent_s;	   /* all work that was put in the queue so far */
-	uint64_t sent;	   /* ... in so many prompts */
 	double last_first; /* time of the last first token */
 	double begun_at;   /* of the oldest that waits, at the earliest */
 	double head_s;	   /* its work, as far as that is known */
@@ -57,11 +52,10 @@ struct route_book {
 	/* true work / predicted work, both decaying */
 	double observed_s, predicted_s;
 	/* what requests in a queue took beside their prefill, and how many they
-	 * were; both decaying */
-	double more_s, queued;
+	 * were; both decaying; and the mean of all engines, as the caller has it */
+	double more_s, queued, usual_more_s;
 	double trust, trust_at;
 	double held;		      /* blocks, of those in flight */
-	double freed;		      /* held / hold, of those in flight */
 	double decode_s, decodes;     /* decaying sum, and of how many */
 	double saved_s, stored, lost; /* decaying sums */
 	double served, served_at;     /* bytes sent to others, decaying */
@@ -78,6 +72,11 @@ void route_book_init(struct route_book *b);
 void route_book_sent(struct route_book *b, struct route_ticket *t, double now,
 		     const struct route_request *r,
 		     const struct route_price *price, double held);
+/* The same for one that was counted and is decided anew: the traffic is not
+ * counted again. */
+void route_book_again(struct route_book *b, struct route_ticket *t, double now,
+		      const struct route_request *r,
+		      const struct route_price *price, double held);
 /* Its first token came at `at`, as is known now. expected_s: what its prefill should have taken
  * by the engine's rates as believed without route_book_slowness(), given the
  * tokens that it did have to compute; 0: not known. No effect unless WAITING. */
@@ -91,6 +90,10 @@ void route_ticket_inherit(struct route_ticket *from, struct route_ticket *to,
  * as long as it was hardly heard of. */
 void route_book_usual_late(struct route_book *b, double usual_late_s);
 double route_book_late(const struct route_book *b);
+/* What a request in a queue takes beside its prefill, on any engine: what one
+ * engine's took of late is noise for the most part, and sends those who come to
+ * where nothing of the kind has happened yet. */
+void route_book_usual_more(struct route_book *const *books, uint32_t n);
 /* The ticket that has waited longest, where the caller knows it: until its
  * first token the engine is not called stalled. */
 void route_book_head(struct route_book *b, const struct route_ticket *t);
@@ -115,9 +118,15 @@ void route_book_over(struct route_book *b, struct route_ticket *t, double at);
  * it should have: it waits for something itself, say for memory that long
  * answers hold. How long it goes on nobody knows; as long again is a guess. */
 double route_book_stall(const struct route_book *b, double now);
-/* Seconds until the prompt of a ticket that waits will have been computed. */
-double route_book_due(const struct route_book *b, const struct route_ticket *t,
+/* When those that wait there have their turn: begun with the book, the tickets
+ * added in their order. The answer: seconds until the prompt of that ticket is
+ * begun; what follows it has its turn in `at` seconds. */
+struct route_line {
+	double at, more_s;
+};
+void route_line_begin(struct route_line *l, const struct route_book *b,
 		      double now);
+double route_line_add(struct route_line *l, const struct route_ticket *t);
 /* Seconds until a prompt that is sent now is begun. */
 double route_book_wait(const struct route_book *b, double now);
 /* How much slower than believed its prefill is: 1 as believed. Learned from

@@ -80,15 +80,15 @@ static double trusted_work_s(const struct route_case *c,
 }
 
 /* Until there is device memory for it: what is asked for beyond its size comes
- * free at the rate at which requests that hold it end. */
+ * free as requests that hold it end, one full memory in the time that one
+ * decodes; those that wait themselves give nothing back yet. */
 static double memory_s(const struct route_engine *e, double needs)
 {
 	double over = positive(e->held) + needs - e->memory;
 
-	if (!(e->memory > 0) || !(over > 0) || !(e->freed > 0))
+	if (!(e->memory > 0) || !(over > 0) || !(e->held > 0))
 		return 0;
-	/* those that wait themselves give nothing back yet */
-	return over / e->freed * MAX(1, e->held / e->memory);
+	return over * positive(e->decode_s) / MIN(e->held, e->memory);
 }
 
 /* 1 / v, where engines of one kind have the same v: a division each would be a

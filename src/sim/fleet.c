@@ -142,6 +142,9 @@ static void happen(struct fleet *f, const struct fleet_event *e)
 		if (e->age == f->flow[e->what].age)
 			fleet_flow_done(f, e->what);
 		break;
+	case FLEET_LOOK:
+		fleet_hold_look(f);
+		break;
 	default:
 		if (e->age == f->request[e->what].age)
 			fleet_engine_cancel(f, e->what);

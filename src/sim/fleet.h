@@ -137,6 +137,7 @@ void fleet_defaults(struct fleet_options *ret_options);
 
 /* What a request does until its first token, one after the other. */
 enum fleet_phase {
+	FLEET_IN_HOLD,	  /* waits at the router for its turn to be near */
 	FLEET_IN_MOVE,	  /* blocks come from another engine */
 	FLEET_IN_QUEUE,	  /* waits for device memory, or its turn to ask */
 	FLEET_IN_LOAD,	  /* blocks come from lower tiers */

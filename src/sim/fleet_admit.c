@@ -290,6 +290,9 @@ void fleet_engine_cancel(struct fleet *f, uint32_t request)
 	struct fleet_engine *e = &f->engine[r->engine];
 
 	switch (r->state) {
+	case FLEET_HELD:
+		fleet_hold_cancel(f, request);
+		return;
 	case FLEET_MOVING:
 		r->cancelled = true;
 		return;

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A request comes: the router decides with what it believes, and sends it. */
 #include "base/fault.h"
+#include "policy/route_hold.h"
 #include "sim/fleet_internal.h"
 #include <errno.h>
 #include <math.h>
+#include <stdlib.h>
+
+#define STAYS_S 1e9 /* a wait that no decision chooses */
 #include <stdlib.h>
 
 uint32_t fleet_request_new(struct fleet *f)
@@ -55,8 +59,8 @@ void fleet_request_free(struct fleet *f, uint32_t request)
 void fleet_request_enter(struct fleet *f, struct fleet_request *r,
 			 enum fleet_state state)
 {
-	if (r->state >= FLEET_MOVING && r->state <= FLEET_PREFILL)
-		r->spent[r->state - FLEET_MOVING] += f->now - r->since;
+	if (r->state >= FLEET_HELD && r->state <= FLEET_PREFILL)
+		r->spent[r->state - FLEET_HELD] += f->now - r->since;
 	r->state = (uint8_t)state;
 	r->since = f->now;
 }
@@ -79,7 +83,7 @@ void fleet_list_insert(struct fleet *f, struct fleet_list *l, uint32_t request)
 	struct fleet_request *r = &f->request[request];
 	uint32_t after = l->n ? l->last : FLEET_NONE;
 
-	while (after != FLEET_NONE && f->request[after].index > r->index)
+	while (after != FLEET_NONE && f->request[after].order > r->order)
 		after = f->request[after].prev;
 	if (after == FLEET_NONE && !l->n) {
 		fleet_list_append(f, l, request);
@@ -147,9 +151,11 @@ static int send(struct fleet *f, size_t arrival, const struct route_request *q,
 	r->blocks = a->blocks;
 	r->in = a->in;
 	r->out = a->out;
-	r->arrived = f->now;
+	r->arrived = r->decided = f->now;
 	r->price = c->price;
-	fleet_view_sent(f, i, q);
+	r->since = f->now;
+	fleet_request_enter(f, r, FLEET_HELD);
+	fleet_view_queued(f, i, q);
 	if (f->o->cancelled > 0 && (double)rng_below(&f->rng, 1u << 20) <
 					   f->o->cancelled * (1u << 20)) {
 		double u =
@@ -159,7 +165,7 @@ static int send(struct fleet *f, size_t arrival, const struct route_request *q,
 					       f->now - f->o->patience * log(u),
 					       FLEET_CANCEL, i, r->age));
 	}
-	fleet_engine_take(f, i);
+	fleet_hold(f, i);
 	return 0;
 }
 
@@ -181,6 +187,7 @@ void fleet_choose(struct fleet *f, size_t arrival)
 
 	fleet_view_read(f);
 	path_of(f, a);
+	fleet_view_arrival(f);
 	fleet_view_fill(f, &q, engine, &fleet);
 	f->o->policy->decide(&fleet, &q, &choice, f->o->decided ? price : NULL);
 	if (f->o->decided)
@@ -190,4 +197,48 @@ void fleet_choose(struct fleet *f, size_t arrival)
 		return;
 	}
 	fleet_fail(f, send(f, arrival, &q, &choice));
+}
+
+/* A held one that leaves its place takes one that is free: the price of its own is
+ * known, and the decision is about the others. */
+static bool better_place(struct fleet *f, struct fleet_request *r,
+			 const struct route_request *q, double turn_s)
+{
+	struct route_engine engine[ROUTE_ENGINES_MAX];
+	struct route_choice choice;
+	struct route_fleet fleet;
+	double needs;
+
+	fleet_view_fill(f, q, engine, &fleet);
+	engine[r->engine].wait_s = STAYS_S;
+	f->o->policy->decide(&fleet, q, &choice, NULL);
+	needs = r->blocks - MIN(r->blocks, engine[choice.engine].held_run);
+	if (choice.engine == r->engine ||
+	    !route_hold_leaves(turn_s, &r->price, &choice.price) ||
+	    !fleet_hold_free(f, choice.engine, needs))
+		return false;
+	r->engine = choice.engine;
+	r->price = choice.price;
+	r->decided = f->now;
+	return true;
+}
+
+bool fleet_choose_again(struct fleet *f, uint32_t request, double turn_s)
+{
+	struct fleet_request *r = &f->request[request];
+	bool leaves;
+	struct route_request q = {
+		.blocks = r->blocks,
+		.tokens = r->in,
+		.block_tokens = f->o->block_tokens,
+		.block_bytes = f->o->block_bytes,
+		.serial = r->index,
+		.draw = rng_next(&f->rng),
+	};
+
+	memcpy(f->path, r->path, r->blocks * sizeof(*r->path));
+	fleet_view_lift(f, request);
+	leaves = better_place(f, r, &q, turn_s);
+	fleet_view_put(f, request, &q);
+	return leaves;
 }

@@ -8,9 +8,9 @@
 
 const char *fleet_phase_name(enum fleet_phase phase)
 {
-	static const char *const names[FLEET_PHASES] = { "move", "queue",
-							 "load", "line",
-							 "prefill" };
+	static const char *const names[FLEET_PHASES] = { "hold",  "move",
+							 "queue", "load",
+							 "line",  "prefill" };
 
 	return (unsigned)phase < FLEET_PHASES ? names[phase] : "?";
 }

@@ -135,7 +135,8 @@ uint32_t fleet_sibling(const struct fleet *f, uint32_t engine,
 		const struct fleet_request *o = &f->request[i];
 		uint32_t end;
 
-		if (o->state > last || o->index >= r->index)
+		if (o->state < FLEET_MOVING || o->state > last ||
+		    o->order >= r->order)
 			continue;
 		end = common(r, o, from, *to);
 		if (end > far) {

@@ -11,6 +11,7 @@
  *   fleet_flow.c    transfers over links
  *   fleet_view.c    what the router believes: late events, its own books
  *   fleet_choose.c  a decision: from the view to route.h and back
+ *   fleet_hold.c    what the router keeps until its turn is near
  *   fleet_count.c   results
  *
  * What is true is in nodes' `at` and in engines; what is believed is in nodes'
@@ -34,6 +35,7 @@ enum fleet_kind {
 	FLEET_LOADED, /* request `what` has its blocks from lower tiers */
 	FLEET_FLOWED, /* flow `what` has carried its bytes */
 	FLEET_CANCEL, /* request `what` gives up, if it waits still */
+	FLEET_LOOK,   /* the router looks at what it holds */
 };
 
 struct fleet_event {
@@ -104,6 +106,7 @@ struct fleet_node {
 
 enum fleet_state {
 	FLEET_FREE,
+	FLEET_HELD,    /* by the router, in its engine's queue */
 	FLEET_MOVING,  /* blocks come from another engine */
 	FLEET_QUEUED,  /* for device memory */
 	FLEET_LOADING, /* from lower tiers */
@@ -117,10 +120,11 @@ struct fleet_request {
 	uint8_t state; /* enum fleet_state */
 	uint32_t age;  /* grows when the place is used again */
 	uint32_t index;
+	uint32_t order; /* of those that were sent to an engine */
 	uint32_t engine, blocks;
 	uint32_t *path; /* nodes, first to last */
 	uint64_t in, out;
-	double arrived, first, begun;
+	double arrived, decided, first, begun; /* decided: its price */
 	double since, spent[FLEET_PHASES]; /* in this state; in those before */
 	uint32_t pinned;   /* leading blocks that are pinned in vram */
 	uint32_t computed; /* of these, there before the step under way */
@@ -212,6 +216,8 @@ struct fleet_belief { /* of an engine */
 	double usage;
 	struct fleet_list waiting; /* requests, by view_next */
 	uint32_t held_first;	   /* those in flight, by held_next */
+	uint32_t hold;		   /* of those that wait, the first held one */
+	uint32_t ask;		   /* ... and whom to ask next; FLEET_NONE */
 };
 
 struct fleet_transfer {
@@ -228,6 +234,10 @@ struct fleet_view {
 	double work_s, seen;	    /* ... and their weight */
 	double stored, evicted;
 	double late_s, lates; /* of reports, mean; of how many */
+	uint32_t holds;	      /* requests that are held */
+	bool looks;	      /* a look at them is to come */
+	uint32_t sent;	      /* requests that engines have */
+	uint64_t arrived;     /* ... that came */
 };
 
 struct fleet {
@@ -329,7 +339,7 @@ void fleet_request_free(struct fleet *f, uint32_t request);
 void fleet_request_enter(struct fleet *f, struct fleet_request *r,
 			 enum fleet_state state);
 void fleet_list_append(struct fleet *f, struct fleet_list *l, uint32_t request);
-/* By index, so that the order of arrival holds. */
+/* In the order in which they were sent. */
 void fleet_list_insert(struct fleet *f, struct fleet_list *l, uint32_t request);
 void fleet_list_remove(struct fleet *f, struct fleet_list *l, uint32_t request);
 
@@ -342,13 +352,37 @@ void fleet_view_tell(struct fleet *f, uint32_t engine, enum fleet_news news,
 void fleet_view_read(struct fleet *f);
 /* Everything, whatever its time: at the end of a run. */
 void fleet_view_drain(struct fleet *f);
-void fleet_view_sent(struct fleet *f, uint32_t request,
-		     const struct route_request *r);
+/* It is in its engine's queue from now on. */
+void fleet_view_queued(struct fleet *f, uint32_t request,
+		       const struct route_request *r);
+/* It goes to its engine, and its transfers begin. */
+void fleet_view_begun(struct fleet *f, uint32_t request);
+/* Takes a held one out of all counts, for a new decision, and puts it back with
+ * the engine and the price that it has by now; its place in the queue stays. */
+void fleet_view_lift(struct fleet *f, uint32_t request);
+void fleet_view_put(struct fleet *f, uint32_t request,
+		    const struct route_request *r);
+/* From the place in the queue of `from` to the end of its engine's. */
+void fleet_view_moved(struct fleet *f, uint32_t request, uint32_t from);
+/* A held one is over; the request is gone. */
+void fleet_view_over(struct fleet *f, uint32_t request);
+/* A prompt comes: the traffic is counted. */
+void fleet_view_arrival(struct fleet *f);
 void fleet_view_fill(struct fleet *f, const struct route_request *r,
 		     struct route_engine *engine, struct route_fleet *fleet);
 
 /* decision */
 void fleet_choose(struct fleet *f, size_t arrival);
+/* For a held one that would be begun in turn_s; whether its engine is another. */
+bool fleet_choose_again(struct fleet *f, uint32_t request, double turn_s);
+
+/* what the router keeps */
+void fleet_hold(struct fleet *f, uint32_t request);
+void fleet_hold_look(struct fleet *f);
+/* Whether one that comes now, with moves that take so long, would be handed over
+ * at once. */
+bool fleet_hold_free(const struct fleet *f, uint32_t engine, double needs);
+void fleet_hold_cancel(struct fleet *f, uint32_t request);
 
 /* results */
 int fleet_count_init(struct fleet *f);

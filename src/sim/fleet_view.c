@@ -34,7 +34,7 @@ int fleet_view_init(struct fleet *f)
 		b->running_s = wrong(f, f->o->running_s);
 		b->link = wrong(f, f->o->link);
 		b->load = wrong(f, 1);
-		b->held_first = FLEET_NONE;
+		b->held_first = b->hold = b->ask = FLEET_NONE;
 		b->waiting = (struct fleet_list){ FLEET_NONE, FLEET_NONE, 0 };
 	}
 	return 0;
@@ -110,11 +110,9 @@ void fleet_view_tell(struct fleet *f, uint32_t engine, enum fleet_news news,
 
 /* ---- reading them ----------------------------------------------------------------- */
 
-static void waits_no_more(struct fleet *f, uint32_t request)
+static void unlink_waiting(struct fleet *f, struct fleet_list *l,
+			   const struct fleet_request *r)
 {
-	struct fleet_request *r = &f->request[request];
-	struct fleet_list *l = &f->view.engine[r->engine].waiting;
-
 	if (r->view_prev != FLEET_NONE)
 		f->request[r->view_prev].view_next = r->view_next;
 	else
@@ -124,6 +122,27 @@ static void waits_no_more(struct fleet *f, uint32_t request)
 	else
 		l->last = r->view_prev;
 	l->n--;
+}
+
+static void append_waiting(struct fleet *f, struct fleet_list *l,
+			   uint32_t request)
+{
+	struct fleet_request *r = &f->request[request];
+
+	r->view_prev = l->last;
+	r->view_next = FLEET_NONE;
+	if (l->n++)
+		f->request[l->last].view_next = request;
+	else
+		l->first = request;
+	l->last = request;
+}
+
+static void waits_no_more(struct fleet *f, uint32_t request)
+{
+	struct fleet_request *r = &f->request[request];
+
+	unlink_waiting(f, &f->view.engine[r->engine].waiting, r);
 	for (uint32_t i = 0; i < r->blocks; i++)
 		f->node[r->path[i]].sent &= ~(1ull << r->engine);
 }
@@ -230,6 +249,11 @@ static void read_over(struct fleet *f, const struct fleet_report *n)
 	fleet_request_free(f, n->what);
 }
 
+void fleet_view_over(struct fleet *f, uint32_t request)
+{
+	read_over(f, &(struct fleet_report){ .at = f->now, .what = request });
+}
+
 static bool anywhere(const struct fleet_node *n, uint64_t bit)
 {
 	uint64_t at = 0;
@@ -311,12 +335,12 @@ static void transfer_add(struct fleet *f, uint32_t from, uint32_t to,
 		(struct fleet_transfer){ from, to, until };
 }
 
-void fleet_view_sent(struct fleet *f, uint32_t request,
-		     const struct route_request *q)
+/* Counts it with its engine: blocks that will be there, blocks held. */
+static void count(struct fleet *f, uint32_t request,
+		  const struct route_request *q, bool again)
 {
 	struct fleet_request *r = &f->request[request];
 	struct fleet_belief *b = &f->view.engine[r->engine];
-	const struct route_price *p = &r->price;
 	double held = 0;
 
 	r->held_from = r->blocks;
@@ -330,26 +354,77 @@ void fleet_view_sent(struct fleet *f, uint32_t request,
 		n->sent |= 1ull << r->engine;
 		n->held |= 1ull << r->engine;
 	}
-	route_book_sent(&b->book, &r->ticket, f->now, q, p, held);
+	if (again)
+		route_book_again(&b->book, &r->ticket, r->decided, q, &r->price,
+				 held);
+	else
+		route_book_sent(&b->book, &r->ticket, r->decided, q, &r->price,
+				held);
 	r->held_prev = FLEET_NONE;
 	r->held_next = b->held_first;
 	if (b->held_first != FLEET_NONE)
 		f->request[b->held_first].held_prev = request;
 	b->held_first = request;
-	r->view_prev = b->waiting.last;
-	r->view_next = FLEET_NONE;
-	if (b->waiting.n++)
-		f->request[b->waiting.last].view_next = request;
-	else
-		b->waiting.first = request;
-	b->waiting.last = request;
-	f->view.work_s = f->view.work_s * MEAN_KEEP + p->work_s;
+}
+
+void fleet_view_queued(struct fleet *f, uint32_t request,
+		       const struct route_request *q)
+{
+	const struct fleet_request *r = &f->request[request];
+
+	count(f, request, q, false);
+	append_waiting(f, &f->view.engine[r->engine].waiting, request);
+	f->view.work_s = f->view.work_s * MEAN_KEEP + r->price.work_s;
+}
+
+void fleet_view_begun(struct fleet *f, uint32_t request)
+{
+	struct fleet_request *r = &f->request[request];
+	const struct route_price *p = &r->price;
+
+	r->order = f->view.sent++;
 	if (p->pull_from == ROUTE_NONE)
 		return;
 	transfer_add(f, p->pull_from, r->engine, f->now + p->moved_s);
 	route_book_served(&f->view.engine[p->pull_from].book, f->now,
 			  (p->pull_blocks - p->load_blocks) *
 				  f->o->block_bytes);
+}
+
+/* Blocks that another one that waits there will have are expected on. */
+void fleet_view_lift(struct fleet *f, uint32_t request)
+{
+	struct fleet_request *r = &f->request[request];
+	struct fleet_belief *b = &f->view.engine[r->engine];
+	uint32_t kept = 0;
+
+	held_no_more(f, request);
+	route_book_over(&b->book, &r->ticket, f->now);
+	for (uint32_t i = b->waiting.first; i != FLEET_NONE;
+	     i = f->request[i].view_next) {
+		const struct fleet_request *o = &f->request[i];
+		uint32_t most = MIN(r->blocks, o->blocks);
+
+		while (i != request && kept < most &&
+		       r->path[kept] == o->path[kept])
+			kept++;
+	}
+	for (uint32_t i = kept; i < r->blocks; i++)
+		f->node[r->path[i]].sent &= ~(1ull << r->engine);
+}
+
+void fleet_view_put(struct fleet *f, uint32_t request,
+		    const struct route_request *q)
+{
+	count(f, request, q, true);
+}
+
+void fleet_view_moved(struct fleet *f, uint32_t request, uint32_t from)
+{
+	const struct fleet_request *r = &f->request[request];
+
+	unlink_waiting(f, &f->view.engine[from].waiting, r);
+	append_waiting(f, &f->view.engine[r->engine].waiting, request);
 }
 
 /* ---- filling a decision's input ------------------------------------------------------ */
@@ -403,22 +478,27 @@ static double coming_s(const struct fleet *f, uint32_t engine, uint32_t coming,
 {
 	const struct fleet_belief *b = &f->view.engine[engine];
 	double first = -1, late, step, eta;
+	struct route_line line;
 
 	/* a sibling's last step is shared with who comes after it */
 	step = f->o->chunk * b->token_s *
 	       (1 + coming * (double)f->o->block_tokens / f->o->depth_tokens);
 
+	route_line_begin(&line, &b->book, f->now);
 	for (uint32_t i = b->waiting.first; i != FLEET_NONE;
 	     i = f->request[i].view_next) {
 		const struct fleet_request *r = &f->request[i];
 		const struct route_price *p = &r->price;
 		bool moves = p->pull_from != ROUTE_NONE &&
 			     p->pull_blocks >= coming;
+
+		if (r->ticket.state != ROUTE_TICKET_WAITING)
+			continue; /* it is decided anew */
+		route_line_add(&line, &r->ticket);
 		if (r->blocks < coming ||
 		    r->path[coming - 1] != f->path[coming - 1])
 			continue;
-		eta = f->now + route_book_due(&b->book, &r->ticket, f->now) +
-		      step;
+		eta = f->now + MAX(line.at, 0) + step;
 		if (moves)
 			eta = r->arrived + p->ready_s;
 		if (first < 0 || eta < first) {
@@ -488,28 +568,34 @@ static void fill_engine(struct fleet *f, uint32_t i, struct route_engine *e)
 	fill_moving(f, b, e);
 }
 
+void fleet_view_arrival(struct fleet *f)
+{
+	struct fleet_view *v = &f->view;
+
+	v->gap_s = v->gap_s * MEAN_KEEP + f->now - v->last_arrival;
+	v->seen = v->seen * MEAN_KEEP + 1;
+	v->last_arrival = f->now;
+}
+
 void fleet_view_fill(struct fleet *f, const struct route_request *r,
 		     struct route_engine *engine, struct route_fleet *fleet)
 {
 	struct fleet_view *v = &f->view;
-	const struct route_book *book[ROUTE_ENGINES_MAX];
+	struct route_book *book[ROUTE_ENGINES_MAX];
 
-	for (uint32_t i = 0; i < f->o->engines; i++) {
-		fill_engine(f, i, &engine[i]);
+	for (uint32_t i = 0; i < f->o->engines; i++)
 		book[i] = &v->engine[i].book;
-	}
-	route_book_pool(book, engine, f->o->engines);
+	route_book_usual_more(book, f->o->engines);
+	for (uint32_t i = 0; i < f->o->engines; i++)
+		fill_engine(f, i, &engine[i]);
+	route_book_pool((const struct route_book *const *)book, engine,
+			f->o->engines);
 	fill_runs(f, r->blocks, engine);
 	for (uint32_t i = 0; i < f->o->engines; i++)
 		if (engine[i].coming > engine[i].run[ROUTE_NVME])
 			engine[i].coming_s = coming_s(f, i, engine[i].coming,
 						      &engine[i].coming_moves);
 	fill_transfers(f, engine);
-	if (r->serial) {
-		v->gap_s = v->gap_s * MEAN_KEEP + f->now - v->last_arrival;
-		v->seen = v->seen * MEAN_KEEP + 1;
-	}
-	v->last_arrival = f->now;
 	*fleet = (struct route_fleet){
 		.engine = engine,
 		.n = f->o->engines,

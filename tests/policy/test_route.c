@@ -601,8 +601,7 @@ TEST(long_prompts_are_not_parted_from_short_ones)
 	idle(e, 2);
 	for (uint32_t i = 0; i < 2; i++) {
 		e[i].memory = 2000;
-		e[i].held = i ? 4000 : 6000;
-		e[i].freed = 10000;
+		e[i].held = i ? 2100 : 2200;
 		e[i].decode_s = 20;
 		e[i].wait_s = i ? 12 : 10;
 	}
@@ -672,7 +671,7 @@ TEST(full_memory_is_a_queue)
 	for (uint32_t i = 0; i < 2; i++) {
 		e[i].memory = 2000;
 		e[i].held = 500;
-		e[i].freed = 100;
+		e[i].decode_s = 20;
 	}
 	CHECK_INT(decide("onecopy", e, 2, &r).engine, ==, 0);
 	e[0].held = 2500; /* 6 seconds until there is room */

@@ -218,6 +218,68 @@ TEST(who_follows_a_follower_waits_too)
 	CHECK_INT(r.blocks - r.hit_blocks, <=, 103);
 }
 
+/* Everything to engine 0, until one is asked about again. */
+static void as_told_twice(const struct route_fleet *f,
+			  const struct route_request *r,
+			  struct route_choice *ret_choice,
+			  struct route_price *ret_prices)
+{
+	uint32_t to = f->engine[0].wait_s > 1e6;
+
+	(void)r;
+	(void)ret_prices;
+	*ret_choice = (struct route_choice){
+		.engine = to,
+		.price = { .work_s = 2.2,
+			   .ttft_s = f->engine[to].wait_s + 2.2,
+			   .total_s = f->engine[to].wait_s + 2.2,
+			   .pull_from = ROUTE_NONE },
+	};
+}
+
+/* Who would only wait stays with the router, and goes to an engine that is free;
+ * who has been sent cannot. */
+TEST(who_is_held_finds_a_free_engine)
+{
+	struct route_policy told = { .name = "told", .decide = as_told_twice };
+	struct fleet_arrival a[40];
+	uint32_t parent[4001] = { 0 };
+	struct fleet_work w = {
+		.arrival = a, .n = 40, .parent = parent, .nodes = 4001
+	};
+	struct fleet_options o = options("onecopy", 2);
+	struct fleet_result sent, held;
+
+	for (uint32_t i = 1; i < 4001; i++)
+		parent[i] = i % 100 == 1 ? 0 : i - 1;
+	for (uint32_t i = 0; i < 40; i++)
+		a[i] = (struct fleet_arrival){ .at = 0.01 * i,
+					       .serial = i,
+					       .leaf = 100 * (i + 1),
+					       .blocks = 100,
+					       .in = 51200,
+					       .out = 2 };
+	w.blocks = 4000;
+	w.longest = 100;
+	o.policy = &told;
+	o.rate_error = 0;
+	sent = run(&o, &w);
+	told.holds = true;
+	held = run(&o, &w);
+	CHECK_INT(held.requests, ==, 40);
+	CHECK(sent.phase_ms[FLEET_IN_HOLD] <= 0);
+	CHECK(held.phase_ms[FLEET_IN_HOLD] > 0);
+	CHECK(held.ttft.max < 0.65 * sent.ttft.max);
+	/* and none waits at the router for an engine that is idle */
+	CHECK(held.balance > 0.9);
+	/* who gives up there is gone */
+	o.cancelled = 1;
+	o.patience = 5;
+	held = run(&o, &w);
+	CHECK_INT(held.requests + held.cancelled, ==, 40);
+	CHECK_INT(held.cancelled, >, 10);
+}
+
 /* Blocks are of use to another engine when the step that computes them has ended,
  * no sooner; whoever is in the same step finds them, as in engines. */
 TEST(blocks_are_there_when_their_step_ends)
