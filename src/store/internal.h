@@ -372,6 +372,9 @@ struct doomed block_doom_of(struct pool *p, const struct pool_slab *s,
 /* The same; it is wrong, and goes from below as well. */
 struct doomed block_forget_of(struct store *st, struct pool *p,
 			      const struct pool_slab *s, uint32_t frame);
+/* And its bytes were found to be wrong here: that is said and counted. */
+void block_drop_wrong(struct store *s, struct pool *p, struct pool_slab *slab,
+		      uint32_t frame);
 
 /* store/pins.c */
 void pin_call(struct store_client *c, const struct ring_call *call, bool repeat,

@@ -26,11 +26,6 @@
 #include "store/revoke.h"
 #include "store/room_internal.h"
 
-static uint64_t slab_mean(const struct pool_slab *s)
-{
-	return s->n_sealed ? s->touched_sum / s->n_sealed : 0;
-}
-
 /* Would it help this arena, if it were empty? */
 static bool slab_helps(const struct pool_slab *s, const struct pool_arena *a,
 		       const struct store_client *c)
@@ -57,7 +52,7 @@ static bool slab_takeable(const struct store *st, const struct pool *p,
 static bool colder(const struct pool *p, const struct store_client *c,
 		   const struct pool_slab *s, uint64_t victim)
 {
-	uint64_t age = p->touch_clock - MIN(slab_mean(s), p->touch_clock);
+	uint64_t age = p->touch_clock - MIN(pool_slab_mean(s), p->touch_clock);
 	uint64_t own = p->touch_clock - MIN(victim, p->touch_clock);
 
 	if (pool_slab_empty(s))
@@ -103,11 +98,12 @@ static struct pool_slab *coldest(const struct store *st, const struct pool *p,
 			continue;
 		if (reach == ROOM_AT_HAND && !is_at_hand(c, a, s))
 			continue;
-		if (not_before && (slab_mean(s) < slab_mean(not_before) ||
-				   (slab_mean(s) == slab_mean(not_before) &&
-				    s->id <= not_before->id)))
+		if (not_before &&
+		    (pool_slab_mean(s) < pool_slab_mean(not_before) ||
+		     (pool_slab_mean(s) == pool_slab_mean(not_before) &&
+		      s->id <= not_before->id)))
 			continue;
-		if (!best || slab_mean(s) < slab_mean(best))
+		if (!best || pool_slab_mean(s) < pool_slab_mean(best))
 			best = s;
 	}
 	return best;
@@ -213,7 +209,7 @@ static bool drains_better(const struct pool_slab *s,
 {
 	if (!best || s->n_granted != best->n_granted)
 		return !best || s->n_granted < best->n_granted;
-	return slab_mean(s) < slab_mean(best);
+	return pool_slab_mean(s) < pool_slab_mean(best);
 }
 
 /* Somebody without any slab, and each slab has a frame in use: one of them is

@@ -117,7 +117,8 @@ static enum rung_how part_below(struct rung_work *w, struct pool_slab *up,
 			return RUNG_READY; /* it is gone */
 		if (r != -EBADMSG)
 			return RUNG_NONE;
-		rung_drop_wrong(w, up, uf); /* it needs no room any more */
+		block_drop_wrong(w->s, w->p, up,
+				 uf); /* it needs no room any more */
 		return RUNG_READY;
 	}
 	pool_twin_seal(w->p, low, lf, up, uf);

@@ -38,18 +38,6 @@ void rung_grant(struct rung_work *w, uint32_t item,
 	pool_frame_grant(w->p, slab, frame, &filling);
 }
 
-/* What a part says of itself is not so: the block goes. */
-void rung_drop_wrong(struct rung_work *w, struct pool_slab *slab,
-		     uint32_t frame)
-{
-	log_error("wrong bytes in slab %u frame %u (offset %llu): dropped",
-		  slab->id, frame,
-		  (unsigned long long)pool_frame_offset(slab, frame));
-	note_gone(w->s, w->p, slab, frame, PAST_WRONG, 0);
-	pool_count(w->p, POOL_C_bad,
-		   block_forget_of(w->s, w->p, slab, frame).parts);
-}
-
 /* From one frame into another that is GRANTED: 0; -EBADMSG the bytes were wrong;
  * -EIO, -EFAULT the memory of the first, of the other has failed; -ENOMEM. */
 int rung_copy(struct rung_work *w, struct pool_slab *from, uint32_t ff,

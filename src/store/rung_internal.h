@@ -61,9 +61,6 @@ void rung_grant(struct rung_work *w, uint32_t item,
  * -EIO, -EFAULT the memory of the first, of the other has failed; -ENOMEM. */
 int rung_copy(struct rung_work *w, struct pool_slab *from, uint32_t ff,
 	      struct pool_slab *to, uint32_t tf);
-/* What a part says of itself is not so: the block goes. */
-void rung_drop_wrong(struct rung_work *w, struct pool_slab *slab,
-		     uint32_t frame);
 /* A frame that could not be filled: it is free, or its memory has failed. */
 void rung_give_up(struct rung_work *w, struct pool_slab *slab, uint32_t frame,
 		  int error);

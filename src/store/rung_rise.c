@@ -58,7 +58,7 @@ static enum rung_how part_up(struct rung_work *w, struct pool_slab *low,
 	if (r < 0) {
 		rung_give_up(w, up, uf, r);
 		if (r == -EBADMSG)
-			rung_drop_wrong(w, low, lf);
+			block_drop_wrong(w->s, w->p, low, lf);
 		return RUNG_NONE;
 	}
 	pool_twin_rise(w->p, up, uf, low, lf);

@@ -15,11 +15,6 @@
 #define ROOM_PART 8u
 #define CREDITS	  64u
 
-static uint64_t mean(const struct pool_slab *s)
-{
-	return s->n_sealed ? s->touched_sum / s->n_sealed : 0;
-}
-
 static bool was_tried(const struct rung_work *w, uint32_t id)
 {
 	for (uint32_t i = 0; i < w->n_tried; i++)
@@ -50,7 +45,7 @@ static struct pool_slab *coldest_other(const struct rung_work *w,
 		struct pool_slab *s = w->p->slab[id];
 
 		if (s && could_serve(s, frame_bytes) && !was_tried(w, id) &&
-		    (!best || mean(s) < mean(best)))
+		    (!best || pool_slab_mean(s) < pool_slab_mean(best)))
 			best = s;
 	}
 	return best;
@@ -63,7 +58,8 @@ static bool take_other(struct rung_work *w, uint64_t frame_bytes)
 	uint32_t id;
 
 	if (!slab || w->n_tried == RUNG_TRIED ||
-	    (!pool_slab_empty(slab) && (w->exchange || mean(slab) >= w->stamp)))
+	    (!pool_slab_empty(slab) &&
+	     (w->exchange || pool_slab_mean(slab) >= w->stamp)))
 		return false;
 	w->s->cause.pressure = PRESSURE_SLAB;
 	if (!pool_slab_empty(slab))
@@ -166,7 +162,7 @@ static bool other_first(const struct rung_work *w, uint32_t arena,
 	const struct pool_slab *slab = coldest_other(w, frame_bytes);
 
 	return slab && (item == POLICY_NONE || pool_slab_empty(slab) ||
-			mean(slab) < ops->stamp(w->p->policy, item));
+			pool_slab_mean(slab) < ops->stamp(w->p->policy, item));
 }
 
 /* Slabs too small for such a frame are retired, where that costs less than what

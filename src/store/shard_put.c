@@ -13,7 +13,6 @@
  * finds (region/join.c).
  */
 #include <errno.h>
-#include "base/log.h"
 #include "store/shard_internal.h"
 
 #define TURN_BYTES (2ull << 20) /* copied in a turn, at most, after the first */
@@ -66,17 +65,6 @@ static int put_there(struct region *r, const struct put *u, bool *ret_wrote)
 	return err == REGION_STALE && region_may_write(r) == 0 ? -EIO : err;
 }
 
-/* What the part says of itself is not so: the block goes. */
-static void drop_wrong(struct store *s, struct pool *p, struct pool_slab *slab,
-		       uint32_t frame)
-{
-	log_error("wrong bytes in slab %u frame %u (offset %llu): dropped",
-		  slab->id, frame,
-		  (unsigned long long)(frame * slab->frame_bytes));
-	note_gone(s, p, slab, frame, PAST_WRONG, 0);
-	pool_count(p, POOL_C_bad, block_forget_of(s, p, slab, frame).parts);
-}
-
 /* Bytes that differ, or memory of one of the two frames has failed. */
 static void put_differs(struct store *s, struct pool *p, struct pool_slab *slab,
 			uint32_t frame, bool leaving)
@@ -84,7 +72,7 @@ static void put_differs(struct store *s, struct pool *p, struct pool_slab *slab,
 	pool_count(p, POOL_C_region_failed, 1);
 	if (!scrub_verify(s, p, slab, frame) && !leaving &&
 	    pool_frame_state(slab, frame) == FRAME_SEALED)
-		drop_wrong(s, p, slab, frame);
+		block_drop_wrong(s, p, slab, frame);
 }
 
 static void put_answered(struct store *s, struct pool *p,
