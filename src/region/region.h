@@ -66,7 +66,7 @@ enum region_kind {
 };
 const char *region_kind_name(enum region_kind kind);
 
-/* ---- the memory (open.c) ---------------------------------------------------- */
+/* ---- the memory (open.c, make.c) -------------------------------------------- */
 
 struct region_format_options {
 	size_t size;	  /* of this struct */
@@ -126,7 +126,7 @@ void region_tenant(const struct region *r, char ret_name[REGION_NAME + 1]);
 const struct region_host *region_host_of(const struct region *r);
 enum region_kind region_kind_of(const struct region *r);
 
-/* ---- membership (join.c) ---------------------------------------------------- */
+/* ---- membership (join.c, fence.c, live.c) ------------------------------------ */
 
 struct region_join_options {
 	size_t size;

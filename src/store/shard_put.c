@@ -8,9 +8,8 @@
  * A copy is hashed as it is made, and sealed there only if it is what was sealed here.
  * Nothing is copied that others could not use whole, see is_for_others().
  *
- * In the server's thread, a bounded piece at a time: TURN_BYTES. What is copied when
- * the server dies is a grant in the region, which the next one of the same member
- * finds (region/join.c).
+ * In the server's thread, a bounded piece at a time: TURN_BYTES. A copy under way when
+ * the server dies is a grant in the region, whose frame the next owner makes free.
  */
 #include <errno.h>
 #include "store/shard_internal.h"
