@@ -3,9 +3,9 @@
  * Looking without a pin: what a descriptor said while its word did not change.
  * The answer may be old at once; nothing is held.
  */
+#include "base/clock.h"
 #include "client/reach.h"
 #include "client/shards.h"
-#include <time.h>
 
 /* The loads before come before the loads after. */
 static inline void look_fence(void)
@@ -255,14 +255,11 @@ static int where_shards(oc_ns *ns, const struct oc_key *key,
 			struct oc_part part, struct oc_where *ret_where)
 {
 	struct shards_seen s;
-	struct timespec now;
 	uint64_t now_ms;
 
 	if (shards_look(ns, key, part, &s))
 		return OC_MISS;
-	clock_gettime(CLOCK_REALTIME, &now);
-	now_ms =
-		(uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / NS_PER_MS;
+	now_ms = clock_realtime_ms();
 	*ret_where = (struct oc_where){
 		.tier = OC_TIER_CXL,
 		.expected_ns = tier_expect(ns->c, OC_TIER_CXL, s.bytes),

@@ -227,8 +227,6 @@ void region_keep(struct region *r, struct region_own *own, uint32_t frame);
 
 /* ---- members: join.c, resume.c, fence.c, live.c ---- */
 
-/* join.c: CLOCK_REALTIME, ms: what a member's host says. */
-uint64_t region_now_ms(void);
 /* join.c: the memory's lock, but inside region_join(), which has it. */
 int region_host_lock(struct region *r, unsigned tries);
 void region_host_unlock(struct region *r);

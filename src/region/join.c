@@ -20,7 +20,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/file.h>
-#include <time.h>
 #include <unistd.h>
 
 #define LOCK_TRIES 2000 /* of a millisecond */
@@ -31,14 +30,6 @@ struct doing {
 	const struct region_join_options *options;
 	int result;
 };
-
-uint64_t region_now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / NS_PER_MS;
-}
 
 int region_host_lock(struct region *r, unsigned tries)
 {
@@ -189,7 +180,7 @@ static int identify(struct region *r, uint64_t word,
 	shared_store64(&m->role, o->reader ? REGION_READER : REGION_OWNER);
 	shared_store_bytes(m->name, REGION_NAME, name,
 			   strnlen(name, REGION_NAME));
-	shared_store64(&m->beat_ms, region_now_ms());
+	shared_store64(&m->beat_ms, clock_realtime_ms());
 	shared_store64(&m->wants, 0);
 	/* Pairs with is_proved(). */
 	r->mem->publish(&m->known, member_word_inc(word));

@@ -9,6 +9,7 @@
  *
  * A member that ends without leaving is a dead one: its shards are taken as they lie.
  */
+#include "base/clock.h"
 #include "region/internal.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -158,7 +159,7 @@ static int tick(struct region *r)
 
 	if (!region_is_live(r))
 		return REGION_STALE;
-	shared_store64(&m->beat_ms, region_now_ms());
+	shared_store64(&m->beat_ms, clock_realtime_ms());
 	r->mem->publish(&m->beat, shared_load64(&m->beat) + 1);
 	region_fence_ended(r);
 	take_what_is_wanted(r);

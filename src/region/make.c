@@ -20,7 +20,6 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #ifndef MADV_POPULATE_WRITE
@@ -204,7 +203,6 @@ static int write_format(int fd, enum region_kind kind,
 {
 	struct formatting f = { .g = g,
 				.tenant = o->tenant ? o->tenant : "default" };
-	struct timespec now;
 	void *base;
 	int err = region_map_at(fd, 0, g->bytes, PROT_READ | PROT_WRITE, &base);
 
@@ -212,12 +210,10 @@ static int write_format(int fd, enum region_kind kind,
 		return err;
 	if (kind == REGION_TMPFS)
 		collapse_all(base, g, o->unfilled);
-	clock_gettime(CLOCK_REALTIME, &now);
 	if (getrandom(&f.id, sizeof(f.id), 0) != sizeof(f.id))
-		f.id = (uint64_t)now.tv_nsec << 32 | (uint64_t)getpid();
+		f.id = clock_ns() << 32 | (uint64_t)getpid();
 	f.base = base;
-	f.born_ms =
-		(uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	f.born_ms = clock_realtime_ms();
 	err = guard_run(write_run, &f, NULL);
 	region_unmap(base, g->bytes);
 	return err;

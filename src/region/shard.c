@@ -20,7 +20,6 @@
 #include "region/internal.h"
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
 uint64_t region_seed(const struct region_name *n)
 {
@@ -663,14 +662,6 @@ void region_abandon(struct region *r, const struct region_grant *g)
 	(void)region_guard(r, abandon_run, &b, NULL);
 }
 
-static uint64_t realtime_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME_COARSE, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / NS_PER_MS;
-}
-
 static int seal_frame(struct region *r, struct region_own *own,
 		      const struct region_grant *g, uint64_t extent,
 		      uint64_t checksum)
@@ -679,7 +670,7 @@ static int seal_frame(struct region *r, struct region_own *own,
 
 	shared_store64(&d->extent, extent);
 	shared_store64(&d->checksum, checksum);
-	shared_store64(&d->sealed_ms, realtime_ms());
+	shared_store64(&d->sealed_ms, clock_realtime_coarse_ms());
 	if (r->mem->flush)
 		r->mem->flush(g->data, frame_extent_bytes(extent));
 	own->mark[g->frame] &= (uint8_t)~MARK_GRANTED;

@@ -2,16 +2,6 @@
 /* Who holds what, for people. Everything read here may be half changed. */
 #include "base/clock.h"
 #include "region/internal.h"
-#include <time.h>
-
-static int64_t silent_ms(uint64_t beat_ms)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (int64_t)now.tv_sec * 1000 +
-	       (int64_t)(now.tv_nsec / (long)NS_PER_MS) - (int64_t)beat_ms;
-}
 
 static uint64_t pins_of(const struct region *r, uint32_t member)
 {
@@ -59,7 +49,8 @@ static void status_known(struct region *r, uint32_t member,
 	s->server = region_process_pid(shared_load64(&m->writer));
 	s->ended = s->state == MEMBER_LIVE && s->here && region_has_ended(m);
 	s->beats = shared_load64(&m->beat);
-	s->silent_ms = silent_ms(shared_load64(&m->beat_ms));
+	s->silent_ms =
+		(int64_t)(clock_realtime_ms() - shared_load64(&m->beat_ms));
 	s->late = !s->reader &&
 		  (s->state == MEMBER_LIVE || s->state == MEMBER_JOINING) &&
 		  s->silent_ms > (int64_t)r->g.lease_ms;

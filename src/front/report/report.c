@@ -2,7 +2,6 @@
 #include "front/report/report.h"
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 #include "base/clock.h"
 #include "front/report/json.h"
 #include "store/shard.h"
@@ -10,16 +9,12 @@
 void report_init(struct report *r, struct store *store, const struct loop *loop,
 		 const char *version)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
 	*r = (struct report){
 		.store = store,
 		.loop = loop,
 		.version = version,
 		.start_ns = clock_ns(),
-		.start_unix_ms = (uint64_t)ts.tv_sec * 1000 +
-				 (uint64_t)ts.tv_nsec / NS_PER_MS,
+		.start_unix_ms = clock_realtime_ms(),
 	};
 }
 
