@@ -180,7 +180,7 @@ static bool look_below(oc_ns *ns, const struct oc_key *key, uint64_t part,
 
 int oc_exists(oc_ns *ns, const struct oc_key *key, struct oc_part part)
 {
-	struct shards_seen shards;
+	struct region_seen shards;
 	struct ring_place place;
 	struct seen seen;
 	uint64_t words[4];
@@ -242,7 +242,7 @@ static int where_resident(oc_client *c, const uint64_t key[4], uint64_t part,
 		w.tier = OC_TIER_CXL;
 	w.expected_ns = tier_expect(c, w.tier, w.bytes);
 	w.offset =
-		frame_loc_frame(s.loc) * region_form(&c->region[w.region]).step;
+		frame_loc_frame(s.loc) * region_form(&c->slab[w.region]).step;
 	w.generation = s.gen;
 	w.checksum = s.checksum;
 	w.age_ms = now_ms > sealed_ms ? now_ms - sealed_ms : 0;
@@ -254,7 +254,7 @@ static int where_resident(oc_client *c, const uint64_t key[4], uint64_t part,
 static int where_shards(oc_ns *ns, const struct oc_key *key,
 			struct oc_part part, struct oc_where *ret_where)
 {
-	struct shards_seen s;
+	struct region_seen s;
 	uint64_t now_ms;
 
 	if (shards_look(ns, key, part, &s))
