@@ -220,6 +220,22 @@ int shards_pin(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	return 0;
 }
 
+size_t shards_pin_missed(oc_ns *ns, const struct pin_job *jobs, size_t n,
+			 unsigned flags)
+{
+	size_t got = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct oc_part part = { frame_part_group(jobs[i].part),
+					frame_part_rank(jobs[i].part) };
+
+		got += !jobs[i].pin->data &&
+		       shards_pin(ns, jobs[i].key, part, flags, jobs[i].pin) ==
+			       0;
+	}
+	return got;
+}
+
 void shards_unpin(oc_client *c, uint64_t slot)
 {
 	uint64_t n = atomic_fetch_add_explicit(&c->shards_unpins, 1,

@@ -35,6 +35,9 @@ static inline bool shards_there(const oc_client *c)
 /* All of these join when it is the first time. 0, OC_MISS, OC_BAD, -errno. */
 int shards_pin(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	       unsigned flags, struct oc_pin *ret_pin);
+/* Those of these jobs that have no data yet. How many were there. */
+size_t shards_pin_missed(oc_ns *ns, const struct pin_job *jobs, size_t n,
+			 unsigned flags);
 void shards_unpin(oc_client *c, uint64_t slot);
 int shards_look(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 		struct region_seen *ret_seen);
