@@ -147,7 +147,9 @@ static bool entry_home(void *ctx, uint64_t word, struct table_hash *ret_h)
 	uint32_t frame = frame_loc_frame(loc);
 	uint64_t state;
 
-	if (loc != region_loc(own->shard, frame) || frame >= own->frames)
+	/* of what is held back nothing is found, and its descriptor may be lost */
+	if (loc != region_loc(own->shard, frame) || frame >= own->frames ||
+	    own->mark[frame] & MARK_HELD)
 		return false;
 	state = frame_word_state(shared_load64(&own->desc[frame].word));
 	return (state == FRAME_SEALED || state == FRAME_LEAVING ||
@@ -220,8 +222,9 @@ static void recover_count(struct region *r, struct region_own *own,
 		region_freed(r, own, frame);
 		break;
 	case FRAME_SEALED:
+		/* it may have been left in the middle */
+		own->n_sealed += !(own->mark[frame] & MARK_SEALED);
 		own->mark[frame] |= MARK_SEALED;
-		own->n_sealed++;
 		if (!fits(r, own, frame) || enlist(own, frame))
 			(void)region_doom(r, own, frame);
 		break;
@@ -254,8 +257,10 @@ static void recover_run(void *ctx)
 	struct with_own *w = ctx;
 
 	while (w->left) {
-		recover_frame(w->r, w->own, w->left - 1);
-		recover_count(w->r, w->own, w->left - 1);
+		if (!(w->own->mark[w->left - 1] & MARK_HELD)) {
+			recover_frame(w->r, w->own, w->left - 1);
+			recover_count(w->r, w->own, w->left - 1);
+		}
 		w->left--;
 	}
 }
@@ -276,20 +281,34 @@ static void recover_index(void *ctx)
 	must(table_init(&w->own->table, at, bytes) == 0);
 }
 
-/* Frames whose descriptors are lost are held back; where the index is, the shard
- * is of no use. */
+/* Those whose descriptors are lost. False: that gets nobody on. One is on a list
+ * already, and would be lent; or all were held before. */
+static bool hold_lost(struct region_own *own, uint64_t first, uint64_t end)
+{
+	bool more = false;
+
+	for (uint64_t f = first; f < end && f < own->frames; f++) {
+		if (own->mark[f] & MARK_LISTED)
+			return false;
+		more |= !(own->mark[f] & MARK_HELD);
+		region_hold(own, (uint32_t)f);
+	}
+	return more;
+}
+
+/* Frames whose descriptors are lost are held back, whichever frame it was that met
+ * them: to enter one in a full bucket is to look at others. Where the index is lost, the
+ * shard is of no use. */
 static int recover_frames(struct region *r, struct region_own *own)
 {
 	struct with_own w = { .r = r, .own = own, .left = r->g.frames };
 	struct region_where where;
 	uint64_t first, end;
 
-	while (region_guard(r, recover_run, &w, &where)) {
-		if (!region_is_desc(r, &where, &first, &end) || w.left <= first)
+	while (region_guard(r, recover_run, &w, &where))
+		if (!region_is_desc(r, &where, &first, &end) ||
+		    !hold_lost(own, first, end))
 			return -EIO;
-		while (w.left > first)
-			region_hold(own, --w.left);
-	}
 	return 0;
 }
 

@@ -268,6 +268,86 @@ TEST(who_takes_over_holds_back_what_is_lost)
 	end(&l);
 }
 
+/* ---- what is met while another frame is taken over -------------------------------- */
+
+/* The first page of the shard's descriptors is lost to who takes it over when that one
+ * stores into another for the first time. */
+static struct region *loser;
+
+static void publish_and_lose(shared_u64 *word, uint64_t value)
+{
+	struct region *r = loser;
+
+	region_mem_coherent.publish(word, value);
+	loser = NULL;
+	if (r)
+		lose_at(r->taking->base + r->places.desc);
+}
+
+/* How many of the two buckets of one name are the other's too. */
+static unsigned shared_buckets(const struct table *t, uint64_t id,
+			       const struct region_name *with)
+{
+	struct region_name name = rig_name(id);
+	struct table_hash h = region_hash(&name), w = region_hash(with);
+	uint64_t a = table_bucket_a(t, h), b = table_bucket_b(t, h);
+	uint64_t c = table_bucket_a(t, w), d = table_bucket_b(t, w);
+
+	return (a == c || a == d) + (b == c || b == d);
+}
+
+static void put_until(struct region *r, uint32_t frames, unsigned sharing,
+		      const struct region_name *with)
+{
+	const struct region_own *own = r->own[0];
+
+	for (uint64_t id = 1000; own->n_sealed < frames; id++)
+		if (shared_buckets(&own->table, id, with) == sharing)
+			(void)rig_put(r, id, 1);
+}
+
+/* Blocks of frames that are lost fill both buckets of one that is not, and that its
+ * owner had not entered when it died: to enter it is to look at those. They are held
+ * back, and all the rest is of use. */
+TEST(who_takes_over_enters_beside_what_is_lost)
+{
+	const uint32_t lost = PAGE_BYTES / sizeof(struct region_desc);
+	struct rig g = rig_create_small(4, 1, FRAMES);
+	struct region *a = rig_join(&g, "a", 1, false);
+	struct region *b = rig_join(&g, "b", 0, false);
+	struct region_name last = rig_name(1), lent = rig_name(2);
+	struct table_hash h = region_hash(&last);
+	struct region_mem mem = *b->mem;
+	struct region_grant grant;
+	struct region_own *own = a->own[0];
+
+	guard_install();
+	put_until(a, 2 * TABLE_WAYS - 1, 2, &last);
+	put_until(a, lost, 0, &last);
+	CHECK_OK(rig_put(a, 1, 1));
+	CHECK_INT(where(a, 1).frame, ==, lost);
+	region_unlist(own, lost);
+	/* of a filling of frame 3 that is over */
+	CHECK_OK(table_insert(&own->table, h,
+			      table_word(h, 99, region_loc(0, 3)), NULL, NULL));
+	CHECK_OK(region_grant(a, &lent, RIG_BYTES, 16, 0, &grant));
+	CHECK_INT(grant.frame, ==, lost + 1);
+	rig_kill(a, b);
+
+	mem.publish = publish_and_lose; /* what was lent */
+	b->mem = &mem;
+	loser = b;
+	CHECK_OK(region_take(b, 0));
+	own = region_own_of(b, 0);
+	CHECK_INT(own->n_quarantined, ==, lost);
+	CHECK_INT(own->n_sealed, ==, 1);
+	CHECK_INT(own->n_free, ==, FRAMES - lost - 1);
+	CHECK(rig_has(b, 1));
+	CHECK_OK(region_leave(b));
+	region_close(b);
+	rig_destroy(&g);
+}
+
 /* What cannot be read is pinned, for all that anybody knows. */
 TEST(pins_that_cannot_be_read_hold)
 {
