@@ -39,12 +39,40 @@ bool region_has_ended(const struct region_member *m)
 					    region_process_started(writer));
 }
 
+/* Is the word still that one? */
+struct still {
+	const struct region_member *m;
+	uint64_t word;
+	bool is;
+};
+
+static void still_run(void *ctx)
+{
+	struct still *s = ctx;
+
+	s->is = shared_load64_acquire(&s->m->word) == s->word;
+}
+
+/* Does nobody work at a claim that names nobody? Then nobody of this host has the
+ * lock. In a guard of its own: who is left in the middle here leaves the lock. */
+static bool is_deserted(struct region *r, const struct region_member *m,
+			uint64_t word)
+{
+	struct still s = { .m = m, .word = word };
+	int err;
+
+	if (region_host_lock(r, 1))
+		return false;
+	err = region_guard(r, still_run, &s, NULL);
+	region_host_unlock(r);
+	return !err && s.is;
+}
+
 /* Does this host's kernel say that the member with this word has ended? */
 static bool is_proved(struct region *r, uint32_t member, uint64_t word)
 {
 	const struct region_member *m = region_record(r, member);
 	uint64_t mine = r->host.id[0] & ((1ull << MEMBER_HOST_BITS) - 1);
-	bool proved;
 
 	if (member_word_host(word) != mine)
 		return false;
@@ -53,11 +81,7 @@ static bool is_proved(struct region *r, uint32_t member, uint64_t word)
 		return shared_load64(&m->host[0]) == r->host.id[0] &&
 		       shared_load64(&m->host[1]) == r->host.id[1] &&
 		       region_has_ended(m);
-	if (region_host_lock(r, 1))
-		return false;
-	proved = shared_load64_acquire(&m->word) == word;
-	region_host_unlock(r);
-	return proved;
+	return is_deserted(r, m, word);
 }
 
 bool region_may_live(struct region *r, uint32_t member)

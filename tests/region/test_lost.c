@@ -7,7 +7,10 @@
 #include "tests/region/rig.h"
 
 #include <errno.h>
+#include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define FRAMES 64u
 
@@ -346,6 +349,43 @@ TEST(who_takes_over_enters_beside_what_is_lost)
 	CHECK_OK(region_leave(b));
 	region_close(b);
 	rig_destroy(&g);
+}
+
+/* ---- a lock that is held meanwhile ------------------------------------------------- */
+
+static void *lost_in_lock; /* once */
+
+/* Instead of the C library's. */
+int flock(int fd, int operation)
+{
+	int r = (int)syscall(SYS_flock, fd, operation);
+
+	if (lost_in_lock && r == 0) {
+		lose_at(lost_in_lock);
+		lost_in_lock = NULL;
+	}
+	return r;
+}
+
+/* A claim that names nobody is judged under the memory's lock, and there its record is
+ * lost: nothing is proved, and the lock is given back. */
+TEST(who_is_left_in_the_middle_holds_no_lock)
+{
+	struct lossy l = begin();
+	struct region_member *m = region_record(l.a, 3);
+	struct region *other = rig_open(&l.g);
+	uint64_t word;
+
+	CHECK_OK(member_step(shared_load64(&m->word), MEMBER_EV_CLAIM,
+			     l.a->host.id[0], &word));
+	shared_store64(&m->word, word);
+	lost_in_lock = m;
+	CHECK_INT(region_fence(l.a, 3, 0, false), ==, REGION_ALIVE);
+	CHECK(!lost_in_lock);
+	CHECK_INT(region_failed(l.a).times, ==, 1);
+	CHECK_OK(region_lock(other->fd, 1));
+	region_close(other);
+	end(&l);
 }
 
 /* What cannot be read is pinned, for all that anybody knows. */
