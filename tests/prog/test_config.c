@@ -623,7 +623,10 @@ TEST(a_region_of_several_nodes)
 	refused("region: {path: /dev/null}", "is no memory");
 	refused("region: {name: x}", "no path");
 	refused("region: {shards: 2}", "no path");
-	CHECK_OK(parse("region: {adopt: no, publish: no, shards: 0}", &c,
+	refused("region: {shards: 0}", "no path");
+	refused("region: {adopt: no}", "no path");
+	refused("region: {publish: no}", "no path");
+	CHECK_OK(parse("region: {adopt: yes, publish: yes, shards: 1}", &c,
 		       error));
 	CHECK_OK(config_region_check(&c, error));
 	close(fd);
