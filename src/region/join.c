@@ -18,6 +18,7 @@
 #include "coherence/pin.h"
 #include "region/internal.h"
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -156,21 +157,60 @@ int region_processes(const struct region_join_options *o, uint64_t *ret_pid,
 	return 0;
 }
 
+/* Does a node go by this name that may live? One whose processes have ended on this
+ * host does not, though nobody has declared it dead yet. */
+static bool is_named(const struct region *r, const char *name)
+{
+	for (uint32_t i = 0; i < r->g.members; i++) {
+		const struct region_member *m = region_record(r, i);
+		uint64_t word = shared_load64_acquire(&m->word);
+		char other[REGION_NAME + 1] = "";
+
+		/* Pairs with identify(). */
+		if (i == r->self || !is_taken(r, i) ||
+		    shared_load64_acquire(&m->known) != member_word_inc(word) ||
+		    shared_load64(&m->role) == REGION_READER)
+			continue;
+		shared_load_bytes(other, REGION_NAME, m->name);
+		if (strcmp(name, other) == 0 &&
+		    !(shared_load64(&m->host[0]) == r->host.id[0] &&
+		      shared_load64(&m->host[1]) == r->host.id[1] &&
+		      region_has_ended(m)))
+			return true;
+	}
+	return false;
+}
+
+/* The host's; of a node that finds a node of that name there, with a number behind.
+ * "": the host's is none that a member could have. */
+static void default_name(const struct region *r, bool reader,
+			 char ret_name[REGION_NAME + 1])
+{
+	char host[REGION_NAME + 1] = "";
+
+	if (gethostname(host, sizeof(host) - 1) || !region_name_is_good(host))
+		host[0] = '\0';
+	memcpy(ret_name, host, sizeof(host));
+	for (unsigned n = 2; host[0] && !reader && is_named(r, ret_name); n++)
+		snprintf(ret_name, sizeof(host), "%.*s-%u", REGION_NAME - 5,
+			 host, n);
+}
+
 static int identify(struct region *r, uint64_t word,
 		    const struct region_join_options *o)
 {
 	struct region_member *m = region_record(r, r->self);
-	char host[REGION_NAME + 1] = "";
+	char own[REGION_NAME + 1];
 	const char *name = o->name;
 	uint64_t pid, started, writer;
 	int err = region_processes(o, &pid, &started, &writer);
 
 	if (err)
 		return err;
-	if (!name &&
-	    (gethostname(host, sizeof(host) - 1) || !region_name_is_good(host)))
-		host[0] = '\0';
-	name = name ? name : host;
+	if (!name) {
+		default_name(r, o->reader, own);
+		name = own;
+	}
 	shared_store64(&m->host[0], r->host.id[0]);
 	shared_store64(&m->host[1], r->host.id[1]);
 	shared_store64(&m->pid, pid);

@@ -131,7 +131,8 @@ enum region_kind region_kind_of(const struct region *r);
 struct region_join_options {
 	size_t size;
 	const char *name; /* for people, region_name_is_good(); NULL: the host's,
-			     or none if it is not good */
+			     and a number behind it where another node that may
+			     live has that name; or none if it is not good */
 	uint32_t shards;  /* to take at once, at most */
 	bool adopt; /* take over the shards of the dead in region_tick() */
 	/* It pins and no more: no shards, and region_tick() need not be called. It
