@@ -168,8 +168,8 @@ static int lost(oc_client *c)
 {
 	say(c, CLIENT_CXL_FENCED, 0);
 	client_fail(c, OC_MISS,
-		    "this client was declared dead in the CXL region: it reads "
-		    "what its own node has");
+		    "this client was declared dead in the CXL region, or that "
+		    "was made anew: it reads what its own node has");
 	return OC_MISS;
 }
 

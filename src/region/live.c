@@ -36,6 +36,20 @@ int region_says_live(const struct region *r)
 	return region_is_live(r) ? 0 : REGION_STALE;
 }
 
+static void anew_run(void *ctx)
+{
+	struct doing *d = ctx;
+
+	d->result = shared_load64(&d->r->control->header.id) != d->r->id;
+}
+
+bool region_is_anew(struct region *r)
+{
+	struct doing d = { .r = r };
+
+	return region_guard(r, anew_run, &d, NULL) == 0 && d.result;
+}
+
 static void may_write_run(void *ctx)
 {
 	struct doing *d = ctx;

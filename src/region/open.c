@@ -406,6 +406,24 @@ int region_reopen(const struct region *r, int *ret_fd)
 	return 0;
 }
 
+/* A device by its number: its node may have been made anew. */
+int region_is_at(const struct region *r, const char *path)
+{
+	struct stat mine, there;
+
+	if (fault_point(FAULT_IO))
+		return -EIO;
+	if (fstat(r->fd, &mine) || stat(path, &there))
+		return errno == ENOTDIR ? -ENOENT : -errno;
+	if (S_ISCHR(mine.st_mode))
+		return S_ISCHR(there.st_mode) && mine.st_rdev == there.st_rdev
+			       ? 0
+			       : -ESTALE;
+	return mine.st_dev == there.st_dev && mine.st_ino == there.st_ino
+		       ? 0
+		       : -ESTALE;
+}
+
 const void *region_memory(const struct region *r)
 {
 	return r->all;

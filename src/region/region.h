@@ -111,6 +111,9 @@ int region_open_fd(int fd, struct region **ret_region);
 /* The same; the descriptor is taken in any case. It is an open file of its own:
  * who shares it shares its lock. */
 int region_open_consume(int fd, struct region **ret_region);
+/* Is this the memory that a process finds at the path now? 0; -ENOENT: nothing is there
+ * any more; -ESTALE: something else is; -errno: that cannot be told. */
+int region_is_at(const struct region *r, const char *path);
 /* The same memory opened once more, for another process to consume. */
 int region_reopen(const struct region *r, int *ret_fd);
 /* Leaves nothing: a member that closes without leaving counts as alive for as
@@ -177,6 +180,8 @@ int region_tick(struct region *r);
  * REGION_MISS: nobody has the slot, or another incarnation. */
 int region_fence(struct region *r, uint32_t member, uint64_t inc, bool told);
 
+/* Was the region formatted anew since it was opened, or unmade? */
+bool region_is_anew(struct region *r);
 /* Is it a member that nobody has declared dead? 0; REGION_STALE, -ENOTCONN; -EIO: the
  * control area's memory fails. */
 int region_may_write(struct region *r);

@@ -54,12 +54,26 @@ static void part(struct store *s, enum store_region_state state)
 	tell_clients(s);
 }
 
+/* REGION_STALE: what was it? */
+static enum store_region_state why_stale(const struct shard *h)
+{
+	return region_is_anew(h->region) ? STORE_REGION_ANEW
+					 : STORE_REGION_FENCED;
+}
+
 void shard_fenced(struct store *s)
 {
-	log_error(
-		"this node was declared dead in the CXL region: it uses it no "
-		"more, and goes on without; its shards are others' now");
-	part(s, STORE_REGION_FENCED);
+	enum store_region_state why = why_stale(s->shard);
+
+	if (why == STORE_REGION_ANEW)
+		log_error("the CXL region was made anew under this node: what "
+			  "it had there is lost; it uses it no more, and goes "
+			  "on without until it is started again");
+	else
+		log_error("this node was declared dead in the CXL region: it "
+			  "uses it no more, and goes on without; its shards "
+			  "are others' now");
+	part(s, why);
 }
 
 static void failed(struct store *s)
@@ -111,7 +125,7 @@ int store_region_leave(struct store *s)
 	if (!s->shard || !s->shard->region)
 		return 0;
 	r = region_leave(s->shard->region);
-	part(s, r == REGION_STALE ? STORE_REGION_FENCED : STORE_REGION_LEFT);
+	part(s, r == REGION_STALE ? why_stale(s->shard) : STORE_REGION_LEFT);
 	return r;
 }
 

@@ -35,7 +35,8 @@ struct shard {
 
 /* The pool of the region's tenant; NULL: there is none, or no region (any more). */
 struct pool *shard_pool(struct store *s);
-/* This member was declared dead: its part in the region is over. */
+/* REGION_STALE: this member was declared dead, or the region was made anew. Its part
+ * there is over. */
 void shard_fenced(struct store *s);
 
 #endif

@@ -15,6 +15,7 @@ const char *store_region_state_name(enum store_region_state state)
 		[STORE_REGION_NONE] = "none",
 		[STORE_REGION_IN] = "member",
 		[STORE_REGION_FENCED] = "declared dead",
+		[STORE_REGION_ANEW] = "made anew",
 		[STORE_REGION_FAILED] = "failed",
 		[STORE_REGION_LEFT] = "left",
 	};
@@ -38,6 +39,13 @@ unsigned store_region_samples(const struct store *s, uint64_t bytes,
 	for (; n < most && n < pieces; n++)
 		ret_base[n] = base + n * (pieces / MIN(most, pieces)) * bytes;
 	return n;
+}
+
+int store_region_is_at(const struct store *s, const char *path)
+{
+	return s->shard && s->shard->region
+		       ? region_is_at(s->shard->region, path)
+		       : 0;
 }
 
 struct region *store_region_of(const struct store *s, const struct pool *p)

@@ -431,7 +431,9 @@ TEST(a_region_of_another_tenant_is_not_joined)
 	two_open_a(&t);
 	two_publish(&t, 0, 8);
 	CHECK_OK(region_format(t.path, &o));
-	LIVE_WAIT(&t.a, live_said(&t.a, "declared dead in the CXL region"));
+	LIVE_WAIT(&t.a, live_said(&t.a, "was made anew under this node"));
+	CHECK(!live_said(&t.a, "declared dead in the CXL region"));
+	two_told(t.ca, "stat", NULL, "\"state\":\"made anew\"");
 	old = live_server(t.ca);
 	CHECK_OK(kill(old, SIGKILL));
 	LIVE_WAIT(&t.a, live_server(t.ca) != old);
