@@ -322,6 +322,10 @@ struct region_failed region_failed(const struct region *r);
 void region_member_status(struct region *r, uint32_t member,
 			  struct region_member_status *ret_status);
 
+/* The same without `ended`, pins, shards and counts, which cost more. */
+void region_member_glance(struct region *r, uint32_t member,
+			  struct region_member_status *ret_status);
+
 /* Are two members of one host? Their records must be known. */
 bool region_same_host(const struct region *r, uint32_t a, uint32_t b);
 

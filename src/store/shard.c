@@ -51,6 +51,8 @@ static void part(struct store *s, enum store_region_state state)
 	h->sweeping = false;
 	region_close(h->region);
 	h->region = NULL;
+	free(h->seen);
+	h->seen = NULL;
 	tell_clients(s);
 }
 
@@ -89,6 +91,7 @@ int store_region_attach(struct store *s, struct region *r,
 			const struct store_region_options *o)
 {
 	struct shard *h = s->shard;
+	struct shard_seen *seen;
 	uint32_t member = 0;
 	uint64_t inc = 0;
 	int err;
@@ -98,10 +101,13 @@ int store_region_attach(struct store *s, struct region *r,
 	err = region_self(r, &member, &inc);
 	if (err)
 		return err;
-	if (!h)
+	seen = mem_array(region_geometry_of(r)->members, sizeof(*seen));
+	if (seen && !h)
 		h = mem_alloc(sizeof(*h));
-	if (!h)
+	if (!seen || !h) {
+		free(seen);
 		return -ENOMEM;
+	}
 	*h = (struct shard){
 		.region = r,
 		.state = STORE_REGION_IN,
@@ -110,6 +116,7 @@ int store_region_attach(struct store *s, struct region *r,
 		.word = region_owner_word(member, inc),
 		.step_ns = MAX(region_geometry_of(r)->lease_ms * NS_PER_MS / 10,
 			       NS_PER_MS),
+		.seen = seen,
 		.sweeping = o->publish,
 	};
 	text_copy(h->tenant, sizeof(h->tenant), o->tenant);
@@ -131,8 +138,10 @@ int store_region_leave(struct store *s)
 
 void shard_fini(struct store *s)
 {
-	if (s->shard)
+	if (s->shard) {
 		region_close(s->shard->region);
+		free(s->shard->seen);
+	}
 	free(s->shard);
 	s->shard = NULL;
 }
@@ -153,6 +162,8 @@ uint64_t shard_tick(struct store *s)
 		shard_fenced(s);
 	else if (r == -EIO)
 		failed(s);
+	else
+		shard_watch(s);
 	return h->step_ns;
 }
 

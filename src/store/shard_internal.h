@@ -12,6 +12,13 @@ struct shard_fresh {
 	uint64_t loc, gen;
 };
 
+/* Another node, as it was seen last. */
+struct shard_seen {
+	uint64_t inc; /* 0: none has the slot */
+	bool late;
+	char name[REGION_NAME + 1];
+};
+
 struct shard {
 	struct region *region; /* NULL: not, or no more */
 	enum store_region_state state;
@@ -20,6 +27,9 @@ struct shard {
 	uint32_t wanted;
 	uint64_t word; /* pool_meta.cxl of the tenant's pool */
 	uint64_t beat_ns, step_ns;
+	uint64_t watch_ns;
+	struct shard_seen *seen; /* [members]; shard_watch.c */
+	bool watched;		 /* once */
 	struct shard_fresh fresh[SHARD_FRESH];
 	uint32_t first, n;
 	uint64_t leaving; /* bytes copied in this turn of what leaves */
@@ -38,5 +48,10 @@ struct pool *shard_pool(struct store *s);
 /* REGION_STALE: this member was declared dead, or the region was made anew. Its part
  * there is over. */
 void shard_fenced(struct store *s);
+
+/* ---- store/shard_watch.c ---- */
+
+/* Once a lease: what has become of the other nodes is logged. */
+void shard_watch(struct store *s);
 
 #endif
