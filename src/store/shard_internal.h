@@ -51,7 +51,8 @@ void shard_fenced(struct store *s);
 
 /* ---- store/shard_watch.c ---- */
 
-/* Once a lease: what has become of the other nodes is logged. */
+/* Once a lease: what has become of the other nodes is logged, and clients that found no
+ * slot are counted. */
 void shard_watch(struct store *s);
 
 #endif

@@ -2,7 +2,8 @@
 /*
  * What becomes of the other nodes of the region, for the log: who joins, is late, comes
  * back, leaves, ends. Once a lease, from the beat; what happens and is over between two
- * looks is not told. Readers come and go with their clients, and are not told at all.
+ * looks is not told. Readers come and go with their clients, and are not told at all;
+ * of this node's own clients those are counted that found no slot.
  *
  * Nothing is decided here. A node is known by slot and incarnation, so one that follows
  * in the same slot is another.
@@ -70,6 +71,28 @@ static void watch(uint32_t member, struct shard_seen *seen,
 	}
 }
 
+bool shard_is_outside(const struct store_client *c)
+{
+	return shared_load64(&c->segment->header.cxl) >> 32 == CLIENT_CXL_FULL;
+}
+
+void shard_outside(struct store_client *c)
+{
+	if (c->outside || !shard_is_outside(c))
+		return;
+	c->outside = true;
+	pool_count(c->pool, POOL_C_region_outside, 1);
+}
+
+static void count_outside(struct store *s)
+{
+	struct pool *p = shard_pool(s);
+
+	for (uint32_t i = 0; p && i < LAYOUT_CLIENTS_MAX; i++)
+		if (s->client[p->number][i])
+			shard_outside(s->client[p->number][i]);
+}
+
 void shard_watch(struct store *s)
 {
 	struct shard *h = s->shard;
@@ -88,4 +111,5 @@ void shard_watch(struct store *s)
 		watch(i, &h->seen[i], &now, !h->watched);
 	}
 	h->watched = true;
+	count_outside(s);
 }

@@ -345,6 +345,11 @@ TEST(a_client_without_a_slot_reads_its_own_node)
 	CHECK_OK(oc_inspect(t.cb, "stat", NULL, 0, &json));
 	CHECK(strstr(json, "no free slot") != NULL);
 	free(json);
+	/* once, and when it is gone */
+	LIVE_WAIT(&t.b, live_counter(t.cb, "region_outside") == 1);
+	two_close_b(&t);
+	two_open_b(&t);
+	CHECK_INT(live_counter(t.cb, "region_outside"), ==, 1);
 	two_end(&t);
 }
 
