@@ -521,9 +521,6 @@ TEST(a_region_that_is_gone_is_told_by_every_call)
 	struct region_pin pin, more;
 	uint32_t own = l.a->own[0]->shard;
 
-#ifdef ONECOPY_TSAN
-	SKIP("the thread sanitizer's atomics hold a lock of its own at a fault");
-#endif
 	CHECK_OK(rig_pin(l.c, 1, &pin));
 	CHECK_OK(region_grant(l.b, &other, RIG_BYTES, 16, 0, &grant));
 	CHECK_OK(ftruncate(l.g.fd, 0));
@@ -537,6 +534,19 @@ TEST(a_region_that_is_gone_is_told_by_every_call)
 	CHECK_INT(region_pin(l.c, &other, &more), ==, -EIO);
 	region_unpin(l.c, &pin);
 	region_unpin_all(l.c);
+	/*
+	 * A release store and a compare-and-swap take a lock of the sanitizer's
+	 * (SlotLock(), clang 14) around the store itself; loads and relaxed stores
+	 * take none. Where such a one meets memory that is gone, the guard's
+	 * siglongjmp() leaves the lock taken, and the thread waits for itself in the
+	 * next: the swap of the word in this region_leave(), and then the swap of
+	 * the owner in the one of l.a, as their stacks showed. A program of one such
+	 * store, a handler that jumps, and a second store does the same.
+	 */
+#ifdef ONECOPY_TSAN
+	SKIP("a swap that faults leaves a lock of the thread sanitizer's "
+	     "taken; all before it passed");
+#endif
 	CHECK_INT(region_leave(l.c), ==, -EIO);
 	CHECK_INT(region_seal(l.b, &grant, RIG_BYTES, 16, 0), ==, -EIO);
 	region_abandon(l.b, &grant);
