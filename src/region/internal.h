@@ -182,6 +182,11 @@ int region_step(struct region *r, struct region_own *own, uint32_t frame,
 bool region_doom(struct region *r, struct region_own *own, uint32_t frame);
 /* The frame has become FREE; one whose memory has failed does not stay so. */
 void region_freed(struct region *r, struct region_own *own, uint32_t frame);
+/* Once, on one of the two lists of an owner: each has room for all frames. */
+void region_list(struct region_own *own, uint32_t frame, uint32_t *frames,
+		 uint32_t *n);
+/* An entry for a frame that is SEALED, if it has none. 0, -ENOSPC. */
+int region_enlist(struct region_own *own, uint32_t frame);
 /* Its entry, if it is there. */
 void region_unlist(struct region_own *own, uint32_t frame);
 /* For people: the gauges of a shard. */

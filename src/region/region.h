@@ -189,7 +189,7 @@ int region_may_write(struct region *r);
 int region_self(const struct region *r, uint32_t *ret_member,
 		uint64_t *ret_inc);
 
-/* ---- shards (shard.c, evict.c) ---------------------------------------------- */
+/* ---- shards (shard.c, take.c, fill.c, evict.c) ------------------------------- */
 
 /* Takes a shard that is nobody's, or whose owner is gone, with its blocks. 0,
  * REGION_ALIVE, REGION_STALE (this member was declared dead), -ENOMEM. */
