@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A member of a CXL region that is a keeper and its server (src/region/join.c):
+ * A member of a CXL region that is a keeper and its server (src/region/resume.c):
  * who would prove it dead, and the next server that goes on as the same member.
  * Nobody writes the shard who is not the member, and the member's next server
  * always can go on while nothing else has happened. docs/design/region.md.

@@ -82,7 +82,8 @@ int config_region_check(struct node_config *config, char error[CONFIG_ERROR])
 	int e;
 
 	if (!*c->path) {
-		if (!*c->tenant && !*c->name && c->shards <= 1)
+		if (!*c->tenant && !*c->name && c->shards == 1 && c->adopt &&
+		    c->publish)
 			return 0; /* nothing is asked for */
 		snprintf(error, CONFIG_ERROR,
 			 "region: there are settings of it, and no path: give "

@@ -184,10 +184,34 @@ void share_begin(struct share *h, const struct node_config *config, int control,
 		try(h, now_ns, true);
 }
 
+/* Once a second: whoever joins now finds another region at the path, or none. */
+static void look(struct share *h, uint64_t now_ns)
+{
+	const char *path = h->config->region.path;
+	int err = store_region_is_at(h->store, path);
+
+	h->again_ns = now_ns + AGAIN_NS;
+	if (err != -ENOENT && err != -ESTALE) {
+		h->report->region_moved = NULL;
+		return;
+	}
+	if (h->report->region_moved)
+		return;
+	snprintf(h->moved, sizeof(h->moved), "%s %s: start the node again",
+		 path, err == -ENOENT ? "was deleted" : "is another file now");
+	h->report->region_moved = h->moved;
+	log_warn(
+		"this node is a member of a region that others do not find: %s",
+		h->moved);
+}
+
 void share_turn(struct share *h, uint64_t now_ns)
 {
-	if (h->config && *h->config->region.path && !h->joined &&
-	    now_ns >= h->again_ns)
+	if (!h->config || !*h->config->region.path || now_ns < h->again_ns)
+		return;
+	if (h->joined)
+		look(h, now_ns);
+	else
 		try(h, now_ns, false);
 }
 
@@ -199,6 +223,8 @@ void share_end(struct share *h)
 	if (err)
 		log_warn("the region was not left in order (%s): others see "
 			 "that this process has ended",
-			 err == REGION_STALE ? "this node was declared dead"
-					     : strerror(err < 0 ? -err : EIO));
+			 err == REGION_STALE
+				 ? "this node was declared dead, or "
+				   "it was made anew"
+				 : strerror(err < 0 ? -err : EIO));
 }

@@ -5,7 +5,9 @@
  *
  * A node whose region cannot be joined serves without, says why, and tries again:
  * a region keeps nobody from memory. One that was declared dead there is not
- * joined again by the same server: somebody thought that it was dead.
+ * joined again by the same server: somebody thought that it was dead. Nor is a
+ * region that is at its path no more left by itself: blocks lie there that others
+ * read.
  */
 #ifndef ONECOPY_PROG_SHARE_H
 #define ONECOPY_PROG_SHARE_H
@@ -21,7 +23,8 @@ struct share {
 	uint64_t keeper; /* whose server this is */
 	bool joined;
 	uint64_t again_ns;
-	char why[CONFIG_FILE + 192]; /* it was not joined, as the log has it */
+	char why[CONFIG_FILE + 192];  /* it was not joined, as the log has it */
+	char moved[CONFIG_FILE + 64]; /* the file is not at its path any more */
 };
 
 /* control: the socket that the keeper made; by that it is known, since a process whose

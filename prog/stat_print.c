@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
 #include "stat_print.h"
 
 #include <stdio.h>
@@ -99,14 +100,6 @@ static void stat_print_moves(FILE *out, const json_t *now)
 			(double)(filled + up + copied) / (double)read);
 }
 
-static uint64_t stat_now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 /* "3 days 4 hours", "1 hour 5 minutes", "6 seconds". cap: 64. */
 static void stat_age(uint64_t seconds, char *text, size_t cap)
 {
@@ -134,7 +127,7 @@ static void stat_age(uint64_t seconds, char *text, size_t cap)
 
 bool stat_moment(uint64_t ms, char *text, size_t cap)
 {
-	uint64_t now = stat_now_ms();
+	uint64_t now = clock_realtime_ms();
 	time_t seconds = (time_t)(ms / 1000);
 	char date[32], age[64];
 	struct tm tm;
@@ -224,7 +217,7 @@ static void stat_print_rest(FILE *out, const json_t *node)
 static double stat_seconds_since(uint64_t begin_ms, const json_t *last,
 				 uint64_t ns)
 {
-	uint64_t now_ms = stat_now_ms();
+	uint64_t now_ms = clock_realtime_ms();
 
 	if (last)
 		return (double)ns / 1e9;

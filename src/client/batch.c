@@ -230,23 +230,6 @@ static struct ahead batch_jobs(struct batch *b, size_t at)
 			       .hash = b->hash[side] };
 }
 
-/* What this node does not have: in its CXL region. How many were there. */
-static size_t window_shards(struct batch *b, const struct window *w,
-			    unsigned flags)
-{
-	struct oc_part part = { frame_part_group(b->part),
-				frame_part_rank(b->part) };
-	size_t got = 0;
-
-	for (size_t i = 0; i < w->n; i++) {
-		const struct pin_job *job = &w->jobs[i];
-
-		got += !job->pin->data &&
-		       shards_pin(b->ns, job->key, part, flags, job->pin) == 0;
-	}
-	return got;
-}
-
 static int batch_pin(oc_client *c, struct batch *b, unsigned flags,
 		     size_t *ret_pinned)
 {
@@ -268,7 +251,7 @@ static int batch_pin(oc_client *c, struct batch *b, unsigned flags,
 			return r;
 		}
 		if (got < w.n && shards_there(c) && !(flags & PIN_HERE))
-			got += window_shards(b, &w, flags);
+			got += shards_pin_missed(b->ns, w.jobs, w.n, flags);
 		count_batch(c, b->pins + at, w.n, got);
 		*ret_pinned += got;
 	}

@@ -53,7 +53,7 @@ struct place {
 };
 
 /* A slab. Written under `slow`; desc, data and the shape are read anywhere. */
-struct region {
+struct client_slab {
 	_Atomic(const struct frame_desc *) desc;
 	_Atomic(char *) data;
 	_Atomic(uint64_t) form;	  /* struct form; one word, and the whole two to
@@ -81,7 +81,7 @@ static inline uint64_t form_word(uint64_t step, uint32_t stripes,
 	       (uint64_t)frames << 40;
 }
 /* After the acquire of a frame's word: what belongs to it. */
-static inline struct form region_form(const struct region *r)
+static inline struct form region_form(const struct client_slab *r)
 {
 	uint64_t word = atomic_load_explicit(&r->form, memory_order_relaxed);
 	uint64_t step = (word & 0xffffff) * FORM_UNIT;
@@ -151,7 +151,7 @@ struct oc_client {
 	const _Atomic(uint64_t) *family; /* 0 in a forked child */
 	const struct pool_meta *meta;
 	struct client_segment *seg;
-	struct region *region; /* LAYOUT_SLABS_MAX */
+	struct client_slab *slab; /* LAYOUT_SLABS_MAX */
 	struct region_info *info;
 	uint32_t payloads; /* kept; the slow lock */
 	struct call *call; /* RING_SLOTS */
@@ -352,11 +352,11 @@ static inline const struct frame_desc *region_desc(const oc_client *c,
 {
 	uint32_t slab = frame_loc_slab(loc), frame = frame_loc_frame(loc);
 	const struct frame_desc *desc;
-	const struct region *r;
+	const struct client_slab *r;
 
 	if (unlikely(slab >= LAYOUT_SLABS_MAX))
 		return NULL;
-	r = &c->region[slab];
+	r = &c->slab[slab];
 	/* The count first: pairs with publish() in region.c. What is reserved
 	 * behind desc only ever grows, so a late desc is large enough. */
 	if (unlikely(frame >=
@@ -373,7 +373,7 @@ static inline struct slices pin_slices(const oc_client *c,
 	struct slices s = slices_whole(pin->data);
 
 	if (unlikely(pin->stride)) {
-		s.bytes = region_form(&c->region[pin->region]).step;
+		s.bytes = region_form(&c->slab[pin->region]).step;
 		s.stride = pin->stride;
 	}
 	return s;

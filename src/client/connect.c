@@ -78,7 +78,7 @@ static void client_free(oc_client *c)
 {
 	slots_fini(&c->pins);
 	slots_fini(&c->calls);
-	free(c->region);
+	free(c->slab);
 	free(c->info);
 	free(c->call);
 	free(c->stripe);
@@ -196,14 +196,14 @@ static int client_create(const struct oc_client_options *o,
 	c->region_ctx = o->region_ctx;
 	(void)text_copy(c->name, sizeof(c->name),
 			o->name ? o->name : program_invocation_short_name);
-	c->region = mem_array(LAYOUT_SLABS_MAX, sizeof(*c->region));
+	c->slab = mem_array(LAYOUT_SLABS_MAX, sizeof(*c->slab));
 	c->info = mem_array(LAYOUT_SLABS_MAX, sizeof(*c->info));
 	c->call = mem_array(RING_SLOTS, sizeof(*c->call));
 	c->stripe = aligned_zeros(CLIENT_STRIPES * sizeof(*c->stripe));
 	r = slots_init(&c->calls, RING_SLOTS);
 	if (r == 0)
 		r = make_family(c);
-	if (r == 0 && (!c->region || !c->info || !c->call || !c->stripe))
+	if (r == 0 && (!c->slab || !c->info || !c->call || !c->stripe))
 		r = -ENOMEM;
 	if (r) {
 		client_destroy(c);

@@ -3,9 +3,9 @@
  * Looking without a pin: what a descriptor said while its word did not change.
  * The answer may be old at once; nothing is held.
  */
+#include "base/clock.h"
 #include "client/reach.h"
 #include "client/shards.h"
-#include <time.h>
 
 /* The loads before come before the loads after. */
 static inline void look_fence(void)
@@ -180,7 +180,7 @@ static bool look_below(oc_ns *ns, const struct oc_key *key, uint64_t part,
 
 int oc_exists(oc_ns *ns, const struct oc_key *key, struct oc_part part)
 {
-	struct shards_seen shards;
+	struct region_seen shards;
 	struct ring_place place;
 	struct seen seen;
 	uint64_t words[4];
@@ -242,7 +242,7 @@ static int where_resident(oc_client *c, const uint64_t key[4], uint64_t part,
 		w.tier = OC_TIER_CXL;
 	w.expected_ns = tier_expect(c, w.tier, w.bytes);
 	w.offset =
-		frame_loc_frame(s.loc) * region_form(&c->region[w.region]).step;
+		frame_loc_frame(s.loc) * region_form(&c->slab[w.region]).step;
 	w.generation = s.gen;
 	w.checksum = s.checksum;
 	w.age_ms = now_ms > sealed_ms ? now_ms - sealed_ms : 0;
@@ -254,15 +254,12 @@ static int where_resident(oc_client *c, const uint64_t key[4], uint64_t part,
 static int where_shards(oc_ns *ns, const struct oc_key *key,
 			struct oc_part part, struct oc_where *ret_where)
 {
-	struct shards_seen s;
-	struct timespec now;
+	struct region_seen s;
 	uint64_t now_ms;
 
 	if (shards_look(ns, key, part, &s))
 		return OC_MISS;
-	clock_gettime(CLOCK_REALTIME, &now);
-	now_ms =
-		(uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / NS_PER_MS;
+	now_ms = clock_realtime_ms();
 	*ret_where = (struct oc_where){
 		.tier = OC_TIER_CXL,
 		.expected_ns = tier_expect(ns->c, OC_TIER_CXL, s.bytes),

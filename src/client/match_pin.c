@@ -16,29 +16,13 @@ struct collect {
 	unsigned flags;
 };
 
-/* What this node does not have: in its CXL region. How many were there. */
-static size_t collect_shards(struct matching *m, struct collect *k)
-{
-	size_t got = 0;
-
-	for (size_t i = 0; i < k->n; i++) {
-		const struct pin_job *job = &k->jobs[i];
-		struct oc_part part = { frame_part_group(job->part),
-					frame_part_rank(job->part) };
-
-		got += !job->pin->data && shards_pin(m->ns, job->key, part,
-						     k->flags, job->pin) == 0;
-	}
-	return got;
-}
-
 static int collect_flush(struct matching *m, struct collect *k)
 {
 	size_t got = 0;
 	int r = pin_window(m->ns->c, k->jobs, k->n, k->flags, &got);
 
 	if (r == 0 && got < k->n && shards_there(m->ns->c))
-		got += collect_shards(m, k);
+		got += shards_pin_missed(m->ns, k->jobs, k->n, k->flags);
 	for (size_t i = 0; i < k->n && r == 0; i++)
 		if (!k->jobs[i].pin->data)
 			k->jobs[i].pin->slot = m->reach ? SLOT_WANTED

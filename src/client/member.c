@@ -7,7 +7,6 @@
 #include "base/fault.h"
 #include "client/lock.h"
 #include "region/host.h"
-#include "region/region.h"
 
 /* Others join in less; one that stands still in it is not waited for. */
 #define LOCK_MS 50
@@ -164,20 +163,8 @@ void member_unpin(struct member *m, uint32_t slot)
 }
 
 int member_look(struct member *m, const struct region_name *name,
-		struct member_seen *ret_seen)
+		struct region_seen *ret_seen)
 {
-	struct region_seen seen;
-
 	/* a member without shards: nothing of the handle changes */
-	if (region_look(m->region, name, &seen))
-		return MEMBER_MISS;
-	*ret_seen = (struct member_seen){
-		.offset = seen.offset,
-		.gen = seen.gen,
-		.bytes = seen.bytes,
-		.checksum = seen.checksum,
-		.sealed_ms = seen.sealed_ms,
-		.tokens = seen.tokens,
-	};
-	return 0;
+	return region_look(m->region, name, ret_seen) ? MEMBER_MISS : 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A member of a CXL region that pins and owns no shard, for any thread of a
- * process. (Apart from shards.c: what a client calls a region is a slab.)
+ * process.
  *
  * Between member_join() and member_leave(), which are alone, any thread calls any of
  * it. Looking takes no lock: region/region.h says what that rests on, so no such
@@ -10,7 +10,7 @@
 #ifndef ONECOPY_CLIENT_MEMBER_H
 #define ONECOPY_CLIENT_MEMBER_H
 
-#include "region/format.h"
+#include "region/region.h"
 
 struct member;
 
@@ -51,12 +51,8 @@ int member_pin(struct member *m, const struct region_name *name, unsigned flags,
 /* A slot that member_pin() gave, by any thread, once. Also after MEMBER_LOST. */
 void member_unpin(struct member *m, uint32_t slot);
 
-struct member_seen {
-	uint64_t offset, gen, bytes, checksum, sealed_ms;
-	uint32_t tokens;
-};
 /* 0; MEMBER_MISS. What it was at one moment; nothing is held. */
 int member_look(struct member *m, const struct region_name *name,
-		struct member_seen *ret_seen);
+		struct region_seen *ret_seen);
 
 #endif

@@ -39,7 +39,7 @@ static inline bool pin_fill(const oc_client *c, const struct frame_desc *d,
 			    uint64_t loc, uint64_t gen, uint64_t slot,
 			    struct oc_pin *ret_pin)
 {
-	const struct region *r = &c->region[frame_loc_slab(loc)];
+	const struct client_slab *r = &c->slab[frame_loc_slab(loc)];
 	uint64_t extent = shared_load64(&d->extent);
 	struct form form = region_form(r);
 	uint64_t offset = frame_loc_frame(loc) * form.step;

@@ -28,7 +28,7 @@ static uint64_t record_word(const oc_client *c, uint32_t slab)
 
 static void tell(const oc_client *c, uint32_t slab, int event)
 {
-	const struct region *r = &c->region[slab];
+	const struct client_slab *r = &c->slab[slab];
 	const struct region_info *info = &c->info[slab];
 	struct oc_region region = {
 		.id = slab,
@@ -62,7 +62,7 @@ static int drop(oc_client *c, uint32_t slab)
 	if (!info->told_gone)
 		tell(c, slab, OC_REGION_GOES);
 	info->told_gone = true;
-	atomic_store_explicit(&c->region[slab].frames, 0, memory_order_release);
+	atomic_store_explicit(&c->slab[slab].frames, 0, memory_order_release);
 	r = place_empty(&info->desc);
 	if (r == 0)
 		r = place_empty(&info->data);
@@ -116,7 +116,7 @@ static int publish(oc_client *c, uint32_t slab, uint64_t word,
 {
 	const struct slab_record *rec = &c->meta->slab[slab];
 	struct region_info *info = &c->info[slab];
-	struct region *r = &c->region[slab];
+	struct client_slab *r = &c->slab[slab];
 	int rc;
 
 	rc = make_room(c, &info->desc, desc->bytes);

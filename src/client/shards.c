@@ -168,8 +168,8 @@ static int lost(oc_client *c)
 {
 	say(c, CLIENT_CXL_FENCED, 0);
 	client_fail(c, OC_MISS,
-		    "this client was declared dead in the CXL region: it reads "
-		    "what its own node has");
+		    "this client was declared dead in the CXL region, or that "
+		    "was made anew: it reads what its own node has");
 	return OC_MISS;
 }
 
@@ -220,6 +220,22 @@ int shards_pin(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	return 0;
 }
 
+size_t shards_pin_missed(oc_ns *ns, const struct pin_job *jobs, size_t n,
+			 unsigned flags)
+{
+	size_t got = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct oc_part part = { frame_part_group(jobs[i].part),
+					frame_part_rank(jobs[i].part) };
+
+		got += !jobs[i].pin->data &&
+		       shards_pin(ns, jobs[i].key, part, flags, jobs[i].pin) ==
+			       0;
+	}
+	return got;
+}
+
 void shards_unpin(oc_client *c, uint64_t slot)
 {
 	uint64_t n = atomic_fetch_add_explicit(&c->shards_unpins, 1,
@@ -233,24 +249,25 @@ void shards_unpin(oc_client *c, uint64_t slot)
 		     (uint32_t)slot);
 }
 
-int shards_look(oc_ns *ns, const struct oc_key *key, struct oc_part part,
-		struct shards_seen *ret_seen)
+/* One that is larger than any part of its group is none, as in shards_pin(). */
+static bool look(struct member *m, const oc_ns *ns, const struct oc_key *key,
+		 struct oc_part part, struct region_seen *ret_seen)
 {
 	struct region_name name = name_of(ns, key, part);
-	struct member *m = handle(ns->c);
-	struct member_seen seen;
 
-	if (!m || member_look(m, &name, &seen) ||
-	    seen.bytes > ns->part_bytes[part.group])
+	return member_look(m, &name, ret_seen) == 0 &&
+	       ret_seen->bytes <= ns->part_bytes[part.group];
+}
+
+int shards_look(oc_ns *ns, const struct oc_key *key, struct oc_part part,
+		struct region_seen *ret_seen)
+{
+	struct member *m = handle(ns->c);
+	struct region_seen seen;
+
+	if (!m || !look(m, ns, key, part, &seen))
 		return OC_MISS;
-	*ret_seen = (struct shards_seen){
-		.offset = seen.offset,
-		.gen = seen.gen,
-		.bytes = seen.bytes,
-		.checksum = seen.checksum,
-		.sealed_ms = seen.sealed_ms,
-		.tokens = seen.tokens,
-	};
+	*ret_seen = seen;
 	return 0;
 }
 
@@ -262,14 +279,9 @@ uint64_t shards_look_some(oc_ns *ns, const struct oc_key *keys, size_t n,
 	uint64_t there = 0;
 
 	for (size_t i = 0; m && i < n; i++) {
-		struct region_name name;
-		struct member_seen seen;
+		struct region_seen seen;
 
-		if (!(wanted >> i & 1))
-			continue;
-		name = name_of(ns, &keys[i], part);
-		if (member_look(m, &name, &seen) ||
-		    seen.bytes > ns->part_bytes[part.group])
+		if (!(wanted >> i & 1) || !look(m, ns, &keys[i], part, &seen))
 			continue;
 		there |= 1ull << i;
 		if (ret_extents)

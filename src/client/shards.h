@@ -19,7 +19,7 @@
 #define ONECOPY_CLIENT_SHARDS_H
 
 #include "client/client.h"
-#include "region/format.h"
+#include "region/region.h"
 
 /* The id of the region among the client's (struct oc_region). */
 #define SHARDS_REGION LAYOUT_SLABS_MAX
@@ -35,13 +35,12 @@ static inline bool shards_there(const oc_client *c)
 /* All of these join when it is the first time. 0, OC_MISS, OC_BAD, -errno. */
 int shards_pin(oc_ns *ns, const struct oc_key *key, struct oc_part part,
 	       unsigned flags, struct oc_pin *ret_pin);
+/* Those of these jobs that have no data yet. How many were there. */
+size_t shards_pin_missed(oc_ns *ns, const struct pin_job *jobs, size_t n,
+			 unsigned flags);
 void shards_unpin(oc_client *c, uint64_t slot);
-struct shards_seen {
-	uint64_t offset, gen, bytes, checksum, sealed_ms;
-	uint32_t tokens;
-};
 int shards_look(oc_ns *ns, const struct oc_key *key, struct oc_part part,
-		struct shards_seen *ret_seen);
+		struct region_seen *ret_seen);
 /* Of n <= LOOK_MOST keys: bit i of `wanted`: look; of the result: there. extents
  * may be NULL. */
 uint64_t shards_look_some(oc_ns *ns, const struct oc_key *keys, size_t n,

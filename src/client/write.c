@@ -163,7 +163,7 @@ static int fill_grant(oc_client *c, const struct oc_grant *asked,
 {
 	uint32_t slab = frame_loc_slab(a->loc);
 	const struct frame_desc *d = region_desc(c, a->loc);
-	const struct region *r = &c->region[slab];
+	const struct client_slab *r = &c->slab[slab];
 	struct form form;
 	uint64_t offset;
 

@@ -347,6 +347,11 @@ static inline bool pool_slab_empty(const struct pool_slab *s)
 {
 	return s->n_free + s->n_quarantined == s->frames;
 }
+/* Mean stamp of what it holds: a lower one is colder. */
+static inline uint64_t pool_slab_mean(const struct pool_slab *s)
+{
+	return s->n_sealed ? s->touched_sum / s->n_sealed : 0;
+}
 /* From a frame to the next, of what lies at its begin. */
 static inline uint64_t pool_slab_step_bytes(const struct pool_slab *s)
 {

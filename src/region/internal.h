@@ -153,6 +153,11 @@ static inline bool region_is_live(const struct region *r)
 /* As region_may_write(), in a guard already. */
 int region_says_live(const struct region *r);
 
+/* open.c: what memory this is, and how much. -EMEDIUMTYPE: none for a region. */
+int region_measure(int fd, enum region_kind *ret_kind, uint64_t *ret_bytes);
+/* open.c: whole units, at an address that is one; prot as mmap()'s. */
+int region_map_at(int fd, uint64_t at, uint64_t bytes, int prot,
+		  void **ret_base);
 /* open.c: a part of the region for writing; whole units. The first `populate`
  * bytes are mapped before it returns. */
 int region_map(struct region *r, uint64_t at, uint64_t bytes, uint64_t populate,
@@ -177,6 +182,11 @@ int region_step(struct region *r, struct region_own *own, uint32_t frame,
 bool region_doom(struct region *r, struct region_own *own, uint32_t frame);
 /* The frame has become FREE; one whose memory has failed does not stay so. */
 void region_freed(struct region *r, struct region_own *own, uint32_t frame);
+/* Once, on one of the two lists of an owner: each has room for all frames. */
+void region_list(struct region_own *own, uint32_t frame, uint32_t *frames,
+		 uint32_t *n);
+/* An entry for a frame that is SEALED, if it has none. 0, -ENOSPC. */
+int region_enlist(struct region_own *own, uint32_t frame);
 /* Its entry, if it is there. */
 void region_unlist(struct region_own *own, uint32_t frame);
 /* For people: the gauges of a shard. */
@@ -220,11 +230,36 @@ void region_hold(struct region_own *own, uint32_t frame);
 /* One that is FREE and on no list becomes QUARANTINED. */
 void region_keep(struct region *r, struct region_own *own, uint32_t frame);
 
-/* join.c: is a member in this slot whose end nobody has proved? */
+/* ---- members: join.c, resume.c, fence.c, live.c ---- */
+
+/* join.c: the memory's lock, but inside region_join(), which has it. */
+int region_host_lock(struct region *r, unsigned tries);
+void region_host_unlock(struct region *r);
+/* join.c: one step of a record, whatever it is now. 0, or REGION_STALE: it was not
+ * `from` any more; -EPROTO, -EOVERFLOW. */
+int region_record_step(struct region *r, uint32_t member, uint64_t from,
+		       enum member_event event, uint64_t *ret_word);
+/* join.c: which processes the member is: itself, or its keeper and itself. */
+int region_processes(const struct region_join_options *o, uint64_t *ret_pid,
+		     uint64_t *ret_started, uint64_t *ret_writer);
+/* join.c: the pin unit of `self`, for writing; then without the last one's pins:
+ * that one is gone, so nobody reads by them. */
+int region_map_unit(struct region *r);
+void region_clear_unit(struct region *r);
+/* resume.c: goes on as the member of this keeper. REGION_MISS: there is none. */
+int region_resume(struct region *r, const struct region_join_options *o);
+/* fence.c: is a member in this slot whose end nobody has proved? */
 bool region_may_live(struct region *r, uint32_t member);
-/* join.c: has every process that the record names ended? It is of this host. */
+/* fence.c: has every process that the record names ended? It is of this host. */
 bool region_has_ended(const struct region_member *m);
-/* join.c: drops what a member had, in this process alone. */
+/* fence.c: declares those of this host dead that have ended, of those whose heart
+ * stood still since the last call. */
+void region_fence_ended(struct region *r);
+/* fence.c: a program that this process was before exec(). */
+void region_fence_former_program(struct region *r);
+/* live.c: a member that this node was before. */
+void region_fence_former(struct region *r);
+/* live.c: drops what a member had, in this process alone. */
 void region_forget(struct region *r);
 
 #endif

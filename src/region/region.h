@@ -66,7 +66,7 @@ enum region_kind {
 };
 const char *region_kind_name(enum region_kind kind);
 
-/* ---- the memory (open.c) ---------------------------------------------------- */
+/* ---- the memory (open.c, make.c) -------------------------------------------- */
 
 struct region_format_options {
 	size_t size;	  /* of this struct */
@@ -111,6 +111,9 @@ int region_open_fd(int fd, struct region **ret_region);
 /* The same; the descriptor is taken in any case. It is an open file of its own:
  * who shares it shares its lock. */
 int region_open_consume(int fd, struct region **ret_region);
+/* Is this the memory that a process finds at the path now? 0; -ENOENT: nothing is there
+ * any more; -ESTALE: something else is; -errno: that cannot be told. */
+int region_is_at(const struct region *r, const char *path);
 /* The same memory opened once more, for another process to consume. */
 int region_reopen(const struct region *r, int *ret_fd);
 /* Leaves nothing: a member that closes without leaving counts as alive for as
@@ -126,12 +129,13 @@ void region_tenant(const struct region *r, char ret_name[REGION_NAME + 1]);
 const struct region_host *region_host_of(const struct region *r);
 enum region_kind region_kind_of(const struct region *r);
 
-/* ---- membership (join.c) ---------------------------------------------------- */
+/* ---- membership (join.c, fence.c, live.c) ------------------------------------ */
 
 struct region_join_options {
 	size_t size;
 	const char *name; /* for people, region_name_is_good(); NULL: the host's,
-			     or none if it is not good */
+			     and a number behind it where another node that may
+			     live has that name; or none if it is not good */
 	uint32_t shards;  /* to take at once, at most */
 	bool adopt; /* take over the shards of the dead in region_tick() */
 	/* It pins and no more: no shards, and region_tick() need not be called. It
@@ -176,6 +180,8 @@ int region_tick(struct region *r);
  * REGION_MISS: nobody has the slot, or another incarnation. */
 int region_fence(struct region *r, uint32_t member, uint64_t inc, bool told);
 
+/* Was the region formatted anew since it was opened, or unmade? */
+bool region_is_anew(struct region *r);
 /* Is it a member that nobody has declared dead? 0; REGION_STALE, -ENOTCONN; -EIO: the
  * control area's memory fails. */
 int region_may_write(struct region *r);
@@ -183,7 +189,7 @@ int region_may_write(struct region *r);
 int region_self(const struct region *r, uint32_t *ret_member,
 		uint64_t *ret_inc);
 
-/* ---- shards (shard.c, evict.c) ---------------------------------------------- */
+/* ---- shards (shard.c, take.c, fill.c, evict.c) ------------------------------- */
 
 /* Takes a shard that is nobody's, or whose owner is gone, with its blocks. 0,
  * REGION_ALIVE, REGION_STALE (this member was declared dead), -ENOMEM. */
@@ -314,6 +320,10 @@ struct region_failed region_failed(const struct region *r);
 
 /* member < geometry.members */
 void region_member_status(struct region *r, uint32_t member,
+			  struct region_member_status *ret_status);
+
+/* The same without `ended`, pins, shards and counts, which cost more. */
+void region_member_glance(struct region *r, uint32_t member,
 			  struct region_member_status *ret_status);
 
 /* Are two members of one host? Their records must be known. */

@@ -2,16 +2,6 @@
 /* Who holds what, for people. Everything read here may be half changed. */
 #include "base/clock.h"
 #include "region/internal.h"
-#include <time.h>
-
-static int64_t silent_ms(uint64_t beat_ms)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (int64_t)now.tv_sec * 1000 +
-	       (int64_t)(now.tv_nsec / (long)NS_PER_MS) - (int64_t)beat_ms;
-}
 
 static uint64_t pins_of(const struct region *r, uint32_t member)
 {
@@ -45,11 +35,10 @@ static void name_of(const struct region_member *m, char name[REGION_NAME + 1])
 			*name = '?';
 }
 
-static void status_known(struct region *r, uint32_t member,
+static void glance_known(const struct region *r, uint32_t member,
 			 struct region_member_status *s)
 {
 	const struct region_member *m = region_record(r, member);
-	const struct region_unit_head *head = &region_unit_of(r, member)->head;
 
 	s->here = shared_load64(&m->host[0]) == r->host.id[0] &&
 		  shared_load64(&m->host[1]) == r->host.id[1];
@@ -57,19 +46,16 @@ static void status_known(struct region *r, uint32_t member,
 	s->pid = shared_load64(&m->pid);
 	s->started = shared_load64(&m->started);
 	s->server = region_process_pid(shared_load64(&m->writer));
-	s->ended = s->state == MEMBER_LIVE && s->here && region_has_ended(m);
 	s->beats = shared_load64(&m->beat);
-	s->silent_ms = silent_ms(shared_load64(&m->beat_ms));
+	s->silent_ms =
+		(int64_t)(clock_realtime_ms() - shared_load64(&m->beat_ms));
 	s->late = !s->reader &&
 		  (s->state == MEMBER_LIVE || s->state == MEMBER_JOINING) &&
 		  s->silent_ms > (int64_t)r->g.lease_ms;
-	s->shards = shards_of(r, member, s->inc);
 	name_of(m, s->name);
-	for (unsigned i = 0; i < REGION_COUNTS_USED; i++)
-		s->count[i] = shared_load64(&head->count[i]);
 }
 
-static void member_status(struct region *r, uint32_t member,
+static void member_glance(const struct region *r, uint32_t member,
 			  struct region_member_status *ret_status)
 {
 	const struct region_member *m = region_record(r, member);
@@ -81,10 +67,27 @@ static void member_status(struct region *r, uint32_t member,
 
 	/* Pairs with identify(). */
 	s.known = s.inc && shared_load64_acquire(&m->known) == s.inc;
+	if (s.known)
+		glance_known(r, member, &s);
+	*ret_status = s;
+}
+
+static void member_status(struct region *r, uint32_t member,
+			  struct region_member_status *ret_status)
+{
+	const struct region_unit_head *head = &region_unit_of(r, member)->head;
+	struct region_member_status s;
+
+	member_glance(r, member, &s);
 	if (s.state == MEMBER_LIVE)
 		s.pins = pins_of(r, member);
-	if (s.known)
-		status_known(r, member, &s);
+	if (s.known) {
+		s.ended = s.state == MEMBER_LIVE && s.here &&
+			  region_has_ended(region_record(r, member));
+		s.shards = shards_of(r, member, s.inc);
+		for (unsigned i = 0; i < REGION_COUNTS_USED; i++)
+			s.count[i] = shared_load64(&head->count[i]);
+	}
 	*ret_status = s;
 }
 
@@ -110,6 +113,23 @@ static void member_run(void *ctx)
 	struct asking *a = ctx;
 
 	member_status(a->r, a->n, &a->member);
+}
+
+static void glance_run(void *ctx)
+{
+	struct asking *a = ctx;
+
+	member_glance(a->r, a->n, &a->member);
+}
+
+void region_member_glance(struct region *r, uint32_t member,
+			  struct region_member_status *ret_status)
+{
+	struct asking a = { .r = r, .n = member };
+
+	if (region_guard(r, glance_run, &a, NULL))
+		a.member = (struct region_member_status){ .lost = true };
+	*ret_status = a.member;
 }
 
 void region_member_status(struct region *r, uint32_t member,

@@ -6,7 +6,6 @@
 #include "shm/session.h"
 #include "index/table.h"
 #include <errno.h>
-#include <time.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 	       "words in segments are little-endian");
@@ -278,17 +277,14 @@ static uint64_t version_word(void)
 void layout_init(struct pool_meta *m, uint64_t pool_id, const char *tenant)
 {
 	struct pool_header *h = &m->header;
-	struct timespec now;
 
-	clock_gettime(CLOCK_REALTIME, &now);
 	shared_store64(&h->version, version_word());
 	shared_store64(&h->incompat, 0);
 	shared_store64(&h->compat, 0);
 	shared_store64(&h->stamp, layout_stamp());
 	shared_store64(&h->pool_id, pool_id);
 	shared_store64(&h->bytes, POOL_META_BYTES);
-	shared_store64(&h->born_ms, (uint64_t)now.tv_sec * 1000 +
-					    (uint64_t)now.tv_nsec / NS_PER_MS);
+	shared_store64(&h->born_ms, clock_realtime_ms());
 	shared_store64(&h->state, POOL_STARTING);
 	shared_store_bytes(h->tenant, LAYOUT_NAME, tenant,
 			   strnlen(tenant, LAYOUT_NAME - 1));

@@ -180,7 +180,8 @@ _Static_assert(sizeof(struct tier_record) == 64, "one line");
 	X(region_refused, "parts that found no room in the shard")          \
 	X(region_unfit,                                                     \
 	  "parts not for the region: too large, striped, or a door's")      \
-	X(region_failed, "parts that the region did not take: it failed")
+	X(region_failed, "parts that the region did not take: it failed")   \
+	X(region_outside, "clients that found no free slot in the region")
 
 enum pool_counter {
 #define X(name, text) POOL_C_##name,

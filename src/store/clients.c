@@ -158,6 +158,7 @@ int store_client_adopt(struct store *s, struct pool *p, uint32_t index,
 		return r;
 	}
 	client_enter(c);
+	c->outside = shard_is_outside(c); /* a predecessor has seen that */
 	if (!c->closed)
 		revoke_adopt(c);
 	*ret_client = c;
@@ -167,6 +168,7 @@ int store_client_adopt(struct store *s, struct pool *p, uint32_t index,
 /* What it counted itself goes into the pool's counters. */
 static void fold_counters(struct store_client *c)
 {
+	shard_outside(c);
 	for (unsigned i = 0; i < CLIENT_COUNTS; i++)
 		pool_count(c->pool, client_counter_pool[i],
 			   shared_load64(&c->segment->header.counter[i]));

@@ -372,6 +372,9 @@ struct doomed block_doom_of(struct pool *p, const struct pool_slab *s,
 /* The same; it is wrong, and goes from below as well. */
 struct doomed block_forget_of(struct store *st, struct pool *p,
 			      const struct pool_slab *s, uint32_t frame);
+/* And its bytes were found to be wrong here: that is said and counted. */
+void block_drop_wrong(struct store *s, struct pool *p, struct pool_slab *slab,
+		      uint32_t frame);
 
 /* store/pins.c */
 void pin_call(struct store_client *c, const struct ring_call *call, bool repeat,
@@ -468,6 +471,10 @@ void shard_leaves(struct store *s, struct pool *p, struct pool_slab *slab,
 		  uint32_t frame);
 /* Copies some of what is to be there. */
 void shard_settle(struct store *s);
+/* Did it find no slot in the region? */
+bool shard_is_outside(const struct store_client *c);
+/* Counts a client that found no slot in the region, once. */
+void shard_outside(struct store_client *c);
 /* ns until it wants to be called again. */
 uint64_t shard_tick(struct store *s);
 /* A part is removed, or wrong: own shards have it no more. True: they had. */

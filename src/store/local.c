@@ -270,14 +270,8 @@ void local_bad(struct store_client *c, const struct local_part *part)
 	uint32_t frame;
 	struct pool_slab *s = still(c, part, &frame);
 
-	if (!s)
-		return;
-	log_error("wrong bytes in slab %u frame %u (offset %llu): dropped",
-		  s->id, frame,
-		  (unsigned long long)pool_frame_offset(s, frame));
-	note_gone(c->store, c->pool, s, frame, PAST_WRONG, 0);
-	pool_count(c->pool, POOL_C_bad,
-		   block_forget_of(c->store, c->pool, s, frame).parts);
+	if (s)
+		block_drop_wrong(c->store, c->pool, s, frame);
 }
 
 void local_broken(struct store_client *c, const struct local_part *part,

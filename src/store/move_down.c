@@ -20,7 +20,6 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/guard.h"
-#include "base/log.h"
 #include "store/move_internal.h"
 
 /* Items looked at in one turn. */
@@ -478,11 +477,7 @@ static bool looks_right(struct mover *mv, struct pool *p,
 		return true;
 	if (pool_frame_state(slab, frame) != FRAME_SEALED)
 		return false; /* its memory has failed, and that was said */
-	log_error("wrong bytes in slab %u frame %u (offset %llu): dropped",
-		  slab->id, frame,
-		  (unsigned long long)pool_frame_offset(slab, frame));
-	note_gone(mv->s, p, slab, frame, PAST_WRONG, 0);
-	pool_count(p, POOL_C_bad, block_forget_of(mv->s, p, slab, frame).parts);
+	block_drop_wrong(mv->s, p, slab, frame);
 	return false;
 }
 

@@ -54,7 +54,7 @@ static bool may_go(const struct store *s, const struct pool *p,
 		   uint64_t *ret_mean)
 {
 	bool empty = pool_slab_empty(slab);
-	uint64_t mean = slab->n_sealed ? slab->touched_sum / slab->n_sealed : 0;
+	uint64_t mean = pool_slab_mean(slab);
 
 	/* of a device bad units stay: no room side by side */
 	if (slab->n_quarantined && s->low.source.kind == SEGMENT_DAX)

@@ -117,16 +117,16 @@ static void verdict(struct store *s, struct pool *p, struct pool_slab *slab,
 {
 	if (value == shared_load64(&slab->desc[frame].checksum))
 		return;
+	if (!pool_is_twin(p, slab, frame)) {
+		block_drop_wrong(s, p, slab, frame);
+		return;
+	}
+	/* the other one is looked at too */
 	log_error("wrong bytes in slab %u frame %u (offset %llu): dropped",
 		  slab->id, frame,
 		  (unsigned long long)pool_frame_offset(slab, frame));
-	if (pool_is_twin(p, slab, frame)) { /* the other one is looked at too */
-		pool_count(p, POOL_C_bad, 1);
-		pool_frame_doom(p, slab, frame);
-		return;
-	}
-	note_gone(s, p, slab, frame, PAST_WRONG, 0);
-	pool_count(p, POOL_C_bad, block_forget_of(s, p, slab, frame).parts);
+	pool_count(p, POOL_C_bad, 1);
+	pool_frame_doom(p, slab, frame);
 }
 
 /* Hashes a piece of the frame in hand; 0 when nothing could be hashed. */

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <onecopy/onecopy.h>
 #include "base/clock.h"
+#include "base/log.h"
 #include "store/internal.h"
 
 /* The frame that this client may still write: GRANTED, its own, this
@@ -194,6 +195,16 @@ struct doomed block_forget_of(struct store *st, struct pool *p,
 	move_forget_block(st, p, key, ns);
 	shard_forget_block(st, p, key, ns);
 	return block_doom(p, key, ns);
+}
+
+void block_drop_wrong(struct store *s, struct pool *p, struct pool_slab *slab,
+		      uint32_t frame)
+{
+	log_error("wrong bytes in slab %u frame %u (offset %llu): dropped",
+		  slab->id, frame,
+		  (unsigned long long)pool_frame_offset(slab, frame));
+	note_gone(s, p, slab, frame, PAST_WRONG, 0);
+	pool_count(p, POOL_C_bad, block_forget_of(s, p, slab, frame).parts);
 }
 
 void remove_call(struct store_client *c, const struct ring_call *call,

@@ -13,9 +13,9 @@
  *
  * Life cycle. The program opens and joins the region, and gives the handle away
  * with store_region_attach(); from then on it is ticked, and closed, here. It ends
- * with store_region_leave(), or when somebody has declared this member dead
- * (REGION_STALE) or the region's own memory fails: then the node goes on without,
- * and says so.
+ * with store_region_leave(), or when somebody has declared this member dead or made
+ * the region anew (REGION_STALE), or the region's own memory fails: then the node goes
+ * on without, and says so.
  *
  * Death. The member is keeper and server: the next server goes on as the same one.
  * What was sealed and not yet copied is found by a look over all frames.
@@ -30,6 +30,7 @@ enum store_region_state {
 	STORE_REGION_NONE, /* never attached */
 	STORE_REGION_IN,   /* a member */
 	STORE_REGION_FENCED, /* was declared dead: out of it until the next server */
+	STORE_REGION_ANEW,   /* somebody made it anew: the same */
 	STORE_REGION_FAILED, /* its memory failed */
 	STORE_REGION_LEFT,
 };
@@ -45,6 +46,8 @@ int store_region_attach(struct store *s, struct region *r,
 			const struct store_region_options *o);
 /* Gives the shards back with what lies in them. 0, REGION_STALE, -EBUSY. */
 int store_region_leave(struct store *s);
+/* As region_is_at(); 0 where the node is no member. */
+int store_region_is_at(const struct store *s, const char *path);
 /* Is there something to copy? Then nobody need sleep. */
 bool store_region_busy(struct store *s);
 

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/fault.h"
@@ -210,14 +209,6 @@ unsigned store_low_samples(const struct store *s, uint64_t bytes, unsigned most,
 
 /* ---- pools ---------------------------------------------------------------- */
 
-static uint64_t realtime_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / NS_PER_MS;
-}
-
 static struct pool_options pool_options(struct store *s, uint32_t number,
 					const char *tenant, uint64_t quota)
 {
@@ -231,7 +222,7 @@ static struct pool_options pool_options(struct store *s, uint32_t number,
 		.slab_bytes = s->options.slab_bytes,
 		.segment_flags = s->options.segment_flags,
 		.hold = s->options.hold,
-		.realtime_ms = realtime_ms(),
+		.realtime_ms = clock_realtime_ms(),
 	};
 
 	if (getrandom(&o.random, sizeof(o.random), GRND_NONBLOCK) < 0)

@@ -36,8 +36,9 @@ struct store_client {
 	uint32_t index; /* in the pool's table of clients */
 	uint32_t n_pins, n_overflow;
 	bool read_only;
-	bool closed; /* said good bye; its process lives and owns slabs */
-	bool local;  /* the server itself: store/local.h */
+	bool closed;  /* said good bye; its process lives and owns slabs */
+	bool local;   /* the server itself: store/local.h */
+	bool outside; /* it found no slot in the CXL region, and is counted */
 	uint64_t touch_head;
 	uint32_t overflow_hint;
 	uint64_t granted;      /* frames lent to it now */

@@ -64,7 +64,7 @@ TEST(wrong_bytes_are_told)
 	struct member_pin pin;
 	struct region_member_status st;
 	char *all = rig_map(&s.g);
-	struct member_seen seen;
+	struct region_seen seen;
 
 	CHECK_OK(member_look(s.m, &name, &seen));
 	all[seen.offset] ^= 1;

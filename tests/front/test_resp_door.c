@@ -441,54 +441,13 @@ TEST(a_record_whose_memory_fails_is_a_miss)
 	counter_close(&n);
 }
 
-/* The first page of a frame fails that a long value is received into: it is told, is
- * not stored, and the frame is not used again. */
-TEST(a_value_whose_memory_fails_is_refused)
+/* A long value of which one page of the frame fails while nobody has it, so that the
+ * next one is received into that frame: it is refused, is not stored, and the frame is
+ * not used again. The connection goes on. */
+static void refused_where_memory_fails(size_t bytes, size_t at)
 {
 	static const char name[] = "long";
 	const struct name which = { name, sizeof(name) - 1 };
-	char *value = calloc(1, LONGER + 1);
-	struct resp_tenant *t;
-	struct local_part part;
-	struct place place;
-	struct counter n;
-	struct caller c;
-	struct text ask = { 0 };
-	int fd = memfd_create("end", MFD_CLOEXEC);
-
-	CHECK(value && fd >= 0);
-	memset(value, 'x', LONGER);
-	counter_open(&n, LOOP_EPOLL, LIMIT, FOREVER);
-	c = caller_open(&n);
-	says(&c, "+OK\r\n", 3, "SET", name, value, NULL);
-	t = counter_tenant(&n);
-	place_of(which, &place);
-	CHECK(local_find(t->client, place.key,
-			 place_part(t, &place, PLACE_BULK), &part));
-	CHECK((uintptr_t)part.data % PAGE_BYTES == 0);
-	says(&c, ":1\r\n", 2, "DEL", name, NULL, NULL);
-	CHECK(mmap(part.data, PAGE_BYTES, PROT_READ | PROT_WRITE,
-		   MAP_SHARED | MAP_FIXED, fd, 0) == part.data);
-	close(fd);
-	text_words(&ask, 3, "SET", name, value);
-	CHECK_INT(caller_ask(&c, &ask), ==, SAID_ERROR);
-	CHECK_INT(pool_counter(t->pool, POOL_C_memory_errors), ==, 1);
-	says(&c, "$-1\r\n", 2, "GET", name, NULL, NULL);
-	says(&c, "+OK\r\n", 3, "SET", name, value, NULL);
-	says(&c, ":1\r\n", 2, "EXISTS", name, NULL, NULL);
-	CHECK_INT(pool_counter(t->pool, POOL_C_memory_errors), ==, 1);
-	text_free(&ask);
-	free(value);
-	caller_close(&c);
-	counter_close(&n);
-}
-
-/* A later page of it: the kernel cannot write there. */
-TEST(a_long_value_is_refused_in_its_middle)
-{
-	static const char name[] = "long";
-	const struct name which = { name, sizeof(name) - 1 };
-	const size_t bytes = 3u << 20, at = 300 * PAGE_BYTES;
 	char *value = calloc(1, bytes + 1);
 	struct resp_tenant *t;
 	struct local_part part;
@@ -507,6 +466,7 @@ TEST(a_long_value_is_refused_in_its_middle)
 	place_of(which, &place);
 	CHECK(local_find(t->client, place.key,
 			 place_part(t, &place, PLACE_BULK), &part));
+	CHECK((uintptr_t)part.data % PAGE_BYTES == 0);
 	says(&c, ":1\r\n", 2, "DEL", name, NULL, NULL);
 	CHECK(mmap(part.data + at, PAGE_BYTES, PROT_READ | PROT_WRITE,
 		   MAP_SHARED | MAP_FIXED, fd, 0) == part.data + at);
@@ -514,14 +474,25 @@ TEST(a_long_value_is_refused_in_its_middle)
 	text_words(&ask, 3, "SET", name, value);
 	CHECK_INT(caller_ask(&c, &ask), ==, SAID_ERROR);
 	CHECK_INT(pool_counter(t->pool, POOL_C_memory_errors), ==, 1);
-	/* the connection goes on, and the frame is not used again */
 	says(&c, "$-1\r\n", 2, "GET", name, NULL, NULL);
 	says(&c, "+OK\r\n", 3, "SET", name, value, NULL);
+	says(&c, ":1\r\n", 2, "EXISTS", name, NULL, NULL);
 	CHECK_INT(pool_counter(t->pool, POOL_C_memory_errors), ==, 1);
 	text_free(&ask);
 	free(value);
 	caller_close(&c);
 	counter_close(&n);
+}
+
+TEST(a_value_whose_memory_fails_is_refused)
+{
+	refused_where_memory_fails(LONGER, 0);
+}
+
+/* A later page of it: the kernel cannot write there. */
+TEST(a_long_value_is_refused_in_its_middle)
+{
+	refused_where_memory_fails(3u << 20, 300 * PAGE_BYTES);
 }
 
 /* ---- bounds */

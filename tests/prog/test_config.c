@@ -1,49 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tests/test.h"
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-#include "base/clock.h"
+/* The configuration as a whole: its keys, its options, its files, what is wrong in it. */
 #include "base/fault.h"
-#include "base/text.h"
-#include "prog/config.h"
-#include "region/region.h"
-
-static int parse(const char *text, struct node_config *c, char *error)
-{
-	return config_parse(text, strlen(text), "f.yaml", c, error);
-}
-
-static void defaults(struct node_config *c)
-{
-	memset(c, 0, sizeof(*c));
-	config_defaults(c);
-}
-
-/* Of the word "password"; as `sha256sum` says. */
-#define PASSWORD_SHA256                    \
-	"5e884898da28047151d0e56f8dc62927" \
-	"73603d0d6aabbdd62a11ef721d1542d8"
-
-/* Prints, reads back, compares. */
-static void check_round_trip(const struct node_config *c)
-{
-	char *text = NULL, error[CONFIG_ERROR] = "";
-	struct node_config back;
-	size_t len = 0;
-	FILE *out = open_memstream(&text, &len);
-
-	CHECK(out);
-	config_print(c, out);
-	CHECK_OK(fclose(out));
-	memset(&back, 0, sizeof(back));
-	fprintf(stderr, "%s", text);
-	if (config_parse(text, len, "printed", &back, error))
-		FAIL("%s", error);
-	CHECK_MEM(c, &back, sizeof(back));
-	free(text);
-}
+#include "tests/prog/config_rig.h"
 
 TEST(empty_is_all_defaults)
 {
@@ -150,14 +108,6 @@ TEST(every_key)
 	check_round_trip(&c);
 }
 
-static void check_password(const uint8_t sha256[32])
-{
-	char hex[65];
-
-	text_hex(sha256, 32, hex);
-	CHECK_STR(hex, PASSWORD_SHA256);
-}
-
 TEST(every_key_of_the_doors)
 {
 	char error[CONFIG_ERROR] = "";
@@ -189,26 +139,6 @@ TEST(every_key_of_the_doors)
 	CHECK_INT(c.http.without, ==, CONFIG_WITHOUT_AUTH | CONFIG_WITHOUT_TLS);
 }
 
-TEST(doors_that_nobody_chose)
-{
-	char error[CONFIG_ERROR] = "";
-	struct node_config c;
-
-	CHECK_OK(parse("resp: {}\nhttp: {token: x}\n", &c, error));
-	CHECK_STR(c.resp.listen, "127.0.0.1:6380");
-	CHECK_STR(c.http.listen, "127.0.0.1:9470");
-	CHECK(!c.resp.chosen && !c.http.chosen && !c.resp.has_password);
-	check_round_trip(&c);
-	/* the same address, but chosen: the node ends where it is taken */
-	CHECK_OK(parse("resp: {listen: \"127.0.0.1:6380\"}", &c, error));
-	CHECK(c.resp.chosen && !c.http.chosen);
-	check_round_trip(&c);
-	CHECK_OK(parse("resp: {listen: off}\nhttp: {listen: off}", &c, error));
-	CHECK_STR(c.resp.listen, "off");
-	CHECK_STR(c.http.listen, "off");
-	check_round_trip(&c);
-}
-
 /* Neither in what is printed nor in what is said of another mistake. */
 TEST(a_password_is_shown_nowhere)
 {
@@ -235,27 +165,6 @@ TEST(a_password_is_shown_nowhere)
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		CHECK_INT(parse(bad[i], &c, error), ==, -EINVAL);
 		CHECK(error[0] && !strstr(error, "hunter2"));
-	}
-}
-
-struct bad {
-	const char *text, *says;
-};
-
-static void check_bad(const struct bad *bad, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		char error[CONFIG_ERROR] = "";
-		struct node_config c, untouched;
-
-		memset(&c, 0x5a, sizeof(c));
-		untouched = c;
-		fprintf(stderr, "%s\n", bad[i].text);
-		CHECK_INT(parse(bad[i].text, &c, error), ==, -EINVAL);
-		if (!strstr(error, bad[i].says))
-			FAIL("\"%s\" does not say \"%s\"", error, bad[i].says);
-		CHECK(!strchr(error, '\n'));
-		CHECK_MEM(&c, &untouched, sizeof(c));
 	}
 }
 
@@ -334,59 +243,6 @@ TEST(wrong_files_say_where)
 	check_bad(bad, ARRAY_LEN(bad));
 }
 
-TEST(wrong_doors_say_where)
-{
-	static const struct bad bad[] = {
-		{ "resp: {lisen: off}",
-		  "unknown key 'lisen'; did you mean 'listen'?" },
-		{ "resp: {tls: {cert: x}}", "unknown key 'cert'" },
-		{ "http: {tls: {client_ca: x}}", "unknown key 'client_ca'" },
-		{ "http: {users: []}", "unknown key 'users'" },
-		{ "resp:\n  listen: 6380\n",
-		  "f.yaml:2: resp.listen: '6380': expected ADDRESS:PORT" },
-		{ "resp: {listen: \"host:1\"}", "expected ADDRESS:PORT" },
-		{ "http: {listen: \"1.2.3.4:65536\"}", "expected ADDRESS" },
-		{ "resp: {listen: [::1]:6380}", "expected one value" },
-		{ "resp: {max_connections: 0}", "expected a number from 1" },
-		{ "resp: {stall: 1ms}", "expected a time like 10s" },
-		{ "resp: {stall: 25h}", "expected a time like 10s" },
-		{ "resp: {verify: 2h}", "expected a time like 1s" },
-		{ "resp: {tls: {key: ''}}", "expected a path of at most 255" },
-		{ "resp:\n  without:\n  - tls\n  - auth\n",
-		  "f.yaml:4: resp.without[1]: 'auth': expected "
-		  "authentication or tls" },
-		{ "http: {without: tls}", "'http.without': expected a list" },
-		{ "resp: {without: [tls, tls, tls]}",
-		  "'resp.without' has more than 2 entries" },
-		{ "resp: {password: ''}",
-		  "resp.password: expected 1 to 255 characters" },
-		{ "resp: {password_sha256: 00}",
-		  "resp.password_sha256: expected 64 hexadecimal digits" },
-		{ "resp:\n  password: x\n  password_sha256: y\n",
-		  "f.yaml:3: resp.password_sha256: it is there in plain" },
-		{ "http: {token: 'a b'}",
-		  "http.token: expected 1 to 255 printable ASCII" },
-		{ "resp:\n  users:\n  - {name: a, password: x}\n"
-		  "  - {name: a, password: x}\n",
-		  "f.yaml:4: resp.users[1]: its name is there twice" },
-		{ "resp: {users: [{name: a}]}",
-		  "resp.users[0]: expected a password" },
-		{ "resp: {users: [{password: a}]}",
-		  "resp.users[0]: expected a name" },
-		{ "resp:\n  password: a\n  users:\n"
-		  "  - {name: default, password: x}\n",
-		  "f.yaml:4: resp.users[0]: resp.password is default's" },
-		{ "resp:\n  users:\n  - name: a\n    password: x\n"
-		  "    tenant: b\n",
-		  "f.yaml:5: resp.users[0].tenant: 'b': expected a tenant of "
-		  "this configuration" },
-		{ "resp: {users: [{name: a, password: x, tenant: ''}]}",
-		  "expected a tenant" },
-	};
-
-	check_bad(bad, ARRAY_LEN(bad));
-}
-
 TEST(hostile_size_and_depth)
 {
 	size_t len = CONFIG_BYTES_MAX;
@@ -451,182 +307,6 @@ TEST(as_much_as_fits)
 		FAIL("%s", error);
 	CHECK_INT(c.resp.n_users, ==, CONFIG_USERS_MAX);
 	check_round_trip(&c);
-}
-
-/* A file with this text, removed by the caller. */
-static const char *secret_file(const void *text, size_t len)
-{
-	static char path[40];
-	int fd;
-
-	snprintf(path, sizeof(path), "/tmp/onecopy-secret-XXXXXX");
-	fd = mkostemp(path, O_CLOEXEC);
-	CHECK(fd >= 0);
-	CHECK_INT(write(fd, text, len), ==, len);
-	close(fd);
-	return path;
-}
-
-TEST(secrets_from_files)
-{
-	static const struct {
-		const char *text;
-		size_t len;
-		const char *password, *token; /* what is wrong; NULL: nothing */
-	} files[] = {
-		{ "password", 8, NULL, NULL },
-		{ "password\n", 9, NULL, NULL },
-		{ "password\n\n", 10, NULL, "printable ASCII" },
-		{ "", 0, "Invalid argument", "Invalid argument" },
-		{ "\n", 1, "expected 1 to 255", "expected 1 to 255" },
-		{ "a\0b", 3, "Invalid argument", "Invalid argument" },
-	};
-	char error[CONFIG_ERROR];
-	struct node_config c;
-
-	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
-		const char *path = secret_file(files[i].text, files[i].len);
-
-		config_defaults(&c);
-		error[0] = '\0';
-		CHECK_INT(config_apply_option(&c, "resp-password-file", path,
-					      error),
-			  ==, files[i].password ? -EINVAL : 0);
-		CHECK_INT(c.resp.has_password, ==, !files[i].password);
-		CHECK(strstr(error, files[i].password ?: ""));
-		error[0] = '\0';
-		CHECK_INT(config_apply_option(&c, "http-token-file", path,
-					      error),
-			  ==, files[i].token ? -EINVAL : 0);
-		CHECK_INT(c.http.has_token, ==, !files[i].token);
-		CHECK(strstr(error, files[i].token ?: ""));
-		unlink(path);
-		if (i < 2)
-			check_password(c.resp.password_sha256);
-		if (i < 2)
-			check_password(c.http.token_sha256);
-	}
-	CHECK_OK(parse("resp: {users: [{name: default, password: x}]}", &c,
-		       error));
-	CHECK_INT(config_apply_option(&c, "resp-password-file", "/x", error),
-		  ==, -EINVAL);
-	CHECK(strstr(error, "a user named default"));
-}
-
-TEST(memory_below_dram)
-{
-	static const struct {
-		const char *spec, *at;
-		uint64_t size;
-	} good[] = {
-		{ "node:1", "node:1", 0 },
-		{ "node:0:1G", "node:0", 1ull << 30 },
-		{ "/dev/dax0.0", "/dev/dax0.0", 0 },
-		{ "/dev/dax1.2:64M", "/dev/dax1.2", 64ull << 20 },
-		{ "memory:2M", "memory", 2ull << 20 },
-	};
-	static const char *const bad[] = { "node:",	"node:1:",  "memory:1M",
-					   "memory:x",	":1G",	    "",
-					   "memory",	"memory:0", "node:x",
-					   "node:1024", "dram",	    "dram:1G" };
-	/* what can be written, and is not there */
-	static const char *const absent[] = { "node:1000", "/dev/null",
-					      "/nowhere" };
-	/* the same in a file, which is looked at as a whole */
-	static const char *const unknown[] = { "cxl: {at: memory}",
-					       "cxl: {at: \"node:x\"}",
-					       "cxl: {at: dram}" };
-	char error[CONFIG_ERROR] = "";
-	struct node_config c;
-	int lock;
-
-	for (size_t i = 0; i < ARRAY_LEN(good); i++) {
-		defaults(&c);
-		CHECK_OK(config_apply_option(&c, "cxl", good[i].spec, error));
-		CHECK_STR(c.cxl.at, good[i].at);
-		CHECK_INT(c.cxl.size, ==, good[i].size);
-	}
-	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-		defaults(&c);
-		CHECK_INT(config_apply_option(&c, "cxl", bad[i], error), ==,
-			  -EINVAL);
-		CHECK_STR(c.cxl.at, "");
-	}
-	/* a file's is overridden */
-	CHECK_OK(parse("cxl: {at: memory, size: 64M}", &c, error));
-	CHECK_OK(config_apply_option(&c, "cxl", "memory:2M", error));
-	CHECK_INT(c.cxl.size, ==, 2ull << 20);
-	for (size_t i = 0; i < ARRAY_LEN(absent); i++) {
-		defaults(&c);
-		CHECK_OK(config_apply_option(&c, "cxl", absent[i], error));
-		CHECK_INT(config_cxl_check(&c, &lock, error), ==, -EINVAL);
-		CHECK(strncmp(error, "cxl: ", 5) == 0);
-	}
-	for (size_t i = 0; i < ARRAY_LEN(unknown); i++) {
-		CHECK_OK(parse(unknown[i], &c, error));
-		CHECK_INT(config_cxl_check(&c, &lock, error), ==, -EINVAL);
-		CHECK(strncmp(error, "cxl: ", 5) == 0);
-	}
-	CHECK_OK(parse("cxl: {at: memory, size: 64M, tenant: default}", &c,
-		       error));
-	CHECK_OK(config_cxl_check(&c, &lock, error));
-	CHECK_INT(lock, ==, -1);
-	CHECK_OK(parse("cxl: {at: memory, size: 64M, tenant: x}", &c, error));
-	CHECK_INT(config_cxl_check(&c, &lock, error), ==, -EINVAL);
-	CHECK_OK(parse("cxl: {size: 64M}", &c, error));
-	CHECK_INT(config_cxl_check(&c, &lock, error), ==, -EINVAL);
-}
-
-static void refused(const char *yaml, const char *why)
-{
-	char error[CONFIG_ERROR] = "";
-	struct node_config c;
-
-	CHECK_OK(parse(yaml, &c, error));
-	CHECK_INT(config_region_check(&c, error), ==, -EINVAL);
-	if (strncmp(error, "region: ", 8) || !strstr(error, why))
-		FAIL("%s: %s", yaml, error);
-}
-
-/* It is of the tenant that it was made for. */
-TEST(a_region_of_several_nodes)
-{
-	struct region_format_options o = { .size = sizeof(o),
-					   .bytes = 16 << 20,
-					   .members = 2,
-					   .shards = 1,
-					   .frame_bytes = 4096,
-					   .tenant = "b" };
-	int fd = memfd_create("onecopy-test", MFD_CLOEXEC);
-	char error[CONFIG_ERROR] = "", path[64], yaml[256];
-	struct node_config c;
-
-	CHECK_INT(fd, >=, 0);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	snprintf(yaml, sizeof(yaml),
-		 "region: {path: %s}\ntenants: [{name: b}]\n", path);
-	refused(yaml, "holds no region");
-	CHECK_OK(region_format(path, &o));
-	CHECK_OK(parse(yaml, &c, error));
-	CHECK_OK(config_region_check(&c, error));
-	CHECK_STR(c.region.tenant, "b");
-	CHECK_INT(c.region.shards, ==, 1);
-	CHECK(c.region.adopt && c.region.publish);
-	snprintf(yaml, sizeof(yaml), "region: {path: %s}\n", path);
-	refused(yaml, "for the tenant \"b\": add it under tenants");
-	snprintf(yaml, sizeof(yaml),
-		 "region: {path: %s, tenant: a}\ntenants: [{name: a}]\n", path);
-	refused(yaml, "was made for the tenant \"b\"");
-	snprintf(yaml, sizeof(yaml),
-		 "region: {path: %s, name: 7}\ntenants: [{name: b}]\n", path);
-	refused(yaml, "name \"7\" cannot be a member's name");
-	refused("region: {path: /dev/null}", "is no memory");
-	refused("region: {name: x}", "no path");
-	refused("region: {shards: 2}", "no path");
-	CHECK_OK(parse("region: {adopt: no, publish: no, shards: 0}", &c,
-		       error));
-	CHECK_OK(config_region_check(&c, error));
-	close(fd);
 }
 
 TEST(every_option)
@@ -709,78 +389,6 @@ TEST(every_option)
 	CHECK_INT(config_apply_option(&c, "nothing", "1", error), ==, -ENOENT);
 }
 
-TEST(the_tier_below)
-{
-	static const struct bad bad[] = {
-		{ "nvme: {path: /d, size: 15M}", "expected a size like 200G" },
-		{ "nvme: {path: '', size: 1G}", "expected a path" },
-		{ "nvme: {pth: /d}", "did you mean 'path'?" },
-		{ "nvme: {save_on_exit: maybe}", "expected yes or no" },
-		{ "nvme: {save_time: 2h}", "expected a time like 60s" },
-		{ "nvme: {backend: fast}", "expected auto, uring or threads" },
-		{ "nvme: {segment: 2G}", "a power of two from 1M to 1G" },
-		{ "tenants:\n  - name: a\n    nvme: 0%\n",
-		  "tenants[0].nvme: '0%': expected a size" },
-	};
-	static const char *const options[] = { "",    ":",    "/d",  "/d:",
-					       ":1G", "/d:1", "/d:x" };
-	char error[CONFIG_ERROR] = "";
-	struct node_config c;
-
-	check_bad(bad, ARRAY_LEN(bad));
-	defaults(&c);
-	for (size_t i = 0; i < ARRAY_LEN(options); i++)
-		CHECK_INT(config_apply_option(&c, "nvme", options[i], error),
-			  ==, -EINVAL);
-	CHECK_OK(config_nvme_check(&c, error)); /* none is asked for */
-	CHECK_OK(parse("nvme: {path: /tmp, size: 1G, save_on_exit: yes, "
-		       "save_time: 5s, segment: 64M, backend: threads, "
-		       "depth: 7}\n"
-		       "tenants:\n  - name: a\n    nvme: 25%\n"
-		       "  - name: b\n    nvme: 64M\n  - name: c\n",
-		       &c, error));
-	CHECK_OK(config_nvme_check(&c, error));
-	CHECK_INT(config_tenant_nvme(&c, "a"), ==, 256 << 20);
-	CHECK_INT(config_tenant_nvme(&c, "b"), ==, 64 << 20);
-	CHECK_INT(config_tenant_nvme(&c, "c"), ==, 0);
-	CHECK_INT(c.nvme.save_ns, ==, 5000000000);
-	CHECK_INT(c.nvme.segment_bytes, ==, 64 << 20);
-	CHECK_INT(c.nvme.backend, ==, CONFIG_NVME_THREADS);
-	check_round_trip(&c);
-	CHECK_OK(parse("nvme: {path: /tmp}", &c, error));
-	CHECK_INT(config_nvme_check(&c, error), ==, -EINVAL);
-	CHECK(strstr(error, "has no size"));
-	CHECK_OK(parse("nvme: {path: /tmp, size: 1G, segment: 3M}", &c, error));
-	CHECK_INT(config_nvme_check(&c, error), ==, -EINVAL);
-	CHECK(strstr(error, "no power of two"));
-	CHECK_OK(parse("nvme: {path: /tmp, size: 1G, segment: 256M}", &c,
-		       error));
-	CHECK_INT(config_nvme_check(&c, error), ==, -EINVAL);
-	CHECK(strstr(error, "do not fit into nvme.size"));
-	CHECK_OK(parse("nvme: {path: /nowhere/at/all, size: 1G}", &c, error));
-	CHECK_INT(config_nvme_check(&c, error), ==, -EINVAL);
-	CHECK(strstr(error, "make a directory for it"));
-	CHECK_OK(parse("nvme: {path: /dev/null, size: 1G}", &c, error));
-	CHECK_INT(config_nvme_check(&c, error), ==, -EINVAL);
-	CHECK_OK(parse("nvme: {save_on_exit: yes}", &c, error));
-	CHECK_INT(config_nvme_check(&c, error), ==, -EINVAL);
-	CHECK(strstr(error, "give --nvme"));
-}
-
-TEST(memory_and_shares)
-{
-	struct config_size quarter = { .share = 2500 };
-	uint64_t bytes = 0;
-
-	CHECK_OK(config_memory(&bytes));
-	CHECK_INT(bytes, >, 1 << 20);
-	CHECK_INT(config_size_bytes(quarter, 16ull << 30), ==, 4ll << 30);
-	CHECK_INT(config_size_bytes(quarter, UINT64_MAX), ==,
-		  (UINT64_MAX / 4) & ~4095ull);
-	quarter = (struct config_size){ .bytes = 10000 };
-	CHECK_INT(config_size_bytes(quarter, 0), ==, 8192);
-}
-
 TEST(files)
 {
 	char path[] = "/tmp/onecopy-config-XXXXXX", error[CONFIG_ERROR] = "";
@@ -828,87 +436,4 @@ TEST(every_fault_is_reported)
 		CHECK_INT(r != 0, ==, error[0] != 0);
 	} while (r);
 	CHECK_INT(n, >, 5);
-}
-
-/* ---- tenants ------------------------------------------------------------- */
-
-TEST(files_of_tokens)
-{
-	static const struct {
-		const char *text;
-		uint32_t tokens;
-		int result;
-	} files[] = {
-		{ "0123456789abcdef", 1, 0 },
-		{ "0123456789abcdef\n\nfedcba9876543210\n", 2, 0 },
-		{ "0123456789abcdef\n0123456789abcdef\n", 1, 0 }, /* twice */
-		{ "too short\n", 0, -EINVAL },
-		{ "with a space in it, long\n", 0, -EINVAL },
-		{ "aaaaaaaaaaaaaaaa\nbbbbbbbbbbbbbbbb\ncccccccccccccccc\n"
-		  "dddddddddddddddd\neeeeeeeeeeeeeeee\n",
-		  0, -E2BIG },
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
-		char token[40], yaml[128], error[CONFIG_ERROR] = "";
-		struct node_config c;
-		bool exposed;
-		const char *file;
-		int r;
-
-		fprintf(stderr, "file %zu\n", i);
-		snprintf(token, sizeof(token), "%s",
-			 secret_file(files[i].text, strlen(files[i].text)));
-		snprintf(yaml, sizeof(yaml),
-			 "tenants: [{name: a, token_file: %s}]\n", token);
-		file = secret_file(yaml, strlen(yaml));
-		r = config_load(file, &c, &exposed, error);
-		CHECK_INT(r, ==, files[i].result);
-		if (r)
-			CHECK(strstr(error, token) != NULL);
-		else
-			CHECK_INT(c.tenants[0].n_tokens, ==, files[i].tokens);
-		unlink(file);
-		unlink(token);
-	}
-}
-
-TEST(what_a_tenant_may_have)
-{
-	static const struct {
-		const char *yaml;
-		uint64_t quota, share; /* of tenant a, of 1000 pages */
-		const char *wrong;
-	} cases[] = {
-		{ "tenants: [{name: a}]", 0, 0, NULL },
-		{ "tenants: [{name: a, dram: 50%}]", 500, 0, NULL },
-		{ "tenants: [{name: a, dram: 50%, share: 20%}]", 500, 200,
-		  NULL },
-		{ "tenants: [{name: a, share: 20%, borrow: no}]", 200, 200,
-		  NULL },
-		{ "tenants: [{name: a, dram: 10%, share: 10%, borrow: no}]",
-		  100, 100, NULL },
-		{ "tenants: [{name: a, dram: 10%, share: 20%}]", 100, 200,
-		  "tenant a: its share" },
-		{ "tenants: [{name: a, share: 60%}, {name: b, share: 60%}]", 0,
-		  600, "add up to" },
-		{ "tenants: [{name: a, share: 40%}, {name: b, share: 60%}]", 0,
-		  400, NULL },
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		char error[CONFIG_ERROR] = "";
-		struct node_config c;
-		uint64_t quota, share;
-
-		fprintf(stderr, "%s\n", cases[i].yaml);
-		CHECK_OK(parse(cases[i].yaml, &c, error));
-		config_tenant_quota(&c, "a", 1000 * PAGE_BYTES, &quota, &share);
-		CHECK_INT(quota, ==, cases[i].quota * PAGE_BYTES);
-		CHECK_INT(share, ==, cases[i].share * PAGE_BYTES);
-		CHECK_INT(config_tenants_check(&c, 1000 * PAGE_BYTES, error),
-			  ==, cases[i].wrong ? -EINVAL : 0);
-		if (cases[i].wrong)
-			CHECK(strstr(error, cases[i].wrong) != NULL);
-	}
 }

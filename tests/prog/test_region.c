@@ -345,6 +345,11 @@ TEST(a_client_without_a_slot_reads_its_own_node)
 	CHECK_OK(oc_inspect(t.cb, "stat", NULL, 0, &json));
 	CHECK(strstr(json, "no free slot") != NULL);
 	free(json);
+	/* once, and when it is gone */
+	LIVE_WAIT(&t.b, live_counter(t.cb, "region_outside") == 1);
+	two_close_b(&t);
+	two_open_b(&t);
+	CHECK_INT(live_counter(t.cb, "region_outside"), ==, 1);
 	two_end(&t);
 }
 
@@ -431,7 +436,9 @@ TEST(a_region_of_another_tenant_is_not_joined)
 	two_open_a(&t);
 	two_publish(&t, 0, 8);
 	CHECK_OK(region_format(t.path, &o));
-	LIVE_WAIT(&t.a, live_said(&t.a, "declared dead in the CXL region"));
+	LIVE_WAIT(&t.a, live_said(&t.a, "was made anew under this node"));
+	CHECK(!live_said(&t.a, "declared dead in the CXL region"));
+	two_told(t.ca, "stat", NULL, "\"state\":\"made anew\"");
 	old = live_server(t.ca);
 	CHECK_OK(kill(old, SIGKILL));
 	LIVE_WAIT(&t.a, live_server(t.ca) != old);

@@ -34,6 +34,33 @@ TEST(a_region_that_is_taken_away)
 	close(t.fd);
 }
 
+/* Its file is another's, and then nobody's: the node is a member of what it has, and
+ * says that whoever comes finds something else. */
+TEST(a_region_that_is_at_its_path_no_more)
+{
+	struct two t, other;
+	int kept;
+
+	two_format(&t, 8, 1, 64);
+	live_start_words(&t.a, two_words(&t));
+	two_open_a(&t);
+	CHECK(!two_says(t.ca, "stat", NULL, "\"why\""));
+	kept = dup(t.fd); /* words: a test's */
+	two_format(&other, 8, 1, 64);
+	CHECK_INT(dup2(other.fd, t.fd), ==, t.fd); /* words: the path's */
+	close(other.fd);
+	LIVE_WAIT(&t.a, live_said(&t.a, "is another file now"));
+	CHECK_INT(dup2(kept, t.fd), ==, t.fd); /* words: the path's */
+	LIVE_WAIT(&t.a, !two_says(t.ca, "stat", NULL, "is another file"));
+	close(t.fd);
+	LIVE_WAIT(&t.a, live_said(&t.a, "was deleted"));
+	two_told(t.ca, "stat", NULL, "was deleted: start the node again");
+	two_publish(&t, 0, 8);
+	two_close_a(&t);
+	live_stop(&t.a);
+	close(kept);
+}
+
 /* All but the control area: the node stays a member, and has lost its shard. */
 TEST(a_region_that_is_cut_short)
 {

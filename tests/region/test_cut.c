@@ -327,6 +327,17 @@ static bool is_none(const struct order_miss *miss)
 	return false;
 }
 
+/* What is done now, in the output of a test that fails, in whatever way. */
+static void say_cut(const struct cut_case *t, const struct order_miss *miss,
+		    uint64_t again)
+{
+	fprintf(stderr, "%s: cut after %u stores, missing", t->name, miss->n);
+	for (uint32_t i = 0; i < miss->k; i++)
+		fprintf(stderr, " %u", miss->at[i]);
+	fprintf(stderr, "%s; who takes over is cut after %lld\n",
+		miss->k ? "" : " none", (long long)again);
+}
+
 /* True when it ran through. */
 static bool one_cut(const struct rig *g, const struct cut_case *t,
 		    struct order_miss miss, uint64_t again)
@@ -334,6 +345,7 @@ static bool one_cut(const struct rig *g, const struct cut_case *t,
 	static struct scene s; /* static: longjmp */
 	static bool was_cut;
 
+	say_cut(t, &miss, again);
 	s = (struct scene){ .g = *g };
 	rig_format(g);
 	s.b = rig_join(g, "b", 0, false);

@@ -7,7 +7,10 @@
 #include "tests/region/rig.h"
 
 #include <errno.h>
+#include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define FRAMES 64u
 
@@ -268,6 +271,123 @@ TEST(who_takes_over_holds_back_what_is_lost)
 	end(&l);
 }
 
+/* ---- what is met while another frame is taken over -------------------------------- */
+
+/* The first page of the shard's descriptors is lost to who takes it over when that one
+ * stores into another for the first time. */
+static struct region *loser;
+
+static void publish_and_lose(shared_u64 *word, uint64_t value)
+{
+	struct region *r = loser;
+
+	region_mem_coherent.publish(word, value);
+	loser = NULL;
+	if (r)
+		lose_at(r->taking->base + r->places.desc);
+}
+
+/* How many of the two buckets of one name are the other's too. */
+static unsigned shared_buckets(const struct table *t, uint64_t id,
+			       const struct region_name *with)
+{
+	struct region_name name = rig_name(id);
+	struct table_hash h = region_hash(&name), w = region_hash(with);
+	uint64_t a = table_bucket_a(t, h), b = table_bucket_b(t, h);
+	uint64_t c = table_bucket_a(t, w), d = table_bucket_b(t, w);
+
+	return (a == c || a == d) + (b == c || b == d);
+}
+
+static void put_until(struct region *r, uint32_t frames, unsigned sharing,
+		      const struct region_name *with)
+{
+	const struct region_own *own = r->own[0];
+
+	for (uint64_t id = 1000; own->n_sealed < frames; id++)
+		if (shared_buckets(&own->table, id, with) == sharing)
+			(void)rig_put(r, id, 1);
+}
+
+/* Blocks of frames that are lost fill both buckets of one that is not, and that its
+ * owner had not entered when it died: to enter it is to look at those. They are held
+ * back, and all the rest is of use. */
+TEST(who_takes_over_enters_beside_what_is_lost)
+{
+	const uint32_t lost = PAGE_BYTES / sizeof(struct region_desc);
+	struct rig g = rig_create_small(4, 1, FRAMES);
+	struct region *a = rig_join(&g, "a", 1, false);
+	struct region *b = rig_join(&g, "b", 0, false);
+	struct region_name last = rig_name(1), lent = rig_name(2);
+	struct table_hash h = region_hash(&last);
+	struct region_mem mem = *b->mem;
+	struct region_grant grant;
+	struct region_own *own = a->own[0];
+
+	guard_install();
+	put_until(a, 2 * TABLE_WAYS - 1, 2, &last);
+	put_until(a, lost, 0, &last);
+	CHECK_OK(rig_put(a, 1, 1));
+	CHECK_INT(where(a, 1).frame, ==, lost);
+	region_unlist(own, lost);
+	/* of a filling of frame 3 that is over */
+	CHECK_OK(table_insert(&own->table, h,
+			      table_word(h, 99, region_loc(0, 3)), NULL, NULL));
+	CHECK_OK(region_grant(a, &lent, RIG_BYTES, 16, 0, &grant));
+	CHECK_INT(grant.frame, ==, lost + 1);
+	rig_kill(a, b);
+
+	mem.publish = publish_and_lose; /* what was lent */
+	b->mem = &mem;
+	loser = b;
+	CHECK_OK(region_take(b, 0));
+	own = region_own_of(b, 0);
+	CHECK_INT(own->n_quarantined, ==, lost);
+	CHECK_INT(own->n_sealed, ==, 1);
+	CHECK_INT(own->n_free, ==, FRAMES - lost - 1);
+	CHECK(rig_has(b, 1));
+	CHECK_OK(region_leave(b));
+	region_close(b);
+	rig_destroy(&g);
+}
+
+/* ---- a lock that is held meanwhile ------------------------------------------------- */
+
+static void *lost_in_lock; /* once */
+
+/* Instead of the C library's. */
+int flock(int fd, int operation)
+{
+	int r = (int)syscall(SYS_flock, fd, operation);
+
+	if (lost_in_lock && r == 0) {
+		lose_at(lost_in_lock);
+		lost_in_lock = NULL;
+	}
+	return r;
+}
+
+/* A claim that names nobody is judged under the memory's lock, and there its record is
+ * lost: nothing is proved, and the lock is given back. */
+TEST(who_is_left_in_the_middle_holds_no_lock)
+{
+	struct lossy l = begin();
+	struct region_member *m = region_record(l.a, 3);
+	struct region *other = rig_open(&l.g);
+	uint64_t word;
+
+	CHECK_OK(member_step(shared_load64(&m->word), MEMBER_EV_CLAIM,
+			     l.a->host.id[0], &word));
+	shared_store64(&m->word, word);
+	lost_in_lock = m;
+	CHECK_INT(region_fence(l.a, 3, 0, false), ==, REGION_ALIVE);
+	CHECK(!lost_in_lock);
+	CHECK_INT(region_failed(l.a).times, ==, 1);
+	CHECK_OK(region_lock(other->fd, 1));
+	region_close(other);
+	end(&l);
+}
+
 /* What cannot be read is pinned, for all that anybody knows. */
 TEST(pins_that_cannot_be_read_hold)
 {
@@ -401,9 +521,6 @@ TEST(a_region_that_is_gone_is_told_by_every_call)
 	struct region_pin pin, more;
 	uint32_t own = l.a->own[0]->shard;
 
-#ifdef ONECOPY_TSAN
-	SKIP("the thread sanitizer's atomics hold a lock of its own at a fault");
-#endif
 	CHECK_OK(rig_pin(l.c, 1, &pin));
 	CHECK_OK(region_grant(l.b, &other, RIG_BYTES, 16, 0, &grant));
 	CHECK_OK(ftruncate(l.g.fd, 0));
@@ -417,6 +534,19 @@ TEST(a_region_that_is_gone_is_told_by_every_call)
 	CHECK_INT(region_pin(l.c, &other, &more), ==, -EIO);
 	region_unpin(l.c, &pin);
 	region_unpin_all(l.c);
+	/*
+	 * A release store and a compare-and-swap take a lock of the sanitizer's
+	 * (SlotLock(), clang 14) around the store itself; loads and relaxed stores
+	 * take none. Where such a one meets memory that is gone, the guard's
+	 * siglongjmp() leaves the lock taken, and the thread waits for itself in the
+	 * next: the swap of the word in this region_leave(), and then the swap of
+	 * the owner in the one of l.a, as their stacks showed. A program of one such
+	 * store, a handler that jumps, and a second store does the same.
+	 */
+#ifdef ONECOPY_TSAN
+	SKIP("a swap that faults leaves a lock of the thread sanitizer's "
+	     "taken; all before it passed");
+#endif
 	CHECK_INT(region_leave(l.c), ==, -EIO);
 	CHECK_INT(region_seal(l.b, &grant, RIG_BYTES, 16, 0), ==, -EIO);
 	region_abandon(l.b, &grant);

@@ -421,3 +421,53 @@ TEST(another_program_of_the_process_ends_the_first)
 	region_close(a);
 	rig_destroy(&g);
 }
+
+static void name_of(struct region *r, char ret_name[REGION_NAME + 1])
+{
+	struct region_member_status s;
+	uint32_t self = 0;
+	uint64_t inc;
+
+	CHECK_OK(region_self(r, &self, &inc));
+	region_member_status(r, self, &s);
+	memcpy(ret_name, s.name, sizeof(s.name));
+}
+
+static void end_at_once(const struct rig *g)
+{
+	(void)rig_join(g, NULL, 0, false);
+}
+
+/* Those that nobody named are told apart; a reader is its host's, and who has ended is
+ * in nobody's way. */
+TEST(nodes_of_one_host_have_different_names)
+{
+	struct rig g = rig_create_small(8, 2, 16);
+	struct region_join_options reads = { .size = sizeof(reads),
+					     .reader = true };
+	char names[4][REGION_NAME + 1], second[REGION_NAME + 1];
+	struct region *r[4];
+
+	run_child(&g, end_at_once);
+	r[0] = rig_open(&g);
+	CHECK_OK(region_join(r[0], &reads));
+	for (unsigned i = 1; i < 4; i++)
+		r[i] = rig_join(&g, NULL, 0, false);
+	for (unsigned i = 0; i < 4; i++)
+		name_of(r[i], names[i]);
+	if (!names[0][0])
+		SKIP("the host's name is none for a member");
+	CHECK_STR(names[1], names[0]);
+	snprintf(second, sizeof(second), "%.59s-2", names[0]);
+	CHECK_STR(names[2], second);
+	CHECK(strcmp(names[3], names[1]) && strcmp(names[3], names[2]));
+	/* whoever comes next has the first one's */
+	CHECK_OK(region_leave(r[1]));
+	region_close(r[1]);
+	r[1] = rig_join(&g, NULL, 0, false);
+	name_of(r[1], names[1]);
+	CHECK_STR(names[1], names[0]);
+	for (unsigned i = 0; i < 4; i++)
+		region_close(r[i]);
+	rig_destroy(&g);
+}

@@ -3,8 +3,10 @@
 #ifndef ONECOPY_TESTS_STORE_LOW_H
 #define ONECOPY_TESTS_STORE_LOW_H
 
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include "base/hash.h"
 #include "tests/store/world.h"
 
 #define SLAB	       (16ull * PART_BYTES)
@@ -26,8 +28,8 @@ static inline void rest(struct world *w)
 	}
 }
 
-/* As a client that waits a second: slabs below are made meanwhile. */
-static inline void put(struct world *w, uint64_t n, uint64_t part)
+/* As a client that waits a second: slabs below are made meanwhile. 0, or SIM_LATER. */
+static inline int64_t grant(struct world *w, uint64_t n, uint64_t part)
 {
 	struct sim *a = &w->sim[0];
 	int64_t r = sim_grant(a, n, part, WORLD_SEC);
@@ -39,8 +41,37 @@ static inline void put(struct world *w, uint64_t n, uint64_t part)
 		world_tick(w, WORLD_SEC / 500);
 		r = sim_answer(a, slot);
 	}
-	CHECK_OK(r);
-	CHECK_OK(sim_seal(a, n, part, &w->last));
+	return r;
+}
+
+static inline void put(struct world *w, uint64_t n, uint64_t part)
+{
+	CHECK_OK(grant(w, n, part));
+	CHECK_OK(sim_seal(&w->sim[0], n, part, &w->last));
+}
+
+/* Seals what was granted last as a part of so many zeros. */
+static inline void seal_zeros(struct world *w, uint64_t n, uint64_t part,
+			      uint32_t bytes)
+{
+	struct ring_call seal = call_of(RING_SEAL, n, part);
+	uint8_t *zeros = calloc(1, bytes);
+	struct pool_slab *s;
+	uint8_t key[32];
+	uint32_t frame;
+
+	CHECK(zeros);
+	seal.loc = w->last.loc;
+	seal.gen = w->last.gen;
+	seal.extent = frame_extent(bytes, 0);
+	s = pool_locate(w->p, seal.loc, &frame);
+	CHECK_INT(pwrite(s->payload.fd, zeros, bytes,
+			 (off_t)(frame * s->frame_bytes)),
+		  ==, bytes);
+	memcpy(key, seal.key, sizeof(key));
+	seal.checksum = hash_payload(zeros, bytes, hash_part_seed(key, 0, 0));
+	free(zeros);
+	CHECK_OK(sim_call(&w->sim[0], seal));
 }
 
 static inline void put_all(struct world *w, uint64_t first, uint64_t n)

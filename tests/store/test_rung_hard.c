@@ -30,51 +30,20 @@ static uint64_t wide(const struct mix *m)
 	return frame_part(m->wide, 0, 0);
 }
 
-/* A frame, if there is one in time. */
-static bool grant(struct world *w, uint64_t n, uint64_t part)
-{
-	struct sim *a = &w->sim[0];
-	int64_t r = sim_grant(a, n, part, WORLD_SEC);
-	uint32_t slot = a->slot;
-
-	for (unsigned i = 0; i < 50 && r == SIM_LATER; i++) {
-		sim_let_go(a);
-		world_ready(w);
-		world_tick(w, WORLD_SEC / 500);
-		r = sim_answer(a, slot);
-	}
-	return r == 0;
-}
-
 static void put_half(struct world *w, uint64_t n, uint64_t part)
 {
 	uint32_t frame;
 
-	if (!slab_of(w, n, part, &frame) && grant(w, n, part))
+	if (!slab_of(w, n, part, &frame) && grant(w, n, part) == 0)
 		CHECK_OK(sim_seal(&w->sim[0], n, part, &w->last));
 }
 
 static void put_wide(struct world *w, uint64_t n, uint64_t part)
 {
-	static const uint8_t zeros[WIDE_BYTES];
-	struct ring_call seal = call_of(RING_SEAL, n, part);
-	struct pool_slab *s;
-	uint8_t key[32];
 	uint32_t frame;
 
-	if (slab_of(w, n, part, &frame) || !grant(w, n, part))
-		return;
-	seal.loc = w->last.loc;
-	seal.gen = w->last.gen;
-	seal.extent = frame_extent(WIDE_BYTES, 0);
-	s = pool_locate(w->p, seal.loc, &frame);
-	CHECK_INT(pwrite(s->payload.fd, zeros, sizeof(zeros),
-			 (off_t)(frame * s->frame_bytes)),
-		  ==, sizeof(zeros));
-	memcpy(key, seal.key, sizeof(key));
-	seal.checksum =
-		hash_payload(zeros, sizeof(zeros), hash_part_seed(key, 0, 0));
-	CHECK_OK(sim_call(&w->sim[0], seal));
+	if (!slab_of(w, n, part, &frame) && grant(w, n, part) == 0)
+		seal_zeros(w, n, part, WIDE_BYTES);
 }
 
 static void touch_part(struct world *w, uint64_t n, uint64_t part)

@@ -16,13 +16,9 @@ static const struct world_config wide = { .limit = 4 * SLAB,
 /* Clients let go of what retires, or (stuck) do not. */
 static bool put_large(struct world *w, uint64_t n, uint64_t part, bool stuck)
 {
-	static const uint8_t zeros[LARGE_BYTES];
-	struct ring_call seal = call_of(RING_SEAL, n, part);
 	struct sim *a = &w->sim[0];
 	int64_t r = sim_grant(a, n, part, WORLD_SEC);
-	uint32_t slot = a->slot, frame;
-	struct pool_slab *s;
-	uint8_t key[32];
+	uint32_t slot = a->slot;
 
 	for (unsigned i = 0; i < WAIT && r == SIM_LATER; i++) {
 		for (unsigned c = 0; c < SIMS; c++)
@@ -34,17 +30,7 @@ static bool put_large(struct world *w, uint64_t n, uint64_t part, bool stuck)
 	}
 	if (r != 0)
 		return false;
-	seal.loc = w->last.loc;
-	seal.gen = w->last.gen;
-	seal.extent = frame_extent(LARGE_BYTES, 0);
-	s = pool_locate(w->p, seal.loc, &frame);
-	CHECK_INT(pwrite(s->payload.fd, zeros, sizeof(zeros),
-			 (off_t)(frame * s->frame_bytes)),
-		  ==, sizeof(zeros));
-	memcpy(key, seal.key, sizeof(key));
-	seal.checksum =
-		hash_payload(zeros, sizeof(zeros), hash_part_seed(key, 0, 0));
-	CHECK_OK(sim_call(a, seal));
+	seal_zeros(w, n, part, LARGE_BYTES);
 	return true;
 }
 

@@ -117,6 +117,7 @@ static const struct pool_row pool_rows[] = {
 	[POOL_C_region_refused] = TOTAL("region_refused_parts"),
 	[POOL_C_region_unfit] = TOTAL("region_unfit_parts"),
 	[POOL_C_region_failed] = TOTAL("region_failed_parts"),
+	[POOL_C_region_outside] = TOTAL("region_outside_clients"),
 };
 _Static_assert(ARRAY_LEN(pool_rows) == POOL_COUNTERS_USED, "a row for each");
 

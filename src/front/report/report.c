@@ -2,7 +2,6 @@
 #include "front/report/report.h"
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 #include "base/clock.h"
 #include "front/report/json.h"
 #include "store/shard.h"
@@ -10,16 +9,12 @@
 void report_init(struct report *r, struct store *store, const struct loop *loop,
 		 const char *version)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
 	*r = (struct report){
 		.store = store,
 		.loop = loop,
 		.version = version,
 		.start_ns = clock_ns(),
-		.start_unix_ms = (uint64_t)ts.tv_sec * 1000 +
-				 (uint64_t)ts.tv_nsec / NS_PER_MS,
+		.start_unix_ms = clock_realtime_ms(),
 	};
 }
 
@@ -206,21 +201,54 @@ static void count_outside(void *ctx, struct store_client *c)
 				     CLIENT_CXL_FULL;
 }
 
+const char *report_region_why(const struct report *r,
+			      const struct store_region_stat *st)
+{
+	if (r->region_missing)
+		return r->region_missing;
+	switch (st->state) {
+	case STORE_REGION_IN:
+		return r->region_moved;
+	case STORE_REGION_FENCED:
+		return "it goes on without, until it is started again";
+	case STORE_REGION_ANEW:
+		return "what it had there is lost, and it goes on without, "
+		       "until it is started again";
+	case STORE_REGION_FAILED:
+		return "its memory failed";
+	default:
+		return NULL;
+	}
+}
+
+/* NULL: it is a member, or none was asked for. */
+static const char *region_trouble(const struct report *r,
+				  const struct store_region_stat *st)
+{
+	if (r->region_missing)
+		return "not a member";
+	switch (st->state) {
+	case STORE_REGION_IN:
+		return r->region_moved ? "in a region that others do not find"
+				       : NULL;
+	case STORE_REGION_FENCED:
+		return "declared dead";
+	case STORE_REGION_ANEW:
+		return "out of it, which was made anew";
+	case STORE_REGION_FAILED:
+		return "out of it";
+	default:
+		return NULL;
+	}
+}
+
 static void region_facts(const struct report *r, struct health_facts *f)
 {
 	struct store_region_stat st;
 
 	store_region_stat(r->store, &st);
-	if (r->region_missing) {
-		f->region_state = "not a member";
-		f->region_why = r->region_missing;
-	} else if (st.state == STORE_REGION_FENCED) {
-		f->region_state = "declared dead";
-		f->region_why = "it goes on without, until it is started again";
-	} else if (st.state == STORE_REGION_FAILED) {
-		f->region_state = "out of it";
-		f->region_why = "its memory failed";
-	}
+	f->region_state = region_trouble(r, &st);
+	f->region_why = report_region_why(r, &st);
 	if (st.state != STORE_REGION_IN)
 		return;
 	f->region_late = st.late;

@@ -44,6 +44,9 @@ struct report {
 	const char *low_missing;
 	/* The same of the CXL region. */
 	const char *region_missing;
+	/* The node is a member, and the region's file is not at its path any more:
+	 * what is. NULL: it is. */
+	const char *region_moved;
 	struct health_trend trend; /* report_tick()'s */
 };
 
@@ -90,6 +93,10 @@ json_t *report_check(const struct report *r, struct pool *pool);
 json_t *report_below(const struct report *r);
 /* This node's part in a CXL region; NULL: it has none, and none was asked for. */
 json_t *report_region(const struct report *r);
+/* What is wrong with it; NULL: nothing. */
+struct store_region_stat;
+const char *report_region_why(const struct report *r,
+			      const struct store_region_stat *st);
 /* A pool's tenant, terminated. */
 void report_tenant(const struct pool *p, char ret_name[LAYOUT_NAME + 1]);
 /* Server starts since the oldest pool began. */

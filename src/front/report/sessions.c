@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 #include "base/clock.h"
 #include "base/text.h"
 #include "front/report/json.h"
@@ -14,14 +13,6 @@
 #include "store/session.h"
 
 #define SESSIONS_MOST 512u /* of one answer */
-
-static uint64_t unix_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / NS_PER_MS;
-}
 
 /* UINT64_MAX: null. */
 static void json_or_null(json_t *o, const char *name, uint64_t v, uint64_t none)
@@ -64,7 +55,7 @@ static json_t *record_json(const struct session_said *s)
 	json_object_set_new(o, "resident_on", resident_on(s));
 	json_or_null(o, "hot_since",
 		     s->hot_ms == UINT64_MAX ? UINT64_MAX
-					     : unix_ms() - s->hot_ms,
+					     : clock_realtime_ms() - s->hot_ms,
 		     UINT64_MAX);
 	json_num(o, "shared_with", s->shared_with);
 	json_or_null(o, "shared_blocks", s->shared_keys, UINT32_MAX);

@@ -78,6 +78,7 @@ static json_t *stat_cxl(const struct report *r)
 json_t *report_region(const struct report *r)
 {
 	struct store_region_stat st;
+	const char *why;
 	json_t *o;
 
 	store_region_stat(r->store, &st);
@@ -89,9 +90,9 @@ json_t *report_region(const struct report *r)
 		json_string(r->region_missing
 				    ? "not there"
 				    : store_region_state_name(st.state)));
-	json_object_set_new(o, "why",
-			    json_string(r->region_missing ? r->region_missing
-							  : ""));
+	why = report_region_why(r, &st);
+	if (why)
+		json_object_set_new(o, "why", json_string(why));
 	if (st.state != STORE_REGION_IN)
 		return o;
 	json_object_set_new(o, "tenant", json_string(st.tenant));

@@ -112,7 +112,6 @@ enum place_which { PLACE_RECORD = 0, PLACE_BULK = 1 };
 uint64_t place_part(const struct resp_tenant *t, const struct place *p,
 		    enum place_which which);
 uint64_t place_seed(const struct place *p, enum place_which which);
-uint64_t now_realtime_ms(void);
 /* A name's entry, not expired (one that is goes). */
 bool entry_find(struct resp_tenant *t, struct name name, struct entry *ret);
 /* The same of a frame that is walked over. False: it is no record. Expired ones

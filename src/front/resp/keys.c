@@ -8,7 +8,6 @@
  * block, so the store lets them leave together.
  */
 #include <errno.h>
-#include <time.h>
 #include "base/clock.h"
 #include "base/guard.h"
 #include "base/hash.h"
@@ -62,14 +61,6 @@ uint64_t resp_block_needs(const uint64_t key[4], uint64_t there)
 		if (there >> g & 3) /* the record, or what it says more */
 			need |= 1ull << g;
 	return key[3] == KEY_WORD ? need : 0;
-}
-
-uint64_t now_realtime_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME_COARSE, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / NS_PER_MS;
 }
 
 uint64_t place_part(const struct resp_tenant *t, const struct place *p,
@@ -218,7 +209,8 @@ static bool record_read(struct resp_tenant *t, struct entry *e,
 
 bool entry_expired(const struct entry *e)
 {
-	return e->record.expire_ms && e->record.expire_ms <= now_realtime_ms();
+	return e->record.expire_ms &&
+	       e->record.expire_ms <= clock_realtime_coarse_ms();
 }
 
 static bool entry_of(struct resp_tenant *t, struct name name, struct entry *e)

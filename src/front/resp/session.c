@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <onecopy/session.h>
 #include <stdio.h>
+#include "base/clock.h"
 #include "base/text.h"
 #include "front/resp/internal.h"
 #include "store/session.h"
@@ -324,8 +325,9 @@ static void put_record(struct call *k, const struct session_said *s)
 	if (some(s->below))
 		put_number(o, "nvme", s->below, UINT32_MAX);
 	put_number(o, "hot_since",
-		   s->hot_ms == UINT64_MAX ? UINT64_MAX
-					   : now_realtime_ms() - s->hot_ms,
+		   s->hot_ms == UINT64_MAX
+			   ? UINT64_MAX
+			   : clock_realtime_coarse_ms() - s->hot_ms,
 		   UINT64_MAX);
 	put_number(o, "shared_with", s->shared_with, UINT64_MAX);
 	put_number(o, "shared_blocks", s->shared_keys, UINT32_MAX);

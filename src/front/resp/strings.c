@@ -4,6 +4,7 @@
  * makes everything visible without waiting: others see it whole or not at all.
  */
 #include <errno.h>
+#include "base/clock.h"
 #include "base/hash.h"
 #include "front/resp/internal.h"
 
@@ -143,7 +144,7 @@ enum exec_result exec_ttl(struct call *k)
 		out_int(k->out, -1);
 	} else {
 		left = e.record.expire_ms -
-		       MIN(now_realtime_ms(), e.record.expire_ms);
+		       MIN(clock_realtime_coarse_ms(), e.record.expire_ms);
 		out_int(k->out,
 			(int64_t)(seconds ? (left + 500) / 1000 : left));
 	}
@@ -231,7 +232,8 @@ static bool expiry(int64_t n, uint64_t unit_ms, bool absolute, uint64_t *ret_ms)
 	uint64_t ms;
 
 	if (n <= 0 || __builtin_mul_overflow((uint64_t)n, unit_ms, &ms) ||
-	    (!absolute && __builtin_add_overflow(ms, now_realtime_ms(), &ms)) ||
+	    (!absolute &&
+	     __builtin_add_overflow(ms, clock_realtime_coarse_ms(), &ms)) ||
 	    ms > INT64_MAX)
 		return false;
 	*ret_ms = ms;
