@@ -286,6 +286,9 @@ static uint32_t record_to(struct policy *p, struct walk *w, uint32_t owner)
 
 	if (owner == w->user)
 		return owner;
+	/* they came in this turn, before anybody said whose they are */
+	if (r->untold)
+		return w->user;
 	switch ((enum keep_kind)r->kind) {
 	case KEEP_TRUNK:
 		if (owner != w->trunk)
@@ -408,20 +411,30 @@ static void adopt(struct policy *p, uint32_t item, uint32_t parent)
 		keep_settle(p, p->item[parent].record);
 }
 
+/* The blocks of this moment whose session nobody told; POLICY_NONE. */
+static uint32_t untold_now(const struct policy *p, uint32_t list)
+{
+	uint32_t i = p->list[list].recent;
+
+	if (i == POLICY_NONE || p->record[i].list != list ||
+	    !p->record[i].untold || p->record[i].at_ms != p->now_ms)
+		return POLICY_NONE;
+	return i;
+}
+
 /* Where a block goes whose session nobody told: with what came at the same
  * time. */
 static uint32_t record_for(struct policy *p, uint32_t list)
 {
-	uint32_t i = p->list[list].recent;
+	uint32_t i = untold_now(p, list);
 
-	if (i != POLICY_NONE && p->record[i].list == list &&
-	    p->record[i].at_ms == p->now_ms)
+	if (i != POLICY_NONE)
 		return i;
 	i = keep_record_new(p, list, KEEP_SESSION);
-	if (i == POLICY_NONE) /* every record has items: join one of them */
-		i = p->list[list].recent;
-	else
-		keep_restart(p, i);
+	if (i == POLICY_NONE)
+		i = keep_record_merged(p, list);
+	p->record[i].untold = true;
+	keep_restart(p, i);
 	p->list[list].recent = i;
 	return i;
 }
@@ -433,7 +446,7 @@ static void put(struct policy *p, uint32_t record, uint32_t item,
 	struct keep_record *r = &p->record[record];
 
 	if (keep_record_of(p, after) != record)
-		after = POLICY_NONE;
+		after = r->untold ? r->leaf : POLICY_NONE;
 	p->item[item].stamp = stamp;
 	p->item[item].children = 0;
 	keep_link(p, record, item, after);
@@ -465,10 +478,9 @@ static void keep_insert(struct policy *p, uint32_t list, uint32_t item,
 static uint32_t burst_of(struct policy *p, uint32_t was)
 {
 	struct keep_record *r = &p->record[was];
-	uint32_t i = p->list[r->list].recent;
+	uint32_t i = untold_now(p, r->list);
 
-	if (i != POLICY_NONE && p->record[i].at_ms == p->now_ms &&
-	    p->record[i].list == r->list)
+	if (i != POLICY_NONE)
 		return i;
 	learn_return(p, r);
 	r->session.trait[COMEBACK_TURNS] = comeback_count_class(r->turns);
@@ -477,17 +489,23 @@ static uint32_t burst_of(struct policy *p, uint32_t was)
 		return was;
 	p->record[i].session = r->session;
 	p->record[i].turns = r->turns;
+	p->record[i].untold = true;
 	keep_restart(p, i);
 	return i;
 }
 
-/* A session's blocks are used one by one: one use for all that come soon. */
+/* A session's blocks are used one by one: one use for all that come soon. In a
+ * turn they are used by it, and its return was learned when it began. */
 static void session_used(struct policy *p, uint32_t record)
 {
 	struct keep_record *r = &p->record[record];
 
 	if (p->now_ms - r->at_ms < COMEBACK_FIRST)
 		return;
+	if (r->in_turn) {
+		keep_restart(p, record);
+		return;
+	}
 	learn_return(p, r);
 	r->session.trait[COMEBACK_TURNS] = comeback_count_class(r->turns);
 	keep_restart(p, record);
@@ -502,14 +520,17 @@ static void keep_touch(struct policy *p, uint32_t item, uint64_t stamp)
 		return;
 	it = &p->item[item];
 	it->stamp = MAX(it->stamp, stamp);
-	if (p->record[was].named || p->record[was].kind != KEEP_SESSION)
-		session_used(p, was);
-	else
+	if (p->record[was].untold)
 		to = burst_of(p, was);
-	/* a place that is known is kept */
-	if (to != was || keep_record_of(p, it->parent) != was) {
+	else
+		session_used(p, was);
+	/* a place in a chain that was told is kept; what is used in one moment
+	 * comes in the order of its chain */
+	if (to != was || p->record[to].untold) {
 		keep_unlink(p, item);
-		keep_link(p, to, item, POLICY_NONE);
+		keep_link(p, to, item,
+			  p->record[to].items ? p->record[to].leaf
+					      : POLICY_NONE);
 	}
 	keep_settle(p, was);
 	keep_settle(p, to);

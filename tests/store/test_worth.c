@@ -21,6 +21,7 @@ struct scene {
 	struct world *w;
 	struct sim *c;
 	uint64_t id[8], other;
+	uint64_t between_ms; /* two blocks of a turn */
 };
 
 static void pass(struct scene *s, uint64_t ms)
@@ -34,6 +35,7 @@ static void begin(struct scene *s, const struct policy_ops *policy)
 	store_pool_serve(s->w->p);
 	s->c = sim_add(s->w, 0);
 	s->other = 1000;
+	s->between_ms = 0;
 	for (unsigned i = 0; i < 8; i++) {
 		CHECK_OK(talk_open(s->c, NULL, 0, &s->id[i]));
 		CHECK_OK(talk_append(s->c, s->id[i], 0, EACH * i, EACH));
@@ -58,8 +60,10 @@ static void turn(struct scene *s, unsigned i, uint64_t back_ms, unsigned ended)
 
 	CHECK_OK(sim_call(s->c, call));
 	for (unsigned n = EACH * i; n < EACH * (i + 1); n++)
-		if (!world_has(s->w, n, PART))
+		if (!world_has(s->w, n, PART)) {
+			pass(s, s->between_ms);
 			sim_put(s->c, n, PART);
+		}
 	call.arg2 = RING_STATE_PAUSE;
 	call.loc = back_ms;
 	call.key[0] = ended;
@@ -84,12 +88,14 @@ static void learn(struct scene *s, bool announced)
 
 /* Which of two stays, the one that soon comes back or the one that was used
  * last? */
-static bool soon_stays(const struct policy_ops *policy, bool announced)
+static bool soon_stays(const struct policy_ops *policy, bool announced,
+		       uint64_t between_ms)
 {
 	struct scene s;
 	bool stays;
 
 	begin(&s, policy);
+	s.between_ms = between_ms;
 	learn(&s, announced);
 	pass(&s, 600000); /* those that are there are due no more */
 	turn(&s, 0, announced ? 2000 : 0, OC_ANSWER_TOOL);
@@ -105,14 +111,17 @@ static bool soon_stays(const struct policy_ops *policy, bool announced)
 
 TEST(an_announced_return_decides_what_stays)
 {
-	CHECK(!soon_stays(&policy_lru, true));
-	CHECK(soon_stays(&policy_onecopy, true));
+	CHECK(!soon_stays(&policy_lru, true, 0));
+	CHECK(soon_stays(&policy_onecopy, true, 0));
+	/* blocks come one by one, and only at the end it is said whose */
+	CHECK(soon_stays(&policy_onecopy, true, 7));
 }
 
 TEST(why_the_answer_ended_decides_what_stays)
 {
-	CHECK(!soon_stays(&policy_lru, false));
-	CHECK(soon_stays(&policy_onecopy, false));
+	CHECK(!soon_stays(&policy_lru, false, 0));
+	CHECK(soon_stays(&policy_onecopy, false, 0));
+	CHECK(soon_stays(&policy_onecopy, false, 7));
 }
 
 TEST(a_reason_that_is_none_is_unknown)
@@ -155,4 +164,38 @@ TEST(losses_are_told)
 	begin(&s, &policy_lru);
 	CHECK(!store_pool_load(s.w->s, s.w->p, &load));
 	world_destroy(s.w);
+}
+
+/* Two sessions whose past is the same: what this turn said decides. */
+static bool this_turn_decides(unsigned soon, unsigned late)
+{
+	struct scene s;
+	bool stays;
+
+	begin(&s, &policy_onecopy);
+	s.between_ms = 7;
+	for (unsigned round = 0; round < 60; round++) {
+		bool first = round % 2;
+
+		turn(&s, soon, first ? 2000 : 120000, 0);
+		turn(&s, late, first ? 2000 : 120000, 0);
+		pass(&s, first ? 2000 : 120000);
+	}
+	turn(&s, soon, 2000, 0);
+	turn(&s, late, 120000, 0);
+	sim_put(s.c, s.other++, PART);
+	stays = is_whole(&s, soon);
+	CHECK(stays != is_whole(&s, late));
+	/* it is the leaf that has left */
+	CHECK(!world_has(s.w, EACH * (stays ? late : soon) + EACH - 1, PART));
+	CHECK(world_has(s.w, EACH * (stays ? late : soon), PART));
+	world_check(s.w);
+	world_destroy(s.w);
+	return stays;
+}
+
+TEST(what_this_turn_says_is_of_its_own_blocks)
+{
+	CHECK(this_turn_decides(0, 4));
+	CHECK(this_turn_decides(4, 0));
 }
