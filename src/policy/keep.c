@@ -191,28 +191,47 @@ static void describe(struct keep_record *r, const struct policy_use *u)
 	r->last_mark = (uint32_t)u->key[u->n - 1];
 }
 
+/* again: the same return was counted in another list. */
 static void come_back(struct policy *p, struct keep_record *r,
-		      const struct policy_use *u)
+		      const struct policy_use *u, bool again)
 {
-	comeback_reached(&p->model[KEEP_SESSION], r->partial,
-			 reached_end(r, u));
-	count_return(p, u, r->chain);
+	if (!again) {
+		comeback_reached(&p->model[KEEP_SESSION], r->partial,
+				 reached_end(r, u));
+		count_return(p, u, r->chain);
+	}
 	learn_return(p, r);
 }
 
 static void keep_begin(struct policy *p, const struct policy_use *u)
 {
-	uint32_t i = POLICY_NONE;
+	bool again = false;
 
 	keep_advance(p, u->now_ms);
-	for (uint32_t l = 0; u->n && l < p->lists && i == POLICY_NONE; l++)
-		i = find_session(p, l, u);
-	if (i == POLICY_NONE || p->record[i].in_turn)
+	for (uint32_t l = 0; u->n && l < p->lists; l++) {
+		uint32_t i = find_session(p, l, u);
+
+		if (i == POLICY_NONE || p->record[i].in_turn)
+			continue;
+		come_back(p, &p->record[i], u, again);
+		again = true;
+		p->record[i].in_turn = true;
+		keep_restart(p, i);
+		keep_settle(p, i);
+	}
+}
+
+/* It is new in this list: what is known of it in another one. */
+static void know_as(struct policy *p, uint32_t record,
+		    const struct policy_use *u)
+{
+	const struct keep_record *like = &p->record[u->like];
+	struct keep_record *r = &p->record[record];
+
+	if (!u->again || u->like >= p->unused || u->like == record)
 		return;
-	come_back(p, &p->record[i], u);
-	p->record[i].in_turn = true;
-	keep_restart(p, i);
-	keep_settle(p, i);
+	r->session = like->session;
+	r->turns = like->turns;
 }
 
 static uint32_t session_of(struct policy *p, uint32_t list,
@@ -226,12 +245,13 @@ static uint32_t session_of(struct policy *p, uint32_t list,
 		r = &p->record[i];
 		*ret_last_ms = r->at_ms;
 		if (!r->in_turn)
-			come_back(p, r, u);
+			come_back(p, r, u, u->again);
 		r->in_turn = false;
 	} else {
 		i = keep_record_new(p, list, KEEP_SESSION);
 		if (i == POLICY_NONE)
 			return i;
+		know_as(p, i, u);
 		r = &p->record[i];
 	}
 	describe(r, u);
@@ -374,7 +394,7 @@ static uint32_t keep_use(struct policy *p, uint32_t list,
 	keep_advance(p, u->now_ms);
 	if (list >= p->lists || !u->n)
 		return POLICY_NONE;
-	p->load.uses++;
+	p->load.uses += !u->again;
 	record = session_of(p, list, u, &last_ms);
 	if (record == POLICY_NONE)
 		return record;
