@@ -14,8 +14,9 @@
  * coldest slab of another, or as many small ones as it takes (store/rung_small.c).
  * Otherwise what comes goes past this rung.
  *
- * Up. A second use since it came down asks for it. It takes free room in DRAM, or
- * the place of what was used less, and never makes anything leave low memory but
+ * Up. Where the policy knows rates, a use asks for it if the ladder says that uses
+ * to come pay for a place in DRAM; else the second use since it came down does. It
+ * takes free room in DRAM, or the place of what was used less, and never makes anything leave low memory but
  * twins, unless blocks left it for want of room anyway: a working set that just
  * fits both loses nothing by being moved about.
  *
@@ -29,10 +30,10 @@
 #include "base/guard.h"
 #include "base/hash.h"
 #include "base/log.h"
-#include "policy/ladder.h"
 #include "pool/shape.h"
 #include "store/internal.h"
 #include "store/local.h"
+#include "store/price.h"
 
 /* Copied in one turn, but for the first block. */
 #define COPY_BYTES (8ull << 20)
@@ -47,8 +48,6 @@
 #define CREDITS 64u
 /* Slabs of other shapes that are tried in one turn. */
 #define TRIED 8u
-/* Making a block again, as loads from the last rung. */
-#define AGAIN_LOADS 4u
 
 enum rung { RUNG_READY, RUNG_LATER, RUNG_NONE };
 
@@ -524,36 +523,26 @@ static bool part_at(const struct work *w, const uint64_t key[4], uint32_t ns,
 	return true;
 }
 
-static bool price_of(const struct pool *p, unsigned tier,
-		     struct ladder_rung *ret)
-{
-	const struct tier_record *t = &p->m->tier[tier];
-
-	ret->latency_ns = shared_load64(&t->latency_ns);
-	ret->bytes_per_s = shared_load64(&t->bytes_per_s);
-	return shared_load64(&t->measured_ms) && ret->latency_ns;
-}
-
 /* By the measured prices: is far memory a better place for it than what is below
- * that? What making it again takes is not known here: so many loads from there. */
-static bool pays(const struct pool *p, const struct frame_desc *d)
+ * that? */
+static bool pays(const struct store *s, const struct pool *p,
+		 const struct frame_desc *d)
 {
-	struct ladder_rung rungs[3] = { { .pressure = UINT64_MAX } };
 	struct ladder_block b = {
 		.bytes = frame_extent_bytes(shared_load64(&d->extent)),
 		.rate = LADDER_RATE_ONE,
 		.on = 1,
 	};
 	struct ladder_answer a;
-	uint32_t n = 2;
+	struct price at;
 
-	if (!price_of(p, OC_TIER_DRAM, &rungs[0]) ||
-	    !price_of(p, OC_TIER_CXL, &rungs[1]))
+	if (!price_rungs(s, p, &at) || !at.cxl)
 		return true; /* nothing is known against it */
-	n += price_of(p, OC_TIER_NVME, &rungs[2]);
-	b.again_ns = AGAIN_LOADS * ladder_load_ns(&rungs[n - 1], b.bytes);
-	a = ladder_leave(rungs, n, 0, &b);
-	return a.what == LADDER_DEMOTE && a.rung == 1;
+	at.rung[0].pressure = UINT64_MAX;
+	b.again_ns = price_again_ns(
+		s, p, d, ladder_load_ns(&at.rung[at.n - 1], b.bytes));
+	a = ladder_leave(at.rung, at.n, 0, &b);
+	return a.what == LADDER_DEMOTE && a.rung == at.cxl;
 }
 
 /* Twins for all that the block has in DRAM. */
@@ -564,7 +553,7 @@ static enum rung block_below(struct work *w, const struct frame_desc *d)
 	struct pool_slab *slab;
 	uint64_t key[4];
 
-	if (!pays(w->p, d))
+	if (!pays(w->s, w->p, d))
 		return RUNG_NONE;
 	shared_load_words(key, d->key, 4);
 	/* all of it, or nothing: a part in stripes stays what it is */
@@ -741,6 +730,27 @@ bool rung_spare(struct store_client *c, uint64_t frame_bytes,
 
 /* ---- up ------------------------------------------------------------------------ */
 
+/* With rates the ladder says, without them a second use. */
+static bool wants_up(struct store *s, struct pool *p,
+		     const struct pool_slab *slab, uint32_t frame,
+		     uint64_t before)
+{
+	struct pool_shape shape = { .frame_bytes = slab->frame_bytes };
+	bool known, stays;
+	uint32_t arena;
+
+	if (!p->policy_ops->rate ||
+	    !p->policy_ops->rate(p->policy, slab->base + frame) ||
+	    pool_arena_get(p, CLIENT_SERVER, shape, &arena) < 0)
+		return before != 0;
+	/* else a slab of others has to go for it, and those have no rate */
+	known = p->arena[arena].slabs != 0;
+	stays = known && price_stays_low(s, p, slab, frame, arena);
+	pool_arena_put(p, arena);
+	pool_count(p, POOL_C_cxl_in_place, stays);
+	return known ? !stays : before != 0;
+}
+
 void rung_touch(struct store *s, struct pool *p, struct pool_slab *slab,
 		uint32_t frame)
 {
@@ -753,7 +763,7 @@ void rung_touch(struct store *s, struct pool *p, struct pool_slab *slab,
 	t = &p->twin[slab->base + frame];
 	before = t->before;
 	t->before = p->touch_clock;
-	if (!before || s->rises == RISES)
+	if (!wants_up(s, p, slab, frame, before) || s->rises == RISES)
 		return;
 	s->rise[s->rises++] = (struct rise){
 		.pool = p->number,

@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "pool/session.h"
-#include "store/internal.h"
+#include "store/price.h"
 #include "store/session.h"
 #include <stdlib.h>
 
@@ -105,6 +105,8 @@ static struct policy_use use_of(const struct store *s, const struct pool *p,
 		.now_ms = s->now_ns / NS_PER_MS,
 		.session = pool_session_id(p, r),
 		.kind = (uint32_t)shared_load64(&r->ns),
+		.saves = price_saves(s, p, (uint32_t)shared_load64(&r->ns),
+				     c->n),
 		.n = c->n,
 		.key = c->key,
 		.item = c->item,
