@@ -16,9 +16,9 @@
  *
  * Up. Where the policy knows rates, a use asks for it if the ladder says that uses
  * to come pay for a place in DRAM; else the second use since it came down does. It
- * takes free room in DRAM, or the place of what was used less, and never makes anything leave low memory but
- * twins, unless blocks left it for want of room anyway: a working set that just
- * fits both loses nothing by being moved about.
+ * takes free room in DRAM, or the place of what was used less, and never makes
+ * anything leave low memory but twins, unless blocks left it for want of room
+ * anyway: a working set that just fits both loses nothing by being moved about.
  *
  * All of it in the server's thread, a bounded piece at a time: COPY_BYTES.
  */
