@@ -85,8 +85,9 @@ struct policy_ops {
 	 * For policies that know sessions; NULL where there is no such thing.
 	 *
 	 * use(): a session uses a chain; touches what of it is resident in the
-	 * list. One that lies in several lists is told of each. Returns a ticket for its other blocks, good until the next
-	 * use() of the list, after which it may name another session.
+	 * list. One that lies in several lists is told of each. Returns a
+	 * ticket for its other blocks, good until the next use() of the list,
+	 * after which it may name another session.
 	 * wants(): is a block of that use worth more than that victim of the
 	 * list? Asked when there is no room; if not, the block passes by.
 	 * insert_in(): as insert(), known to follow `parent`. tick(): the time,
