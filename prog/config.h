@@ -130,6 +130,8 @@ struct node_config {
 	uint64_t scrub_bytes_per_s; /* 0: no scrubber */
 	uint64_t history_bytes;	    /* of each tenant; 0: none */
 	uint32_t eviction;	    /* enum config_eviction */
+	uint32_t prefill_rate;	    /* tokens a second; 0: not known */
+	uint32_t prefill_growth_ps; /* more for each token before it */
 	uint32_t eviction_zero;
 	uint32_t huge;	    /* enum config_huge */
 	uint32_t backend;   /* enum config_backend */
@@ -261,10 +263,13 @@ extern const size_t config_n_options;
 		  "for clients to give back what they map when room is needed" },     \
 		{ CONFIG_OPTION_FIRST + 21, "revoke-end", "yes|no", "no",             \
 		  "clients that do not are ended, where they may be" },               \
+		{ CONFIG_OPTION_FIRST + 22, "region", "PATH", NULL,                   \
+		  "be a member of the CXL region there, with the nodes that "         \
+		  "map it as well: onecopy-cxl(1)" },                                 \
 	{                                                                             \
-		CONFIG_OPTION_FIRST + 22, "region", "PATH", NULL,                     \
-			"be a member of the CXL region there, with the nodes that "   \
-			"map it as well: onecopy-cxl(1)"                              \
+		CONFIG_OPTION_FIRST + 23, "prefill-rate", "N", "0",                   \
+			"tokens a second that an engine here computes, for what "     \
+			"making a block again takes; 0: not known"                    \
 	}
 /* Applies one by its name ("dram"). -ENOENT no such option; -EINVAL with a
  * text that begins with the value (NULL: the option takes none). Those of a

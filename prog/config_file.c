@@ -152,6 +152,8 @@ static const cyaml_schema_field_t config_fields[] = {
 	TEXT("scrub", struct raw_config, scrub),
 	TEXT("history", struct raw_config, history),
 	TEXT("eviction", struct raw_config, eviction),
+	TEXT("prefill_rate", struct raw_config, prefill_rate),
+	TEXT("prefill_growth", struct raw_config, prefill_growth),
 	TEXT("huge_pages", struct raw_config, huge_pages),
 	TEXT("backend", struct raw_config, backend),
 	TEXT("log_level", struct raw_config, log_level),

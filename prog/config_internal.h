@@ -65,7 +65,7 @@ struct raw_door {
 };
 struct raw_config {
 	config_text socket, dram, slab, scrub, history, eviction, huge_pages,
-		backend, log_level;
+		backend, log_level, prefill_rate, prefill_growth;
 	struct raw_clients {
 		config_text max, pins, overflow_pins, granted_frames,
 			slab_share, revoke_deadline, revoke_end;

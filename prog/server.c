@@ -211,6 +211,8 @@ static int make_store(struct server *v)
 		.segment_flags =
 			config->huge == CONFIG_HUGE_AUTO ? SEGMENT_TRY_HUGE : 0,
 		.grants_per_client = config->granted_frames,
+		.prefill_rate = config->prefill_rate,
+		.prefill_growth_ps = config->prefill_growth_ps,
 		.slab_percent = config->slab_percent,
 		.scrub_bytes_per_s = config->scrub_bytes_per_s,
 		.sessions = {

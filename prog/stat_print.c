@@ -12,19 +12,20 @@
 
 /* Counters that only grow: they have rates. The rest are levels. */
 static const char *const stat_rates[] = {
-	"grants",	  "seals",	     "seal_bytes",
-	"exists",	  "abandons",	     "evicted",
-	"evicted_bytes",  "removed",	     "bad",
-	"scrubbed_bytes", "refused",	     "slabs_made",
-	"slabs_moved",	  "slabs_retired",   "spared",
-	"touches",	  "touches_lost",    "pins",
-	"misses",	  "read_bytes",	     "copied_bytes",
-	"client_deaths",  "quarantines",     "pin_scans",
-	"promoted",	  "promoted_bytes",  "promoted_ahead",
-	"promote_failed", "demoted",	     "demoted_bytes",
-	"demote_missed",  "demote_declined", "demote_refused",
-	"demote_failed",  "revoke_asks",     "revoked",
-	"revoke_kept",	  "revoke_late",
+	"grants",	    "seals",	       "seal_bytes",
+	"exists",	    "abandons",	       "evicted",
+	"evicted_bytes",    "removed",	       "bad",
+	"scrubbed_bytes",   "refused",	       "slabs_made",
+	"slabs_moved",	    "slabs_retired",   "spared",
+	"touches",	    "touches_lost",    "pins",
+	"misses",	    "read_bytes",      "copied_bytes",
+	"client_deaths",    "quarantines",     "pin_scans",
+	"promoted",	    "promoted_bytes",  "promoted_ahead",
+	"promote_failed",   "demoted",	       "demoted_bytes",
+	"demote_missed",    "demote_declined", "demote_refused",
+	"demote_failed",    "revoke_asks",     "revoked",
+	"revoke_kept",	    "revoke_late",     "passed_by",
+	"promoted_passing", "cxl_in_place",
 };
 
 static bool stat_has_rate(const char *name)

@@ -191,28 +191,47 @@ static void describe(struct keep_record *r, const struct policy_use *u)
 	r->last_mark = (uint32_t)u->key[u->n - 1];
 }
 
+/* again: the same return was counted in another list. */
 static void come_back(struct policy *p, struct keep_record *r,
-		      const struct policy_use *u)
+		      const struct policy_use *u, bool again)
 {
-	comeback_reached(&p->model[KEEP_SESSION], r->partial,
-			 reached_end(r, u));
-	count_return(p, u, r->chain);
+	if (!again) {
+		comeback_reached(&p->model[KEEP_SESSION], r->partial,
+				 reached_end(r, u));
+		count_return(p, u, r->chain);
+	}
 	learn_return(p, r);
 }
 
 static void keep_begin(struct policy *p, const struct policy_use *u)
 {
-	uint32_t i = POLICY_NONE;
+	bool again = false;
 
 	keep_advance(p, u->now_ms);
-	for (uint32_t l = 0; u->n && l < p->lists && i == POLICY_NONE; l++)
-		i = find_session(p, l, u);
-	if (i == POLICY_NONE || p->record[i].in_turn)
+	for (uint32_t l = 0; u->n && l < p->lists; l++) {
+		uint32_t i = find_session(p, l, u);
+
+		if (i == POLICY_NONE || p->record[i].in_turn)
+			continue;
+		come_back(p, &p->record[i], u, again);
+		again = true;
+		p->record[i].in_turn = true;
+		keep_restart(p, i);
+		keep_settle(p, i);
+	}
+}
+
+/* It is new in this list: what is known of it in another one. */
+static void know_as(struct policy *p, uint32_t record,
+		    const struct policy_use *u)
+{
+	const struct keep_record *like = &p->record[u->like];
+	struct keep_record *r = &p->record[record];
+
+	if (!u->again || u->like >= p->unused || u->like == record)
 		return;
-	come_back(p, &p->record[i], u);
-	p->record[i].in_turn = true;
-	keep_restart(p, i);
-	keep_settle(p, i);
+	r->session = like->session;
+	r->turns = like->turns;
 }
 
 static uint32_t session_of(struct policy *p, uint32_t list,
@@ -226,12 +245,13 @@ static uint32_t session_of(struct policy *p, uint32_t list,
 		r = &p->record[i];
 		*ret_last_ms = r->at_ms;
 		if (!r->in_turn)
-			come_back(p, r, u);
+			come_back(p, r, u, u->again);
 		r->in_turn = false;
 	} else {
 		i = keep_record_new(p, list, KEEP_SESSION);
 		if (i == POLICY_NONE)
 			return i;
+		know_as(p, i, u);
 		r = &p->record[i];
 	}
 	describe(r, u);
@@ -286,6 +306,9 @@ static uint32_t record_to(struct policy *p, struct walk *w, uint32_t owner)
 
 	if (owner == w->user)
 		return owner;
+	/* they came in this turn, before anybody said whose they are */
+	if (r->untold)
+		return w->user;
 	switch ((enum keep_kind)r->kind) {
 	case KEEP_TRUNK:
 		if (owner != w->trunk)
@@ -371,7 +394,7 @@ static uint32_t keep_use(struct policy *p, uint32_t list,
 	keep_advance(p, u->now_ms);
 	if (list >= p->lists || !u->n)
 		return POLICY_NONE;
-	p->load.uses++;
+	p->load.uses += !u->again;
 	record = session_of(p, list, u, &last_ms);
 	if (record == POLICY_NONE)
 		return record;
@@ -408,20 +431,30 @@ static void adopt(struct policy *p, uint32_t item, uint32_t parent)
 		keep_settle(p, p->item[parent].record);
 }
 
+/* The blocks of this moment whose session nobody told; POLICY_NONE. */
+static uint32_t untold_now(const struct policy *p, uint32_t list)
+{
+	uint32_t i = p->list[list].recent;
+
+	if (i == POLICY_NONE || p->record[i].list != list ||
+	    !p->record[i].untold || p->record[i].at_ms != p->now_ms)
+		return POLICY_NONE;
+	return i;
+}
+
 /* Where a block goes whose session nobody told: with what came at the same
  * time. */
 static uint32_t record_for(struct policy *p, uint32_t list)
 {
-	uint32_t i = p->list[list].recent;
+	uint32_t i = untold_now(p, list);
 
-	if (i != POLICY_NONE && p->record[i].list == list &&
-	    p->record[i].at_ms == p->now_ms)
+	if (i != POLICY_NONE)
 		return i;
 	i = keep_record_new(p, list, KEEP_SESSION);
-	if (i == POLICY_NONE) /* every record has items: join one of them */
-		i = p->list[list].recent;
-	else
-		keep_restart(p, i);
+	if (i == POLICY_NONE)
+		i = keep_record_merged(p, list);
+	p->record[i].untold = true;
+	keep_restart(p, i);
 	p->list[list].recent = i;
 	return i;
 }
@@ -433,7 +466,7 @@ static void put(struct policy *p, uint32_t record, uint32_t item,
 	struct keep_record *r = &p->record[record];
 
 	if (keep_record_of(p, after) != record)
-		after = POLICY_NONE;
+		after = r->untold ? r->leaf : POLICY_NONE;
 	p->item[item].stamp = stamp;
 	p->item[item].children = 0;
 	keep_link(p, record, item, after);
@@ -465,10 +498,9 @@ static void keep_insert(struct policy *p, uint32_t list, uint32_t item,
 static uint32_t burst_of(struct policy *p, uint32_t was)
 {
 	struct keep_record *r = &p->record[was];
-	uint32_t i = p->list[r->list].recent;
+	uint32_t i = untold_now(p, r->list);
 
-	if (i != POLICY_NONE && p->record[i].at_ms == p->now_ms &&
-	    p->record[i].list == r->list)
+	if (i != POLICY_NONE)
 		return i;
 	learn_return(p, r);
 	r->session.trait[COMEBACK_TURNS] = comeback_count_class(r->turns);
@@ -477,17 +509,23 @@ static uint32_t burst_of(struct policy *p, uint32_t was)
 		return was;
 	p->record[i].session = r->session;
 	p->record[i].turns = r->turns;
+	p->record[i].untold = true;
 	keep_restart(p, i);
 	return i;
 }
 
-/* A session's blocks are used one by one: one use for all that come soon. */
+/* A session's blocks are used one by one: one use for all that come soon. In a
+ * turn they are used by it, and its return was learned when it began. */
 static void session_used(struct policy *p, uint32_t record)
 {
 	struct keep_record *r = &p->record[record];
 
 	if (p->now_ms - r->at_ms < COMEBACK_FIRST)
 		return;
+	if (r->in_turn) {
+		keep_restart(p, record);
+		return;
+	}
 	learn_return(p, r);
 	r->session.trait[COMEBACK_TURNS] = comeback_count_class(r->turns);
 	keep_restart(p, record);
@@ -502,14 +540,17 @@ static void keep_touch(struct policy *p, uint32_t item, uint64_t stamp)
 		return;
 	it = &p->item[item];
 	it->stamp = MAX(it->stamp, stamp);
-	if (p->record[was].named || p->record[was].kind != KEEP_SESSION)
-		session_used(p, was);
-	else
+	if (p->record[was].untold)
 		to = burst_of(p, was);
-	/* a place that is known is kept */
-	if (to != was || keep_record_of(p, it->parent) != was) {
+	else
+		session_used(p, was);
+	/* a place in a chain that was told is kept; what is used in one moment
+	 * comes in the order of its chain */
+	if (to != was || p->record[to].untold) {
 		keep_unlink(p, item);
-		keep_link(p, to, item, POLICY_NONE);
+		keep_link(p, to, item,
+			  p->record[to].items ? p->record[to].leaf
+					      : POLICY_NONE);
 	}
 	keep_settle(p, was);
 	keep_settle(p, to);

@@ -72,6 +72,7 @@ struct keep_record {
 	bool timed : 1;
 	bool used : 1;	  /* not free */
 	bool in_turn : 1; /* its return was learned; its use is to come */
+	bool untold : 1;  /* blocks of one moment, whose session nobody told */
 	int16_t saves;	  /* in classes of worth */
 	struct comeback_session session;
 };
@@ -109,6 +110,9 @@ int keep_reserve(struct policy *p, uint32_t items, uint32_t lists);
 /* A record of that kind for a list, a ghost that nothing is known of; the longest
  * unused ghost where there is no other. POLICY_NONE when all have items. */
 uint32_t keep_record_new(struct policy *p, uint32_t list, enum keep_kind kind);
+/* The same when all have items: the two that leave first of some list become one,
+ * which leaves in their order; better such as nobody named. */
+uint32_t keep_record_merged(struct policy *p, uint32_t list);
 void keep_name(struct policy *p, uint32_t record, uint64_t name);
 uint32_t keep_find(const struct policy *p, uint32_t list, uint64_t name);
 /* The session is used now: it is at the beginning of all ages. */

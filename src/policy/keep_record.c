@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "policy/keep.h"
 #include "base/fault.h"
+#include "base/log.h"
 #include <errno.h>
 
 #define ITEMS_MAX 0x80000000u
@@ -47,9 +48,9 @@ static void rehash(struct policy *p)
 	}
 }
 
-static int reserve_records(struct policy *p, uint32_t items)
+static int reserve_records(struct policy *p, uint32_t items, uint32_t lists)
 {
-	uint32_t n = KEEP_FIRST + items / KEEP_EACH;
+	uint32_t n = KEEP_FIRST + items / KEEP_EACH + lists;
 	uint32_t buckets = (uint32_t)round_up_pow2(n);
 
 	if (n <= p->records)
@@ -70,8 +71,6 @@ static int reserve_lists(struct policy *p, uint32_t n)
 {
 	if (n <= p->lists)
 		return 0;
-	if (n > LISTS_MAX)
-		return -EINVAL;
 	if (grow(&p->list, n, sizeof(*p->list)))
 		return -ENOMEM;
 	for (uint32_t i = p->lists; i < n; i++) {
@@ -91,9 +90,10 @@ int keep_reserve(struct policy *p, uint32_t items, uint32_t lists)
 {
 	int r;
 
-	if (items > ITEMS_MAX)
+	if (items > ITEMS_MAX || lists > LISTS_MAX)
 		return -EINVAL;
-	r = reserve_records(p, items);
+	/* more than lists: of two that have items some are of one list */
+	r = reserve_records(p, MAX(items, p->items), MAX(lists, p->lists));
 	if (!r && items > p->items) {
 		r = grow(&p->item, items, sizeof(*p->item));
 		for (uint32_t i = p->items; !r && i < items; i++)
@@ -161,6 +161,20 @@ static void queue_push(struct policy *p, struct keep_queue *q, uint32_t record)
 	else
 		p->record[q->last].next = record;
 	q->last = record;
+}
+
+static void queue_push_first(struct policy *p, struct keep_queue *q,
+			     uint32_t record)
+{
+	struct keep_record *r = &p->record[record];
+
+	r->prev = POLICY_NONE;
+	r->next = q->first;
+	if (q->first == POLICY_NONE)
+		q->last = record;
+	else
+		p->record[q->first].prev = record;
+	q->first = record;
 }
 
 static void queue_drop(struct policy *p, struct keep_queue *q, uint32_t record)
@@ -279,16 +293,29 @@ static void place(struct policy *p, uint32_t record, uint8_t level)
 	p->load.sessions++;
 }
 
+/* It has no items any more. One that has no name is never found again: what it
+ * would have done from here on is not known, and it is the first to be reclaimed. */
+static void become_ghost(struct policy *p, uint32_t record)
+{
+	struct keep_record *r = &p->record[record];
+
+	unplace(p, record);
+	if (!r->untold) {
+		queue_push(p, &p->ghosts, record);
+		return;
+	}
+	timer_drop(p, record);
+	queue_push_first(p, &p->ghosts, record);
+}
+
 void keep_settle(struct policy *p, uint32_t record)
 {
 	struct keep_record *r = &p->record[record];
 	uint8_t level;
 
 	if (!r->items) {
-		if (r->placed) {
-			unplace(p, record);
-			queue_push(p, &p->ghosts, record);
-		}
+		if (r->placed)
+			become_ghost(p, record);
 		return;
 	}
 	level = p->item[r->leaf].children ? KEEP_STUCK
@@ -325,6 +352,55 @@ uint32_t keep_record_new(struct policy *p, uint32_t list, enum keep_kind kind)
 	r->used = true;
 	queue_push(p, &p->ghosts, i);
 	return i;
+}
+
+/* The first record of a list's order, and the one behind it. */
+static bool first_two(const struct policy *p, uint32_t list,
+		      uint32_t ret_two[2])
+{
+	const struct keep_list *l = &p->list[list];
+	unsigned level = keep_lowest(l, 0);
+
+	if (level >= KEEP_LEVELS)
+		return false;
+	ret_two[0] = l->level[level].first;
+	ret_two[1] = p->record[ret_two[0]].next;
+	if (ret_two[1] != POLICY_NONE)
+		return true;
+	level = keep_lowest(l, level + 1);
+	if (level < KEEP_LEVELS)
+		ret_two[1] = l->level[level].first;
+	return level < KEEP_LEVELS;
+}
+
+static bool is_untold(const struct policy *p, const uint32_t two[2])
+{
+	return p->record[two[0]].untold && p->record[two[1]].untold;
+}
+
+uint32_t keep_record_merged(struct policy *p, uint32_t list)
+{
+	uint32_t two[2], best[2] = { POLICY_NONE, POLICY_NONE };
+
+	for (uint32_t l = 0; l < p->lists; l++)
+		if (first_two(p, l, two) &&
+		    (best[0] == POLICY_NONE || is_untold(p, two))) {
+			memcpy(best, two, sizeof(best));
+			if (is_untold(p, two))
+				break;
+		}
+	must(best[0] != POLICY_NONE);
+	/* the second one's: the first may have become large in this way */
+	while (p->record[best[1]].items) {
+		uint32_t item = p->record[best[1]].leaf;
+
+		keep_unlink(p, item);
+		keep_link(p, best[0], item, POLICY_NONE);
+	}
+	p->record[best[1]].untold = true; /* a ghost to be taken at once */
+	keep_settle(p, best[1]);
+	keep_settle(p, best[0]);
+	return keep_record_new(p, list, KEEP_SESSION);
 }
 
 /* As is known by now. */

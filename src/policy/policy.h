@@ -33,6 +33,10 @@ struct policy_use {
 	/* What a hit saves for each byte, log2 in 1/256 against any one scale:
 	 * time to recompute less time to load. 0: the same for all. */
 	int32_t saves;
+	/* The use is told of another list already, where it was given this
+	 * ticket: what is known and counted there is not counted again. */
+	bool again;
+	uint32_t like;
 	bool partial;	      /* the last block is not whole */
 	uint32_t n;	      /* blocks of the chain */
 	const uint64_t *key;  /* of each: 64 bits of its key */
@@ -81,8 +85,9 @@ struct policy_ops {
 	 * For policies that know sessions; NULL where there is no such thing.
 	 *
 	 * use(): a session uses a chain; touches what of it is resident in the
-	 * list. Returns a ticket for its other blocks, good until the next
-	 * use() of the list, after which it may name another session.
+	 * list. One that lies in several lists is told of each. Returns a
+	 * ticket for its other blocks, good until the next use() of the list,
+	 * after which it may name another session.
 	 * wants(): is a block of that use worth more than that victim of the
 	 * list? Asked when there is no room; if not, the block passes by.
 	 * insert_in(): as insert(), known to follow `parent`. tick(): the time,
@@ -90,7 +95,7 @@ struct policy_ops {
 	 *
 	 * begin(): a session has come back: that is when its return is learned,
 	 * and when what it lost is counted; its use() follows at the end of the
-	 * turn and then tells of no return. In any list. For callers that see
+	 * turn and then tells of no return. In all lists. For callers that see
 	 * both ends of a turn; others call use() alone.
 	 */
 	uint32_t (*use)(struct policy *p, uint32_t list,

@@ -181,7 +181,10 @@ _Static_assert(sizeof(struct tier_record) == 64, "one line");
 	X(region_unfit,                                                     \
 	  "parts not for the region: too large, striped, or a door's")      \
 	X(region_failed, "parts that the region did not take: it failed")   \
-	X(region_outside, "clients that found no free slot in the region")
+	X(region_outside, "clients that found no free slot in the region")  \
+	X(passed_by, "parts sealed, worth less than what would leave next") \
+	X(promoted_passing, "of the parts brought up, such ones")           \
+	X(cxl_in_place, "uses of parts in CXL memory, not worth a copy up")
 
 enum pool_counter {
 #define X(name, text) POOL_C_##name,

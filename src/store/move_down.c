@@ -21,6 +21,7 @@
 #include "base/fault.h"
 #include "base/guard.h"
 #include "store/move_internal.h"
+#include "store/price.h"
 
 /* Items looked at in one turn. */
 #define LOOK_ITEMS 512u
@@ -294,10 +295,6 @@ static uint64_t stays_ms(const struct mover *mv)
 			  MAX(ms, 1.0));
 }
 
-/* The node is not told what making a block again takes. For the choice of what
- * is worth a write it counts as so many loads. */
-#define AGAIN_LOADS 4u
-
 static bool ladder_says(const struct mover *mv, const struct pool *p,
 			const struct frame_desc *d, uint64_t rate)
 {
@@ -317,7 +314,8 @@ static bool ladder_says(const struct mover *mv, const struct pool *p,
 		.on = 1,
 	};
 
-	b.again_ns = AGAIN_LOADS * ladder_load_ns(&rungs[1], b.bytes);
+	b.again_ns =
+		price_again_ns(mv->s, p, d, ladder_load_ns(&rungs[1], b.bytes));
 	/* a write takes the drive's time only from others who want it */
 	if (busy(mv) && w->bytes_per_s)
 		rungs[1].wear = 1024 * NS_PER_S / w->bytes_per_s;

@@ -20,6 +20,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "store/move_internal.h"
+#include "store/price.h"
 
 /* How long a move waits for room when nobody has said. */
 #define ROOM_NS	      NS_PER_S
@@ -278,6 +279,8 @@ static int seal(struct mover *mv, struct move *m)
 	pool_count(p, POOL_C_promoted, 1);
 	pool_count(p, POOL_C_promoted_bytes, frame_extent_bytes(extent));
 	pool_count(p, POOL_C_promoted_ahead, !m->waiters);
+	pool_count(p, POOL_C_promoted_passing,
+		   price_passes_by(mv->s, p, slab, frame, true));
 	return 0;
 }
 

@@ -14,16 +14,14 @@
  */
 #include <errno.h>
 #include <onecopy/onecopy.h>
-#include "policy/ladder.h"
 #include "store/local.h"
+#include "store/price.h"
 #include "store/rung_internal.h"
 
 /* Copied in one turn, but for the first block. */
 #define COPY_BYTES (8ull << 20)
 /* Victims of one turn. */
 #define BATCH 64u
-/* Making a block again, as loads from the last rung. */
-#define AGAIN_LOADS 4u
 
 bool rung_work_init(struct rung_work *w, struct store *s, struct pool *p)
 {
@@ -59,36 +57,26 @@ bool rung_part_at(const struct rung_work *w, const uint64_t key[4], uint32_t ns,
 
 /* ---- twins of a block ------------------------------------------------------------ */
 
-static bool price_of(const struct pool *p, unsigned tier,
-		     struct ladder_rung *ret)
-{
-	const struct tier_record *t = &p->m->tier[tier];
-
-	ret->latency_ns = shared_load64(&t->latency_ns);
-	ret->bytes_per_s = shared_load64(&t->bytes_per_s);
-	return shared_load64(&t->measured_ms) && ret->latency_ns;
-}
-
 /* By the measured prices: is far memory a better place for it than what is below
- * that? What making it again takes is not known here: so many loads from there. */
-static bool pays(const struct pool *p, const struct frame_desc *d)
+ * that? */
+static bool pays(const struct store *s, const struct pool *p,
+		 const struct frame_desc *d)
 {
-	struct ladder_rung rungs[3] = { { .pressure = UINT64_MAX } };
 	struct ladder_block b = {
 		.bytes = frame_extent_bytes(shared_load64(&d->extent)),
 		.rate = LADDER_RATE_ONE,
 		.on = 1,
 	};
 	struct ladder_answer a;
-	uint32_t n = 2;
+	struct price at;
 
-	if (!price_of(p, OC_TIER_DRAM, &rungs[0]) ||
-	    !price_of(p, OC_TIER_CXL, &rungs[1]))
+	if (!price_rungs(s, p, &at) || !at.cxl)
 		return true; /* nothing is known against it */
-	n += price_of(p, OC_TIER_NVME, &rungs[2]);
-	b.again_ns = AGAIN_LOADS * ladder_load_ns(&rungs[n - 1], b.bytes);
-	a = ladder_leave(rungs, n, 0, &b);
-	return a.what == LADDER_DEMOTE && a.rung == 1;
+	at.rung[0].pressure = UINT64_MAX;
+	b.again_ns = price_again_ns(
+		s, p, d, ladder_load_ns(&at.rung[at.n - 1], b.bytes));
+	a = ladder_leave(at.rung, at.n, 0, &b);
+	return a.what == LADDER_DEMOTE && a.rung == at.cxl;
 }
 
 /* A twin below for a part in DRAM. */
@@ -135,7 +123,7 @@ static enum rung_how block_below(struct rung_work *w,
 	struct pool_slab *slab;
 	uint64_t key[4];
 
-	if (!pays(w->p, d))
+	if (!pays(w->s, w->p, d))
 		return RUNG_NONE;
 	shared_load_words(key, d->key, 4);
 	/* all of it, or nothing: a part in stripes stays what it is */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Up from low memory (docs/design/cxl.md). A second use since a block came down asks
- * for it. It takes free room in DRAM, or the place of what was used less, and never
+ * Up from low memory (docs/design/cxl.md). Where the policy knows rates, a use asks
+ * for it if the ladder says that uses to come pay for a place in DRAM; else the second
+ * use since the block came down does. It takes free room in DRAM, or the place of what was used less, and never
  * makes anything leave low memory but twins, unless blocks left it for want of room
  * anyway: a working set that just fits both loses nothing by being moved about.
  *
@@ -10,11 +11,33 @@
  * times; a next server has forgotten it, and the next use asks again.
  */
 #include <errno.h>
+#include "store/price.h"
 #include "store/rung_internal.h"
 
 #define RISE_BYTES (2ull << 20)
 /* How often a copy upwards is tried while a slab for it is made. */
 #define TRIES 8u
+
+/* With rates the ladder says, without them a second use. */
+static bool wants_up(struct store *s, struct pool *p,
+		     const struct pool_slab *slab, uint32_t frame,
+		     uint64_t before)
+{
+	struct pool_shape shape = { .frame_bytes = slab->frame_bytes };
+	bool known, stays;
+	uint32_t arena;
+
+	if (!p->policy_ops->rate ||
+	    !p->policy_ops->rate(p->policy, slab->base + frame) ||
+	    pool_arena_get(p, CLIENT_SERVER, shape, &arena) < 0)
+		return before != 0;
+	/* else a slab of others has to go for it, and those have no rate */
+	known = p->arena[arena].slabs != 0;
+	stays = known && price_stays_low(s, p, slab, frame, arena);
+	pool_arena_put(p, arena);
+	pool_count(p, POOL_C_cxl_in_place, stays);
+	return known ? !stays : before != 0;
+}
 
 void rung_touch(struct store *s, struct pool *p, struct pool_slab *slab,
 		uint32_t frame)
@@ -28,7 +51,7 @@ void rung_touch(struct store *s, struct pool *p, struct pool_slab *slab,
 	t = &p->twin[slab->base + frame];
 	before = t->before;
 	t->before = p->touch_clock;
-	if (!before || s->rises == RISES)
+	if (!wants_up(s, p, slab, frame, before) || s->rises == RISES)
 		return;
 	s->rise[s->rises++] = (struct rise){
 		.pool = p->number,

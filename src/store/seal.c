@@ -8,7 +8,7 @@
 #include <onecopy/onecopy.h>
 #include "base/clock.h"
 #include "base/log.h"
-#include "store/internal.h"
+#include "store/price.h"
 
 /* The frame that this client may still write: GRANTED, its own, this
  * generation. */
@@ -90,6 +90,8 @@ static int64_t seal_frame(struct store_client *c, const struct ring_call *call,
 			    c->store->now_ns / NS_PER_MS);
 	if (r < 0)
 		return OC_STALE;
+	pool_count(c->pool, POOL_C_passed_by,
+		   price_passes_by(c->store, c->pool, s, frame, false));
 	shard_sealed(c->store, c->pool, s, frame);
 	shared_store64(&c->record->seals, shared_load64(&c->record->seals) + 1);
 	shared_store64(&c->record->seal_bytes,

@@ -92,6 +92,10 @@ struct store_options {
 	uint64_t slab_bytes;		 /* 0: from the limit */
 	unsigned segment_flags;
 	uint64_t grants_per_client; /* frames lent at once */
+	/* Prefill, for what making a block again takes: tokens a second with
+	 * nothing before them (0: not told), and ps more for each token that
+	 * lies before. */
+	uint32_t prefill_rate, prefill_growth_ps;
 	uint32_t slab_percent; /* of the limit that one client's slabs may be */
 	uint64_t scrub_bytes_per_s; /* 0: no scrubber */
 	struct store_sessions sessions;

@@ -5,25 +5,33 @@
  * the return that was announced, why the answer ended and its size. And what it
  * has seen of them. A policy that knows no sessions is told nothing.
  *
- * A chain is told by its blocks' first parts, as far as they lie in one arena,
- * that of its first resident block; the other parts of a block leave with it. It
- * is a hint: where there is no memory for it, nothing is said.
+ * Each arena has an order of its own, so a chain is told to each in which some of
+ * it lies, and to those which remember the session: by its blocks' first parts,
+ * and, of arenas where none of those lies, by the others. Where parts share an
+ * arena the first ones speak for all, since the parts of a block leave together.
+ * It is a hint: where there is no memory for it, nothing is said.
  */
 #include "base/clock.h"
 #include "base/fault.h"
 #include "pool/session.h"
-#include "store/internal.h"
+#include "store/price.h"
 #include "store/session.h"
 #include <stdlib.h>
 
-#define KEYS_MOST 65536u /* of a session that are looked at */
+#define KEYS_MOST 65536u /* of a session that are looked at, for all parts */
+
+enum arena_told {
+	ARENA_NOT,
+	ARENA_HAS, /* some of it; not told yet */
+	ARENA_TOLD,
+};
 
 struct chain {
 	uint64_t (*keys)[4];
 	uint64_t *key;
 	uint32_t *item;
-	uint32_t n, arena;
-	bool any; /* is resident */
+	uint8_t *arena; /* enum arena_told */
+	uint32_t n;
 };
 
 void worth_tick(struct store *s)
@@ -41,17 +49,19 @@ static void chain_fini(struct chain *c)
 	free(c->keys);
 	free(c->key);
 	free(c->item);
+	free(c->arena);
 }
 
-static bool chain_init(struct chain *c, uint32_t n)
+static bool chain_init(struct chain *c, uint32_t n, uint32_t arenas)
 {
 	*c = (struct chain){
 		.keys = mem_array(n, sizeof(*c->keys)),
 		.key = mem_array(n, sizeof(*c->key)),
 		.item = mem_array(n, sizeof(*c->item)),
+		.arena = mem_array(MAX(arenas, 1u), sizeof(*c->arena)),
 		.n = n,
 	};
-	if (c->keys && c->key && c->item)
+	if (c->keys && c->key && c->item && c->arena)
 		return true;
 	chain_fini(c);
 	return false;
@@ -66,9 +76,8 @@ static void chain_find(struct chain *c, const struct pool *p, uint64_t part)
 
 		c->key[i] = c->keys[i][0];
 		c->item[i] = s ? s->base + frame : POLICY_NONE;
-		if (s && !c->any)
-			c->arena = s->arena;
-		c->any = c->any || s;
+		if (s && c->arena[s->arena] == ARENA_NOT)
+			c->arena[s->arena] = ARENA_HAS;
 	}
 }
 
@@ -80,7 +89,7 @@ static bool chain_of(struct chain *c, const struct pool *p,
 	uint32_t n = MIN(pool_session_keys(p, r), KEYS_MOST);
 
 	*c = (struct chain){ 0 };
-	if (!p->policy_ops->use || !n || !chain_init(c, n))
+	if (!p->policy_ops->use || !n || !chain_init(c, n, p->n_arenas))
 		return false;
 	history_read(&p->sessions->history, shared_load64(&r->head), 0, n,
 		     c->keys);
@@ -96,6 +105,8 @@ static struct policy_use use_of(const struct store *s, const struct pool *p,
 		.now_ms = s->now_ns / NS_PER_MS,
 		.session = pool_session_id(p, r),
 		.kind = (uint32_t)shared_load64(&r->ns),
+		.saves = price_saves(s, p, (uint32_t)shared_load64(&r->ns),
+				     c->n),
 		.n = c->n,
 		.key = c->key,
 		.item = c->item,
@@ -161,21 +172,52 @@ bool store_pool_load(const struct store *s, const struct pool *p,
 	return true;
 }
 
+/* To those that have some of it, and, if `known`, have the session in mind. */
+static void tell(struct pool *p, struct chain *c, struct policy_use *use,
+		 bool known)
+{
+	for (uint32_t a = 0; a < p->n_arenas; a++) {
+		uint32_t ticket;
+
+		if (c->arena[a] == ARENA_TOLD ||
+		    (c->arena[a] == ARENA_NOT &&
+		     (!known ||
+		      p->policy_ops->find(p->policy, a, use) == POLICY_NONE)))
+			continue;
+		c->arena[a] = ARENA_TOLD;
+		ticket = p->policy_ops->use(p->policy, a, use, p->touch_clock);
+		if (use->again || ticket == POLICY_NONE)
+			continue;
+		use->again = true;
+		use->like = ticket;
+	}
+}
+
 void worth_of_session(struct store_client *client,
 		      const struct session_record *r,
 		      const struct session_turn *turn)
 {
 	struct pool *p = client->pool;
+	uint32_t ns = (uint32_t)shared_load64(&r->ns);
+	const struct ns_record *rec = ns_find(p, ns);
+	uint64_t shape = rec ? shared_load64(&rec->ranks_groups) : 0;
+	uint32_t ranks = MAX((uint32_t)(shape >> 32), 1u), parts;
 	struct policy_use use;
 	struct chain c;
 
 	if (!chain_of(&c, p, r))
 		return;
+	parts = ranks * MAX((uint32_t)shape, 1u);
 	use = use_of(client->store, p, r, &c);
 	use.why = turn->ended;
 	use.output = turn->answer_tokens;
 	use.back_ms = turn->back_ms;
-	if (c.any)
-		p->policy_ops->use(p->policy, c.arena, &use, p->touch_clock);
+	tell(p, &c, &use, parts == 1);
+	for (uint32_t i = 1; i < parts && (i + 1) * c.n <= KEYS_MOST; i++) {
+		chain_find(&c, p,
+			   frame_part(ns, (uint16_t)(i / ranks),
+				      (uint16_t)(i % ranks)));
+		tell(p, &c, &use, i + 1 == parts);
+	}
 	chain_fini(&c);
 }

@@ -385,7 +385,8 @@ TEST(time_may_stand_still_or_run_back)
 	ops->destroy(p);
 }
 
-/* Without anything said it is LRU, as touched. */
+/* Without anything said it is LRU, as touched; but what comes or is used in one
+ * moment is a chain, and leaves from its end. */
 TEST(is_lru_for_single_blocks)
 {
 	struct policy *p;
@@ -393,13 +394,21 @@ TEST(is_lru_for_single_blocks)
 	CHECK_OK(ops->create(&p));
 	CHECK_OK(ops->reserve(p, 8, 1));
 	for (uint32_t i = 0; i < 4; i++) {
+		ops->tick(p, i);
 		ops->insert(p, 0, i, i + 1);
 	}
+	ops->tick(p, 9);
 	ops->touch(p, 1, 9);
 	CHECK_INT(ops->victim(p, 0, POLICY_NONE), ==, 0);
 	CHECK_INT(ops->victim(p, 0, 0), ==, 2);
 	CHECK_INT(ops->victim(p, 0, 2), ==, 3);
 	CHECK_INT(ops->victim(p, 0, 3), ==, 1);
+	ops->insert(p, 0, 4, 10);
+	ops->insert(p, 0, 5, 10);
+	ops->touch(p, 0, 10);
+	CHECK_INT(ops->victim(p, 0, 3), ==, 0);
+	CHECK_INT(ops->victim(p, 0, 0), ==, 5);
+	CHECK_INT(ops->victim(p, 0, 4), ==, 1);
 	ops->destroy(p);
 }
 
@@ -445,4 +454,143 @@ TEST(refuses_more_than_numbers_reach)
 TEST(is_found_by_name)
 {
 	CHECK(policy_find("onecopy") == &policy_onecopy);
+}
+
+/* A turn as a node sees it: the session is back, its blocks come one by one and
+ * are used, and only at the end it is said whose they are. */
+static void node_turn(struct policy *p, uint64_t session, uint64_t *now,
+		      const uint32_t *item, uint32_t n, uint64_t back_ms)
+{
+	uint64_t key[8];
+	struct policy_use u = { .now_ms = *now,
+				.session = session,
+				.back_ms = back_ms,
+				.n = n,
+				.key = key,
+				.item = item };
+
+	for (uint32_t i = 0; i < n; i++)
+		key[i] = session * 100 + i;
+	ops->begin(p, &u);
+	for (uint32_t i = 0; i < n; i++) {
+		*now += 3;
+		ops->tick(p, *now);
+		if (!ops->stamp(p, item[i]))
+			ops->insert(p, 0, item[i], *now);
+		else
+			ops->touch(p, item[i], *now);
+	}
+	u.now_ms = *now;
+	ops->use(p, 0, &u, *now);
+	CHECK_OK(ops->check(p));
+}
+
+/* Blocks that came before anybody said whose they are belong to the session that
+ * is told of next with them: its announcement counts for them, and they leave from
+ * the leaf. */
+TEST(what_came_in_a_turn_is_the_sessions)
+{
+	uint32_t a[4] = { 0, 1, 2, 3 }, b[4] = { 4, 5, 6, 7 }, at;
+	struct policy *p;
+	uint64_t now = 0;
+
+	CHECK_OK(ops->create(&p));
+	CHECK_OK(ops->reserve(p, 8, 1));
+	/* what is announced is right */
+	for (uint64_t round = 0; round < 200; round++) {
+		node_turn(p, 1 + round, &now, a, 4, POLICY_CLOSED);
+		for (uint32_t i = 0; i < 4; i++)
+			ops->remove(p, a[i]);
+		node_turn(p, 1000, &now, b, 4, 10000);
+		now += 10000;
+	}
+	for (uint32_t i = 0; i < 4; i++)
+		ops->remove(p, b[i]);
+	/* b comes back, and a, which was used after it, never does */
+	node_turn(p, 1001, &now, b, 4, 10000);
+	node_turn(p, 1002, &now, a, 4, POLICY_CLOSED);
+	at = POLICY_NONE;
+	for (uint32_t i = 0; i < 4; i++) {
+		at = ops->victim(p, 0, at);
+		CHECK_INT(at, ==, a[3 - i]);
+	}
+	for (uint32_t i = 0; i < 4; i++) {
+		at = ops->victim(p, 0, at);
+		CHECK_INT(at, ==, b[3 - i]);
+	}
+	ops->destroy(p);
+}
+
+/* Uses within a turn are no returns: what was learned at its begin is all. */
+TEST(a_long_turn_is_no_return)
+{
+	uint32_t item[2] = { 0, 1 };
+	uint64_t key[2] = { 5, 6 };
+	struct policy_use u = { .session = 9, .n = 2, .key = key, .item = item };
+	uint64_t calm, busy;
+	struct policy *p;
+
+	for (unsigned used = 0; used < 2; used++) {
+		CHECK_OK(ops->create(&p));
+		CHECK_OK(ops->reserve(p, 2, 1));
+		ops->insert(p, 0, 0, 1);
+		ops->insert(p, 0, 1, 2);
+		for (u.now_ms = 0; u.now_ms < 2000000; u.now_ms += 60000) {
+			struct policy_use end = u;
+
+			ops->begin(p, &u);
+			end.now_ms = u.now_ms + 9000;
+			for (uint64_t ms = 0; used && ms < 9000; ms += 300) {
+				ops->tick(p, u.now_ms + ms);
+				ops->touch(p, 0, u.now_ms + ms);
+			}
+			ops->use(p, 0, &end, end.now_ms);
+		}
+		ops->tick(p, u.now_ms);
+		*(used ? &busy : &calm) = ops->rate(p, 0);
+		CHECK_OK(ops->check(p));
+		ops->destroy(p);
+	}
+	CHECK_INT(busy, <=, 2 * calm);
+}
+
+/* The first that leave, but for one. */
+static void first_three(struct policy *p, uint32_t but, uint32_t ret[3])
+{
+	uint32_t at = POLICY_NONE;
+
+	for (unsigned k = 0; k < 3;) {
+		at = ops->victim(p, 0, at);
+		if (at != but)
+			ret[k++] = at;
+	}
+}
+
+/* More moments than there are records: the two that leave first are joined, and
+ * leave in their order; a list that was empty gets a record as well. */
+TEST(moments_outnumber_records)
+{
+	const uint32_t items = 9000;
+	uint32_t at = POLICY_NONE, before[3], after[3], n = 0;
+	struct policy *p;
+
+	CHECK_OK(ops->create(&p));
+	CHECK_OK(ops->reserve(p, items + 1, 2));
+	for (uint32_t i = 0; i < items; i++) {
+		ops->tick(p, i + 1);
+		if (i > 3)
+			first_three(p, i, before);
+		ops->insert(p, 0, i, i + 1);
+		if (i < 4)
+			continue;
+		first_three(p, i, after);
+		CHECK_MEM(after, before, sizeof(after));
+	}
+	ops->insert(p, 1, items, items + 1);
+	CHECK_OK(ops->check(p));
+	while ((at = ops->victim(p, 0, at)) != POLICY_NONE)
+		n++;
+	CHECK_INT(n, ==, items);
+	CHECK_INT(ops->victim(p, 1, POLICY_NONE), ==, items);
+	ops->destroy(p);
 }

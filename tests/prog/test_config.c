@@ -26,6 +26,8 @@ static const char everything[] = "socket: /run/one \"copy\\.sock\n"
 				 "slab: 1G\n"
 				 "scrub: 128MiB/s\n"
 				 "history: 1MiB\n"
+				 "prefill_rate: 35000\n"
+				 "prefill_growth: 485\n"
 				 "huge_pages: never\n"
 				 "backend: epoll\n"
 				 "log_level: debug\n"
@@ -81,6 +83,8 @@ TEST(every_key)
 	CHECK_INT(c.slab_bytes, ==, 1 << 30);
 	CHECK_INT(c.scrub_bytes_per_s, ==, 128 << 20);
 	CHECK_INT(c.huge, ==, CONFIG_HUGE_NEVER);
+	CHECK_INT(c.prefill_rate, ==, 35000);
+	CHECK_INT(c.prefill_growth_ps, ==, 485);
 	CHECK_INT(c.backend, ==, CONFIG_BACKEND_EPOLL);
 	CHECK_INT(c.log_level, ==, LOG_DEBUG);
 	CHECK_INT(c.max_clients, ==, 7);
@@ -330,9 +334,10 @@ TEST(every_option)
 	struct node_config c;
 
 	defaults(&c);
-	/* after them one that takes no value, and a path, which may be any */
+	/* after them one that takes no value, a path, which may be any, and a
+	 * number */
 	CHECK_INT(config_n_options, ==,
-		  ARRAY_LEN(values) + 2 + ARRAY_LEN(more));
+		  ARRAY_LEN(values) + 3 + ARRAY_LEN(more));
 	for (size_t i = 0; i < ARRAY_LEN(values); i++) {
 		CHECK_INT(config_options[i].id, ==, CONFIG_OPTION_FIRST + i);
 		if (!values[i]) { /* a file's name */
@@ -362,6 +367,10 @@ TEST(every_option)
 			  -EINVAL);
 		CHECK(strncmp(error, "'5': expected", 13) == 0);
 	}
+	CHECK_OK(config_apply_option(&c, "prefill-rate", "35000", error));
+	CHECK_INT(config_apply_option(&c, "prefill-rate", "fast", error), ==,
+		  -EINVAL);
+	CHECK_INT(c.prefill_rate, ==, 35000);
 	CHECK_INT(c.revoke_ns, ==, 50 * NS_PER_MS);
 	CHECK_INT(c.revoke_end, ==, 1);
 	CHECK_OK(config_apply_option(&c, "region", "/dev/dax9.0", error));

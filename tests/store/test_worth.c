@@ -17,10 +17,19 @@ static const struct world_config small = {
 		      .lease_max_ms = 1000000000 },
 };
 
+/* Who writes the blocks of a session. */
+enum how {
+	ONE_CLIENT,
+	TWO_CLIENTS, /* the first half, and the second */
+	TWO_RANKS,   /* each one part of each block */
+};
+
 struct scene {
 	struct world *w;
-	struct sim *c;
+	enum how how;
+	struct sim *c, *other_c;
 	uint64_t id[8], other;
+	uint64_t between_ms; /* two blocks of a turn */
 };
 
 static void pass(struct scene *s, uint64_t ms)
@@ -28,15 +37,57 @@ static void pass(struct scene *s, uint64_t ms)
 	world_tick(s->w, ms * (WORLD_SEC / 1000));
 }
 
-static void begin(struct scene *s, const struct policy_ops *policy)
+static void begin_how(struct scene *s, const struct policy_ops *policy,
+		      enum how how)
 {
-	s->w = world_create_with(&small, policy);
+	struct world_config config = small;
+	struct ring_call open = talk_open_call(NULL, 0);
+
+	if (how != ONE_CLIENT) /* a slab for each */
+		config.slab_bytes /= 2;
+	if (how == TWO_RANKS)
+		config.limit *= 2;
+	s->w = world_create_with(&config, policy);
+	s->how = how;
+	if (how == TWO_RANKS) {
+		uint32_t ns = world_ns(s->w, 1, 2, PART_BYTES, 1);
+
+		open.part = frame_part(ns, 0, 0);
+	}
 	store_pool_serve(s->w->p);
 	s->c = sim_add(s->w, 0);
+	s->other_c = sim_add(s->w, 1);
 	s->other = 1000;
+	s->between_ms = 0;
 	for (unsigned i = 0; i < 8; i++) {
-		CHECK_OK(talk_open(s->c, NULL, 0, &s->id[i]));
+		CHECK_OK(sim_call(s->c, open));
+		s->id[i] = s->w->last.loc;
 		CHECK_OK(talk_append(s->c, s->id[i], 0, EACH * i, EACH));
+	}
+}
+
+static void begin(struct scene *s, const struct policy_ops *policy)
+{
+	begin_how(s, policy, ONE_CLIENT);
+}
+
+static bool has(struct scene *s, unsigned n)
+{
+	if (s->how != TWO_RANKS)
+		return world_has(s->w, n, PART);
+	return world_has(s->w, n, frame_part(2, 0, 0)) &&
+	       world_has(s->w, n, frame_part(2, 0, 1));
+}
+
+static void put(struct scene *s, unsigned n)
+{
+	if (s->how == TWO_RANKS) {
+		sim_put(s->c, n, frame_part(2, 0, 0));
+		sim_put(s->other_c, n, frame_part(2, 0, 1));
+	} else if (s->how == TWO_CLIENTS && n % EACH >= EACH / 2) {
+		sim_put(s->other_c, n, PART);
+	} else {
+		sim_put(s->c, n, PART);
 	}
 }
 
@@ -44,7 +95,7 @@ static bool is_whole(struct scene *s, unsigned i)
 {
 	unsigned n = 0;
 
-	while (n < EACH && world_has(s->w, EACH * i + n, PART))
+	while (n < EACH && has(s, EACH * i + n))
 		n++;
 	return n == EACH;
 }
@@ -58,8 +109,10 @@ static void turn(struct scene *s, unsigned i, uint64_t back_ms, unsigned ended)
 
 	CHECK_OK(sim_call(s->c, call));
 	for (unsigned n = EACH * i; n < EACH * (i + 1); n++)
-		if (!world_has(s->w, n, PART))
-			sim_put(s->c, n, PART);
+		if (!has(s, n)) {
+			pass(s, s->between_ms);
+			put(s, n);
+		}
 	call.arg2 = RING_STATE_PAUSE;
 	call.loc = back_ms;
 	call.key[0] = ended;
@@ -84,12 +137,14 @@ static void learn(struct scene *s, bool announced)
 
 /* Which of two stays, the one that soon comes back or the one that was used
  * last? */
-static bool soon_stays(const struct policy_ops *policy, bool announced)
+static bool soon_stays(const struct policy_ops *policy, bool announced,
+		       uint64_t between_ms)
 {
 	struct scene s;
 	bool stays;
 
 	begin(&s, policy);
+	s.between_ms = between_ms;
 	learn(&s, announced);
 	pass(&s, 600000); /* those that are there are due no more */
 	turn(&s, 0, announced ? 2000 : 0, OC_ANSWER_TOOL);
@@ -105,14 +160,17 @@ static bool soon_stays(const struct policy_ops *policy, bool announced)
 
 TEST(an_announced_return_decides_what_stays)
 {
-	CHECK(!soon_stays(&policy_lru, true));
-	CHECK(soon_stays(&policy_onecopy, true));
+	CHECK(!soon_stays(&policy_lru, true, 0));
+	CHECK(soon_stays(&policy_onecopy, true, 0));
+	/* blocks come one by one, and only at the end it is said whose */
+	CHECK(soon_stays(&policy_onecopy, true, 7));
 }
 
 TEST(why_the_answer_ended_decides_what_stays)
 {
-	CHECK(!soon_stays(&policy_lru, false));
-	CHECK(soon_stays(&policy_onecopy, false));
+	CHECK(!soon_stays(&policy_lru, false, 0));
+	CHECK(soon_stays(&policy_onecopy, false, 0));
+	CHECK(soon_stays(&policy_onecopy, false, 7));
 }
 
 TEST(a_reason_that_is_none_is_unknown)
@@ -155,4 +213,82 @@ TEST(losses_are_told)
 	begin(&s, &policy_lru);
 	CHECK(!store_pool_load(s.w->s, s.w->p, &load));
 	world_destroy(s.w);
+}
+
+/* A block more of that client. */
+static void one_more(struct scene *s, struct sim *c)
+{
+	uint32_t ns = s->how == TWO_RANKS ? 2 : 1;
+
+	sim_put(c, s->other++, frame_part(ns, 0, c == s->other_c && ns == 2));
+}
+
+/* Two sessions whose past is the same: what this turn said decides, for each
+ * client that needs room. */
+static void this_turn_decides(unsigned soon, unsigned late, enum how how,
+			      bool other)
+{
+	struct scene s;
+
+	begin_how(&s, &policy_onecopy, how);
+	s.between_ms = 7;
+	for (unsigned round = 0; round < 60; round++) {
+		bool first = round % 2;
+
+		turn(&s, soon, first ? 2000 : 120000, 0);
+		turn(&s, late, first ? 2000 : 120000, 0);
+		pass(&s, first ? 2000 : 120000);
+	}
+	turn(&s, soon, 2000, 0);
+	turn(&s, late, 120000, 0);
+	CHECK(is_whole(&s, soon) && is_whole(&s, late));
+	one_more(&s, other ? s.other_c : s.c);
+	CHECK(is_whole(&s, soon));
+	/* of what may leave there it is the leaf that has left */
+	CHECK(!has(&s,
+		   EACH * late +
+			   (how == TWO_CLIENTS && !other ? EACH / 2 : EACH) -
+			   1));
+	CHECK(has(&s, EACH * late));
+	world_check(s.w);
+	world_destroy(s.w);
+}
+
+TEST(what_this_turn_says_is_of_its_own_blocks)
+{
+	this_turn_decides(0, 4, ONE_CLIENT, false);
+	this_turn_decides(4, 0, ONE_CLIENT, false);
+}
+
+/* Each client's slabs have an order of their own, and each is told. */
+TEST(all_that_hold_a_chain_are_told)
+{
+	for (unsigned other = 0; other < 2; other++) {
+		this_turn_decides(0, 4, TWO_CLIENTS, other);
+		this_turn_decides(4, 0, TWO_CLIENTS, other);
+		this_turn_decides(0, 4, TWO_RANKS, other);
+		this_turn_decides(4, 0, TWO_RANKS, other);
+	}
+}
+
+/* A return is one, in however many orders. */
+TEST(a_return_is_counted_once)
+{
+	struct policy_load load;
+	struct scene s;
+
+	for (enum how how = ONE_CLIENT; how <= TWO_RANKS; how++) {
+		begin_how(&s, &policy_onecopy, how);
+		for (unsigned i = 0; i < 3; i++) {
+			turn(&s, 0, 0, 0);
+			pass(&s, 1000);
+		}
+		CHECK(store_pool_load(s.w->s, s.w->p, &load));
+		CHECK_INT(load.uses, ==, 3);
+		CHECK_INT(load.returns, ==, 2);
+		CHECK_INT(load.returned, ==, 2 * EACH);
+		CHECK_INT(load.lost, ==, 0);
+		world_check(s.w);
+		world_destroy(s.w);
+	}
 }

@@ -61,6 +61,7 @@ struct world_config {
 	struct store_sessions sessions;
 	uint64_t low; /* bytes of the rung below; 0: there is none */
 	enum segment_kind low_kind; /* 0: ordinary memory stands in */
+	uint32_t prefill_rate, prefill_growth_ps;
 };
 
 /* A store with one pool and namespace 1: one group, one rank, whole parts of

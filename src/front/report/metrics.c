@@ -118,6 +118,9 @@ static const struct pool_row pool_rows[] = {
 	[POOL_C_region_unfit] = TOTAL("region_unfit_parts"),
 	[POOL_C_region_failed] = TOTAL("region_failed_parts"),
 	[POOL_C_region_outside] = TOTAL("region_outside_clients"),
+	[POOL_C_passed_by] = TOTAL("passed_by_parts"),
+	[POOL_C_promoted_passing] = TOTAL("passing_promoted_parts"),
+	[POOL_C_cxl_in_place] = TOTAL("cxl_in_place_uses"),
 };
 _Static_assert(ARRAY_LEN(pool_rows) == POOL_COUNTERS_USED, "a row for each");
 
