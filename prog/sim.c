@@ -15,6 +15,9 @@ enum {
 	OPT_DRAM_RATE,
 	OPT_NVME_RATE,
 	OPT_NVME_LATENCY,
+	OPT_NO_PREFETCH,
+	OPT_HINT_ERROR,
+	OPT_HINT_MISSING,
 };
 
 static const struct cli_option sim_options[] = {
@@ -31,6 +34,12 @@ static const struct cli_option sim_options[] = {
 	  "bytes a second from the second rung" },
 	{ OPT_NVME_LATENCY, "nvme-latency", "TIME", "100us",
 	  "of each read of it" },
+	{ OPT_NO_PREFETCH, "no-prefetch", NULL, NULL,
+	  "load nothing ahead of announced returns" },
+	{ OPT_HINT_ERROR, "hint-error", "PERCENT", "50",
+	  "announced returns are wrong by up to so much" },
+	{ OPT_HINT_MISSING, "hint-missing", "PERCENT", "0",
+	  "sessions that announce nothing" },
 	{ 'b', "block-bytes", "SIZE", "64K; a fleet's: 72K a token",
 	  "bytes of a block" },
 	{ OPT_BLOCK_TOKENS, "block-tokens", "N", "512",
@@ -60,7 +69,9 @@ static int sim_dram(const struct cli *c, const char **ret_bytes,
 static bool of_one_cache(int id)
 {
 	return id == OPT_DECISIONS || id == OPT_DRAM_RATE ||
-	       id == OPT_NVME_RATE || id == OPT_NVME_LATENCY;
+	       id == OPT_NVME_RATE || id == OPT_NVME_LATENCY ||
+	       id == OPT_NO_PREFETCH || id == OPT_HINT_ERROR ||
+	       id == OPT_HINT_MISSING;
 }
 
 static int sim_option(struct sim_command *s, const struct cli *c, int id,
@@ -80,6 +91,13 @@ static int sim_option(struct sim_command *s, const struct cli *c, int id,
 		return cli_size(c, 0, &s->nvme_rate);
 	case OPT_NVME_LATENCY:
 		return cli_time(c, &s->nvme_latency_ns);
+	case OPT_HINT_ERROR:
+		return cli_number(c, 1, 10000, &s->hint_error);
+	case OPT_HINT_MISSING:
+		return cli_number(c, 0, 100, &s->hint_missing);
+	case OPT_NO_PREFETCH:
+		s->no_prefetch = true;
+		return 0;
 	case 'b':
 		return cli_size(c, 0, &s->block_bytes);
 	case OPT_BLOCK_TOKENS:

@@ -17,6 +17,8 @@ struct sim_command {
 	uint64_t dram_rate, nvme_rate, nvme_latency_ns; /* bytes a second */
 	uint64_t block_tokens, block_bytes, limit, seed;
 	const char *one_cache; /* an option that was given and no fleet has */
+	uint64_t hint_error, hint_missing; /* percent; error 0: 50 */
+	bool no_prefetch;
 	bool json;
 };
 

@@ -40,15 +40,17 @@ static int cache_json_nvme(json_t *root, const struct sim_command *s,
 {
 	double blocks = r->blocks ? (double)r->blocks : 1;
 	json_t *more = json_pack(
-		"{s:I, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:I}", "nvme_blocks",
-		(json_int_t)s->nvme, "dram_hit_rate",
+		"{s:I, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:f}",
+		"nvme_blocks", (json_int_t)s->nvme, "dram_hit_rate",
 		(double)(r->hit_blocks - r->nvme_hit_blocks) / blocks,
 		"nvme_hit_rate", (double)r->nvme_hit_blocks / blocks, "load_s",
 		r->load_s, "saved_net_s", r->saved_prefill_s - r->load_s,
 		"promoted", (json_int_t)r->promoted, "demoted",
 		(json_int_t)r->written, "dropped", (json_int_t)r->dropped,
-		"nvme_written_bytes",
-		(json_int_t)(r->written * s->block_bytes));
+		"nvme_written_bytes", (json_int_t)(r->written * s->block_bytes),
+		"prefetched", (json_int_t)r->prefetched, "prefetched_used",
+		(json_int_t)r->prefetched_used, "prefetch_saved_s",
+		r->prefetch_saved_s);
 	int bad = json_object_update(root, more);
 
 	json_decref(more);
@@ -112,6 +114,9 @@ static int cache_print(const struct sim_command *s, const struct sim_trace *t,
 		       r->written, r->written * s->block_bytes);
 		printf("promoted         %" PRIu64 "\n", r->promoted);
 		printf("dropped          %" PRIu64 "\n", r->dropped);
+		printf("loaded ahead     %" PRIu64 ", %" PRIu64
+		       " used, %.1f s saved\n",
+		       r->prefetched, r->prefetched_used, r->prefetch_saved_s);
 	}
 	printf("admitted         %" PRIu64 "\n", r->admitted);
 	printf("evicted          %" PRIu64 "\n", r->evicted);
@@ -149,6 +154,9 @@ static int cache_simulate(const struct sim_command *s,
 		.rung = { { .bytes_per_s = s->dram_rate },
 			  { .bytes_per_s = s->nvme_rate,
 			    .latency_ns = s->nvme_latency_ns } },
+		.no_prefetch = s->no_prefetch,
+		.hint_error_pm = (uint32_t)s->hint_error * 10,
+		.hint_missing_pm = (uint32_t)s->hint_missing * 10,
 		.block_bytes = s->block_bytes,
 		.seed = s->seed,
 		.limit = s->limit,

@@ -3,16 +3,17 @@
 #include "policy/log2.h"
 
 #define ONE	     EXP2_ONE
-#define PRIOR	     (4 * ONE)	/* events that a ratio begins with */
+#define PRIOR	     (8 * ONE)	/* events that a ratio begins with */
 #define PRIOR_CHANCE (ONE / 10) /* of each step but the first */
 #define PRIOR_FIRST  (ONE / 4)	/* which is longer than the second */
 #define MOST_HAZARD  (16 * ONE)
 #define FULL	     (4096u * ONE)    /* halve a counter that got here */
-#define FIRST_LOG    2039	      /* log2 of COMEBACK_FIRST */
+#define FIRST_LOG    2551	      /* log2 of COMEBACK_FIRST */
 #define LEAST_LOG    (-17 * LOG2_ONE) /* of a hazard that is not 0 */
 #define CHANCE_EACH  8
-#define CHARGE_STEPS 4		/* traits are charged every so often, */
-#define CHARGE_LEAST (ONE / 16) /* when it is worth it */
+#define CHARGE_LEAST (ONE / 64) /* less is carried on to the next step */
+#define JUDGE_EACH   (ONE / 32) /* less does not move a ratio */
+#define WAIT_AGES    4
 
 /* Two steps an octave: 2^(step/2) in 1/256, exact enough for ever. A table: a
  * worth asks for all of them. */
@@ -27,8 +28,7 @@ static const uint64_t edges[COMEBACK_STEPS + 1] = {
 	EDGE(12), EDGE(13), EDGE(14), EDGE(15), EDGE(16), EDGE(17),
 	EDGE(18), EDGE(19), EDGE(20), EDGE(21), EDGE(22), EDGE(23),
 	EDGE(24), EDGE(25), EDGE(26), EDGE(27), EDGE(28), EDGE(29),
-	EDGE(30), EDGE(31), EDGE(32), EDGE(33), EDGE(34), EDGE(35),
-	EDGE(36),
+	EDGE(30), EDGE(31), EDGE(32),
 	/* clang-format on */
 };
 
@@ -51,22 +51,17 @@ uint8_t comeback_count_class(uint64_t count)
 	return (uint8_t)MIN(twice, COMEBACK_VALUES - 1);
 }
 
-/* The quotient, with PRIOR events of what was thought before any were seen. */
-static void cell_judge(struct comeback_cell *c, uint32_t before)
+/* log2 of the quotient, with PRIOR events of what was thought before any were
+ * seen. */
+static int16_t judged(const struct comeback_cell *c, uint32_t before)
 {
 	uint64_t seen = c->seen + (uint64_t)PRIOR * before / ONE;
 
-	c->ratio = log2_of(seen) - log2_of((uint64_t)c->expected + PRIOR);
+	return (int16_t)(log2_of(seen) -
+			 log2_of((uint64_t)c->expected + PRIOR));
 }
 
-static void cell_init(struct comeback_cell *c, uint32_t before)
-{
-	*c = (struct comeback_cell){ 0 };
-	cell_judge(c, before);
-}
-
-static void cell_count(struct comeback_cell *c, uint32_t seen,
-		       uint32_t expected)
+static void count(struct comeback_cell *c, uint32_t seen, uint32_t expected)
 {
 	c->seen += seen;
 	c->expected += expected;
@@ -76,36 +71,32 @@ static void cell_count(struct comeback_cell *c, uint32_t seen,
 	}
 }
 
-static void cell_add(struct comeback_cell *c, uint32_t seen, uint32_t expected,
-		     uint32_t before)
+/* `expected` by all ratios together, this one too: what it alone has to account
+ * for is what the others say. */
+static void learn(struct comeback_cell *c, int16_t *ratio, uint32_t seen,
+		  uint32_t expected, int more)
 {
-	cell_count(c, seen, expected);
-	cell_judge(c, before);
+	uint64_t factor = exp2_of(more - *ratio);
+	uint64_t others = MIN(expected * factor / ONE, (uint64_t)FULL / 4);
+	uint32_t was = c->expected / JUDGE_EACH;
+
+	count(c, seen, (uint32_t)others);
+	if (seen || c->expected / JUDGE_EACH != was)
+		*ratio = judged(c, ONE);
 }
 
 static uint32_t hazard(int log);
 static uint32_t chance(uint32_t h);
 
+/* All other ratios begin at 1, whose log2 is 0. */
 void comeback_init(struct comeback *m)
 {
+	memset(m, 0, sizeof(*m));
 	for (unsigned i = 0; i < COMEBACK_CHANCES; i++)
 		m->chance[i] = chance(hazard(LEAST_LOG + (int)i * CHANCE_EACH));
 	for (unsigned b = 0; b < COMEBACK_STEPS; b++)
-		cell_init(&m->base[b], b ? PRIOR_CHANCE : PRIOR_FIRST);
-	for (unsigned f = 0; f < COMEBACK_TRAITS; f++)
-		for (unsigned v = 0; v < COMEBACK_VALUES; v++)
-			cell_init(&m->trait[f][v], ONE);
-	for (unsigned d = 0; d < COMEBACK_DIFFS; d++) {
-		cell_init(&m->gap[d], ONE);
-		cell_init(&m->hint[d], ONE);
-	}
-	for (unsigned b = 0; b < COMEBACK_STEPS; b++) {
-		for (unsigned w = 0; w < COMEBACK_WHYS; w++)
-			cell_init(&m->why[w][b], ONE);
-	}
-	m->uneven = 0;
-	cell_init(&m->last[0], ONE);
-	cell_init(&m->last[1], ONE);
+		m->base.ratio[b] = judged(&m->base.cell[b],
+					  b ? PRIOR_CHANCE : PRIOR_FIRST);
 }
 
 /* ---- chances -------------------------------------------------------------- */
@@ -138,10 +129,11 @@ static unsigned why_of(const struct comeback_session *s)
 static int log_hazard(const struct comeback *m,
 		      const struct comeback_session *s, unsigned b)
 {
-	return m->base[b].ratio + s->ratio +
-	       m->gap[diff(against(s->usual_gap), b)].ratio +
-	       m->hint[diff(against(s->hint), b)].ratio +
-	       m->why[why_of(s)][b].ratio;
+	return m->base.ratio[b] + s->ratio +
+	       m->gap.ratio[diff(against(s->usual_gap), b)] +
+	       m->hint.ratio[diff(against(s->hint), b)] +
+	       m->why[why_of(s)].ratio[b] +
+	       m->output[s->trait[COMEBACK_OUTPUT]].ratio[b];
 }
 
 /* Expected returns within a step, of those that are still away at its begin and
@@ -159,30 +151,34 @@ static uint32_t chance(uint32_t h)
 	return ONE - (uint32_t)((uint64_t)stays * stays / ONE);
 }
 
-static int ratio_of(const struct comeback *m, const struct comeback_session *s)
+static int clipped(int sum)
+{
+	return MAX(-8 * LOG2_ONE, MIN(sum, 8 * LOG2_ONE));
+}
+
+static int ratio_of(const struct comeback *m, const struct comeback_session *s,
+		    unsigned band)
 {
 	int sum = 0;
 
 	for (unsigned f = 0; f < COMEBACK_TRAITS; f++)
-		sum += m->trait[f][s->trait[f]].ratio;
-	return MAX(-8 * LOG2_ONE, MIN(sum, 8 * LOG2_ONE));
+		sum += m->trait[f][s->trait[f]].ratio[band];
+	return clipped(sum);
 }
 
 void comeback_begin(const struct comeback *m, struct comeback_session *s)
 {
-	s->ratio = (int16_t)ratio_of(m, s);
+	s->ratio = (int16_t)ratio_of(m, s, 0);
 	s->step = 0;
 	s->pending = 0;
 }
 
 /* ---- learning ------------------------------------------------------------- */
 
-/* What a cell alone would have had to expect, of what was with it. */
-static uint32_t without(uint32_t expected, int ratio)
+/* Where 0 says that nobody told; elsewhere it is a value like any. */
+static bool unknown_at_0(unsigned f)
 {
-	uint64_t factor = exp2_of(-ratio);
-
-	return (uint32_t)MIN(expected * factor / ONE, (uint64_t)FULL / 4);
+	return f == COMEBACK_OUTPUT || f == COMEBACK_WHY || f == COMEBACK_KIND;
 }
 
 /* What was pending was expected by the ratios of the last use: it is put on
@@ -190,12 +186,15 @@ static uint32_t without(uint32_t expected, int ratio)
 static void charge(struct comeback *m, struct comeback_session *s,
 		   uint32_t seen)
 {
-	int now = ratio_of(m, s) - s->ratio;
+	unsigned band = s->step / COMEBACK_BAND;
+	int now = ratio_of(m, s, band) - s->ratio;
 
 	for (unsigned f = 0; f < COMEBACK_TRAITS; f++) {
-		struct comeback_cell *c = &m->trait[f][s->trait[f]];
+		struct comeback_bands *t = &m->trait[f][s->trait[f]];
 
-		cell_add(c, seen, without(s->pending, c->ratio - now), ONE);
+		if (s->trait[f] || !unknown_at_0(f))
+			learn(&t->cell[band], &t->ratio[band], seen, s->pending,
+			      now);
 	}
 	s->pending = 0;
 }
@@ -205,14 +204,14 @@ static uint32_t base_before(const struct comeback *m, unsigned b)
 {
 	if (b < 2)
 		return b ? PRIOR_CHANCE : PRIOR_FIRST;
-	return MIN(exp2_of(m->base[b - 1].ratio), (uint32_t)MOST_HAZARD);
+	return MIN(exp2_of(m->base.ratio[b - 1]), (uint32_t)MOST_HAZARD);
 }
 
 /* Judged when the steps are evened. */
 static void base_add(struct comeback *m, unsigned b, uint32_t seen,
 		     uint32_t part)
 {
-	cell_count(&m->base[b], seen, part);
+	count(&m->base.cell[b], seen, part);
 	m->uneven |= 1ull << b;
 }
 
@@ -220,11 +219,11 @@ void comeback_even(struct comeback *m)
 {
 	while (m->uneven) {
 		unsigned b = (unsigned)__builtin_ctzll(m->uneven);
-		int32_t was = m->base[b].ratio;
+		int16_t was = m->base.ratio[b];
 
 		m->uneven &= m->uneven - 1;
-		cell_judge(&m->base[b], base_before(m, b));
-		if (m->base[b].ratio != was && b + 1 < COMEBACK_STEPS)
+		m->base.ratio[b] = judged(&m->base.cell[b], base_before(m, b));
+		if (m->base.ratio[b] != was && b + 1 < COMEBACK_STEPS)
 			m->uneven |= 2ull << b;
 	}
 }
@@ -233,34 +232,75 @@ void comeback_even(struct comeback *m)
 static void expose(struct comeback *m, struct comeback_session *s,
 		   uint32_t seen, uint32_t part)
 {
-	unsigned b = s->step;
-	struct comeback_cell *gap = &m->gap[diff(against(s->usual_gap), b)];
-	struct comeback_cell *hint = &m->hint[diff(against(s->hint), b)];
+	unsigned b = s->step, gap = diff(against(s->usual_gap), b);
+	unsigned hint = diff(against(s->hint), b);
+	struct comeback_steps *why = &m->why[why_of(s)];
+	struct comeback_steps *out = &m->output[s->trait[COMEBACK_OUTPUT]];
 	uint32_t expected = hazard(log_hazard(m, s, b));
 
-	struct comeback_cell *why = &m->why[why_of(s)][b];
-
 	expected = (uint32_t)((uint64_t)expected * part / ONE);
-	if (s->trait[COMEBACK_WHY])
-		cell_add(why, seen, without(expected, why->ratio), ONE);
 	s->pending += expected;
+	if (s->trait[COMEBACK_WHY])
+		learn(&why->cell[b], &why->ratio[b], seen, expected, 0);
+	if (s->trait[COMEBACK_OUTPUT])
+		learn(&out->cell[b], &out->ratio[b], seen, expected, 0);
 	if (s->usual_gap)
-		cell_add(gap, seen, without(expected, gap->ratio), ONE);
+		learn(&m->gap.cell[gap], &m->gap.ratio[gap], seen, expected, 0);
 	if (s->hint)
-		cell_add(hint, seen, without(expected, hint->ratio), ONE);
+		learn(&m->hint.cell[hint], &m->hint.ratio[hint], seen, expected,
+		      0);
 	base_add(m, b, seen, part);
 }
 
 void comeback_pass(struct comeback *m, struct comeback_session *s)
 {
 	expose(m, s, 0, ONE);
-	if (s->step % CHARGE_STEPS == CHARGE_STEPS - 1 &&
-	    s->pending >= CHARGE_LEAST) {
+	if (s->step == COMEBACK_STEPS - 1) {
 		charge(m, s, 0);
-		s->ratio = (int16_t)ratio_of(m, s); /* as is known by now */
+		return;
 	}
-	if (s->step < COMEBACK_STEPS - 1)
-		s->step++;
+	if (s->pending >= CHARGE_LEAST)
+		charge(m, s, 0);
+	s->step++;
+	if (s->step % COMEBACK_BAND == 0)
+		s->ratio = (int16_t)ratio_of(m, s, s->step / COMEBACK_BAND);
+}
+
+static void learn_return(struct comeback *m, struct comeback_session *s,
+			 uint32_t part)
+{
+	expose(m, s, ONE, part);
+	charge(m, s, ONE);
+}
+
+static void first_wait_over(struct comeback *m)
+{
+	struct comeback_wait *w = &m->wait[m->first_wait];
+
+	m->first_wait = (m->first_wait + 1) % COMEBACK_WAITS;
+	m->waits--;
+	learn_return(m, &w->session, w->part);
+}
+
+static void wait_for_others(struct comeback *m,
+			    const struct comeback_session *s, uint32_t part,
+			    uint64_t left_ms)
+{
+	uint32_t last;
+
+	if (m->waits == COMEBACK_WAITS)
+		first_wait_over(m);
+	last = (m->first_wait + m->waits++) % COMEBACK_WAITS;
+	m->wait[last] = (struct comeback_wait){ *s, part, m->now_ms + left_ms };
+}
+
+void comeback_tick(struct comeback *m, uint64_t now_ms)
+{
+	if (!m->begun_ms)
+		m->begun_ms = now_ms;
+	m->now_ms = now_ms;
+	while (m->waits && m->wait[m->first_wait].due_ms <= now_ms)
+		first_wait_over(m);
 }
 
 void comeback_return(struct comeback *m, struct comeback_session *s,
@@ -276,8 +316,14 @@ void comeback_return(struct comeback *m, struct comeback_session *s,
 	to = comeback_edge(s->step + 1u);
 	part = age_ms >= to ? ONE
 			    : (uint32_t)((age_ms - from) * ONE / (to - from));
-	expose(m, s, ONE, MAX(part, (uint32_t)ONE / 8));
-	charge(m, s, ONE);
+	part = MAX(part, (uint32_t)ONE / 8);
+	/* those that announced it return, nearly all: nothing to wait for */
+	if (!s->hint && age_ms < to &&
+	    age_ms > (m->now_ms - m->begun_ms) / WAIT_AGES)
+		wait_for_others(m, s, part, to - age_ms);
+	else
+		learn_return(m, s, part);
+	s->pending = 0;
 }
 
 void comeback_forget(struct comeback *m, struct comeback_session *s)
@@ -288,12 +334,13 @@ void comeback_forget(struct comeback *m, struct comeback_session *s)
 
 void comeback_reached(struct comeback *m, bool partial, bool used)
 {
-	cell_add(&m->last[partial], used ? ONE : 0, ONE, ONE);
+	count(&m->last.cell[partial], used ? ONE : 0, ONE);
+	m->last.ratio[partial] = judged(&m->last.cell[partial], ONE);
 }
 
 int comeback_reach(const struct comeback *m, bool partial)
 {
-	return MIN(m->last[partial].ratio, 0);
+	return MIN(m->last.ratio[partial], 0);
 }
 
 /* ---- worth ---------------------------------------------------------------- */
@@ -309,28 +356,50 @@ static uint8_t worth_class(uint64_t yield, uint64_t cost)
 
 typedef unsigned __int128 wide;
 
-/* log2 of the hazards of a session, but for what is the same at all ages. */
+/* log2 of the hazards of a session, at each step. */
 struct ages {
-	const struct comeback *m;
-	const struct comeback_cell *why;
-	int ratio, gap, hint;
+	int log[COMEBACK_STEPS];
 };
 
-static struct ages ages_of(const struct comeback *m,
-			   const struct comeback_session *s)
+/* As diff(): the steps before its range, those in it, and those behind. */
+static void add_against(const struct comeback_diffs *d, int first,
+			struct ages *ages)
 {
-	return (struct ages){ m, m->why[why_of(s)], s->ratio,
-			      against(s->usual_gap), against(s->hint) };
+	int from = MAX(0, MIN(-first, COMEBACK_STEPS));
+	int to = MAX(from, MIN(COMEBACK_DIFFS - first, COMEBACK_STEPS));
+	int b = 0;
+
+	for (; b < from; b++)
+		ages->log[b] += d->ratio[0];
+	for (; b < to; b++)
+		ages->log[b] += d->ratio[first + b];
+	for (; b < COMEBACK_STEPS; b++)
+		ages->log[b] += d->ratio[COMEBACK_DIFFS - 1];
 }
 
-static inline uint64_t chance_at(const struct ages *a, unsigned b)
+static void ages_of(const struct comeback *m, const struct comeback_session *s,
+		    struct ages *ret)
 {
-	int log = a->ratio + a->m->base[b].ratio + a->why[b].ratio +
-		  a->m->gap[diff(a->gap, b)].ratio +
-		  a->m->hint[diff(a->hint, b)].ratio - LEAST_LOG;
+	const int16_t *why = m->why[why_of(s)].ratio;
+	const int16_t *out = m->output[s->trait[COMEBACK_OUTPUT]].ratio;
+	int gap = against(s->usual_gap), hint = against(s->hint);
+	int band[COMEBACK_BANDS] = { 0 };
 
-	log = MAX(0, MIN(log, (COMEBACK_CHANCES - 1) * CHANCE_EACH));
-	return a->m->chance[log / CHANCE_EACH];
+	for (unsigned f = 0; f < COMEBACK_TRAITS; f++)
+		for (unsigned a = 0; a < COMEBACK_BANDS; a++)
+			band[a] += m->trait[f][s->trait[f]].ratio[a];
+	for (unsigned b = 0; b < COMEBACK_STEPS; b++)
+		ret->log[b] = m->base.ratio[b] + why[b] + out[b] +
+			      clipped(band[b / COMEBACK_BAND]);
+	add_against(&m->gap, gap, ret);
+	add_against(&m->hint, hint, ret);
+}
+
+static inline uint64_t chance_at(const struct comeback *m, int log)
+{
+	log = MAX(0,
+		  MIN(log - LEAST_LOG, (COMEBACK_CHANCES - 1) * CHANCE_EACH));
+	return m->chance[log / CHANCE_EACH];
 }
 
 /* What a part of the way yields, and what it costs. */
@@ -362,14 +431,15 @@ static inline bool less(const struct part *a, const struct part *b)
 void comeback_worths(const struct comeback *m, const struct comeback_session *s,
 		     uint8_t ret_worth[COMEBACK_SHORT])
 {
-	struct ages a = ages_of(m, s);
+	struct ages a;
 	struct part part[COMEBACK_STEPS];
 	uint64_t left = 1ull << 32;
 	unsigned top = COMEBACK_STEPS;
 
+	ages_of(m, s, &a);
 	for (unsigned b = 0; b < COMEBACK_STEPS; b++)
-		part[b] = part_of(chance_at(&a, b), edges[b + 1] - edges[b],
-				  &left);
+		part[b] = part_of(chance_at(m, a.log[b]),
+				  edges[b + 1] - edges[b], &left);
 	/* those that are done lie from `top` to the end, the first on top */
 	for (unsigned b = COMEBACK_STEPS; b-- > 0;) {
 		struct part now = part[b];
@@ -389,12 +459,13 @@ void comeback_worths(const struct comeback *m, const struct comeback_session *s,
 uint8_t comeback_worth(const struct comeback *m,
 		       const struct comeback_session *s)
 {
-	struct ages a = ages_of(m, s);
+	struct ages a;
 	struct part sum = { 0, 0 }, best = { 0, 1 };
 	uint64_t left = 1ull << 32;
 
+	ages_of(m, s, &a);
 	for (unsigned b = s->step; b < COMEBACK_STEPS; b++) {
-		struct part part = part_of(chance_at(&a, b),
+		struct part part = part_of(chance_at(m, a.log[b]),
 					   edges[b + 1] - edges[b], &left);
 		struct part most;
 

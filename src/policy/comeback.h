@@ -16,6 +16,14 @@
  * all steps: of that age alone speaks, and the younger is worth more (LRU).
  * Counters are halved when they are large, so the model follows its workload.
  *
+ * Ratios are learned apart for ages an octave apart: who comes back soon says
+ * nothing of those that have been away for long, and where few have been seen the
+ * prior keeps the ratio at 1, and age alone speaks.
+ *
+ * Who returns is seen at once, and who does not when the step is over. A model
+ * that has not lived for WAIT_AGES times the age would believe that all return:
+ * till then the return waits for the end of its step as well.
+ *
  * Some traits change with age: how the age compares with the session's gaps so
  * far, and with the return that was announced. So an announcement is believed
  * as far as announcements have been right.
@@ -34,10 +42,11 @@
 
 #include "base/compiler.h"
 
-#define COMEBACK_STEPS	 36  /* 0.25 s to 13 hours */
-#define COMEBACK_FIRST	 250 /* ms: the first step is 0 to this */
-#define COMEBACK_TRAITS	 7   /* that do not change with age */
-#define COMEBACK_VALUES	 64  /* of a trait */
+#define COMEBACK_STEPS	 32   /* 1 s to 13 hours */
+#define COMEBACK_FIRST	 1000 /* ms: the first step is 0 to this */
+#define COMEBACK_VALUES	 64   /* of a trait */
+#define COMEBACK_BAND	 2    /* steps for which traits are learned apart */
+#define COMEBACK_BANDS	 (COMEBACK_STEPS / COMEBACK_BAND)
 #define COMEBACK_DIFFS	 64  /* of a trait that compares */
 #define COMEBACK_CHANCES 672 /* hazards of 2^-17 to 2^4, 32 an octave */
 
@@ -50,26 +59,7 @@ enum comeback_trait {
 	COMEBACK_WHY,	 /* the last answer ended, as the caller says */
 	COMEBACK_KIND,	 /* of caller */
 	COMEBACK_FRESH,	 /* blocks that were new in the last use */
-	COMEBACK_SHARED, /* by how many sessions */
-};
-
-struct comeback_cell {
-	uint32_t seen, expected; /* events, in 1/65536 */
-	int32_t ratio;		 /* log2 of their quotient, with the prior */
-};
-
-struct comeback {
-	struct comeback_cell base[COMEBACK_STEPS];
-	struct comeback_cell trait[COMEBACK_TRAITS][COMEBACK_VALUES];
-	struct comeback_cell gap[COMEBACK_DIFFS];  /* age against usual gap */
-	struct comeback_cell hint[COMEBACK_DIFFS]; /* age against the hint */
-	/* age, for each reason */
-	struct comeback_cell why[COMEBACK_WHYS][COMEBACK_STEPS];
-	/* chances of a return within a step, by the log2 of the hazard */
-	uint32_t chance[COMEBACK_CHANCES];
-	/* returns that used the chain's last block, of all; [1]: a partial one */
-	struct comeback_cell last[2];
-	uint64_t uneven; /* base hazards whose ratios are to be judged anew: bits */
+	COMEBACK_TRAITS,
 };
 
 /* What the model must know of a session; kept by its owner. */
@@ -82,6 +72,47 @@ struct comeback_session {
 	uint32_t pending;   /* expected, not yet charged to the traits */
 };
 
+struct comeback_cell {
+	uint32_t seen, expected; /* events, in 1/65536 */
+};
+
+/* Cells of one thing at several ages, and log2 of their quotients, with the
+ * prior: apart, since a worth reads all of them. */
+#define COMEBACK_ROW(name, n)                 \
+	struct name {                         \
+		struct comeback_cell cell[n]; \
+		int16_t ratio[n];             \
+	}
+COMEBACK_ROW(comeback_steps, COMEBACK_STEPS);
+COMEBACK_ROW(comeback_bands, COMEBACK_BANDS);
+COMEBACK_ROW(comeback_diffs, COMEBACK_DIFFS);
+COMEBACK_ROW(comeback_ends, 2);
+
+/* A return that waits for the end of its step. */
+struct comeback_wait {
+	struct comeback_session session;
+	uint32_t part; /* of the step that had passed */
+	uint64_t due_ms;
+};
+#define COMEBACK_WAITS 1024 /* more are learned at once */
+
+struct comeback {
+	uint64_t begun_ms, now_ms;
+	struct comeback_wait wait[COMEBACK_WAITS]; /* a ring */
+	uint32_t first_wait, waits;
+	struct comeback_steps base;
+	struct comeback_bands trait[COMEBACK_TRAITS][COMEBACK_VALUES];
+	struct comeback_steps why[COMEBACK_WHYS];
+	struct comeback_steps output[COMEBACK_VALUES];
+	struct comeback_diffs gap;  /* age against usual gap */
+	struct comeback_diffs hint; /* age against the hint */
+	/* chances of a return within a step, by the log2 of the hazard */
+	uint32_t chance[COMEBACK_CHANCES];
+	/* returns that used the chain's last block, of all; [1]: a partial one */
+	struct comeback_ends last;
+	uint64_t uneven; /* base hazards whose ratios are to be judged anew: bits */
+};
+
 void comeback_init(struct comeback *m);
 
 /* The age at which a step begins, ms. */
@@ -90,6 +121,8 @@ uint64_t comeback_edge(unsigned step);
 uint8_t comeback_size_class(uint64_t size);
 uint8_t comeback_count_class(uint64_t count);
 
+/* Time passes: returns that waited are learned. Never goes back. */
+void comeback_tick(struct comeback *m, uint64_t now_ms);
 /* What was counted of ages is judged, and each step begins as the one before it
  * is by now, so that without returns the older is never thought to be worth more.
  * Now and then. */
@@ -117,7 +150,7 @@ uint8_t comeback_worth(const struct comeback *m,
 
 /* Of the first steps, as long as it does not come back: all at once, for little
  * more than one. */
-#define COMEBACK_SHORT 16 /* steps; sixteen: 45 s */
+#define COMEBACK_SHORT 12 /* steps; twelve: 45 s */
 void comeback_worths(const struct comeback *m, const struct comeback_session *s,
 		     uint8_t ret_worth[COMEBACK_SHORT]);
 

@@ -30,7 +30,8 @@
 #include <stdlib.h>
 
 #define RECENT_BLOCKS (1u << 16) /* halve what is of late at so many */
-#define TRUST_LOST    8u
+#define SINGLES	      256u /* uses of single blocks that a model has to see */
+#define SOON_MS	      250u /* uses of single blocks that are one */
 
 static int keep_create(struct policy **ret_policy)
 {
@@ -45,7 +46,7 @@ static int keep_create(struct policy **ret_policy)
 		p->due_ms[b] = UINT64_MAX;
 	}
 	p->ghosts = p->timer[0];
-	p->trust = KEEP_TRUST; /* until returns are told */
+	p->by_age = true;
 	*ret_policy = p;
 	return 0;
 }
@@ -128,21 +129,6 @@ static void learn_return(struct policy *p, struct keep_record *r)
 	r->turns = (uint16_t)MIN(r->turns + 1u, UINT16_MAX);
 }
 
-/*
- * Where next to nothing that is wanted is lost, what leaves has been away for so
- * long that few have come back from there: the model has seen little of that, and
- * what it would add is noise. Then age decides, as for least recently used; one
- * block in TRUST_LOST that is lost is enough to go by the model alone.
- */
-static void trust(struct policy *p)
-{
-	const struct policy_load *l = &p->load;
-
-	p->trust = (uint32_t)MIN(KEEP_TRUST,
-				 l->recent_lost * TRUST_LOST * KEEP_TRUST /
-					 MAX(l->recent_returned, 1));
-}
-
 static void count_return(struct policy *p, const struct policy_use *u,
 			 uint32_t chain)
 {
@@ -157,7 +143,7 @@ static void count_return(struct policy *p, const struct policy_use *u,
 	l->recent_returned += n;
 	l->lost += n - found;
 	l->recent_lost += n - found;
-	trust(p);
+	p->by_age = !l->recent_lost;
 	if (l->recent_returned > RECENT_BLOCKS) {
 		l->recent_returned /= 2;
 		l->recent_lost /= 2;
@@ -172,6 +158,11 @@ static uint16_t hint_of(uint64_t back_ms)
 	return (uint16_t)(back_ms ? log2_of(back_ms + 2) : 0);
 }
 
+static uint8_t kind_of(uint32_t kind)
+{
+	return (uint8_t)(kind ? 1 + mix(kind, 0) % (COMEBACK_VALUES - 1) : 0);
+}
+
 /* What this use says of the session. */
 static void describe(struct keep_record *r, const struct policy_use *u)
 {
@@ -182,7 +173,7 @@ static void describe(struct keep_record *r, const struct policy_use *u)
 	s->trait[COMEBACK_OUTPUT] = comeback_size_class(u->output);
 	s->trait[COMEBACK_LENGTH] = comeback_size_class(u->n);
 	s->trait[COMEBACK_WHY] = (uint8_t)(u->why % COMEBACK_VALUES);
-	s->trait[COMEBACK_KIND] = (uint8_t)(mix(u->kind, 0) % COMEBACK_VALUES);
+	s->trait[COMEBACK_KIND] = kind_of(u->kind);
 	s->trait[COMEBACK_FRESH] = comeback_size_class(u->n - old);
 	s->hint = hint_of(u->back_ms);
 	r->saves = (int16_t)MAX(-KEEP_LEVELS, MIN(u->saves / 32, KEEP_LEVELS));
@@ -270,7 +261,6 @@ static void trunk_used(struct policy *p, uint32_t trunk)
 	if (r->at_ms != p->now_ms)
 		learn_return(p, r);
 	r->session.trait[COMEBACK_TURNS] = comeback_count_class(r->turns);
-	r->session.trait[COMEBACK_SHARED] = 1;
 	r->session.trait[COMEBACK_LENGTH] = comeback_size_class(r->items);
 	keep_restart(p, trunk);
 }
@@ -321,8 +311,8 @@ static uint32_t record_to(struct policy *p, struct walk *w, uint32_t owner)
 		w->from = owner;
 		w->trunk = POLICY_NONE;
 		return w->user;
-	default:
-		return make_trunk(p, w, owner);
+	default: /* what nobody was told to use before is the user's */
+		return r->named ? make_trunk(p, w, owner) : w->user;
 	}
 }
 
@@ -503,6 +493,8 @@ static uint32_t burst_of(struct policy *p, uint32_t was)
 	if (i != POLICY_NONE)
 		return i;
 	learn_return(p, r);
+	if (++p->singles == SINGLES)
+		p->by_age = false; /* nobody says what is lost */
 	r->session.trait[COMEBACK_TURNS] = comeback_count_class(r->turns);
 	i = keep_record_new(p, r->list, KEEP_SESSION);
 	if (i == POLICY_NONE)
@@ -520,7 +512,7 @@ static void session_used(struct policy *p, uint32_t record)
 {
 	struct keep_record *r = &p->record[record];
 
-	if (p->now_ms - r->at_ms < COMEBACK_FIRST)
+	if (p->now_ms - r->at_ms < SOON_MS)
 		return;
 	if (r->in_turn) {
 		keep_restart(p, record);

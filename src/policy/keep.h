@@ -29,7 +29,6 @@
 #define KEEP_STUCK  (KEEP_LEVELS - 1)
 #define KEEP_FIRST  8192 /* records that there always are */
 #define KEEP_EACH   32	 /* items, and one record more */
-#define KEEP_TRUST  8
 
 struct keep_item {
 	uint32_t next, prev; /* towards the leaf, towards the head */
@@ -99,8 +98,9 @@ struct policy {
 	uint64_t due_ms[COMEBACK_STEPS]; /* the first of each; UINT64_MAX: none */
 	struct keep_queue ghosts;
 	uint32_t unused; /* records that never were used begin here */
-	uint64_t now_ms;
-	uint32_t trust; /* in the model, of KEEP_TRUST; the rest goes by age alone */
+	uint64_t now_ms, even_ms;
+	uint64_t singles; /* uses of blocks whose session nobody told */
+	bool by_age; /* nothing is lost of late: least recently used will do */
 	struct policy_load load;
 	struct comeback model[KEEP_KINDS];
 };

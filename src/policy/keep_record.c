@@ -254,13 +254,12 @@ unsigned keep_lowest(const struct keep_list *l, unsigned from)
 uint8_t keep_level(const struct policy *p, const struct keep_record *r,
 		   bool last)
 {
-	int trust = r->session.hint ? KEEP_TRUST : (int)p->trust;
-	int by_age = BY_AGE - BY_STEP * r->session.step;
-	int level = keep_worth(r) * trust + by_age * (KEEP_TRUST - trust);
+	int level = keep_worth(r) + r->saves;
 
-	if (last)
-		level += comeback_reach(&p->model[0], r->partial) / 32 * trust;
-	level = level / KEEP_TRUST + r->saves;
+	if (p->by_age && !r->session.hint)
+		level = BY_AGE - BY_STEP * r->session.step + r->saves;
+	else if (last)
+		level += comeback_reach(&p->model[0], r->partial) / 32;
 	return (uint8_t)MAX(0, MIN(level, KEEP_STUCK - 1));
 }
 
@@ -308,6 +307,14 @@ static void become_ghost(struct policy *p, uint32_t record)
 	queue_push_first(p, &p->ghosts, record);
 }
 
+static void stand(struct policy *p, uint32_t record, uint8_t level)
+{
+	if (p->record[record].placed && p->record[record].level == level)
+		return;
+	unplace(p, record);
+	place(p, record, level);
+}
+
 void keep_settle(struct policy *p, uint32_t record)
 {
 	struct keep_record *r = &p->record[record];
@@ -320,10 +327,7 @@ void keep_settle(struct policy *p, uint32_t record)
 	}
 	level = p->item[r->leaf].children ? KEEP_STUCK
 					  : keep_level(p, r, r->loose);
-	if (r->placed && r->level == level)
-		return;
-	unplace(p, record);
-	place(p, record, level);
+	stand(p, record, level);
 }
 
 uint32_t keep_record_new(struct policy *p, uint32_t list, enum keep_kind kind)
@@ -418,6 +422,8 @@ void keep_restart_at(struct policy *p, uint32_t record, uint64_t at_ms)
 {
 	struct keep_record *r = &p->record[record];
 	struct comeback_session *s = &r->session;
+	/* a trunk is used by all: what it was worth within a second will do */
+	bool again = r->kind == KEEP_TRUNK && r->timed && !s->step;
 
 	timer_drop(p, record);
 	r->at_ms = at_ms;
@@ -425,7 +431,8 @@ void keep_restart_at(struct policy *p, uint32_t record, uint64_t at_ms)
 	while (s->step < COMEBACK_STEPS - 1 &&
 	       at_ms + comeback_edge(s->step + 1u) <= p->now_ms)
 		s->step++;
-	judge(p, r);
+	if (!again || s->step)
+		judge(p, r);
 	timer_push(p, record);
 	if (!r->placed) { /* the ghost used last is reclaimed last */
 		queue_drop(p, &p->ghosts, record);
@@ -453,7 +460,8 @@ static void pass(struct policy *p, uint32_t record)
 		return;
 	if (r->session.step >= COMEBACK_SHORT)
 		judge(p, r);
-	keep_settle(p, record);
+	if (r->level != KEEP_STUCK)
+		stand(p, record, keep_level(p, r, r->loose));
 }
 
 void keep_advance(struct policy *p, uint64_t now_ms)
@@ -461,9 +469,14 @@ void keep_advance(struct policy *p, uint64_t now_ms)
 	if (now_ms <= p->now_ms)
 		return;
 	p->now_ms = now_ms;
+	for (unsigned k = 0; k < KEEP_KINDS; k++)
+		comeback_tick(&p->model[k], now_ms);
 	for (unsigned b = 0; b < COMEBACK_STEPS - 1; b++)
 		while (p->due_ms[b] <= now_ms)
 			pass(p, p->timer[b].first);
+	if (now_ms - p->even_ms < COMEBACK_FIRST)
+		return;
+	p->even_ms = now_ms;
 	for (unsigned k = 0; k < KEEP_KINDS; k++)
 		comeback_even(&p->model[k]);
 }

@@ -35,8 +35,12 @@ struct sim_cache_options {
 	uint32_t nvme;
 	struct ladder_rung rung[2]; /* their prices */
 	uint64_t block_bytes;	    /* asked for with nvme */
-	uint32_t block_tokens;	    /* 0: 512 */
+	bool no_prefetch; /* nothing is loaded ahead of an announced return */
+	uint32_t block_tokens; /* 0: 512 */
 	uint64_t seed;
+	/* onecopy-hints: a return is announced wrong by up to that part of it
+	 * (in 1/1000; 0: 500, the half), by all but that part of the sessions */
+	uint32_t hint_error_pm, hint_missing_pm;
 	uint64_t limit;		    /* only so many requests; 0: all */
 	struct sim_prefill prefill; /* zeros: 10,000 and 32,768 */
 	/* Each decision; NULL: nobody asks. what: '+' admitted, '-' evicted;
@@ -64,6 +68,11 @@ struct sim_cache_result {
 	uint64_t nvme_hit_blocks, written, promoted, dropped;
 	uint32_t nvme_resident;
 	double load_s;
+	/* Blocks that were copied up before the return that was announced
+	 * (they are promoted too), those of them that it then found above, and
+	 * what of their loading was over by then. */
+	uint64_t prefetched, prefetched_used;
+	double prefetch_saved_s;
 };
 
 /* 0, -ENOMEM, -EINVAL (no such policy, or dram 0), -EINTR. */
@@ -83,9 +92,13 @@ struct sim_cache {
 	uint32_t n;	   /* how many of them can be resident at once */
 	uint32_t hits;	   /* found */
 	uint64_t number;   /* of the request in hand */
+	uint64_t after;	   /* decisions are told as of this request */
 	uint64_t *in_use;  /* of a block: 1 + the request that uses it */
 	uint8_t *resident; /* of a block */
 	uint8_t *below;	   /* on the second rung; NULL: there is none */
+	/* of a block that is copied up ahead: 1 + the time (ns) at which it is
+	 * there; 0: it was not, or was used since */
+	uint64_t *ahead_ns;
 	struct sim_cache_result result;
 	void *state; /* the policy's */
 };
@@ -95,6 +108,9 @@ struct sim_policy {
 	int (*create)(struct sim_cache *c); /* -ENOMEM; sets c->state */
 	void (*destroy)(struct sim_cache *c);
 	void (*request)(struct sim_cache *c);
+	/* Time passes, up to the request in hand, which is not looked at yet;
+	 * or NULL. */
+	void (*pass)(struct sim_cache *c);
 };
 
 extern const struct sim_policy sim_policy_lru, sim_policy_bound;

@@ -4,15 +4,25 @@
  * stay there while they are above as well. Where a block goes is what
  * policy/ladder.h says, with the chances that the rungs' orders know.
  *
+ * With hints a session that is expected back is copied up before that, when the
+ * ladder says so (ladder_prefetch(), as the node asks it), block by block from the
+ * head of its chain, one after the other on the drive.
+ *
  * lru writes down all that leaves the upper rung and is not below already, and
  * copies up all that is read below.
  */
 #include "base/fault.h"
 #include "policy/ladder.h"
 #include "policy/log2.h"
+#include "sim/cache_ahead.h"
 #include "sim/cache_node.h"
 #include <errno.h>
 #include <stdlib.h>
+
+/* Loading begins so much earlier than it would have to, in 1/1000 of it: as on a
+ * node (store/move_ahead.c). */
+#define EARLY_PM  500u
+#define NS_PER_MS 1000000ull
 
 struct tiers {
 	struct frames *f[2];
@@ -20,6 +30,7 @@ struct tiers {
 	uint64_t *again_ns; /* of a block: mean of its chain, at the last use */
 	uint64_t *user;	    /* of a block: the request that used it last */
 	uint64_t stamp;
+	struct ahead ahead; /* returns that are expected */
 };
 
 static void tiers_destroy(struct sim_cache *c)
@@ -28,6 +39,7 @@ static void tiers_destroy(struct sim_cache *c)
 
 	frames_free(t->f[0]);
 	frames_free(t->f[1]);
+	ahead_fini(&t->ahead);
 	free(t->again_ns);
 	free(t->user);
 	free(t);
@@ -45,7 +57,8 @@ static int tiers_create(struct sim_cache *c, const struct policy_ops *ops)
 	t->f[1] = frames_create(c, c->o->nvme, ops);
 	t->again_ns = mem_array(c->t->distinct + 1ull, sizeof(*t->again_ns));
 	t->user = mem_array(c->t->distinct + 1ull, sizeof(*t->user));
-	if (t->f[0] && t->f[1] && t->again_ns && t->user)
+	if (!ahead_init(&t->ahead, c->t->requests) && t->f[0] && t->f[1] &&
+	    t->again_ns && t->user)
 		return 0;
 	tiers_destroy(c);
 	return -ENOMEM;
@@ -248,6 +261,133 @@ static int32_t saves(const struct sim_cache *c, const struct tiers *t,
 	return log2_of(sum / c->q->n + 1) - log2_of((uint64_t)(first * 1e9));
 }
 
+/* ---- ahead of a return ---------------------------------------------------- */
+
+/* Once for each request; asked about when loading all of it would have to begin. */
+static void expect_back(const struct sim_cache *c, struct tiers *t,
+			uint64_t back_ms)
+{
+	struct ladder_return ret = { .in_ms = back_ms,
+				     .bytes = c->q->n * c->o->block_bytes,
+				     .early_pm = EARLY_PM };
+	struct ladder_block b = { .bytes = c->o->block_bytes, .on = 2 };
+	struct ahead_entry e = { .wake_ms = c->q->at_ms,
+				 .back_ms = c->q->at_ms + back_ms,
+				 .request = c->number };
+	struct ladder_answer a;
+
+	if (!back_ms || back_ms == POLICY_CLOSED || c->o->no_prefetch)
+		return;
+	a = ladder_prefetch(t->rung, 2, 1, &b, &ret);
+	if (a.what == LADDER_WAIT)
+		e.wake_ms += a.wait_ms;
+	ahead_add(&t->ahead, &e);
+}
+
+/* Of a chain: how many of its first blocks are there, on either rung. */
+static uint32_t found_of(const struct sim_cache *c, const struct sim_request *q,
+			 uint32_t *ret_below)
+{
+	const uint32_t *b = c->t->block + q->first;
+	uint32_t i = 0;
+
+	*ret_below = 0;
+	for (; i < q->n && (c->resident[b[i]] || c->below[b[i]]); i++)
+		*ret_below += !c->resident[b[i]];
+	return i;
+}
+
+/* One block, if it is worth that by now; it is there at `there_ns`. */
+static bool bring_up(struct sim_cache *c, struct tiers *t, uint32_t b,
+		     const struct policy_place *place,
+		     const struct ladder_return *ret, uint64_t there_ns)
+{
+	struct frames *f = t->f[0];
+	struct ladder_block block = block_of(
+		c, t, b,
+		f->ops->rate_of(f->policy, place->ticket, place->last));
+
+	price(c, t, 0);
+	if (ladder_prefetch(t->rung, 2, 1, &block, ret).what != LADDER_PROMOTE)
+		return false;
+	put_above(c, t, b, place);
+	c->ahead_ns[b] = there_ns + 1;
+	c->result.promoted++;
+	c->result.prefetched++;
+	return true;
+}
+
+static void bring_chain(struct sim_cache *c, struct tiers *t,
+			const struct ahead_entry *e, uint32_t n,
+			const struct ladder_return *ret)
+{
+	const struct sim_request *q = &c->t->request[e->request];
+	const uint32_t *b = c->t->block + q->first;
+	struct frames *f = t->f[0];
+	struct policy_use u = frames_describe(c, f, q, c->resident);
+	struct policy_place place = { .ticket = f->ops->find(f->policy, 0, &u),
+				      .parent = POLICY_NONE };
+	uint64_t there_ns = e->wake_ms * NS_PER_MS;
+
+	for (uint32_t i = 0; i < n; i++) {
+		place.last = i == q->n - 1;
+		if (!c->resident[b[i]]) {
+			there_ns +=
+				ladder_load_ns(&t->rung[1], c->o->block_bytes);
+			if (!bring_up(c, t, b[i], &place, ret, there_ns))
+				return;
+		}
+		place.parent = f->item[b[i]];
+	}
+}
+
+/* A return is near: wait on, load, or leave it. Its own blocks do not make room
+ * for each other. */
+static void look_ahead(struct sim_cache *c, struct tiers *t,
+		       struct ahead_entry *e)
+{
+	const struct sim_request *q = &c->t->request[e->request];
+	const uint32_t *b = c->t->block + q->first;
+	uint64_t in_ms = e->back_ms - MIN(e->back_ms, e->wake_ms);
+	struct ladder_return ret = { .in_ms = in_ms, .early_pm = EARLY_PM };
+	uint32_t below, n = found_of(c, q, &below);
+	struct ladder_block any;
+	struct ladder_answer a;
+
+	/* nothing to do, or it is back already: it goes on from the last of its
+	 * blocks that are there (the first may be those of many) */
+	if (!below || t->user[b[n - 1]] != e->request)
+		return;
+	ret.bytes = below * c->o->block_bytes;
+	any = block_of(c, t, b[0], 0);
+	any.on = 2;
+	a = ladder_prefetch(t->rung, 2, 1, &any, &ret);
+	if (a.what == LADDER_WAIT) {
+		e->wake_ms += a.wait_ms;
+		ahead_add(&t->ahead, e);
+		return;
+	}
+	for (uint32_t i = 0; i < q->n; i++)
+		c->in_use[b[i]] = c->number + 1;
+	bring_chain(c, t, e, n, &ret);
+	for (uint32_t i = 0; i < q->n; i++)
+		c->in_use[b[i]] = 0;
+}
+
+static void onecopy_pass(struct sim_cache *c)
+{
+	struct tiers *t = c->state;
+	struct ahead_entry e;
+
+	while (ahead_take(&t->ahead, c->q->at_ms, &e)) {
+		for (uint32_t k = 0; k < 2; k++)
+			t->f[k]->ops->tick(t->f[k]->policy, e.wake_ms);
+		look_ahead(c, t, &e);
+	}
+}
+
+/* ---- requests --------------------------------------------------------------- */
+
 static uint32_t use(struct sim_cache *c, struct tiers *t, uint32_t k)
 {
 	struct frames *f = t->f[k];
@@ -255,6 +395,8 @@ static uint32_t use(struct sim_cache *c, struct tiers *t, uint32_t k)
 		frames_describe(c, f, c->q, k ? c->below : c->resident);
 
 	u.saves = saves(c, t, k);
+	if (!k)
+		expect_back(c, t, u.back_ms);
 	return f->ops->use(f->policy, 0, &u, ++t->stamp);
 }
 
@@ -315,6 +457,7 @@ const struct sim_policy sim_policy_onecopy_two = {
 	.create = onecopy_create,
 	.destroy = tiers_destroy,
 	.request = onecopy_request,
+	.pass = onecopy_pass,
 };
 
 const struct sim_policy sim_policy_hints_two = {
@@ -322,4 +465,5 @@ const struct sim_policy sim_policy_hints_two = {
 	.create = hints_create,
 	.destroy = tiers_destroy,
 	.request = onecopy_request,
+	.pass = onecopy_pass,
 };

@@ -9,7 +9,8 @@
  * sees single blocks, from the last to the first.
  *
  * With hints each request says when the session returns: the true time, wrong by
- * up to half of it either way, or that it never does.
+ * up to half of it either way
+ * (or as the options say), or that it never does.
  */
 #include "sim/cache_node.h"
 #include "base/fault.h"
@@ -28,6 +29,7 @@ void frames_free(struct frames *f)
 	free(f->chain_item);
 	free(f->chain_key);
 	free(f->next);
+	free(f->root);
 	free(f);
 }
 
@@ -102,6 +104,15 @@ static int onecopy_create(struct sim_cache *c)
 	return node_create(c, &policy_onecopy);
 }
 
+static void find_roots(const struct sim_trace *t, struct frames *f)
+{
+	for (uint64_t i = 0; i < t->requests; i++)
+		f->root[i] = i;
+	for (uint64_t i = 0; i < t->requests; i++)
+		if (f->next[i])
+			f->root[f->next[i] - 1] = f->root[i];
+}
+
 /* Backwards: who goes on from the last whole block of each request? */
 int frames_foresee(const struct sim_cache *c, struct frames *f)
 {
@@ -109,8 +120,9 @@ int frames_foresee(const struct sim_cache *c, struct frames *f)
 	uint64_t *next, *user;
 
 	f->next = next = mem_array(t->requests + 1, sizeof(*next));
+	f->root = mem_array(t->requests + 1, sizeof(*f->root));
 	user = mem_array(t->distinct + 1ull, sizeof(*user));
-	if (!next || !user) {
+	if (!next || !f->root || !user) {
 		free(user);
 		return -ENOMEM;
 	}
@@ -124,6 +136,7 @@ int frames_foresee(const struct sim_cache *c, struct frames *f)
 			user[b[k]] = i + 1;
 	}
 	free(user);
+	find_roots(t, f);
 	return 0;
 }
 
@@ -191,21 +204,32 @@ static void lru_request(struct sim_cache *c)
 	}
 }
 
-/* The true gap, times 0.5 to 1.5. */
+/* Does the request's session say when it returns? */
+static bool says(const struct sim_cache *c, const struct frames *f,
+		 uint64_t number)
+{
+	struct rng rng = { c->o->seed * 0x20003 + f->root[number] };
+
+	return rng_below(&rng, 1000) >= c->o->hint_missing_pm;
+}
+
+/* The true gap, times 0.5 to 1.5 or whatever was asked for. */
 static uint64_t hint(const struct sim_cache *c, const struct frames *f,
 		     const struct sim_request *q)
 {
 	uint64_t number = (uint64_t)(q - c->t->request);
 	struct rng rng = { c->o->seed * 0x10001 + number };
-	uint64_t next, gap;
+	uint64_t next, gap, least, most, error = c->o->hint_error_pm;
 
-	if (!f->next)
+	if (!f->next || !says(c, f, number))
 		return 0;
 	next = f->next[number];
 	if (!next)
 		return POLICY_CLOSED;
 	gap = c->t->request[next - 1].at_ms - q->at_ms;
-	return 1 + gap / 2 + rng_below(&rng, gap + 1);
+	least = gap * (1000 - MIN(error, 1000ull)) / 1000;
+	most = gap * (1000 + error) / 1000;
+	return 1 + least + rng_below(&rng, most - least + 1);
 }
 
 struct policy_use frames_describe(const struct sim_cache *c, struct frames *f,

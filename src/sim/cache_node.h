@@ -22,6 +22,7 @@ struct frames {
 	uint64_t *chain_key;
 	/* request -> the one that goes on from it; NULL without hints */
 	uint64_t *next;
+	uint64_t *root; /* request -> the first of its session */
 };
 
 /* n frames. NULL: no memory. */

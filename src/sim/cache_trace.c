@@ -105,7 +105,9 @@ static int dense(struct sim_trace *t, uint64_t id, uint32_t *ret_dense)
 
 static uint32_t kind_of(const struct trace_request *r)
 {
-	return (uint32_t)hash_bytes(r->agent, strlen(r->agent), r->model);
+	if (!r->agent[0] && !r->model)
+		return 0;
+	return (uint32_t)hash_bytes(r->agent, strlen(r->agent), r->model) | 1;
 }
 
 static uint64_t time_of(struct sim_trace *t, uint64_t at_ms)

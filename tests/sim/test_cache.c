@@ -494,6 +494,65 @@ TEST(a_rung_that_is_too_slow)
 	sim_trace_fini(&t);
 }
 
+/* What is announced is above when it is wanted: less is loaded, and what was brought
+ * and used is not more than what was brought. Nobody announces, or nobody asks:
+ * nothing. */
+TEST(loads_ahead_of_announced_returns)
+{
+	struct sim_cache_options o = two_rungs("onecopy-hints");
+	struct sim_cache_result with, without, slow;
+	struct sim_trace t;
+
+	usual(&t, 1000);
+	CHECK_OK(sim_cache_run(&t, &o, &with));
+	o.no_prefetch = true;
+	CHECK_OK(sim_cache_run(&t, &o, &without));
+	CHECK_INT(without.prefetched, ==, 0);
+	CHECK(without.prefetch_saved_s == 0);
+	CHECK_INT(with.prefetched, >, 100);
+	CHECK_INT(with.prefetched_used, <=, with.prefetched);
+	CHECK_INT(with.prefetched_used, >, with.prefetched / 2);
+	CHECK_INT(with.promoted, >=, with.prefetched);
+	CHECK(with.prefetch_saved_s > 0);
+	CHECK(with.load_s < without.load_s);
+	/* as fast as memory: there is nothing to gain */
+	o.no_prefetch = false;
+	o.rung[1] = o.rung[0];
+	CHECK_OK(sim_cache_run(&t, &o, &slow));
+	CHECK_INT(slow.prefetched, ==, 0);
+	o = two_rungs("onecopy");
+	CHECK_OK(sim_cache_run(&t, &o, &slow));
+	CHECK_INT(slow.prefetched, ==, 0);
+	sim_trace_fini(&t);
+}
+
+/* Announcements that are wrong by more than they say at best, by up to ten times the
+ * truth, or that half of the sessions do not make, cost what they bring and no more;
+ * without any it is the policy without hints. */
+TEST(hints_that_are_wrong_or_missing_cost_little)
+{
+	static const struct {
+		uint32_t error_pm, missing_pm;
+	} as[] = { { 1000, 0 }, { 10000, 0 }, { 500, 500 }, { 4000, 500 } };
+	struct sim_cache_options o = { .policy = "onecopy", .dram = 150 };
+	struct sim_cache_result alone, told;
+	struct sim_trace t;
+
+	usual(&t, 2000);
+	CHECK_OK(sim_cache_run(&t, &o, &alone));
+	o.policy = "onecopy-hints";
+	for (size_t i = 0; i < ARRAY_LEN(as); i++) {
+		o.hint_error_pm = as[i].error_pm;
+		o.hint_missing_pm = as[i].missing_pm;
+		CHECK_OK(sim_cache_run(&t, &o, &told));
+		CHECK_INT(told.hit_blocks * 100, >=, alone.hit_blocks * 99);
+	}
+	o.hint_missing_pm = 1000;
+	CHECK_OK(sim_cache_run(&t, &o, &told));
+	CHECK_INT(told.hit_blocks, ==, alone.hit_blocks);
+	sim_trace_fini(&t);
+}
+
 TEST(two_rungs_without_memory)
 {
 	struct sim_trace t;
