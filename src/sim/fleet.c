@@ -93,6 +93,8 @@ static int fleet_init(struct fleet *f)
 		return -ENOMEM;
 	r = fleet_count_init(f);
 	if (!r)
+		r = fleet_floor_init(f);
+	if (!r)
 		r = fleet_view_init(f);
 	for (uint32_t i = 0; i < f->o->engines && !r; i++) {
 		f->engine[i].queued = empty;
@@ -125,6 +127,7 @@ static void fleet_fini(struct fleet *f)
 	fleet_queue_fini(&f->queue);
 	fleet_view_fini(f);
 	fleet_count_fini(f);
+	fleet_floor_fini(f);
 	free(f);
 }
 

@@ -53,8 +53,8 @@ struct fleet_work {
 	uint32_t nodes, nodes_room;
 	uint64_t blocks; /* of all prompts */
 	uint32_t longest;
-	uint32_t reordered; /* arrivals whose time was before their forerunner's;
-			       they were sorted in */
+	uint32_t reordered; /* arrivals whose time was before that of one ahead
+			       of them; they were sorted in */
 };
 #define FLEET_ROOT 0u
 
@@ -158,11 +158,19 @@ struct fleet_slot { /* of the run's time */
 
 struct fleet_result {
 	uint64_t requests, cancelled, refused;
+	/* Prompts of the work with more blocks than their tokens fill. */
+	uint64_t short_prompts;
 	double span_s;			/* first arrival to last end */
 	struct fleet_times ttft, total; /* first token, completion */
+	/* What no policy can be below, of those in ttft: each alone on an idle
+	 * engine that has all blocks of all prompts before it. */
+	struct fleet_times floor;
 	double phase_ms[FLEET_PHASES];	/* mean; their sum is ttft.mean */
 	uint64_t blocks, hit_blocks;
 	uint64_t hits[ROUTE_TIERS]; /* of these, found there at the engine */
+	/* The most blocks that any engine had there. Where that is below the
+	 * capacity all fits, and more room changes nothing. */
+	uint64_t peak[ROUTE_TIERS];
 	uint64_t pulled;	    /* brought from another engine */
 	double prefix_hit_rate;	    /* not recomputed / blocks */
 	double loaded_bytes[ROUTE_TIERS], pulled_bytes, demoted_bytes;
