@@ -127,8 +127,10 @@ static void count_engines(struct fleet *f)
 	for (uint32_t i = 0; i < f->o->engines; i++) {
 		const struct fleet_engine *e = &f->engine[i];
 
-		for (uint32_t t = 0; t < ROUTE_TIERS; t++)
+		for (uint32_t t = 0; t < ROUTE_TIERS; t++) {
 			r->peak[t] = MAX(r->peak[t], e->cache[t].peak);
+			r->full[t] |= e->cache[t].full;
+		}
 		sum += e->busy_s;
 		squares += e->busy_s * e->busy_s;
 		r->prefill_s += e->prefill_s;

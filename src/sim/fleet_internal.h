@@ -63,7 +63,8 @@ struct fleet_cache {
 	struct policy *policy;
 	uint32_t capacity, n, slots; /* blocks; of slots, grown as needed */
 	uint32_t peak;		     /* the most n ever was */
-	uint32_t *node;		     /* of each slot */
+	bool full;	/* a block had to leave, wait or stay out */
+	uint32_t *node; /* of each slot */
 	uint32_t *pins;
 	uint32_t *spare; /* free slots, a stack */
 	uint32_t spares;
