@@ -276,6 +276,27 @@ static void print_times(const char *name, const struct fleet_times *t,
 		name, t->mean, t->p50, t->p90, t->p99, t->max);
 }
 
+/* An engine's tiers, as asked for, and what was used of them. */
+static void print_sizes(const struct sim_point *p, FILE *out)
+{
+	char text[SIM_SIZE_TEXT];
+
+	fputs("an engine's tiers", out);
+	for (uint32_t t = 0; t < ROUTE_TIERS; t++) {
+		if (!p->blocks[t])
+			continue;
+		fprintf(out, "%s %s %s", t ? "," : "", route_tier_name(t),
+			sim_size_text(p, t, text));
+		if (p->asked[t] && text[strspn(text, "0123456789")])
+			fprintf(out, " (%llu blocks)",
+				(unsigned long long)p->blocks[t]);
+		if (sim_all_fits(p, t))
+			fprintf(out, " (all fits: %llu)",
+				(unsigned long long)p->result.peak[t]);
+	}
+	fputc('\n', out);
+}
+
 static void print_one(const struct sim_points *points, FILE *out)
 {
 	const struct sim_point *p = points->point;
@@ -310,6 +331,7 @@ static void print_one(const struct sim_points *points, FILE *out)
 		moved_bytes(r) / 1e9, r->pulled_bytes / 1e9,
 		(unsigned long long)r->moves,
 		(unsigned long long)r->shared_moves, r->demoted_bytes / 1e9);
+	print_sizes(p, out);
 	fprintf(out, "busiest link      %.1f GB one way, %.1f %% of the time\n",
 		r->busiest_bytes / 1e9, 100 * r->busiest_use);
 	fprintf(out, "fairness          %.2f of requests, %.2f of engines\n",

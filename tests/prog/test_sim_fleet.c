@@ -393,6 +393,7 @@ TEST(tables_pages_and_reasons)
 	CHECK_INT(r.status, ==, 0);
 	CHECK(strstr(r.out, "llmd-blend") && strstr(r.out, "oracle"));
 	CHECK(stat(page, &st) == 0 && st.st_size > 4000);
+	run_free(&r);
 	/* once in the bars, once where the KV was, over time, in the table */
 	CHECK_INT(times_in(page, "oracle"), ==, 4);
 	CHECK_INT(times_in(page, "<polyline"), ==, policies());
@@ -413,6 +414,7 @@ TEST(tables_pages_and_reasons)
 	run_free(&r);
 	r = FLEET("--engines", "4");
 	CHECK(strstr(r.out, "... of that, mean") != NULL);
+	CHECK(strstr(r.out, "dram 6000 (all fits: ") != NULL);
 	run_free(&r);
 	r = FLEET("--engines", "4", "--explain", "20");
 	CHECK(strstr(r.out, "which engine continues it?") != NULL);
