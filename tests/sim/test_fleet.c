@@ -595,7 +595,8 @@ static double wrongly(uint32_t liars, uint32_t boasters, uint32_t laggards)
 /* Engines that say they hold what others store, and engines that never report an
  * eviction: what comes back tells, and they are believed less. With full trust
  * (it was tried) one boaster of four makes it 1.6 times as long, two 2.2 times;
- * with distrust 1.2 and 1.5. Liars cost 1.4 times either way. */
+ * with distrust 1.2 and 1.5. Liars cost 1.4 times either way, here;
+ * docs/performance.md has where they do not. */
 TEST(who_boasts_or_lies_is_found_out)
 {
 	double honest = wrongly(0, 0, 0), one = wrongly(0, 1, 0),
