@@ -497,11 +497,12 @@ static void put_table(const struct sim_points *p, FILE *out)
 	fputs("<h2>All runs</h2><div class=\"wide\"><table><tr><th></th><th "
 	      "class=\"l\">route</th><th>TTFT mean</th><th>p50</th><th>p90</th>"
 	      "<th>p99</th><th>end p99</th><th>hits</th><th>pulled</th>"
-	      "<th>busiest link</th><th>saved</th><th>fairness</th></tr>\n",
+	      "<th>busiest link</th><th>saved</th><th>fairness</th><th>refused</th>"
+	      "<th>gave up</th></tr>\n",
 	      out);
 	for (size_t i = 0; i < p->n; i += size) {
 		size = sim_place_size(p, i);
-		fprintf(out, "<tr><td>%zu</td><td class=\"l\" colspan=\"11\">",
+		fprintf(out, "<tr><td>%zu</td><td class=\"l\" colspan=\"13\">",
 			++number);
 		put_place(&p->point[i], out);
 		fputs("</td></tr>\n", out);
@@ -515,12 +516,13 @@ static void put_table(const struct sim_points *p, FILE *out)
 				"<td>%.0f</td><td>%.0f</td><td>%.0f</td>"
 				"<td>%.1f %%</td><td>%.1f GB</td>"
 				"<td>%.1f GB</td><td>%.0f s</td>"
-				"<td>%.2f</td></tr>\n",
+				"<td>%.2f</td><td>%llu</td><td>%llu</td></tr>\n",
 				r->ttft.mean, r->ttft.p50, r->ttft.p90,
 				r->ttft.p99, r->total.p99,
 				100 * r->prefix_hit_rate, r->pulled_bytes / 1e9,
-				r->busiest_bytes / 1e9, r->saved_s,
-				r->fairness);
+				r->busiest_bytes / 1e9, r->saved_s, r->fairness,
+				(unsigned long long)r->refused,
+				(unsigned long long)r->cancelled);
 		}
 	}
 	fputs("</table></div>\n", out);

@@ -388,10 +388,17 @@ static void print_row(const struct columns *c, const struct sim_point *p,
 			fprintf(out, "%9s", sim_size_text(p, t, text));
 	fprintf(out,
 		"  %-15s %9.0f %9.0f %9.0f %9.0f %9.0f %6.1f %9.1f %9.0f "
-		"%6.2f\n",
+		"%6.2f",
 		p->policy, r->ttft.mean, r->ttft.p50, r->ttft.p90, r->ttft.p99,
 		r->total.p99, 100 * r->prefix_hit_rate, r->pulled_bytes / 1e9,
 		r->saved_s, r->fairness);
+	/* whoever sends some away is quick with the others */
+	if (r->refused)
+		fprintf(out, "  refused %llu", (unsigned long long)r->refused);
+	if (r->cancelled)
+		fprintf(out, "  gave up %llu",
+			(unsigned long long)r->cancelled);
+	fputc('\n', out);
 }
 
 /* Of the place that begins at `first`: what none of its routes can be below. */

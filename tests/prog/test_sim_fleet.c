@@ -172,6 +172,11 @@ TEST(mooncake_refuses_past_the_objective)
 	json_t *few = parsed(FLEET("--engines", "2", "--route", "mooncake",
 				   "--objective", "2500ms", "--json"));
 
+	struct run r = FLEET("--engines", "2", "--compare", "mooncake,sglang",
+			     "--objective", "2500ms");
+
+	CHECK(strstr(r.out, "  refused 11") != NULL);
+	run_free(&r);
 	CHECK(at(all, "refused", NULL) == 0);
 	CHECK(at(few, "refused", NULL) > 0);
 	CHECK(at(few, "requests", NULL) > 0);
