@@ -18,6 +18,7 @@ enum {
 	OPT_NO_PREFETCH,
 	OPT_HINT_ERROR,
 	OPT_HINT_MISSING,
+	OPT_ROWS,
 };
 
 static const struct cli_option sim_options[] = {
@@ -28,12 +29,12 @@ static const struct cli_option sim_options[] = {
 	{ 'n', "nvme", "N", NULL,
 	  "blocks of a second rung below, or of an engine's disk; a list for a "
 	  "fleet" },
-	{ OPT_DRAM_RATE, "dram-rate", "SIZE", "24G",
+	{ OPT_DRAM_RATE, "dram-rate", "SIZE", "24G; an engine's: 40000000000",
 	  "bytes a second from memory to the engine" },
-	{ OPT_NVME_RATE, "nvme-rate", "SIZE", "5G",
+	{ OPT_NVME_RATE, "nvme-rate", "SIZE", "5G; an engine's: 6000000000",
 	  "bytes a second from the second rung" },
-	{ OPT_NVME_LATENCY, "nvme-latency", "TIME", "100us",
-	  "of each read of it" },
+	{ OPT_NVME_LATENCY, "nvme-latency", "TIME", "100us; an engine's: 0",
+	  "of each read of it; of an engine's, of each load" },
 	{ OPT_NO_PREFETCH, "no-prefetch", NULL, NULL,
 	  "load nothing ahead of announced returns" },
 	{ OPT_HINT_ERROR, "hint-error", "PERCENT", "50",
@@ -48,6 +49,8 @@ static const struct cli_option sim_options[] = {
 	  "write each admission and eviction" },
 	{ 'l', "limit", "N", NULL, "only the first N requests" },
 	{ OPT_SEED, "seed", "N", "1", "of what is random" },
+	{ OPT_ROWS, "rows", "N", NULL,
+	  "how it went over time, in N rows, at most 60" },
 	{ 'j', "json", NULL, NULL, "print the result as JSON" },
 	SIM_FLEET_OPTIONS,
 	CLI_END
@@ -68,10 +71,18 @@ static int sim_dram(const struct cli *c, const char **ret_bytes,
 /* Given where it would change nothing. */
 static bool of_one_cache(int id)
 {
-	return id == OPT_DECISIONS || id == OPT_DRAM_RATE ||
-	       id == OPT_NVME_RATE || id == OPT_NVME_LATENCY ||
-	       id == OPT_NO_PREFETCH || id == OPT_HINT_ERROR ||
-	       id == OPT_HINT_MISSING;
+	return id == OPT_DECISIONS || id == OPT_NO_PREFETCH ||
+	       id == OPT_HINT_ERROR || id == OPT_HINT_MISSING;
+}
+
+static int sim_rate(const struct cli *c, uint64_t *ret_rate)
+{
+	int r = cli_size(c, 0, ret_rate);
+
+	if (r || *ret_rate)
+		return r;
+	return cli_fail(c->command, PROG_USAGE, "--%s: must not be 0",
+			c->option->name);
 }
 
 static int sim_option(struct sim_command *s, const struct cli *c, int id,
@@ -86,10 +97,11 @@ static int sim_option(struct sim_command *s, const struct cli *c, int id,
 	case 'n':
 		return cli_number(c, 1, UINT32_MAX - 1, &s->nvme);
 	case OPT_DRAM_RATE:
-		return cli_size(c, 0, &s->dram_rate);
+		return sim_rate(c, &s->dram_rate);
 	case OPT_NVME_RATE:
-		return cli_size(c, 0, &s->nvme_rate);
+		return sim_rate(c, &s->nvme_rate);
 	case OPT_NVME_LATENCY:
+		s->nvme_latency = true;
 		return cli_time(c, &s->nvme_latency_ns);
 	case OPT_HINT_ERROR:
 		return cli_number(c, 1, 10000, &s->hint_error);
@@ -102,6 +114,8 @@ static int sim_option(struct sim_command *s, const struct cli *c, int id,
 		return cli_size(c, 0, &s->block_bytes);
 	case OPT_BLOCK_TOKENS:
 		return cli_number(c, 1, 1u << 20, &s->block_tokens);
+	case OPT_ROWS:
+		return cli_number(c, 1, FLEET_SLOTS, &s->rows);
 	case OPT_DECISIONS:
 		s->decisions = c->value;
 		return 0;
@@ -113,6 +127,15 @@ static int sim_option(struct sim_command *s, const struct cli *c, int id,
 		s->json = true;
 		return 0;
 	}
+}
+
+static int sim_list(const struct sim_command *s, const char *name,
+		    const char *value)
+{
+	if (!value || !strchr(value, ','))
+		return 0;
+	return cli_fail(s->command, PROG_USAGE,
+			"--%s: lists are for a fleet: say --engines", name);
 }
 
 /* What was given in bytes becomes blocks. */
@@ -144,8 +167,6 @@ static int sim_run(const struct command *self, int argc, char **argv)
 		.command = self,
 		.policy = "lru",
 		.dram = 10000,
-		.dram_rate = 24ull << 30,
-		.nvme_rate = 5ull << 30,
 		.nvme_latency_ns = 100000,
 		.block_bytes = 64 << 10,
 		.block_tokens = 512,
@@ -186,18 +207,21 @@ static int sim_run(const struct command *self, int argc, char **argv)
 	s.trace = argv[c.first];
 	if (fleet.asked)
 		return sim_fleet_main(&s, &fleet);
-	if (sim_fleet_makes(s.trace))
-		return cli_fail(self, PROG_USAGE,
-				"%s is generated for a fleet: say --engines",
-				s.trace);
 	if (fleet.of_fleet)
 		return cli_fail(self, PROG_USAGE,
 				"--%s: needs --engines, --route or --compare",
 				fleet.of_fleet);
-	r = sim_blocks(&s, dram);
-	if (r)
-		return r;
-	return sim_cache_main(&s);
+	if (fleet.of_shape && !sim_fleet_makes(s.trace))
+		return cli_fail(self, PROG_USAGE,
+				"--%s: of generated work (shared, bursts, "
+				"waves), not of %s",
+				fleet.of_shape, s.trace);
+	r = sim_list(&s, "dram", fleet.dram);
+	if (!r)
+		r = sim_list(&s, "nvme", fleet.nvme);
+	if (!r)
+		r = sim_blocks(&s, dram);
+	return r ? r : sim_cache_main(&s, &fleet);
 }
 
 const struct command command_sim = {

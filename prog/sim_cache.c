@@ -11,12 +11,21 @@
 #include "progress.h"
 #include "sim.h"
 #include "sim/cache.h"
+#include "sim_fleet.h"
 #include "stop.h"
+
+/* Of the time of the arrivals, as many parts as --rows asks for. */
+struct cache_row {
+	uint64_t requests, blocks, hits;
+};
 
 struct cache_run {
 	const struct sim_command *s;
+	const struct sim_trace *t;
 	FILE *decisions;
 	bool terminal;
+	uint64_t short_prompts; /* more blocks than their tokens fill */
+	struct cache_row row[FLEET_SLOTS];
 };
 
 static int cache_tick(void *ctx, double done)
@@ -33,6 +42,64 @@ static void cache_decided(void *ctx, uint64_t request, char what, uint64_t id)
 
 	fprintf(run->decisions, "%" PRIu64 " %c %" PRIu64 "\n", request, what,
 		id);
+}
+
+/* Requests that are played. */
+static uint64_t cache_played(const struct cache_run *run)
+{
+	uint64_t n = run->t->requests;
+
+	return run->s->limit ? MIN(n, run->s->limit) : n;
+}
+
+static void cache_found(void *ctx, uint64_t request, uint32_t hits)
+{
+	struct cache_run *run = ctx;
+	const struct sim_request *q = &run->t->request[request], *last;
+	uint64_t begin = run->t->request[0].at_ms, rows = run->s->rows;
+	struct cache_row *row;
+
+	last = &run->t->request[cache_played(run) - 1];
+	row = &run->row[(q->at_ms - begin) * rows / (last->at_ms - begin + 1)];
+	row->requests++;
+	row->blocks += q->n;
+	row->hits += hits;
+}
+
+static json_t *cache_rows_json(const struct cache_run *run)
+{
+	json_t *root = json_array();
+
+	for (uint64_t i = 0; root && i < run->s->rows; i++) {
+		const struct cache_row *row = &run->row[i];
+
+		json_array_append_new(
+			root,
+			json_pack("{s:f, s:I, s:I, s:f}", "until",
+				  (double)(i + 1) / (double)run->s->rows,
+				  "requests", (json_int_t)row->requests,
+				  "blocks", (json_int_t)row->blocks,
+				  "prefix_hit_rate",
+				  (double)row->hits /
+					  (double)MAX(row->blocks, 1ull)));
+	}
+	return root;
+}
+
+static void cache_rows_print(const struct cache_run *run)
+{
+	if (run->s->rows)
+		printf("over the time of the arrivals\n%9s %9s %9s %6s\n",
+		       "until %", "requests", "blocks", "hits %");
+	for (uint64_t i = 0; i < run->s->rows; i++) {
+		const struct cache_row *row = &run->row[i];
+
+		printf("%9.0f %9" PRIu64 " %9" PRIu64 " %6.1f\n",
+		       100 * (double)(i + 1) / (double)run->s->rows,
+		       row->requests, row->blocks,
+		       100 * (double)row->hits /
+			       (double)MAX(row->blocks, 1ull));
+	}
 }
 
 static int cache_json_nvme(json_t *root, const struct sim_command *s,
@@ -57,15 +124,15 @@ static int cache_json_nvme(json_t *root, const struct sim_command *s,
 	return bad;
 }
 
-static json_t *cache_json(const struct sim_command *s,
-			  const struct sim_trace *t,
+static json_t *cache_json(const struct cache_run *run,
 			  const struct sim_cache_result *r)
 {
+	const struct sim_command *s = run->s;
 	double blocks = r->blocks ? (double)r->blocks : 1;
 
 	json_t *root = json_pack(
 		"{s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:I, s:I, s:I, "
-		"s:I}",
+		"s:I, s:I, s:I}",
 		"trace", s->trace, "policy", s->policy, "dram_blocks",
 		(json_int_t)s->dram, "requests", (json_int_t)r->requests,
 		"blocks", (json_int_t)r->blocks, "hit_blocks",
@@ -74,8 +141,11 @@ static json_t *cache_json(const struct sim_command *s,
 		r->saved_prefill_s, "prefill_s", r->prefill_s, "admitted",
 		(json_int_t)r->admitted, "evicted", (json_int_t)r->evicted,
 		"peak_blocks", (json_int_t)r->peak, "late_requests",
-		(json_int_t)t->late);
+		(json_int_t)run->t->late, "short_prompts",
+		(json_int_t)run->short_prompts, "seed", (json_int_t)s->seed);
 
+	if (root && s->rows)
+		json_object_set_new(root, "rows", cache_rows_json(run));
 	if (root && r->fit) {
 		json_object_set_new(root, "returned_blocks",
 				    json_integer((json_int_t)r->returned));
@@ -91,14 +161,19 @@ static json_t *cache_json(const struct sim_command *s,
 	return root;
 }
 
-static int cache_print(const struct sim_command *s, const struct sim_trace *t,
+static int cache_print(const struct cache_run *run,
 		       const struct sim_cache_result *r)
 {
+	const struct sim_command *s = run->s;
 	double blocks = r->blocks ? (double)r->blocks : 1;
 
 	if (s->json)
-		return load_json_out(cache_json(s, t, r)) ? PROG_SYSTEM
-							  : PROG_OK;
+		return load_json_out(cache_json(run, r)) ? PROG_SYSTEM
+							 : PROG_OK;
+	if (run->short_prompts)
+		printf("%" PRIu64 " prompts have more blocks than their tokens "
+		       "fill; is --block-tokens right?\n",
+		       run->short_prompts);
 	printf("%s, %s, %" PRIu64 " blocks\n", s->trace, s->policy, s->dram);
 	printf("requests         %" PRIu64 "\n", r->requests);
 	printf("prefix hit rate  %.3f %% of %" PRIu64 " blocks\n",
@@ -122,7 +197,21 @@ static int cache_print(const struct sim_command *s, const struct sim_trace *t,
 	printf("evicted          %" PRIu64 "\n", r->evicted);
 	if (r->fit)
 		printf("sessions fit     %u\n", r->fit);
+	cache_rows_print(run);
 	return PROG_OK;
+}
+
+static int cache_make(const struct sim_command *s,
+		      const struct sim_fleet *shape, struct sim_trace *t)
+{
+	struct fleet_work work;
+	int r = sim_fleet_make(s, shape, &work);
+
+	if (r)
+		return r;
+	r = sim_trace_make(t, &work);
+	fleet_work_fini(&work);
+	return r ? cli_fail(s->command, PROG_SYSTEM, "%s", strerror(-r)) : 0;
 }
 
 static int cache_load(const struct sim_command *s, struct sim_trace *t)
@@ -151,8 +240,8 @@ static int cache_simulate(const struct sim_command *s,
 		.policy = s->policy,
 		.dram = (uint32_t)MIN(s->dram, UINT32_MAX - 1),
 		.nvme = (uint32_t)s->nvme,
-		.rung = { { .bytes_per_s = s->dram_rate },
-			  { .bytes_per_s = s->nvme_rate,
+		.rung = { { .bytes_per_s = s->dram_rate ?: 24ull << 30 },
+			  { .bytes_per_s = s->nvme_rate ?: 5ull << 30,
 			    .latency_ns = s->nvme_latency_ns } },
 		.no_prefetch = s->no_prefetch,
 		.hint_error_pm = (uint32_t)s->hint_error * 10,
@@ -162,6 +251,7 @@ static int cache_simulate(const struct sim_command *s,
 		.limit = s->limit,
 		.block_tokens = (uint32_t)s->block_tokens,
 		.decided = run->decisions ? cache_decided : NULL,
+		.found = s->rows ? cache_found : NULL,
 		.tick = cache_tick,
 		.ctx = run,
 	};
@@ -177,7 +267,7 @@ static int cache_simulate(const struct sim_command *s,
 		return cli_fail(s->command,
 				r == -EINTR ? PROG_FAILED : PROG_SYSTEM, "%s",
 				r == -EINTR ? "interrupted" : strerror(-r));
-	return cache_print(s, t, &result);
+	return cache_print(run, &result);
 }
 
 static int cache_finish_decisions(const struct sim_command *s, FILE *f)
@@ -190,15 +280,35 @@ static int cache_finish_decisions(const struct sim_command *s, FILE *f)
 	return PROG_OK;
 }
 
-int sim_cache_main(const struct sim_command *s)
+static void cache_look(struct cache_run *run)
 {
-	struct cache_run run = { .s = s, .terminal = isatty(STDERR_FILENO) };
+	const struct sim_trace *t = run->t;
+
+	for (uint64_t i = 0; i < cache_played(run); i++) {
+		const struct sim_request *q = &t->request[i];
+
+		run->short_prompts +=
+			q->n &&
+			q->input <= (q->n - 1ull) * run->s->block_tokens;
+	}
+	if (!cache_played(run))
+		cli_fail(run->s->command, 0, "%s: no requests", run->s->trace);
+}
+
+int sim_cache_main(const struct sim_command *s, const struct sim_fleet *shape)
+{
 	struct sim_trace t;
+	struct cache_run run = { .s = s,
+				 .t = &t,
+				 .terminal = isatty(STDERR_FILENO) };
 	int r, written = PROG_OK;
 
 	stop_catch();
 	sim_trace_init(&t);
-	r = cache_load(s, &t);
+	r = sim_fleet_makes(s->trace) ? cache_make(s, shape, &t)
+				      : cache_load(s, &t);
+	if (!r)
+		cache_look(&run);
 	if (!r && s->decisions) {
 		run.decisions = fopen(s->decisions, "we");
 		if (!run.decisions)

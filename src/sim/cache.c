@@ -132,6 +132,8 @@ static void look(struct sim_cache *c)
 	while (c->hits < c->q->n && is_found(c, c->blocks[c->hits]))
 		c->hits++;
 	found = MIN((uint64_t)c->hits * o->block_tokens, (uint64_t)c->q->input);
+	if (o->found)
+		o->found(o->ctx, c->number, c->hits);
 	c->result.requests++;
 	c->result.blocks += c->q->n;
 	c->result.hit_blocks += c->hits;

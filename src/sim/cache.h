@@ -46,6 +46,8 @@ struct sim_cache_options {
 	/* Each decision; NULL: nobody asks. what: '+' admitted, '-' evicted;
 	 * '>' and '<' the same of the second rung. */
 	void (*decided)(void *ctx, uint64_t request, char what, uint64_t id);
+	/* Each request and how many of its blocks were found; NULL likewise. */
+	void (*found)(void *ctx, uint64_t request, uint32_t hits);
 	/* Now and then; not 0 ends the run with -EINTR. */
 	int (*tick)(void *ctx, double done);
 	void *ctx;

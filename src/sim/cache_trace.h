@@ -47,5 +47,9 @@ int sim_trace_add(struct sim_trace *t, const struct trace_request *request);
 /* All requests of a source. 0, -ENOMEM, -E2BIG, or what trace_next() said,
  * with the text in s->error. */
 int sim_trace_load(struct sim_trace *t, struct trace_source *s);
+struct fleet_work;
+/* Generated work; a block's id is its node. Its sessions have no names. 0,
+ * -ENOMEM, -E2BIG. */
+int sim_trace_make(struct sim_trace *t, const struct fleet_work *w);
 
 #endif

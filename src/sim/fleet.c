@@ -69,6 +69,11 @@ static const char *options_wrong(const struct fleet_options *o)
 		return "rate error: from 0 to below 1";
 	if (!(o->late_least >= 0 && o->late_most >= o->late_least))
 		return "late: from least to most";
+	for (uint32_t t = 0; t < ROUTE_TIERS; t++)
+		if (!(o->wait_s[t] >= 0 && o->wait_s[t] < 1e9))
+			return "tiers: latency not below 0";
+	if (!(o->lag_s >= 0 && o->objective_s >= 0))
+		return "lag, objective: not below 0";
 	if (!(o->cancelled >= 0 && o->cancelled <= 1 && o->patience >= 0))
 		return "cancelled: from 0 to 1; patience: not below 0";
 	return NULL;
@@ -92,6 +97,8 @@ static int fleet_init(struct fleet *f)
 	if (!f->node || !f->path || !f->chain_key || !f->chain_item)
 		return -ENOMEM;
 	r = fleet_count_init(f);
+	if (!r)
+		r = fleet_floor_init(f);
 	if (!r)
 		r = fleet_view_init(f);
 	for (uint32_t i = 0; i < f->o->engines && !r; i++) {
@@ -125,6 +132,7 @@ static void fleet_fini(struct fleet *f)
 	fleet_queue_fini(&f->queue);
 	fleet_view_fini(f);
 	fleet_count_fini(f);
+	fleet_floor_fini(f);
 	free(f);
 }
 
@@ -204,7 +212,7 @@ int fleet_run(const struct fleet_options *o, const struct fleet_work *work,
 	if (o->policy->exact) {
 		exact.rate_error = 0;
 		exact.late_least = exact.late_most = 0;
-		exact.liars = 0;
+		exact.liars = exact.boasters = exact.laggards = 0;
 	}
 	f->o = &exact;
 	f->work = work;

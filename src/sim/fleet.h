@@ -53,8 +53,8 @@ struct fleet_work {
 	uint32_t nodes, nodes_room;
 	uint64_t blocks; /* of all prompts */
 	uint32_t longest;
-	uint32_t reordered; /* arrivals whose time was before their forerunner's;
-			       they were sorted in */
+	uint32_t reordered; /* arrivals whose time was before that of one ahead
+			       of them; they were sorted in */
 };
 #define FLEET_ROOT 0u
 
@@ -107,6 +107,7 @@ struct fleet_options {
 	double block_bytes;
 	uint64_t blocks[ROUTE_TIERS]; /* capacity of an engine's tiers */
 	double rate[ROUTE_TIERS];     /* bytes a second into device memory */
+	double wait_s[ROUTE_TIERS];   /* from asking to the first byte */
 	/* What leaves the tiers below device memory first, and what passes them
 	 * by: policy_lru or policy_onecopy, as on a node; NULL: lru. Device
 	 * memory is the engine's own, and LRU. */
@@ -117,9 +118,13 @@ struct fleet_options {
 	double rate_error;	      /* 0.3: rates wrong by up to 30 % */
 	double late_least, late_most; /* seconds */
 	/* mishaps */
-	double cancelled;   /* share of the requests that give up waiting */
-	double patience;    /* seconds, mean, until they do */
-	uint32_t liars;	    /* engines whose evictions are never reported */
+	double cancelled; /* share of the requests that give up waiting */
+	double patience;  /* seconds, mean, until they do */
+	uint32_t liars; /* the first engines, whose evictions are never told */
+	/* The first engines, which say that they hold what others store. */
+	uint32_t boasters;
+	uint32_t laggards; /* the last engines, whose events come later still */
+	double lag_s;	   /* ... by that much */
 	double objective_s; /* for policies that refuse; 0: none */
 	/* Each decision, with the prices of all engines; NULL: nobody asks. */
 	void (*decided)(void *ctx, double at, const struct route_fleet *fleet,
@@ -159,13 +164,23 @@ struct fleet_slot { /* of the run's time */
 
 struct fleet_result {
 	uint64_t requests, cancelled, refused;
+	/* Prompts of the work with more blocks than their tokens fill. */
+	uint64_t short_prompts;
 	double span_s;			/* first arrival to last end */
 	struct fleet_times ttft, total; /* first token, completion */
-	double phase_ms[FLEET_PHASES];	/* mean; their sum is ttft.mean */
+	/* What no policy can be below, of those in ttft: each alone on an idle
+	 * engine that has all blocks of all prompts before it. */
+	struct fleet_times floor;
+	double phase_ms[FLEET_PHASES]; /* mean; their sum is ttft.mean */
 	uint64_t blocks, hit_blocks;
 	uint64_t hits[ROUTE_TIERS]; /* of these, found there at the engine */
-	uint64_t pulled;	    /* brought from another engine */
-	double prefix_hit_rate;	    /* not recomputed / blocks */
+	/* The most blocks that any engine had there; and whether a block ever
+	 * had to leave, wait or stay out for lack of room: where none had, more
+	 * room changes nothing. */
+	uint64_t peak[ROUTE_TIERS];
+	bool full[ROUTE_TIERS];
+	uint64_t pulled;	/* brought from another engine */
+	double prefix_hit_rate; /* not recomputed / blocks */
 	double loaded_bytes[ROUTE_TIERS], pulled_bytes, demoted_bytes;
 	uint64_t moves;			   /* transfers between engines */
 	uint64_t shared_moves;		   /* from a copy that was arriving */

@@ -56,7 +56,8 @@ static uint32_t plan_loads(struct fleet *f, const struct fleet_request *r,
 						       r->pinned, own,
 						       (enum route_tier)t);
 		x.load_s[t] = f->o->block_bytes / f->o->rate[t];
-		x.load_wait_s[t] = MAX(0, e->tier_free[t] - f->now);
+		x.load_wait_s[t] =
+			MAX(0, e->tier_free[t] - f->now) + f->o->wait_s[t];
 	}
 	for (uint32_t i = e->ready.first; i != FLEET_NONE;
 	     i = f->request[i].next) {
@@ -92,7 +93,7 @@ static void begin_loads(struct fleet *f, uint32_t request)
 			continue;
 		e->tier_free[t] =
 			MAX(e->tier_free[t], f->now) + bytes / f->o->rate[t];
-		last = MAX(last, e->tier_free[t]);
+		last = MAX(last, e->tier_free[t] + f->o->wait_s[t]);
 		f->result.loaded_bytes[t] += bytes;
 		f->result.hits[t] += n[t];
 	}

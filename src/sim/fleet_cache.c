@@ -90,6 +90,7 @@ int fleet_cache_add(struct fleet_cache *c, uint32_t node,
 	c->node[slot] = node;
 	c->pins[slot] = 0;
 	c->n++;
+	c->peak = MAX(c->peak, c->n);
 	if (place)
 		c->ops->insert_in(c->policy, 0, slot, ++c->stamp, place);
 	else

@@ -53,6 +53,7 @@ void fleet_count_first(struct fleet *f, const struct fleet_request *r)
 
 	for (uint32_t i = 0; i < FLEET_PHASES; i++)
 		f->result.phase_ms[i] += 1000 * r->spent[i];
+	f->floors[f->firsts] = f->floor[r->index];
 	f->ttft[f->firsts++] = (float)(1000 * ttft);
 	slot->requests++;
 	slot->ttft_ms += 1000 * ttft;
@@ -126,6 +127,10 @@ static void count_engines(struct fleet *f)
 	for (uint32_t i = 0; i < f->o->engines; i++) {
 		const struct fleet_engine *e = &f->engine[i];
 
+		for (uint32_t t = 0; t < ROUTE_TIERS; t++) {
+			r->peak[t] = MAX(r->peak[t], e->cache[t].peak);
+			r->full[t] |= e->cache[t].full;
+		}
 		sum += e->busy_s;
 		squares += e->busy_s * e->busy_s;
 		r->prefill_s += e->prefill_s;
@@ -150,6 +155,7 @@ void fleet_count_end(struct fleet *f, struct fleet_result *ret_result)
 	r->span_s = MAX(0, f->end - begin);
 	r->fairness = jain(f->slow_sum, f->slow_squares, (double)f->firsts);
 	r->ttft = times_of(f->ttft, f->firsts);
+	r->floor = times_of(f->floors, f->firsts);
 	r->total = times_of(f->total, f->done);
 	for (uint32_t i = 0; i < FLEET_PHASES && f->firsts; i++)
 		r->phase_ms[i] /= (double)f->firsts;

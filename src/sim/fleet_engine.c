@@ -11,9 +11,6 @@
 #include <errno.h>
 #include <math.h>
 
-/* An absurdly long prompt takes larger chunks, not a trillion steps. */
-#define STEPS_MOST 4096.0
-
 double fleet_prefill_s(const struct fleet *f, double from, double to)
 {
 	const struct route_engine e = { .token_s = f->o->token_s,
@@ -141,7 +138,7 @@ static void begin_prefill(struct fleet *f, struct fleet_request *r)
 
 static double part_of(struct fleet *f, struct fleet_request *r, double *budget)
 {
-	double least = tokens_in(r) / STEPS_MOST, from = r->done;
+	double least = tokens_in(r) / FLEET_STEPS_MOST, from = r->done;
 	double take, whole;
 
 	take = MIN(MAX(*budget, least), tokens_in(r) - r->done);

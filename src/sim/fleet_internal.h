@@ -13,6 +13,7 @@
  *   fleet_choose.c  a decision: from the view to route.h and back
  *   fleet_hold.c    what the router keeps until its turn is near
  *   fleet_count.c   results
+ *   fleet_floor.c   what no policy can be below
  *
  * What is true is in nodes' `at` and in engines; what is believed is in nodes'
  * `seen` and `sent` and in the view. Only fleet_view.c goes from one to the
@@ -63,7 +64,9 @@ struct fleet_cache {
 	const struct policy_ops *ops;
 	struct policy *policy;
 	uint32_t capacity, n, slots; /* blocks; of slots, grown as needed */
-	uint32_t *node;		     /* of each slot */
+	uint32_t peak;		     /* the most n ever was */
+	bool full;	/* a block had to leave, wait or stay out */
+	uint32_t *node; /* of each slot */
 	uint32_t *pins;
 	uint32_t *spare; /* free slots, a stack */
 	uint32_t spares;
@@ -100,6 +103,7 @@ struct fleet_node {
 	uint64_t sent; /* ... as it expects, having sent a prompt */
 	uint64_t held; /* by requests in flight, as it knows */
 	uint32_t leaf; /* last block of the prompt that used it last */
+	bool known;    /* of a prompt that came before (fleet_floor.c) */
 };
 
 /* ---- requests in flight --------------------------------------------------------------- */
@@ -257,6 +261,8 @@ struct fleet {
 	struct fleet_view view;
 	struct rng rng;
 	float *ttft, *total; /* milliseconds, of those that are done */
+	float *floor;	     /* milliseconds, of each arrival */
+	float *floors;	     /* ... of those in ttft */
 	double slow_sum, slow_squares, end;
 	size_t done, firsts;
 	int failed;
@@ -313,6 +319,8 @@ void fleet_engine_hold(struct fleet *f, struct fleet_request *r, uint32_t to,
 void fleet_engine_let_go(struct fleet *f, struct fleet_request *r);
 void fleet_engine_finish(struct fleet *f, uint32_t request);
 double fleet_prefill_s(const struct fleet *f, double from, double to);
+/* An absurdly long prompt takes larger chunks, not a trillion steps. */
+#define FLEET_STEPS_MOST 4096.0
 
 /* ... and how requests come into it */
 void fleet_engine_take(struct fleet *f, uint32_t request);
@@ -390,5 +398,7 @@ void fleet_count_first(struct fleet *f, const struct fleet_request *r);
 void fleet_count_over(struct fleet *f, const struct fleet_request *r);
 void fleet_count_end(struct fleet *f, struct fleet_result *ret_result);
 void fleet_count_fini(struct fleet *f);
+int fleet_floor_init(struct fleet *f); /* -ENOMEM */
+void fleet_floor_fini(struct fleet *f);
 
 #endif

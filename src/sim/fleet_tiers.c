@@ -107,6 +107,16 @@ static struct policy_place place_of(struct fleet *f, uint32_t engine,
 static void leave(struct fleet *f, uint32_t engine, uint32_t tier,
 		  uint32_t slot);
 
+/* Who boasts says the same of itself. */
+static void tell_stored(struct fleet *f, uint32_t engine, uint32_t tier,
+			uint32_t node)
+{
+	fleet_view_tell(f, engine, FLEET_STORED, tier, node);
+	for (uint32_t i = 0; i < f->o->boasters && i < f->o->engines; i++)
+		if (i != engine)
+			fleet_view_tell(f, i, FLEET_STORED, tier, node);
+}
+
 static void store(struct fleet *f, uint32_t engine, uint32_t tier,
 		  uint32_t node, const struct policy_place *place,
 		  bool computing)
@@ -121,7 +131,7 @@ static void store(struct fleet *f, uint32_t engine, uint32_t tier,
 	if (computing)
 		f->node[node].computing |= 1ull << engine;
 	else
-		fleet_view_tell(f, engine, FLEET_STORED, tier, node);
+		tell_stored(f, engine, tier, node);
 }
 
 static void take_in(struct fleet *f, uint32_t engine, uint32_t tier,
@@ -134,6 +144,7 @@ static void take_in(struct fleet *f, uint32_t engine, uint32_t tier,
 		place = place_of(f, engine, tier, node);
 		at = &place;
 	}
+	c->full |= c->n >= c->capacity;
 	if (at && c->n >= c->capacity &&
 	    !c->ops->wants(c->policy, place.ticket, place.last,
 			   fleet_cache_victim(c))) {
@@ -186,6 +197,7 @@ bool fleet_tiers_room(struct fleet *f, uint32_t engine, uint64_t blocks)
 	struct fleet_engine *e = &f->engine[engine];
 	struct fleet_cache *c = &e->cache[ROUTE_VRAM];
 
+	c->full |= c->n + e->reserved + blocks > c->capacity;
 	if (c->pinned + e->reserved + blocks > c->capacity)
 		return false;
 	while (c->n + e->reserved + blocks > c->capacity && !f->failed)
@@ -203,6 +215,7 @@ void fleet_tiers_put(struct fleet *f, uint32_t engine, uint32_t node,
 		fleet_cache_touch(c, fleet_cache_find(c, node));
 		return;
 	}
+	c->full |= c->n + e->reserved >= c->capacity;
 	while (c->n + e->reserved >= c->capacity && c->n > c->pinned &&
 	       !f->failed)
 		leave(f, engine, ROUTE_VRAM, fleet_cache_victim(c));
@@ -216,7 +229,7 @@ void fleet_tiers_computed(struct fleet *f, uint32_t engine, uint32_t node)
 	if (!(f->node[node].computing & bit))
 		return;
 	f->node[node].computing &= ~bit;
-	fleet_view_tell(f, engine, FLEET_STORED, ROUTE_VRAM, node);
+	tell_stored(f, engine, ROUTE_VRAM, node);
 }
 
 void fleet_tiers_pin(struct fleet *f, uint32_t engine, uint32_t node)

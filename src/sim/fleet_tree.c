@@ -137,9 +137,12 @@ static int by_time(const void *x, const void *y)
 void fleet_tree_sort(struct fleet_tree *t)
 {
 	struct fleet_work *w = t->work;
+	double latest = 0;
 
-	for (size_t i = 1; i < w->n; i++)
-		w->reordered += w->arrival[i].at < w->arrival[i - 1].at;
+	for (size_t i = 0; i < w->n; i++) {
+		w->reordered += i && w->arrival[i].at < latest;
+		latest = MAX(latest, w->arrival[i].at);
+	}
 	if (w->reordered)
 		qsort(w->arrival, w->n, sizeof(*w->arrival), by_time);
 }

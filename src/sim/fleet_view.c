@@ -65,7 +65,7 @@ static int mail_grow(struct fleet_mail *m)
 	return 0;
 }
 
-static double due_of(struct fleet *f, struct fleet_mail *m)
+static double due_of(struct fleet *f, struct fleet_mail *m, uint32_t engine)
 {
 	const struct fleet_report *last;
 	double due;
@@ -77,6 +77,8 @@ static double due_of(struct fleet *f, struct fleet_mail *m)
 	}
 	due = f->now + f->o->late_least +
 	      (f->o->late_most - f->o->late_least) * unit(&f->view.rng);
+	if (engine + f->o->laggards >= f->o->engines)
+		due += f->o->lag_s;
 	m->last_due = MAX(m->last_due, due);
 	return m->last_due;
 }
@@ -99,7 +101,7 @@ void fleet_view_tell(struct fleet *f, uint32_t engine, enum fleet_news news,
 		return;
 	m->ring[(m->first + m->n) & (m->room - 1)] = (struct fleet_report){
 		.at = f->now,
-		.due = due_of(f, m),
+		.due = due_of(f, m, engine),
 		.what = what,
 		.usage = (float)(used / MAX(c->capacity, 1)),
 		.news = (uint8_t)news,
@@ -562,8 +564,10 @@ static void fill_engine(struct fleet *f, uint32_t i, struct route_engine *e)
 		.kv_usage = b->usage,
 		.memory = (double)f->o->blocks[ROUTE_VRAM],
 	};
-	for (uint32_t t = ROUTE_DRAM; t < ROUTE_TIERS; t++)
+	for (uint32_t t = ROUTE_DRAM; t < ROUTE_TIERS; t++) {
 		e->load_s[t] = f->o->block_bytes / f->o->rate[t] * b->load;
+		e->load_wait_s[t] = f->o->wait_s[t];
+	}
 	route_book_fill(&b->book, f->now, e);
 	fill_moving(f, b, e);
 }

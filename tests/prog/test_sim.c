@@ -214,6 +214,61 @@ TEST(values)
 	unlink(trace);
 }
 
+/* ---- generated work -------------------------------------------------------------- */
+
+/* Load that rises past what fits and falls again, as a command shows it: what is
+ * found falls with it and comes back, and at the top onecopy keeps more. */
+static void waves(const char *policy, double rate[12])
+{
+	struct run r = RUN("sim", "waves", "--agents", "8", "--limit", "4000",
+			   "--dram", "1500", "--rows", "12", "--policy", policy,
+			   "--json");
+	json_t *root = run_json(&r), *rows, *row;
+	size_t i;
+
+	CHECK_INT(r.status, ==, 0);
+	rows = json_object_get(root, "rows");
+	CHECK_INT(json_array_size(rows), ==, 12);
+	json_array_foreach(rows, i, row)
+		rate[i] = number(row, "prefix_hit_rate");
+	json_decref(root);
+	run_free(&r);
+}
+
+TEST(load_that_rises_and_falls)
+{
+	double lru[12], own[12];
+
+	waves("lru", lru);
+	waves("onecopy", own);
+	for (size_t i = 0; i < 12; i++)
+		CHECK(own[i] > lru[i] - 0.05);
+	/* the rate is highest in rows 3 to 5, and lowest in 8 and 9 */
+	CHECK(own[3] < own[0] - 0.1 && own[3] < own[8] - 0.2);
+	CHECK(own[4] > lru[4] + 0.01 && own[5] > lru[5] + 0.04);
+	CHECK(own[8] > own[0]);
+}
+
+/* Each shape can be played by one cache, with the options of generated work. */
+TEST(generated_work_for_one_cache)
+{
+	static const char *const shape[] = { "shared", "bursts", "waves" };
+
+	for (size_t i = 0; i < 3; i++) {
+		struct run r = RUN("sim", shape[i], "--limit", "64", "--agents",
+				   "4", "--prefix", "5120", "--own", "100",
+				   "--json");
+		json_t *root = run_json(&r);
+
+		CHECK_INT(r.status, ==, 0);
+		CHECK(number(root, "requests") >= 64);
+		CHECK(number(root, "hit_blocks") > 0);
+		CHECK(number(root, "short_prompts") < 1);
+		json_decref(root);
+		run_free(&r);
+	}
+}
+
 /* ---- recorded traces ------------------------------------------------------------ */
 
 static const char *recorded(char *path, size_t cap, const char *name)

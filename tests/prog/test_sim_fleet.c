@@ -5,6 +5,7 @@
 #include <jansson.h>
 #include <math.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -117,6 +118,230 @@ TEST(mishaps)
 	json_decref(root);
 }
 
+/* Of two values of an option the first token tells which was used. */
+static void tells(const char *option, const char *less, const char *more)
+{
+	double a = mean_of(FLEET("--engines", "2", "--vram", "230", "--dram",
+				 "300", "--nvme", "600", "--cxl", "50",
+				 "--json", option, less));
+	double b = mean_of(FLEET("--engines", "2", "--vram", "230", "--dram",
+				 "300", "--nvme", "600", "--cxl", "50",
+				 "--json", option, more));
+
+	if (!(a < b))
+		FAIL("%s: %g ms with %s, %g ms with %s", option, a, less, b,
+		     more);
+}
+
+TEST(engines_are_as_told)
+{
+	tells("--prefill-rate", "80000", "20000");
+	tells("--prefill-depth", "100000", "10000");
+	tells("--decode-step", "1ms", "50ms");
+	tells("--decode-each", "0s", "5ms");
+}
+
+/* One engine whose memory forgets: what comes back is loaded, at that rate. */
+TEST(tiers_are_as_told)
+{
+	static const char *const tier[][5] = {
+		{ "--nvme", "--nvme-rate", "20G", "2G", "--nvme-latency" },
+		{ "--cxl", "--cxl-rate", "20G", "2G", "--cxl-latency" },
+		{ "--dram", "--dram-rate", "20G", "2G", "--cxl-latency" },
+	};
+
+	for (size_t i = 0; i < 3; i++) {
+		const char *const *t = tier[i];
+		double v[3];
+
+		for (unsigned k = 0; k < 3; k++)
+			v[k] = mean_of(RUN("sim", "waves", "--limit", "600",
+					   "--engines", "1", "--vram", "200",
+					   "--dram", "0", t[0], "9000", t[1],
+					   t[k == 1 ? 3 : 2], t[4],
+					   k == 2 ? "40ms" : "0s", "--json"));
+		CHECK(v[0] < v[1]);
+		CHECK(i == 2 || v[0] < v[2]); /* of memory there is none */
+	}
+}
+
+TEST(mooncake_refuses_past_the_objective)
+{
+	json_t *all = parsed(FLEET("--engines", "2", "--route", "mooncake",
+				   "--objective", "100s", "--json"));
+	json_t *few = parsed(FLEET("--engines", "2", "--route", "mooncake",
+				   "--objective", "2500ms", "--json"));
+
+	struct run r = FLEET("--engines", "2", "--compare", "mooncake,sglang",
+			     "--objective", "2500ms");
+
+	CHECK(strstr(r.out, "  refused ") != NULL);
+	run_free(&r);
+	CHECK(at(all, "refused", NULL) == 0);
+	CHECK(at(few, "refused", NULL) > 0);
+	CHECK(at(few, "requests", NULL) > 0);
+	CHECK(at(few, "requests", NULL) + at(few, "refused", NULL) == 64);
+	json_decref(all);
+	json_decref(few);
+}
+
+/* "What would another 4 TB be worth?": against the first, for each TB, in
+ * engines; sizes as they were asked for; and where all fits it is said. */
+TEST(what_if)
+{
+	json_t *root =
+		parsed(RUN("sim", "waves", "--limit", "800", "--engines",
+			   "1,2,3", "--vram", "200", "--dram", "0", "--nvme",
+			   "0,8G,4T", "--load", "2", "--json"));
+	json_t *points = json_object_get(root, "points"), *p, *w, *q;
+	double tb = floor(4398046511104.0 / 37748736) * 37748736 / 1e12;
+
+	CHECK_INT(json_array_size(points), ==, 9);
+	p = json_array_get(points, 0);
+	CHECK(!json_object_get(p, "against_first"));
+	CHECK_INT(json_array_size(json_object_get(p, "all_fits")), ==, 0);
+	q = json_array_get(points, 2);
+	CHECK_STR(json_string_value(json_object_get(
+			  json_object_get(q, "tier_asked"), "nvme")),
+		  "4T");
+	CHECK(fabs(at(q, "tier_bytes", "nvme") - tb * 1e12) < 1);
+	CHECK_STR(json_string_value(
+			  json_array_get(json_object_get(q, "all_fits"), 0)),
+		  "nvme");
+	CHECK(at(q, "tier_peak_blocks", "nvme") > 0);
+	w = json_object_get(q, "against_first");
+	CHECK(at(w, "ttft_mean_ms", NULL) < 0);
+	CHECK(fabs(at(w, "ttft_mean_ms", NULL) - at(q, "ttft_ms", "mean") +
+		   at(p, "ttft_ms", "mean")) < 1e-3);
+	CHECK(fabs(at(w, "engine_seconds_saved", NULL) -
+		   at(q, "engine_seconds_saved", NULL) +
+		   at(p, "engine_seconds_saved", NULL)) < 1e-3);
+	CHECK(fabs(at(w, "memory_tb", NULL) - tb) < 1e-6);
+	CHECK(fabs(at(w, "for_each_tb", "ttft_mean_ms") * tb -
+		   at(w, "ttft_mean_ms", NULL)) < 1e-3);
+	/* between two of one, two, three engines without it, or past them */
+	p = json_array_get(points, 3);
+	if (at(q, "ttft_ms", "mean") >= at(p, "ttft_ms", "mean")) {
+		CHECK(at(w, "like_engines", NULL) >= 1);
+		CHECK(at(w, "like_engines", NULL) <= 2);
+	}
+	/* another number of engines is no price of memory */
+	w = json_object_get(p, "against_first");
+	CHECK(w && !json_object_get(w, "for_each_tb"));
+	json_decref(root);
+}
+
+/* Two engines serve as one engine and more memory do, where the sweep knows. */
+TEST(what_if_in_engines)
+{
+	json_t *root = parsed(RUN("sim", "waves", "--limit", "800", "--engines",
+				  "1,8", "--vram", "200", "--dram", "0,300",
+				  "--load", "2", "--json"));
+	json_t *points = json_object_get(root, "points"), *p[4], *w;
+	double like, mean[3];
+
+	for (size_t i = 0; i < 4; i++)
+		p[i] = json_array_get(points, i);
+	for (size_t i = 0; i < 3; i++)
+		mean[i] = at(p[i], "ttft_ms", "mean");
+	CHECK(mean[0] > mean[1] && mean[1] > mean[2]);
+	w = json_object_get(p[1], "against_first");
+	like = 1 + 7 * (mean[0] - mean[1]) / (mean[0] - mean[2]);
+	CHECK(fabs(at(w, "like_engines", NULL) - like) < 1e-6);
+	json_decref(root);
+}
+
+TEST(what_if_for_people)
+{
+	struct run r = RUN("sim", "waves", "--limit", "800", "--engines", "2",
+			   "--vram", "200", "--dram", "0", "--nvme", "0,8G,4T",
+			   "--compare", "onecopy,sglang");
+
+	CHECK_INT(r.status, ==, 0);
+	CHECK(strstr(r.out, "against the first") != NULL);
+	CHECK(strstr(r.out, "       8G  sglang") != NULL);
+	CHECK(strstr(r.out, "all fits in nvme of 4T") != NULL);
+	CHECK(strstr(r.out, "(floor)") != NULL);
+	run_free(&r);
+}
+
+/* Options that a result depends on are in it. */
+TEST(a_result_can_be_repeated)
+{
+	json_t *root = parsed(FLEET("--engines", "2", "--seed", "7", "--liars",
+				    "1", "--late", "1s,2s", "--rate-error",
+				    "10", "--policy", "onecopy", "--json"));
+	json_t *o = json_object_get(root, "options");
+
+	CHECK(at(o, "seed", NULL) == 7 && at(o, "liars", NULL) == 1);
+	CHECK(at(o, "rate_error", NULL) == 0.1);
+	CHECK(at(o, "block_bytes", NULL) == 37748736);
+	CHECK(json_number_value(
+		      json_array_get(json_object_get(o, "late_s"), 1)) == 2);
+	CHECK_STR(json_string_value(json_object_get(o, "policy")), "onecopy");
+	CHECK(at(o, "generated", "agents") == 16);
+	json_decref(root);
+}
+
+/* Reasons are a part of the JSON, each of the run that it stands in. */
+TEST(reasons_as_json)
+{
+	json_t *root = parsed(RUN("sim", "waves", "--limit", "900", "--engines",
+				  "2,4", "--explain", "700", "--json"));
+	json_t *points = json_object_get(root, "points"), *p, *e, *one;
+	size_t i, k;
+
+	json_array_foreach(points, i, p) {
+		double chosen = -1, least = 1e300;
+		bool alone = false;
+
+		e = json_object_get(p, "explain");
+		CHECK(at(e, "request", NULL) == 700);
+		CHECK_INT(json_array_size(json_object_get(e, "engines")), ==,
+			  i ? 4 : 2);
+		json_array_foreach(json_object_get(e, "engines"), k, one) {
+			json_t *price = json_object_get(one, "price_ms");
+
+			if (!json_is_number(price))
+				continue;
+			least = fmin(least, json_number_value(price));
+			if (k == (size_t)at(e, "engine", NULL))
+				chosen = json_number_value(price);
+		}
+		CHECK(chosen >= 0 && chosen <= least);
+		json_array_foreach(json_object_get(e, "ways"), k, one)
+			alone |= !strcmp(json_string_value(
+						 json_object_get(one, "way")),
+					 "move nothing") &&
+				 at(one, "ttft_ms", NULL) > 0;
+		CHECK(alone);
+		CHECK_INT(json_array_size(json_object_get(e, "ways")), >=, 3);
+	}
+	json_decref(root);
+}
+
+/* Load that rises and falls, over time: of a fleet and of one cache. */
+TEST(rows_over_time)
+{
+	const char *fleet[] = { "--engines", "2" };
+	const char *cache[] = { "--dram", "900" };
+
+	for (unsigned i = 0; i < 2; i++) {
+		const char **w = i ? cache : fleet;
+		json_t *root = parsed(RUN("sim", "waves", "--limit", "900",
+					  "--rows", "7", "--json", w[0], w[1]));
+		json_t *rows = json_object_get(root, "rows"), *row;
+		double sum = 0;
+		size_t k;
+
+		CHECK_INT(json_array_size(rows), ==, 7);
+		json_array_foreach(rows, k, row)
+			sum += at(row, "requests", NULL);
+		CHECK(sum == at(root, "requests", NULL));
+		json_decref(root);
+	}
+}
+
 /* All combinations of the lists, each with every policy. */
 TEST(sweeps)
 {
@@ -135,6 +360,33 @@ TEST(sweeps)
 	json_decref(root);
 }
 
+/* How often that text is in the file. */
+static int times_in(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "re");
+	char *all = NULL;
+	size_t cap = 0;
+	int n = 0;
+
+	CHECK(f && getdelim(&all, &cap, 0, f) > 0);
+	for (const char *at = all; (at = strstr(at, text)); at++)
+		n++;
+	free(all);
+	fclose(f);
+	return n;
+}
+
+static int policies(void)
+{
+	struct run r = FLEET("--engines", "2", "--limit", "2", "--agents", "2",
+			     "--compare", "all", "--json");
+	json_t *root = parsed(r);
+	int n = (int)json_array_size(json_object_get(root, "points"));
+
+	json_decref(root);
+	return n;
+}
+
 TEST(tables_pages_and_reasons)
 {
 	char page[] = "/tmp/onecopy-sim-XXXXXX";
@@ -146,8 +398,20 @@ TEST(tables_pages_and_reasons)
 	CHECK_INT(r.status, ==, 0);
 	CHECK(strstr(r.out, "llmd-blend") && strstr(r.out, "oracle"));
 	CHECK(stat(page, &st) == 0 && st.st_size > 4000);
-	unlink(page);
 	run_free(&r);
+	/* once in the bars, once where the KV was, over time, in the table */
+	CHECK_INT(times_in(page, "oracle"), ==, 4);
+	CHECK_INT(times_in(page, "<polyline"), ==, policies());
+	/* each place has its charts, and the axis says what was asked for */
+	r = FLEET("--engines", "4", "--vram", "300,40G", "--link", "10,100",
+		  "--html", page);
+	CHECK_INT(r.status, ==, 0);
+	run_free(&r);
+	CHECK_INT(times_in(page, "<details"), ==, 4);
+	CHECK_INT(times_in(page, "<polyline"), ==, 4 + 2);
+	CHECK_INT(times_in(page, ">10 Gbit/s, vram 40G</text>"), ==, 1);
+	CHECK_INT(times_in(page, "stroke-dasharray"), ==, 1);
+	unlink(page);
 	/* known before anything is played */
 	r = FLEET("--engines", "4", "--html", "/nowhere/page.html");
 	CHECK_INT(r.status, ==, 6);
@@ -155,11 +419,14 @@ TEST(tables_pages_and_reasons)
 	run_free(&r);
 	r = FLEET("--engines", "4");
 	CHECK(strstr(r.out, "... of that, mean") != NULL);
+	CHECK(strstr(r.out, "dram 6000 (all fits: ") != NULL);
 	run_free(&r);
 	r = FLEET("--engines", "4", "--explain", "20");
 	CHECK(strstr(r.out, "which engine continues it?") != NULL);
 	CHECK(strstr(r.out, "should its KV move first?") != NULL);
 	CHECK(strstr(r.out, "does one transfer serve several?") != NULL);
+	CHECK(strstr(r.out, "onecopy, 4 engines, load 1") != NULL);
+	CHECK(strstr(r.out, "move nothing") != NULL);
 	run_free(&r);
 }
 
@@ -235,7 +502,48 @@ TEST(lines_out_of_order)
 	r = RUN("sim", trace, "--engines", "2");
 	CHECK(strstr(r.out, "1 requests were earlier") != NULL);
 	run_free(&r);
+	/* of one cache the same */
+	root = parsed(RUN("sim", trace, "--json"));
+	CHECK(at(root, "late_requests", NULL) == 1);
+	json_decref(root);
 	unlink(trace);
+}
+
+/* Both ways say the same of a trace that is empty, out of order twice, or whose
+ * lines have more blocks than their tokens fill. */
+TEST(both_ways_see_the_same)
+{
+	static const char lines[] =
+		"{\"timestamp\":9,\"input_length\":512,\"output_length\":2,"
+		"\"hash_ids\":[1]}\n"
+		"{\"timestamp\":4,\"input_length\":100,\"output_length\":2,"
+		"\"hash_ids\":[1,2,3]}\n"
+		"{\"timestamp\":5,\"input_length\":512,\"output_length\":2,"
+		"\"hash_ids\":[1]}\n";
+	const char *text[] = { "", lines };
+	char trace[64];
+
+	for (size_t i = 0; i < 2; i++) {
+		json_t *fleet, *cache;
+		int fd;
+
+		snprintf(trace, sizeof(trace), "/tmp/onecopy-sim-XXXXXX");
+		fd = mkostemp(trace, O_CLOEXEC);
+		CHECK(write(fd, text[i], strlen(text[i])) ==
+		      (ssize_t)strlen(text[i]));
+		CHECK(close(fd) == 0);
+		cache = parsed(RUN("sim", trace, "--json"));
+		fleet = parsed(RUN("sim", trace, "--engines", "2", "--json"));
+		CHECK(at(cache, "requests", NULL) == 3.0 * (double)i);
+		CHECK(at(fleet, "requests", NULL) == 3.0 * (double)i);
+		CHECK(at(cache, "late_requests", NULL) == 2.0 * (double)i);
+		CHECK(at(fleet, "late_requests", NULL) == 2.0 * (double)i);
+		CHECK(at(cache, "short_prompts", NULL) == (double)i);
+		CHECK(at(fleet, "short_prompts", NULL) == (double)i);
+		json_decref(cache);
+		json_decref(fleet);
+		unlink(trace);
+	}
 }
 
 TEST(what_is_wrong_is_named)
@@ -255,7 +563,18 @@ TEST(what_is_wrong_is_named)
 	refused(FLEET("--engines", "2", "--compare", "sglang,best"),
 		"no routing policy best");
 	refused(FLEET("--engines", "2", "--explain", "first"), "first");
-	refused(RUN("sim", "shared"), "--engines");
+	refused(RUN("sim", "shared", "--dram", "1000,2000"),
+		"--dram: lists are for a fleet");
+	refused(RUN("sim", "shared", "--nvme", "1000,2000"),
+		"--nvme: lists are for a fleet");
+	refused(FLEET("--engines", "2", "--prefill-rate", "0"),
+		"--prefill-rate: 0");
+	refused(FLEET("--engines", "2", "--nvme-rate", "0"), "--nvme-rate");
+	refused(FLEET("--engines", "2", "--cxl-rate", "0"), "--cxl-rate: 0");
+	refused(FLEET("--engines", "2", "--objective", "soon"),
+		"--objective: soon");
+	refused(FLEET("--engines", "2", "--laggards", "65"), "--laggards: 65");
+	refused(FLEET("--engines", "2", "--rows", "61"), "--rows");
 	refused(FLEET("--engines", "2", "--agents", "0"), "--agents: 0");
 	refused(FLEET("--engines", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17"),
 		"at most 16");
@@ -280,10 +599,10 @@ TEST(options_that_do_not_go_together)
 	for (size_t i = 0; i < sizeof(of_fleet) / sizeof(*of_fleet); i++)
 		refused(RUN("sim", trace, of_fleet[i][0], of_fleet[i][1]),
 			of_fleet[i][0]);
-	refused(RUN("sim", trace, "--warm"), "--warm: needs --engines");
+	refused(RUN("sim", trace, "--warm"), "--warm: of generated work");
+	refused(RUN("sim", trace, "--lag", "2s"), "--lag: needs --engines");
 	refused(FLEET("--engines", "2", "--decisions", "/nowhere"),
 		"--decisions");
-	refused(FLEET("--engines", "2", "--nvme-rate", "5G"), "--nvme-rate");
 	refused(RUN("sim", trace, "--engines", "2", "--agents", "4"),
 		"--agents");
 	refused(RUN("sim", trace, "--engines", "2", "--warm"), "--warm");

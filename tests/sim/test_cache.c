@@ -3,6 +3,7 @@
 #include "base/fault.h"
 #include "base/rng.h"
 #include "sim/cache.h"
+#include "sim/fleet.h"
 #include "tests/test.h"
 #include "trace/agents.h"
 
@@ -575,4 +576,71 @@ TEST(two_rungs_without_memory)
 		fault_arm(0, 0, false);
 	}
 	sim_trace_fini(&t);
+}
+
+/* ---- generated work -------------------------------------------------------- */
+
+static struct fleet_work generated(enum fleet_shape shape)
+{
+	struct fleet_shape_options o;
+	struct fleet_work w;
+
+	fleet_shape_defaults(shape, &o);
+	o.requests = 300;
+	o.agents = 6;
+	CHECK_OK(fleet_work_make(&o, &w));
+	return w;
+}
+
+/* One cache finds in generated work what one engine of a fleet finds in it, where
+ * requests come one by one and all fits. */
+TEST(generated_work_is_the_same_for_cache_and_fleet)
+{
+	for (int shape = 0; shape < (int)FLEET_SHAPES; shape++) {
+		struct fleet_work w = generated((enum fleet_shape)shape);
+		struct sim_cache_options c = { .policy = "lru",
+					       .dram = 1u << 20 };
+		struct fleet_options f;
+		struct sim_cache_result one;
+		struct fleet_result all;
+		char error[TRACE_ERROR];
+		struct sim_trace t;
+
+		for (size_t i = 0; i < w.n; i++)
+			w.arrival[i].at = 1000 * (double)i;
+		sim_trace_init(&t);
+		CHECK_OK(sim_trace_make(&t, &w));
+		CHECK_INT(t.requests, ==, w.n);
+		CHECK_INT(t.blocks, ==, w.blocks);
+		CHECK_INT(t.distinct, ==, w.nodes - 1);
+		CHECK_INT(t.late, ==, 0);
+		CHECK_OK(sim_cache_run(&t, &c, &one));
+		fleet_defaults(&f);
+		f.engines = 1;
+		f.blocks[ROUTE_VRAM] = 1u << 20;
+		CHECK_OK(fleet_run(&f, &w, &all, error));
+		CHECK_INT(one.hit_blocks, ==, all.hit_blocks);
+		CHECK_INT(one.hit_blocks, >, 0);
+		sim_trace_fini(&t);
+		fleet_work_fini(&w);
+	}
+}
+
+TEST(no_memory_for_generated_work)
+{
+	struct fleet_work w = generated(FLEET_BURSTS);
+	int r = -ENOMEM;
+
+	for (uint64_t n = 1; r; n++) {
+		struct sim_trace t;
+
+		sim_trace_init(&t);
+		fault_arm(FAULT_ALLOC, n, false);
+		r = sim_trace_make(&t, &w);
+		fault_arm(FAULT_ALLOC, 0, false);
+		CHECK(r == 0 || r == -ENOMEM);
+		CHECK_INT(n, <, 1000);
+		sim_trace_fini(&t);
+	}
+	fleet_work_fini(&w);
 }

@@ -67,37 +67,84 @@ static bool half(double a, double b)
 	return fabs(a / 2 - b) <= 1e-6 * fabs(a);
 }
 
+static void twice_as_fast(struct fleet_options *o)
+{
+	o->load *= 2;
+	o->token_s /= 2;
+	o->step_s /= 2;
+	o->running_s /= 2;
+	o->link *= 2;
+	o->latency_s /= 2;
+	o->late_least /= 2;
+	o->late_most /= 2;
+	for (uint32_t t = 0; t < ROUTE_TIERS; t++)
+		o->rate[t] *= 2;
+}
+
 /* Everything twice as fast: times are half, what is decided is the same. Of
  * the policies those that hold no number of seconds. */
 TEST(double_every_rate_and_times_halve)
 {
-	static const char *const policies[] = { "round-robin", "sglang",
-						"dynamo", "tensorrt",
-						"llmd-blend" };
+	static const char *const policies[] = {
+		"round-robin", "least-requests", "power-of-two", "sglang",
+		"smg",	       "dynamo",	 "aibrix",	 "tensorrt",
+		"llmd-blend",
+	};
 	struct fleet_work w = made(FLEET_WAVES, 24, 800, false);
 
 	for (size_t i = 0; i < ARRAY_LEN(policies); i++) {
 		struct fleet_options o = options(policies[i], 4);
 		struct fleet_result a = run(&o, &w), b;
 
-		o.load *= 2;
-		o.token_s /= 2;
-		o.step_s /= 2;
-		o.running_s /= 2;
-		o.link *= 2;
-		o.latency_s /= 2;
-		o.late_least /= 2;
-		o.late_most /= 2;
-		for (uint32_t t = 0; t < ROUTE_TIERS; t++)
-			o.rate[t] *= 2;
+		twice_as_fast(&o);
 		b = run(&o, &w);
-		CHECK(half(a.ttft.mean, b.ttft.mean));
+		if (!half(a.ttft.mean, b.ttft.mean))
+			FAIL("%s: %g and %g ms", policies[i], a.ttft.mean,
+			     b.ttft.mean);
 		CHECK(half(a.ttft.p99, b.ttft.p99));
+		CHECK(half(a.floor.mean, b.floor.mean));
 		CHECK(half(a.total.p50, b.total.p50));
 		CHECK(half(a.span_s, b.span_s));
 		CHECK_INT(a.hit_blocks, ==, b.hit_blocks);
 	}
 	fleet_work_fini(&w);
+}
+
+/* Others know some seconds (how fast distrust heals, how long a router remembers,
+ * what fits a step): nearly half over several seeds is what they promise, to 3 % in
+ * the mean and 15 % in p99. Measured: onecopy 0.2 and 4 %, oracle 0.3 and 4 %,
+ * mooncake 0.5 and 8 %. */
+static void nearly_halves(const char *policy)
+{
+	double mean = 0, p99 = 0, mean2 = 0, p99_2 = 0;
+
+	for (uint64_t seed = 1; seed <= 6; seed++) {
+		struct fleet_work w = made(FLEET_WAVES, 24, 800, false);
+		struct fleet_options o = options(policy, 4);
+		struct fleet_result r;
+
+		o.seed = seed;
+		r = run(&o, &w);
+		mean += r.ttft.mean;
+		p99 += r.ttft.p99;
+		twice_as_fast(&o);
+		r = run(&o, &w);
+		mean2 += 2 * r.ttft.mean;
+		p99_2 += 2 * r.ttft.p99;
+		fleet_work_fini(&w);
+	}
+	fprintf(stderr, "%s: mean %.4f, p99 %.4f\n", policy, mean2 / mean,
+		p99_2 / p99);
+	CHECK(fabs(mean2 / mean - 1) < 0.03);
+	CHECK(fabs(p99_2 / p99 - 1) < 0.15);
+}
+
+TEST(double_every_rate_and_times_nearly_halve)
+{
+	nearly_halves("onecopy");
+	nearly_halves("oracle");
+	nearly_halves("mooncake");
+	nearly_halves("independent-pulls");
 }
 
 TEST(one_engine_needs_no_router)
@@ -135,6 +182,86 @@ TEST(a_request_by_hand)
 		   10 * (o.step_s + o.running_s)) < 1e-5);
 }
 
+static bool not_below(double v, double floor)
+{
+	return v >= floor * (1 - 1e-6);
+}
+
+/* No policy, the oracle included, is ever below the floor: mean or quantile,
+ * any load, any work, any link, whether the router knows much or little. */
+TEST(nobody_is_below_the_floor)
+{
+	static const double load[] = { 0.1, 1, 8 };
+
+	for (uint32_t shape = 0; shape < FLEET_SHAPES; shape++) {
+		struct fleet_work w =
+			made((enum fleet_shape)(int)shape, 24, 400, shape == 0);
+
+		for (size_t i = 0; route_at(i); i++) {
+			struct fleet_options o = options(route_at(i)->name, 4);
+			struct fleet_result r;
+
+			o.load = load[(i + shape) % ARRAY_LEN(load)];
+			o.link = i % 2 ? 1e9 : 50e9;
+			o.blocks[ROUTE_VRAM] = i % 3 ? 2000 : 250;
+			r = run(&o, &w);
+			CHECK(r.floor.mean > 0);
+			CHECK(not_below(r.ttft.mean, r.floor.mean));
+			CHECK(not_below(r.ttft.p50, r.floor.p50));
+			CHECK(not_below(r.ttft.p90, r.floor.p90));
+			CHECK(not_below(r.ttft.p99, r.floor.p99));
+			CHECK(not_below(r.ttft.max, r.floor.max));
+		}
+		fleet_work_fini(&w);
+	}
+}
+
+/* ... and it is reached where nothing is in the way: one engine with room for
+ * all, requests that never meet. */
+TEST(the_floor_is_reached_by_who_is_alone)
+{
+	struct fleet_work w = made(FLEET_WAVES, 4, 100, false);
+	struct fleet_options o = options("onecopy", 1);
+	struct fleet_result r;
+
+	for (size_t i = 0; i < w.n; i++)
+		w.arrival[i].at = 1000 * (double)i;
+	o.blocks[ROUTE_VRAM] = 1u << 20;
+	r = run(&o, &w);
+	CHECK(fabs(r.ttft.mean - r.floor.mean) < 1e-4 * r.floor.mean);
+	CHECK(fabs(r.ttft.p99 - r.floor.p99) < 1e-4 * r.floor.p99);
+	CHECK_INT(r.peak[ROUTE_VRAM], ==, w.nodes - 1);
+	fleet_work_fini(&w);
+}
+
+/* Prompts whose tokens do not reach their last block are counted, and the floor
+ * holds for them too: one step, one token. */
+TEST(prompts_that_are_too_short)
+{
+	struct fleet_arrival a[2] = {
+		{ .at = 0, .leaf = 9, .blocks = 9, .in = 100, .out = 2 },
+		{ .at = 9, .leaf = 9, .blocks = 9, .in = 9 * 512, .out = 2 },
+	};
+	uint32_t parent[10] = { 0 };
+	struct fleet_work w = { .arrival = a,
+				.n = 2,
+				.parent = parent,
+				.nodes = 10,
+				.longest = 9 };
+	struct fleet_options o = options("onecopy", 2);
+	struct fleet_result r;
+
+	for (uint32_t i = 1; i < 10; i++)
+		parent[i] = i - 1;
+	r = run(&o, &w);
+	CHECK_INT(r.short_prompts, ==, 1);
+	CHECK(not_below(r.ttft.mean, r.floor.mean));
+	CHECK(r.floor.mean > 1000 * o.step_s);
+	a[0].in = 9 * 512;
+	r = run(&o, &w);
+	CHECK_INT(r.short_prompts, ==, 0);
+}
+
 /* At light load a larger fleet is no slower: sessions stay where they are. */
 TEST(more_engines_do_not_hurt)
 {
@@ -148,21 +275,132 @@ TEST(more_engines_do_not_hurt)
 	fleet_work_fini(&w);
 }
 
-/* 2 to 64 agents over one prefix within a second: it goes over a link about
- * once, in a chain, and the last agent has not waited for 63 pulls. */
+static struct fleet_work agents(uint32_t n, bool warm, uint64_t seed)
+{
+	struct fleet_shape_options o;
+	struct fleet_work w;
+
+	fleet_shape_defaults(FLEET_SHARED, &o);
+	o.agents = n;
+	o.requests = 1;
+	o.warm = warm;
+	o.seed = seed;
+	CHECK_OK(fleet_work_make(&o, &w));
+	return w;
+}
+
+/* 2 to 64 agents over one prefix within a second, that somebody has computed or
+ * nobody has: it goes over a link about once, in a chain, and the last agent has
+ * not waited for 63 pulls. */
 TEST(a_hot_prefix_goes_out_once)
 {
-	for (uint32_t agents = 2; agents <= 64; agents *= 2) {
-		struct fleet_work w = made(FLEET_SHARED, agents, 1, true);
-		struct fleet_options o = options("onecopy", 64);
-		struct fleet_result r = run(&o, &w);
-		double prefix = 98 * o.block_bytes;
+	static const uint32_t engines[] = { 8, 16, 64 };
 
-		CHECK(r.busiest_bytes <= 1.1 * prefix);
-		o.policy = route_find("sglang");
-		CHECK(agents < 16 || r.ttft.p90 < run(&o, &w).ttft.p90);
+	for (uint32_t k = 0; k < 3 * 2 * 3; k++) {
+		struct fleet_options o = options("onecopy", engines[k % 3]);
+		bool warm = k / 3 % 2;
+
+		o.seed = 1 + k / 6;
+		for (uint32_t n = 2; n <= 64; n *= 2) {
+			struct fleet_work w = agents(n, warm, o.seed);
+			struct fleet_result r, gateway;
+			double prefix = 98 * o.block_bytes;
+
+			o.policy = &route_onecopy;
+			r = run(&o, &w);
+			CHECK(r.busiest_bytes <= 1.1 * prefix);
+			o.policy = route_find("sglang");
+			gateway = run(&o, &w);
+			CHECK(n < 16 || r.ttft.p90 < gateway.ttft.p90);
+			fleet_work_fini(&w);
+		}
+	}
+}
+
+/* Who was sent where, and what the router counted when the last one came. */
+struct sent {
+	uint32_t count[ROUTE_ENGINES_MAX];
+	double left; /* the largest counter of anybody then */
+};
+
+static void note(void *ctx, double at, const struct route_fleet *f,
+		 const struct route_request *r,
+		 const struct route_choice *choice,
+		 const struct route_price *prices)
+{
+	struct sent *s = ctx;
+
+	(void)at;
+	(void)r;
+	(void)prices;
+	s->left = 0;
+	for (uint32_t i = 0; i < f->n; i++) {
+		const struct route_engine *e = &f->engine[i];
+
+		s->left = fmax(s->left, e->in_flight);
+		s->left = fmax(s->left, e->waiting);
+		s->left = fmax(s->left, e->running);
+		s->left = fmax(s->left, fabs(e->prefill_tokens));
+		s->left = fmax(s->left, fabs(e->uncached));
+		s->left = fmax(s->left, fabs(e->decode_blocks));
+		s->left = fmax(s->left, fabs(e->held));
+	}
+	s->count[choice->engine]++;
+}
+
+/* Prompts that have nothing in common, all within the time that reports take:
+ * nobody but the router knows of them, and they do not run after the engine that
+ * was idle when the last report came. */
+TEST(a_burst_is_spread_before_anybody_reports)
+{
+	for (uint64_t seed = 1; seed <= 5; seed++) {
+		struct fleet_work w = made(FLEET_WAVES, 4, 400, false);
+		struct fleet_options o = options("onecopy", 8);
+		struct sent s = { 0 };
+		uint32_t n = 0;
+
+		/* the first turns of 64 sessions */
+		for (size_t i = 0; i < w.n && n < 64; i++)
+			if (w.arrival[i].in <= 6001)
+				w.arrival[n++] = w.arrival[i];
+		w.n = n;
+		for (size_t i = 0; i < n; i++)
+			w.arrival[i].at = 0.001 * (double)i;
+		o.seed = seed;
+		o.late_least = 5;
+		o.late_most = 9;
+		o.decided = note;
+		o.ctx = &s;
+		CHECK_INT(run(&o, &w).requests, ==, n);
+		CHECK_INT(n, >=, 48);
+		for (uint32_t i = 0; i < 8; i++)
+			CHECK_INT(s.count[i], <=, 2 * n / 8);
 		fleet_work_fini(&w);
 	}
+}
+
+/* Requests that give up leave no counter behind: when all are over and reported,
+ * everything that the router counts is back at nothing. */
+TEST(who_gives_up_is_counted_out)
+{
+	struct fleet_work w = made(FLEET_BURSTS, 32, 1500, false);
+
+	w.arrival[w.n - 1].at += 1000;
+	for (size_t i = 0; route_at(i); i++) {
+		struct fleet_options o = options(route_at(i)->name, 4);
+		struct sent s = { 0 };
+		struct fleet_result r;
+
+		o.cancelled = 0.5;
+		o.patience = 0.5;
+		o.load = 4;
+		o.decided = note;
+		o.ctx = &s;
+		r = run(&o, &w);
+		CHECK_INT(r.cancelled, >, 0);
+		CHECK(s.left < 1e-6);
+	}
+	fleet_work_fini(&w);
 }
 
 /* Sends each request as told. */
@@ -387,21 +625,60 @@ TEST(cancelled_requests_leave_nothing)
 	fleet_work_fini(&w);
 }
 
-/* Engines that never report an eviction: feedback keeps them from being
- * believed. */
-TEST(liars_are_found_out)
+/* Sums of the mean time to the first token over some seeds, at moderate load, of
+ * a fleet whose engines forget: what is believed wrongly costs something. */
+static double wrongly(uint32_t liars, uint32_t boasters, uint32_t laggards)
 {
-	struct fleet_work w = made(FLEET_WAVES, 32, 3000, false);
-	struct fleet_options o = options("onecopy", 4);
-	struct fleet_result honest, lied;
+	double sum = 0;
 
-	o.blocks[ROUTE_VRAM] = 400;
-	o.blocks[ROUTE_DRAM] = 0;
-	honest = run(&o, &w);
-	o.liars = 2;
-	lied = run(&o, &w);
-	CHECK(lied.ttft.mean < 1.5 * honest.ttft.mean);
-	fleet_work_fini(&w);
+	for (uint64_t seed = 1; seed <= 4; seed++) {
+		struct fleet_shape_options s;
+		struct fleet_options o = options("onecopy", 4);
+		struct fleet_work w;
+
+		fleet_shape_defaults(FLEET_WAVES, &s);
+		s.agents = 12;
+		s.requests = 3000;
+		s.seed = o.seed = seed;
+		CHECK_OK(fleet_work_make(&s, &w));
+		o.load = 0.5;
+		o.blocks[ROUTE_VRAM] = 800;
+		o.blocks[ROUTE_DRAM] = 0;
+		o.liars = liars;
+		o.boasters = boasters;
+		o.laggards = laggards;
+		o.lag_s = 20;
+		sum += run(&o, &w).ttft.mean;
+		fleet_work_fini(&w);
+	}
+	return sum;
+}
+
+/* Engines that say they hold what others store, and engines that never report an
+ * eviction: what comes back tells, and they are believed less. With full trust
+ * (it was tried) one boaster of four makes it 1.6 times as long, two 2.2 times;
+ * with distrust 1.2 and 1.5. Liars cost 1.4 times either way, here;
+ * docs/performance.md has where they do not. */
+TEST(who_boasts_or_lies_is_found_out)
+{
+	double honest = wrongly(0, 0, 0), one = wrongly(0, 1, 0),
+	       two = wrongly(0, 2, 0), liars = wrongly(2, 0, 0);
+
+	fprintf(stderr, "one boaster %.3f, two %.3f, liars %.3f\n",
+		one / honest, two / honest, liars / honest);
+	CHECK(one < 1.4 * honest);
+	CHECK(two < 1.85 * honest);
+	CHECK(liars < 1.7 * honest);
+}
+
+/* An engine whose events come 20 seconds later than the others'. */
+TEST(one_engine_may_lag)
+{
+	double prompt = wrongly(0, 0, 0), lag = wrongly(0, 0, 1);
+
+	fprintf(stderr, "%.3f\n", lag / prompt);
+	CHECK(lag < 1.3 * prompt);
+	CHECK(lag > 1.001 * prompt || lag < 0.999 * prompt);
 }
 
 /* Pulls, deep queues, tiny memories, one block of room: everybody is served. */
@@ -543,7 +820,7 @@ TEST(traces_of_all_kinds)
 			      LINE(5000, "1,2"),
 		      &w, error));
 	CHECK_INT(w.n, ==, 4);
-	CHECK_INT(w.reordered, ==, 1);
+	CHECK_INT(w.reordered, ==, 2);
 	CHECK_INT(w.nodes, ==, 1 + 6);
 	CHECK(w.arrival[0].at <= w.arrival[1].at);
 	CHECK_INT(w.arrival[0].serial, ==, 1);
