@@ -97,7 +97,8 @@ void comeback_init(struct comeback *m)
 			cell_init(&m->trait[f][v], ONE);
 	for (unsigned d = 0; d < COMEBACK_DIFFS; d++) {
 		cell_init(&m->gap[d], ONE);
-		cell_init(&m->hint[d], ONE);
+		cell_init(&m->hint[0][d], ONE);
+		cell_init(&m->hint[1][d], ONE);
 	}
 	for (unsigned b = 0; b < COMEBACK_STEPS; b++) {
 		for (unsigned w = 0; w < COMEBACK_WHYS; w++)
@@ -140,7 +141,7 @@ static int log_hazard(const struct comeback *m,
 {
 	return m->base[b].ratio + s->ratio +
 	       m->gap[diff(against(s->usual_gap), b)].ratio +
-	       m->hint[diff(against(s->hint), b)].ratio +
+	       m->hint[s->told][diff(against(s->hint), b)].ratio +
 	       m->why[why_of(s)][b].ratio;
 }
 
@@ -235,7 +236,8 @@ static void expose(struct comeback *m, struct comeback_session *s,
 {
 	unsigned b = s->step;
 	struct comeback_cell *gap = &m->gap[diff(against(s->usual_gap), b)];
-	struct comeback_cell *hint = &m->hint[diff(against(s->hint), b)];
+	struct comeback_cell *hint =
+		&m->hint[s->told][diff(against(s->hint), b)];
 	uint32_t expected = hazard(log_hazard(m, s, b));
 
 	struct comeback_cell *why = &m->why[why_of(s)][b];
@@ -312,22 +314,24 @@ typedef unsigned __int128 wide;
 /* log2 of the hazards of a session, but for what is the same at all ages. */
 struct ages {
 	const struct comeback *m;
-	const struct comeback_cell *why;
+	const struct comeback_cell *why, *told;
 	int ratio, gap, hint;
 };
 
 static struct ages ages_of(const struct comeback *m,
 			   const struct comeback_session *s)
 {
-	return (struct ages){ m, m->why[why_of(s)], s->ratio,
-			      against(s->usual_gap), against(s->hint) };
+	return (struct ages){
+		m,	  m->why[why_of(s)],	 m->hint[s->told],
+		s->ratio, against(s->usual_gap), against(s->hint)
+	};
 }
 
 static inline uint64_t chance_at(const struct ages *a, unsigned b)
 {
 	int log = a->ratio + a->m->base[b].ratio + a->why[b].ratio +
 		  a->m->gap[diff(a->gap, b)].ratio +
-		  a->m->hint[diff(a->hint, b)].ratio - LEAST_LOG;
+		  a->told[diff(a->hint, b)].ratio - LEAST_LOG;
 
 	log = MAX(0, MIN(log, (COMEBACK_CHANCES - 1) * CHANCE_EACH));
 	return a->m->chance[log / CHANCE_EACH];

@@ -18,7 +18,8 @@
  *
  * Some traits change with age: how the age compares with the session's gaps so
  * far, and with the return that was announced. So an announcement is believed
- * as far as announcements have been right.
+ * as far as announcements have been right; those that sessions make of themselves
+ * and those that others make of them are judged apart.
  *
  * Worth. Keeping a session from now to the end of step j costs the expected
  * time until it returns or the step ends, and yields its chance to return by
@@ -61,8 +62,9 @@ struct comeback_cell {
 struct comeback {
 	struct comeback_cell base[COMEBACK_STEPS];
 	struct comeback_cell trait[COMEBACK_TRAITS][COMEBACK_VALUES];
-	struct comeback_cell gap[COMEBACK_DIFFS];  /* age against usual gap */
-	struct comeback_cell hint[COMEBACK_DIFFS]; /* age against the hint */
+	struct comeback_cell gap[COMEBACK_DIFFS]; /* age against usual gap */
+	/* age against the hint; [1]: of one that others gave */
+	struct comeback_cell hint[2][COMEBACK_DIFFS];
 	/* age, for each reason */
 	struct comeback_cell why[COMEBACK_WHYS][COMEBACK_STEPS];
 	/* chances of a return within a step, by the log2 of the hazard */
@@ -79,6 +81,7 @@ struct comeback_session {
 	uint16_t usual_gap; /* log2 of ms; 0: none yet */
 	uint16_t hint;	    /* log2 of ms; 0: none; UINT16_MAX: closed */
 	int16_t ratio;	    /* sum over the traits, as of the last use */
+	bool told;	    /* the hint came from others */
 	uint32_t pending;   /* expected, not yet charged to the traits */
 };
 
