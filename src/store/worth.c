@@ -175,6 +175,7 @@ void worth_of_session(struct store_client *client,
 	use.why = turn->ended;
 	use.output = turn->answer_tokens;
 	use.back_ms = turn->back_ms;
+	use.told = turn->told;
 	if (c.any)
 		p->policy_ops->use(p->policy, c.arena, &use, p->touch_clock);
 	chain_fini(&c);
