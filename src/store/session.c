@@ -83,7 +83,8 @@ static void resume(const struct store_client *c, struct session_record *r)
 	shared_store64(&r->last_gap_ms, gap);
 	shared_store64(&r->gap_ms,
 		       turns <= 1 ? gap : mean - mean / 8 + gap / 8);
-	pool_count(c->pool, POOL_C_session_told_back, told);
+	if (told)
+		pool_count(c->pool, POOL_C_session_told_back, 1);
 	worth_of_return(c, r);
 	move_session(c->store, c->pool, r);
 }
