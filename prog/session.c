@@ -27,7 +27,7 @@ static const struct cli_option session_options[] = {
 	{ CLI_LONG, "lease", "TIME", "the node's",
 	  "fork, pause: how long it lives from now on without use" },
 	{ CLI_LONG + 1, "return", "TIME", NULL,
-	  "pause: when the next turn is expected" },
+	  "pause, expect: when the next turn is expected" },
 	{ CLI_LONG + 3, "ended", "WHY", "unknown",
 	  "pause: turn, tool, length, stop, cancel, other" },
 	{ CLI_LONG + 4, "answer", "TOKENS", NULL,
@@ -230,6 +230,21 @@ static int pause_it(struct session *s, oc_session *one)
 	return oc_session_pause_after(one, &turn, 0);
 }
 
+/* By name alone: it may be anybody's. */
+static int expect(struct session *s, const char *which)
+{
+	const struct oc_session_next next = {
+		.name = which,
+		.in_ms = s->return_ns / NS_PER_MS,
+	};
+	size_t known = 0;
+	int r = oc_session_expect(s->client, &next, 1, 0, &known);
+
+	if (r == 0 && !known)
+		r = OC_MISS;
+	return r ? say(s, which, r) : show(s, which);
+}
+
 static int change(struct session *s, const char *verb, const char *which,
 		  const char *name)
 {
@@ -275,8 +290,9 @@ static int run_verb(struct session *s, const char *verb, int n, char **names)
 	if (strcmp(verb, "fork") == 0)
 		return change(s, verb, names[0], names[1]);
 	for (int i = 0; i < n; i++) {
-		int one = strcmp(verb, "show") == 0
-				  ? show(s, names[i])
+		int one = strcmp(verb, "show") == 0 ? show(s, names[i])
+			  : strcmp(verb, "expect") == 0
+				  ? expect(s, names[i])
 				  : change(s, verb, names[i], NULL);
 
 		r = r ? r : one;
@@ -286,8 +302,9 @@ static int run_verb(struct session *s, const char *verb, int n, char **names)
 
 static int check_words(struct session *s, const struct cli *c)
 {
-	static const char *const verbs[] = { "list",  "show",	"fork", "close",
-					     "pause", "resume", NULL };
+	static const char *const verbs[] = { "list",   "show",	"fork",
+					     "close",  "pause", "resume",
+					     "expect", NULL };
 	const char *verb;
 	int r = cli_words(c, 1, 4096), n;
 
@@ -298,7 +315,7 @@ static int check_words(struct session *s, const struct cli *c)
 	if (!is_one_of(verb, verbs))
 		return cli_fail(s->command, PROG_USAGE,
 				"%s is none of list, show, fork, close, pause, "
-				"resume",
+				"resume, expect",
 				verb);
 	if (strcmp(verb, "list") == 0)
 		return n == 0 ? 0
@@ -388,7 +405,7 @@ const struct command command_session = {
 	.name = "session",
 	.summary = "sessions: what they are made of, where, how long",
 	.usage = "[OPTIONS] list | show NAME... | fork NAME NEW | "
-		 "close|pause|resume NAME...",
+		 "close|pause|resume|expect NAME...",
 	.options = session_options,
 	.run = session_run,
 };

@@ -141,6 +141,26 @@ struct oc_session_turn {
 	}
 int oc_session_pause_after(oc_session *s, const struct oc_session_turn *turn,
 			   uint64_t timeout_ns);
+
+/* Who runs a workflow says which sessions go on next, and when, whoever has them:
+ * n of them, OC_SESSION_NEXT_MAX at most, in one round trip. Each counts as a
+ * return that the session had announced, but is believed as far as such words
+ * have come true, so one that is wrong costs little: what is expected stays longer
+ * and is brought up in time. The newest word of a session counts; its own, when it
+ * pauses with one, replaces it, its return ends it, and it lapses when its time is
+ * over. The sessions are not opened, resumed or kept alive by it, and of other
+ * tenants' nothing can be said.
+ *
+ * A name that no session of the tenant has is passed over. *ret_known (NULL: not
+ * asked for): how many there were. An announcement that is not answered in time
+ * may have been taken. -EINVAL: n is 0 or too large; -EPERM: a read-only client. */
+#define OC_SESSION_NEXT_MAX 256
+struct oc_session_next {
+	const char *name;
+	uint64_t in_ms; /* from now; 0: what was said of it is taken back */
+};
+int oc_session_expect(oc_client *client, const struct oc_session_next *next,
+		      size_t n, uint64_t timeout_ns, size_t *ret_known);
 /* The next turn begins. Nothing when it is active. OC_MISS, OC_BUSY. */
 int oc_session_resume(oc_session *s, uint64_t timeout_ns);
 /* Puts the end of the lease off, when there is nothing else to ask for. */

@@ -131,7 +131,7 @@ static int log_hazard(const struct comeback *m,
 {
 	return m->base.ratio[b] + s->ratio +
 	       m->gap.ratio[diff(against(s->usual_gap), b)] +
-	       m->hint.ratio[diff(against(s->hint), b)] +
+	       m->hint[s->told].ratio[diff(against(s->hint), b)] +
 	       m->why[why_of(s)].ratio[b] +
 	       m->output[s->trait[COMEBACK_OUTPUT]].ratio[b];
 }
@@ -247,8 +247,8 @@ static void expose(struct comeback *m, struct comeback_session *s,
 	if (s->usual_gap)
 		learn(&m->gap.cell[gap], &m->gap.ratio[gap], seen, expected, 0);
 	if (s->hint)
-		learn(&m->hint.cell[hint], &m->hint.ratio[hint], seen, expected,
-		      0);
+		learn(&m->hint[s->told].cell[hint],
+		      &m->hint[s->told].ratio[hint], seen, expected, 0);
 	base_add(m, b, seen, part);
 }
 
@@ -392,7 +392,7 @@ static void ages_of(const struct comeback *m, const struct comeback_session *s,
 		ret->log[b] = m->base.ratio[b] + why[b] + out[b] +
 			      clipped(band[b / COMEBACK_BAND]);
 	add_against(&m->gap, gap, ret);
-	add_against(&m->hint, hint, ret);
+	add_against(&m->hint[s->told], hint, ret);
 }
 
 static inline uint64_t chance_at(const struct comeback *m, int log)

@@ -26,7 +26,8 @@
  *
  * Some traits change with age: how the age compares with the session's gaps so
  * far, and with the return that was announced. So an announcement is believed
- * as far as announcements have been right.
+ * as far as announcements have been right; those that sessions make of themselves
+ * and those that others make of them are judged apart.
  *
  * Worth. Keeping a session from now to the end of step j costs the expected
  * time until it returns or the step ends, and yields its chance to return by
@@ -69,6 +70,7 @@ struct comeback_session {
 	uint16_t usual_gap; /* log2 of ms; 0: none yet */
 	uint16_t hint;	    /* log2 of ms; 0: none; UINT16_MAX: closed */
 	int16_t ratio;	    /* sum over the traits, as of the last use */
+	bool told;	    /* the hint came from others */
 	uint32_t pending;   /* expected, not yet charged to the traits */
 };
 
@@ -104,8 +106,9 @@ struct comeback {
 	struct comeback_bands trait[COMEBACK_TRAITS][COMEBACK_VALUES];
 	struct comeback_steps why[COMEBACK_WHYS];
 	struct comeback_steps output[COMEBACK_VALUES];
-	struct comeback_diffs gap;  /* age against usual gap */
-	struct comeback_diffs hint; /* age against the hint */
+	struct comeback_diffs gap; /* age against usual gap */
+	/* age against the hint; [1]: of one that others gave */
+	struct comeback_diffs hint[2];
 	/* chances of a return within a step, by the log2 of the hazard */
 	uint32_t chance[COMEBACK_CHANCES];
 	/* returns that used the chain's last block, of all; [1]: a partial one */

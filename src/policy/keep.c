@@ -176,6 +176,7 @@ static void describe(struct keep_record *r, const struct policy_use *u)
 	s->trait[COMEBACK_KIND] = kind_of(u->kind);
 	s->trait[COMEBACK_FRESH] = comeback_size_class(u->n - old);
 	s->hint = hint_of(u->back_ms);
+	s->told = u->told;
 	r->saves = (int16_t)MAX(-KEEP_LEVELS, MIN(u->saves / 32, KEEP_LEVELS));
 	r->chain = u->n;
 	r->partial = u->partial;
@@ -223,6 +224,37 @@ static void know_as(struct policy *p, uint32_t record,
 		return;
 	r->session = like->session;
 	r->turns = like->turns;
+}
+
+/* Somebody else says when it comes back. Its age goes on, and the time that is
+ * left is put behind it. */
+static void told_of(struct policy *p, uint32_t record, uint64_t back_ms)
+{
+	struct keep_record *r = &p->record[record];
+	struct comeback_session *s = &r->session;
+	uint64_t age = p->now_ms - r->at_ms;
+
+	if (back_ms && back_ms != POLICY_CLOSED)
+		back_ms = age + MIN(back_ms, UINT64_MAX / 2);
+	s->hint = hint_of(back_ms);
+	s->told = true;
+	keep_rejudge(p, record);
+}
+
+static bool keep_expect(struct policy *p, const struct policy_use *u)
+{
+	bool known = false;
+
+	keep_advance(p, u->now_ms);
+	for (uint32_t l = 0; u->session && l < p->lists; l++) {
+		uint32_t i = keep_find(p, l, mix(u->session, u->kind));
+
+		if (i == POLICY_NONE)
+			continue;
+		told_of(p, i, u->back_ms);
+		known = true;
+	}
+	return known;
 }
 
 static uint32_t session_of(struct policy *p, uint32_t list,
@@ -773,6 +805,7 @@ const struct policy_ops policy_onecopy = {
 	.victim = keep_victim,
 	.stamp = keep_stamp,
 	.begin = keep_begin,
+	.expect = keep_expect,
 	.use = keep_use,
 	.wants = keep_wants,
 	.insert_in = keep_insert_in,

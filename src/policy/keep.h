@@ -117,6 +117,8 @@ void keep_name(struct policy *p, uint32_t record, uint64_t name);
 uint32_t keep_find(const struct policy *p, uint32_t list, uint64_t name);
 /* The session is used now: it is at the beginning of all ages. */
 void keep_restart(struct policy *p, uint32_t record);
+/* Its hint has changed: it is judged anew, at the age that it has. */
+void keep_rejudge(struct policy *p, uint32_t record);
 /* It was used last at that time, which is not in the future. */
 void keep_restart_at(struct policy *p, uint32_t record, uint64_t at_ms);
 /* Puts the record where it belongs, by its items and its age. */

@@ -418,6 +418,12 @@ static void judge(const struct policy *p, struct keep_record *r)
 		r->worth[COMEBACK_SHORT - 1] = comeback_worth(m, &r->session);
 }
 
+void keep_rejudge(struct policy *p, uint32_t record)
+{
+	judge(p, &p->record[record]);
+	keep_settle(p, record);
+}
+
 void keep_restart_at(struct policy *p, uint32_t record, uint64_t at_ms)
 {
 	struct keep_record *r = &p->record[record];

@@ -30,6 +30,7 @@ struct policy_use {
 	/* It is expected back in so many ms (0: not said), or never again
 	 * (POLICY_CLOSED). */
 	uint64_t back_ms;
+	bool told; /* others said so, not the session itself */
 	/* What a hit saves for each byte, log2 in 1/256 against any one scale:
 	 * time to recompute less time to load. 0: the same for all. */
 	int32_t saves;
@@ -97,6 +98,11 @@ struct policy_ops {
 	 * and when what it lost is counted; its use() follows at the end of the
 	 * turn and then tells of no return. In all lists. For callers that see
 	 * both ends of a turn; others call use() alone.
+	 *
+	 * expect(): others say that a session comes back in so many ms from
+	 * now (0: they take it back). now_ms, session, kind and back_ms count.
+	 * What the session or others said before is forgotten, and its next
+	 * use ends it. In all lists. False: it is not known.
 	 */
 	uint32_t (*use)(struct policy *p, uint32_t list,
 			const struct policy_use *use, uint64_t stamp);
@@ -105,6 +111,7 @@ struct policy_ops {
 	void (*insert_in)(struct policy *p, uint32_t list, uint32_t item,
 			  uint64_t stamp, const struct policy_place *place);
 	void (*begin)(struct policy *p, const struct policy_use *use);
+	bool (*expect)(struct policy *p, const struct policy_use *use);
 	void (*tick)(struct policy *p, uint64_t now_ms);
 	void (*load)(const struct policy *p, struct policy_load *ret_load);
 	/*

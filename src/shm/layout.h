@@ -136,6 +136,9 @@ _Static_assert(sizeof(struct tier_record) == 64, "one line");
 	X(sessions_ended, "sessions that were closed")                      \
 	X(sessions_lapsed, "sessions that ended with their owner or lease") \
 	X(session_refused, "requests of sessions that a quota refused")     \
+	X(session_told, "returns of sessions that others announced")        \
+	X(session_told_unknown, "the same of sessions that are not there")  \
+	X(session_told_back, "sessions that came back after such a word")   \
 	X(tail_copies, "tails copied after a fork")                         \
 	X(tail_copied_bytes, "bytes of such copies")                        \
 	X(quota_refused, "grants refused because of the tenant's quota")    \

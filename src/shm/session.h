@@ -61,7 +61,8 @@ struct session_record {
 	shared_u64 hot_ms; /* active since */
 	/* line 1: each turn */
 	shared_u64 paused_ms;	/* last time */
-	shared_u64 expected_ms; /* the next turn is expected then; 0: unknown */
+	shared_u64 expected_ms; /* the next turn is expected then; 0: unknown;
+				   with SESSION_TOLD: others say so */
 	shared_u64 gap_ms;	/* between turns: mean, by eighths */
 	shared_u64 last_gap_ms;
 	shared_u64 made_by, made_seq; /* the request that made it */
@@ -137,6 +138,13 @@ static inline uint32_t session_head_count(uint64_t head)
 static inline uint64_t session_id(uint32_t gen, uint32_t index)
 {
 	return (uint64_t)gen << 32 | index;
+}
+
+/* Of expected_ms. */
+#define SESSION_TOLD (1ull << 63)
+static inline uint64_t session_expected(uint64_t expected_ms)
+{
+	return expected_ms & ~SESSION_TOLD;
 }
 
 static inline uint64_t session_tail(uint32_t tokens, uint32_t keys)

@@ -417,6 +417,8 @@ static void onecopy_request(struct sim_cache *c)
 	}
 	place.ticket = ticket[0] = use(c, t, 0);
 	ticket[1] = use(c, t, 1);
+	frames_expect(c, t->f[0]);
+	frames_expect(c, t->f[1]);
 	for (uint32_t i = 0; i < c->n; i++) {
 		uint32_t b = c->blocks[i];
 		struct ladder_block block;

@@ -9,8 +9,9 @@
  * sees single blocks, from the last to the first.
  *
  * With hints each request says when the session returns: the true time, wrong by
- * up to half of it either way
- * (or as the options say), or that it never does.
+ * up to half of it either way (or as the options say), or that it never does. A trace
+ * that has hints of its own, of the sessions that come next, is taken at its word
+ * instead.
  */
 #include "sim/cache_node.h"
 #include "base/fault.h"
@@ -119,6 +120,9 @@ int frames_foresee(const struct sim_cache *c, struct frames *f)
 	const struct sim_trace *t = c->t;
 	uint64_t *next, *user;
 
+	f->told = t->nexts;
+	if (f->told)
+		return 0;
 	f->next = next = mem_array(t->requests + 1, sizeof(*next));
 	f->root = mem_array(t->requests + 1, sizeof(*f->root));
 	user = mem_array(t->distinct + 1ull, sizeof(*user));
@@ -260,6 +264,21 @@ struct policy_use frames_describe(const struct sim_cache *c, struct frames *f,
 	};
 }
 
+void frames_expect(const struct sim_cache *c, struct frames *f)
+{
+	for (uint32_t i = 0; f->told && i < c->q->n_next; i++) {
+		const struct sim_next *next = &c->t->next[c->q->first_next + i];
+		const struct policy_use u = {
+			.now_ms = c->q->at_ms,
+			.session = next->session + 1,
+			.kind = next->kind,
+			.back_ms = MAX(next->in_ms, 1ull), /* 0: takes back */
+		};
+
+		f->ops->expect(f->policy, &u);
+	}
+}
+
 /* Room for a block of that use, if it is worth it. */
 static bool make_room(struct sim_cache *c, struct frames *f, uint32_t ticket,
 		      bool last)
@@ -283,6 +302,7 @@ static void onecopy_request(struct sim_cache *c)
 	struct policy_place place = { .parent = POLICY_NONE };
 
 	place.ticket = f->ops->use(f->policy, 0, &use, ++f->stamp);
+	frames_expect(c, f);
 	for (uint32_t i = 0; i < c->n; i++) {
 		uint32_t b = c->blocks[i];
 

@@ -23,14 +23,18 @@ struct frames {
 	/* request -> the one that goes on from it; NULL without hints */
 	uint64_t *next;
 	uint64_t *root; /* request -> the first of its session */
+	bool told;	/* of the sessions that the trace says come next */
 };
 
 /* n frames. NULL: no memory. */
 struct frames *frames_create(const struct sim_cache *c, uint32_t n,
 			     const struct policy_ops *ops);
 void frames_free(struct frames *f);
-/* Who goes on from each request, for hints. 0, or -ENOMEM. */
+/* Hints: those that the trace has (`next`); where it has none, who goes on from
+ * each request. 0, or -ENOMEM. */
 int frames_foresee(const struct sim_cache *c, struct frames *f);
+/* After the use: what the request in hand says of others. */
+void frames_expect(const struct sim_cache *c, struct frames *f);
 /* The use that a request is, with what of it is resident in these frames. */
 struct policy_use frames_describe(const struct sim_cache *c, struct frames *f,
 				  const struct sim_request *q,

@@ -19,6 +19,7 @@ void sim_trace_fini(struct sim_trace *t)
 	free(t->block);
 	free(t->id);
 	free(t->used);
+	free(t->next);
 	free(t->slot);
 	sim_trace_init(t);
 }
@@ -103,11 +104,28 @@ static int dense(struct sim_trace *t, uint64_t id, uint32_t *ret_dense)
 	return 0;
 }
 
-static uint32_t kind_of(const struct trace_request *r)
+static uint32_t kind_of(const char *agent, uint64_t model)
 {
-	if (!r->agent[0] && !r->model)
+	if (!agent[0] && !model)
 		return 0;
-	return (uint32_t)hash_bytes(r->agent, strlen(r->agent), r->model) | 1;
+	return (uint32_t)hash_bytes(agent, strlen(agent), model) | 1;
+}
+
+static int add_next(struct sim_trace *t, const struct trace_request *r)
+{
+	int err = reserve(&t->next, &t->next_cap, t->nexts + r->n_next,
+			  sizeof(*t->next));
+
+	for (size_t i = 0; !err && i < r->n_next; i++) {
+		const struct trace_next *n = &r->next[i];
+
+		t->next[t->nexts++] = (struct sim_next){
+			n->session,
+			n->in_ms,
+			kind_of(n->agent, n->model),
+		};
+	}
+	return err;
 }
 
 static uint64_t time_of(struct sim_trace *t, uint64_t at_ms)
@@ -140,6 +158,8 @@ int sim_trace_add(struct sim_trace *t, const struct trace_request *r)
 		t->used[b] = t->requests + 1;
 		t->block[t->blocks + n++] = b;
 	}
+	if (!err)
+		err = add_next(t, r);
 	if (err)
 		return err;
 	q = &t->request[t->requests];
@@ -150,8 +170,10 @@ int sim_trace_add(struct sim_trace *t, const struct trace_request *r)
 		.n = n,
 		.input = (uint32_t)MIN(r->input_length, UINT32_MAX),
 		.output = (uint32_t)MIN(r->output_length, UINT32_MAX),
-		.kind = kind_of(r),
+		.kind = kind_of(r->agent, r->model),
 		.stop = r->stop,
+		.n_next = (uint32_t)r->n_next,
+		.first_next = t->nexts - r->n_next,
 	};
 	t->requests++;
 	t->blocks += n;

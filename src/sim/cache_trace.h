@@ -23,6 +23,14 @@ struct sim_request {
 	uint32_t input, output; /* tokens, at most UINT32_MAX */
 	uint32_t kind;		/* hash of agent and model */
 	enum trace_stop stop;
+	uint32_t n_next;
+	uint64_t first_next; /* next[first_next .. + n_next) */
+};
+
+/* That session, of callers of that kind, is expected in so many ms. */
+struct sim_next {
+	uint64_t session, in_ms;
+	uint32_t kind;
 };
 
 struct sim_trace {
@@ -34,6 +42,8 @@ struct sim_trace {
 	uint32_t distinct;
 	uint64_t id_cap;
 	uint64_t *used; /* while it is made: 1 + the last request with it */
+	struct sim_next *next;
+	uint64_t nexts, next_cap;
 	uint64_t late;	/* requests whose time lay before their predecessor's */
 	uint32_t *slot; /* hash table: dense number + 1 */
 	uint64_t slots;

@@ -446,6 +446,13 @@ void session_call(struct store_client *c, const struct ring_call *call,
 		  bool repeat, struct ring_answer *ret_answer);
 /* Ends sessions whose lease has run out. */
 void session_tick(struct store *s);
+/* store/expect.c: what others say of sessions. */
+void expect_call(struct store_client *c, const struct ring_call *call,
+		 struct ring_answer *ret_answer);
+/* The chance of a use of what others expect, for each ms kept, in 2^-32, as far as
+ * the policy believes it; UINT64_MAX: the policy does not know the session. */
+uint64_t expect_rate(const struct store *s, const struct pool *p,
+		     const struct session_record *r);
 
 /* store/ns.c */
 const struct ns_record *ns_find(const struct pool *p, uint32_t id);

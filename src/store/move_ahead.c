@@ -4,7 +4,8 @@
  * chain.
  *
  *   a session resumes		all that it has below
- *   a session is expected back	the same, so early that it is there in time
+ *   a session is expected back	the same, so early that it is there in time;
+ *				by others, as far as they are believed
  *				(policy/ladder.h: ladder_prefetch())
  *   somebody waits for a block	what follows it in the chain of a session
  *
@@ -170,20 +171,23 @@ static bool is_due(const struct mover *mv, const struct pool *p,
 void move_expected(struct store *s, struct pool *p, struct session_record *r)
 {
 	struct mover *mv = s->mover;
-	uint64_t now = s->now_ns / NS_PER_MS, at, in_ms;
+	uint64_t now = s->now_ns / NS_PER_MS, word, at, in_ms, rate;
 
-	if (!mv || pool_session_state(r) != SESSION_PAUSED)
+	if (!mv)
 		return;
-	at = shared_load64(&r->expected_ms);
-	if (!at || shared_load64(&r->fetched_for) == at)
+	word = shared_load64(&r->expected_ms);
+	if (!word || shared_load64(&r->fetched_for) == word)
 		return;
+	at = session_expected(word);
 	in_ms = at - MIN(now, at);
 	if (!is_due(mv, p, r, in_ms))
 		return;
 	/* once for each return; who dies in between does it again */
-	shared_store64(&r->fetched_for, at);
-	wish(mv, p, r, 0, pool_session_keys(p, r),
-	     LADDER_RATE_ONE / MAX(in_ms, 1ull));
+	shared_store64(&r->fetched_for, word);
+	rate = LADDER_RATE_ONE / MAX(in_ms, 1ull);
+	if (word & SESSION_TOLD)
+		rate = MIN(rate, expect_rate(s, p, r));
+	wish(mv, p, r, 0, pool_session_keys(p, r), rate);
 }
 
 /* ---- what follows ------------------------------------------------------------------- */

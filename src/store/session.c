@@ -64,12 +64,13 @@ static int64_t refused(const struct store_client *c, int error)
 
 /* ---- turns ----------------------------------------------------------------- */
 
-/* The gap is counted after the word: a server that dies in between loses it
- * rather than counting it twice. */
+/* The gap, and that it came back as told, are counted after the word: a server
+ * that dies in between loses them rather than counting them twice. */
 static void resume(const struct store_client *c, struct session_record *r)
 {
 	uint64_t word = shared_load64(&r->word), now = now_ms(c), gap, mean;
 	uint32_t turns = session_word_turns(word);
+	bool told = shared_load64(&r->expected_ms) & SESSION_TOLD;
 
 	if (session_word_state(word) != SESSION_PAUSED)
 		return;
@@ -82,22 +83,44 @@ static void resume(const struct store_client *c, struct session_record *r)
 	shared_store64(&r->last_gap_ms, gap);
 	shared_store64(&r->gap_ms,
 		       turns <= 1 ? gap : mean - mean / 8 + gap / 8);
+	if (told)
+		pool_count(c->pool, POOL_C_session_told_back, 1);
 	worth_of_return(c, r);
 	move_session(c->store, c->pool, r);
 }
 
+/* What others said of it stands until its time has come, where the session says
+ * nothing itself. */
+static struct session_turn known_turn(const struct store_client *c,
+				      const struct session_record *r,
+				      const struct session_turn *turn)
+{
+	uint64_t word = shared_load64(&r->expected_ms), now = now_ms(c);
+	struct session_turn known = *turn;
+
+	known.back_ms = MIN(known.back_ms,
+			    store_session_limits(c->store)->lease_max_ms);
+	known.told = !known.back_ms && (word & SESSION_TOLD) &&
+		     session_expected(word) > now;
+	if (known.told)
+		known.back_ms = session_expected(word) - now;
+	return known;
+}
+
 static void pause_now(const struct store_client *c, struct session_record *r,
-		      uint64_t expected_ms, uint64_t lease_ms)
+		      const struct session_turn *turn)
 {
 	const struct store_sessions *l = store_session_limits(c->store);
-	uint64_t now = now_ms(c), lease;
+	uint64_t now = now_ms(c), lease = turn->lease_ms;
+	uint64_t told = turn->told ? SESSION_TOLD : 0;
 
-	expected_ms = MIN(expected_ms, l->lease_max_ms);
-	lease = lease_ms ? lease_ms
-			 : MAX(shared_load64(&r->lease_ms), 2 * expected_ms);
+	if (!lease)
+		lease = MAX(shared_load64(&r->lease_ms),
+			    told ? 0 : 2 * turn->back_ms);
 	if (pool_session_state(r) == SESSION_ACTIVE)
 		shared_store64(&r->paused_ms, now);
-	shared_store64(&r->expected_ms, expected_ms ? now + expected_ms : 0);
+	shared_store64(&r->expected_ms,
+		       turn->back_ms ? (now + turn->back_ms) | told : 0);
 	shared_store64(&r->until_ms, now + MIN(lease, l->lease_max_ms));
 	shared_store64(&r->used_ms, now);
 	pool_session_step(r, SESSION_EV_PAUSE);
@@ -125,13 +148,15 @@ int64_t store_session_state(struct store_client *c, struct session_record *r,
 			    const struct session_turn *turn, bool keep_owner)
 {
 	const struct session_turn closed = { .back_ms = POLICY_CLOSED };
+	struct session_turn known;
 
 	if (c->read_only)
 		return -EPERM;
 	switch (what) {
 	case RING_STATE_PAUSE:
-		pause_now(c, r, turn->back_ms, turn->lease_ms);
-		worth_of_session(c, r, turn);
+		known = known_turn(c, r, turn);
+		pause_now(c, r, &known);
+		worth_of_session(c, r, &known);
 		return 0;
 	case RING_STATE_CLOSE:
 		worth_of_session(c, r, &closed);
@@ -575,8 +600,8 @@ static void say_times(uint64_t now, const struct session_record *r,
 	said->paused_ms = since(now, shared_load64(&r->paused_ms));
 	said->gap_ms = shared_load64(&r->gap_ms);
 	said->last_gap_ms = shared_load64(&r->last_gap_ms);
-	said->expected_ms = paused ? until(now, shared_load64(&r->expected_ms))
-				   : 0;
+	said->expected_ms =
+		until(now, session_expected(shared_load64(&r->expected_ms)));
 	said->lease_ms = until(now, shared_load64(&r->until_ms));
 }
 

@@ -50,6 +50,7 @@ int64_t store_session_append(struct store_client *c, struct session_record *r,
 /* What is said when a turn ends; what is not known is 0. */
 struct session_turn {
 	uint64_t back_ms, lease_ms;
+	bool told;	/* back_ms is what others said */
 	uint32_t ended; /* ring_answer_end_name(); another: unknown */
 	uint64_t answer_tokens;
 };
@@ -58,6 +59,10 @@ struct session_turn {
 int64_t store_session_state(struct store_client *c, struct session_record *r,
 			    enum ring_state what,
 			    const struct session_turn *turn, bool keep_owner);
+/* Others say that a session comes back in so many ms; 0: they take it back. It is
+ * not attached to, nor resumed, nor kept alive. OC_MISS: it is not there. */
+int64_t store_session_expect(struct store_client *c,
+			     const char name[LAYOUT_NAME], uint64_t in_ms);
 /* A tier's name, as oc_tier_name() says it. */
 const char *session_tier_name(uint64_t tier);
 /* Everything that is known of it. deep: also what takes a look at its keys and at

@@ -246,6 +246,9 @@ void session_call(struct store_client *c, const struct ring_call *call,
 	case RING_SESSION_INFO:
 		info_call(c, call, ret_answer);
 		return;
+	case RING_SESSION_EXPECT:
+		expect_call(c, call, ret_answer);
+		return;
 	default:
 		answer_set(ret_answer, -EOPNOTSUPP);
 	}

@@ -395,6 +395,7 @@ enum store_result store_call(struct store_client *c,
 	case RING_SESSION_STATE:
 	case RING_SESSION_KEYS:
 	case RING_SESSION_INFO:
+	case RING_SESSION_EXPECT:
 		session_call(c, call, repeat, ret_answer);
 		break;
 	case RING_LOOK:

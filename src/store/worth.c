@@ -212,6 +212,7 @@ void worth_of_session(struct store_client *client,
 	use.why = turn->ended;
 	use.output = turn->answer_tokens;
 	use.back_ms = turn->back_ms;
+	use.told = turn->told;
 	tell(p, &c, &use, parts == 1);
 	for (uint32_t i = 1; i < parts && (i + 1) * c.n <= KEYS_MOST; i++) {
 		chain_find(&c, p,

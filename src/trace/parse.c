@@ -132,18 +132,20 @@ static int get_text(const json_t *object, const char *name, const char **ret,
 	return 0;
 }
 
-static int reserve_ids(struct trace_request *r, size_t n)
+/* Room for n in *array, which stays as it was on failure. */
+static int reserve(void *array, size_t *room, size_t n, size_t each)
 {
-	uint64_t *ids;
+	void **at = array;
+	void *p;
 
-	if (n <= r->room)
+	if (n <= *room)
 		return 0;
 	n = round_up_pow2(n);
-	ids = mem_grow(r->ids, n, sizeof(*ids));
-	if (!ids)
+	p = mem_grow(*at, n, each);
+	if (!p)
 		return -ENOMEM;
-	r->ids = ids;
-	r->room = n;
+	*at = p;
+	*room = n;
 	return 0;
 }
 
@@ -182,6 +184,57 @@ static void copy_agent(char dst[TRACE_NAME], const char *src)
 	memcpy(dst, src, n);
 }
 
+static int parse_next_one(const json_t *object, struct trace_next *ret,
+			  char error[TRACE_ERROR])
+{
+	const char *agent = "";
+	int e;
+
+	*ret = (struct trace_next){ 0 };
+	if (!json_is_object(object))
+		return wrong(error, "not an object");
+	e = get_name(object, "session", TRACE_NO_SESSION, &ret->session, error);
+	if (!e && ret->session == TRACE_NO_SESSION)
+		e = wrong(error, "no \"session\"");
+	if (!e)
+		e = get_name(object, "model", 0, &ret->model, error);
+	if (!e)
+		e = get_text(object, "agent", &agent, error);
+	if (!e)
+		e = get_number(object, "in_ms", &ret->in_ms, error);
+	copy_agent(ret->agent, agent);
+	return e;
+}
+
+static int parse_next(const json_t *array, struct trace_request *r,
+		      char error[TRACE_ERROR])
+{
+	size_t n = json_array_size(array); /* 0 of NULL, too */
+	char why[TRACE_ERROR - 32];
+	int e = 0;
+
+	r->n_next = 0;
+	if (array && !json_is_array(array) && !json_is_null(array))
+		return wrong(error, "\"next\" is not an array");
+	if (n > TRACE_NEXT_MAX)
+		return wrong(error, "\"next\" has %zu sessions, at most %u", n,
+			     TRACE_NEXT_MAX);
+	if (reserve(&r->next, &r->next_room, n, sizeof(*r->next))) {
+		snprintf(error, TRACE_ERROR, "no memory for %zu sessions", n);
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < n; i++) {
+		e = parse_next_one(json_array_get(array, i), &r->next[i],
+				   error);
+		if (!e)
+			continue;
+		snprintf(why, sizeof(why), "%s", error);
+		return wrong(error, "\"next\"[%zu]: %s", i, why);
+	}
+	r->n_next = n;
+	return 0;
+}
+
 static int parse_object(const json_t *object, struct trace_request *r,
 			const json_t **ret_ids, char error[TRACE_ERROR])
 {
@@ -218,7 +271,7 @@ static int take_ids(const json_t *array, struct trace_request *r,
 {
 	size_t n = json_array_size(array);
 
-	if (reserve_ids(r, n)) {
+	if (reserve(&r->ids, &r->room, n, sizeof(*r->ids))) {
 		snprintf(error, TRACE_ERROR, "no memory for %zu ids", n);
 		return -ENOMEM;
 	}
@@ -259,11 +312,17 @@ int trace_parse_line(const char *line, size_t len, struct trace_request *ret,
 		return wrong(error, "not JSON: %s (column %d)", why.text,
 			     why.column);
 	e = parse_object(object, &r, &ids, error);
-	if (!e) {
+	if (!e)
+		e = parse_next(json_object_get(object, "next"), &r, error);
+	if (!e)
 		e = take_ids(ids, &r, error);
-		/* the ids may have moved even where the rest is not taken */
-		if (!e)
-			*ret = r;
+	if (!e) {
+		*ret = r;
+	} else { /* they may have moved even where the rest is not taken */
+		ret->ids = r.ids;
+		ret->room = r.room;
+		ret->next = r.next;
+		ret->next_room = r.next_room;
 	}
 	json_decref(object);
 	return e;
@@ -274,5 +333,6 @@ void trace_request_fini(struct trace_request *request)
 	if (!request)
 		return;
 	free(request->ids);
+	free(request->next);
 	*request = (struct trace_request){ 0 };
 }

@@ -8,10 +8,14 @@
  *    "hash_ids": [46, 47, 48], "session": 3, "agent": "main", "model": 0,
  *    "stop": "tool_use"}
  *
+ * and may say which sessions come next, as who runs a workflow knows it:
+ *
+ *   "next": [{"session": 4, "agent": "main", "model": 0, "in_ms": 2000}]
+ *
  * timestamp is in milliseconds since the trace began; hash_ids has one id for
  * each block of the input, and equal ids mean equal prefixes up to there. The
- * first four fields are required, session, agent, model and stop are not;
- * others are ignored. Numbers may be written as 5.0 (some writers do), but
+ * first four fields are required, session, agent, model, stop and next are not
+ * (of next: session and in_ms are); others are ignored. Numbers may be written as 5.0 (some writers do), but
  * must be whole and not negative.
  *
  * A file is not trusted: lines, ids and numbers are bounded, memory grows with
@@ -24,8 +28,9 @@
 
 #include "base/compiler.h"
 
-#define TRACE_LINE_MAX	 (16u << 20)  /* bytes of a line, without its newline */
-#define TRACE_IDS_MAX	 (1u << 20)   /* ids of a request */
+#define TRACE_LINE_MAX	 (16u << 20) /* bytes of a line, without its newline */
+#define TRACE_IDS_MAX	 (1u << 20)  /* ids of a request */
+#define TRACE_NEXT_MAX	 256u /* sessions that a request says come next */
 #define TRACE_NUMBER_MAX (1ull << 53) /* what every JSON writer keeps exact */
 #define TRACE_NAME	 32
 #define TRACE_ERROR	 256 /* bytes of an error text */
@@ -44,6 +49,12 @@ enum trace_stop {
 /* "none", "end", "tool", "length", "other". */
 const char *trace_stop_name(enum trace_stop stop);
 
+/* A session, named as in its own requests, is expected after so many ms. */
+struct trace_next {
+	uint64_t session, model, in_ms;
+	char agent[TRACE_NAME];
+};
+
 struct trace_request {
 	uint64_t timestamp_ms;
 	uint64_t input_length, output_length; /* tokens */
@@ -54,15 +65,18 @@ struct trace_request {
 	size_t n_ids;
 	uint64_t *ids; /* each at most TRACE_NUMBER_MAX; NULL when n_ids = 0 */
 	size_t room;   /* ids allocated */
+	size_t n_next;
+	struct trace_next *next; /* NULL when n_next = 0 */
+	size_t next_room;
 };
 #define TRACE_NO_SESSION UINT64_MAX
 
 /*
  * One line without its newline. Pure. A session or model that is a text
  * becomes its XXH3-64 above TRACE_NUMBER_MAX, so that it equals no number.
- * *ret is an initialised request (zeros); its ids are reused and grow, free
- * with trace_request_fini(). On failure *ret keeps its ids' memory and is
- * otherwise as it was. 0; -EINVAL and one line in `error` that says what is
+ * *ret is an initialised request (zeros); its ids and next are reused and grow,
+ * free with trace_request_fini(). On failure *ret keeps their memory and is
+ * otherwise as it was, but for what they hold. 0; -EINVAL and one line in `error` that says what is
  * wrong (without the line's number); -ENOMEM.
  */
 int trace_parse_line(const char *line, size_t len, struct trace_request *ret,

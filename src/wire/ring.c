@@ -129,6 +129,7 @@ const char *ring_op_name(uint64_t op)
 		[RING_SESSION_INFO] = "session_info",
 		[RING_LOOK] = "look",
 		[RING_FETCH] = "fetch",
+		[RING_SESSION_EXPECT] = "session_expect",
 	};
 
 	return op < RING_OPS && names[op] ? names[op] : "no request";

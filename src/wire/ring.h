@@ -105,6 +105,9 @@ enum ring_op {
 			    not to be had, -ETIMEDOUT. arg2 |=
 			    RING_FETCH_AHEAD: any n; answered once it is under
 			    way: loc = keys looked at, gen = parts begun */
+	RING_SESSION_EXPECT = 20, /* arg = n struct ring_next in the blob,
+				     RING_NEXT_MOST at most -> loc = those
+				     whose session is there */
 	RING_OPS
 };
 
@@ -156,6 +159,16 @@ enum ring_fetch_flags {
 #define RING_NAME	64
 #define RING_BLOB_KEYS	(RING_BLOB_BYTES / 32)
 #define RING_LEASE_BITS 48
+/* A session is expected in so many ms; 0: what others said of it is taken back. */
+#define RING_NEXT_MOST 256u
+struct ring_next {
+	char name[RING_NAME]; /* zero padded */
+	uint64_t in_ms;
+};
+_Static_assert(sizeof(struct ring_next) == RING_NAME + 8, "no gap");
+_Static_assert(sizeof(struct ring_next) * RING_NEXT_MOST <= RING_BLOB_BYTES,
+	       "fits");
+
 /* For people; "no request" for what is none. */
 const char *ring_op_name(uint64_t op);
 

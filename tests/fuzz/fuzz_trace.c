@@ -18,6 +18,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		must(memchr(r.agent, 0, sizeof(r.agent)));
 		for (size_t i = 0; i < r.n_ids; i++)
 			must(r.ids[i] <= TRACE_NUMBER_MAX);
+		must(r.n_next <= TRACE_NEXT_MAX && r.n_next <= r.next_room);
+		for (size_t i = 0; i < r.n_next; i++)
+			must(r.next[i].session != TRACE_NO_SESSION &&
+			     r.next[i].in_ms <= TRACE_NUMBER_MAX &&
+			     memchr(r.next[i].agent, 0, TRACE_NAME));
 	}
 	trace_request_fini(&r);
 	return 0;

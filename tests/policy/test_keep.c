@@ -131,12 +131,22 @@ static void use(struct policy *p, struct naive *v, struct rng *r, uint64_t now)
 	}
 }
 
+static bool expect(struct policy *p, uint64_t session, uint64_t now_ms,
+		   uint64_t in_ms)
+{
+	const struct policy_use u = { .now_ms = now_ms,
+				      .session = session,
+				      .back_ms = in_ms };
+
+	return ops->expect(p, &u);
+}
+
 static void step(struct policy *p, struct naive *v, struct rng *r, uint64_t now)
 {
 	uint32_t item = (uint32_t)rng_below(r, ITEMS);
 	uint32_t list = (uint32_t)rng_below(r, LISTS);
 
-	switch (rng_below(r, 8)) {
+	switch (rng_below(r, 9)) {
 	case 0: /* taken away from the middle */
 		if (rng_below(r, 8))
 			return;
@@ -160,6 +170,10 @@ static void step(struct policy *p, struct naive *v, struct rng *r, uint64_t now)
 		return;
 	case 4:
 		use(p, v, r, now);
+		return;
+	case 5:
+		expect(p, rng_below(r, SESSIONS + 2), now,
+		       rng_below(r, 8) ? rng_below(r, 100000) : rng_next(r));
 		return;
 	default:
 		evict_one(p, v, list);
@@ -360,6 +374,69 @@ TEST(a_turn_has_two_ends)
 	CHECK_INT(load.returns, ==, 2);
 	CHECK_INT(load.lost, ==, 2);
 	CHECK_OK(ops->check(p));
+	ops->destroy(p);
+}
+
+/* Of each two sessions that were used alike others say, half a minute later, that
+ * the first comes back in a second: it does, or the second does. */
+static struct policy *told(bool right, uint64_t *ret_now_ms)
+{
+	struct policy *p;
+	uint64_t at = 1;
+
+	CHECK_OK(ops->create(&p));
+	CHECK_OK(ops->reserve(p, 64, 1));
+	for (uint64_t i = 0; i < 400; i++, at += 120000) {
+		uint64_t session = 1 + i * 8, comes = session + !right;
+
+		use_chain(p, session, at, 0, 1, false);
+		use_chain(p, session + 1, at, 0, 1, false);
+		CHECK(expect(p, session, at + 30000, 1000));
+		ops->remove(p, comes % 8 * 8);
+		use_chain(p, comes, at + 31000, 0, 1, false);
+		ops->remove(p, 8);
+		ops->remove(p, 16);
+	}
+	*ret_now_ms = at;
+	return p;
+}
+
+/* Who is expected stays. The next word of it ends that. */
+TEST(what_others_expect)
+{
+	uint64_t at;
+	struct policy *p = told(true, &at);
+
+	use_chain(p, 10001, at, 0, 1, false);
+	use_chain(p, 10002, at, 0, 1, false);
+	ops->tick(p, at + 30000);
+	CHECK_INT(ops->victim(p, 0, POLICY_NONE), ==, 8);
+	CHECK(!expect(p, 10003, at + 30000, 1000));
+	CHECK(!expect(p, 0, at + 30000, 1000));
+	CHECK(expect(p, 10001, at + 30000, 1000));
+	CHECK_OK(ops->check(p));
+	CHECK_INT(ops->victim(p, 0, POLICY_NONE), ==, 16);
+	/* they take it back, and say it of the other */
+	CHECK(expect(p, 10001, at + 30000, 0));
+	CHECK(expect(p, 10002, at + 30000, 1000));
+	CHECK_OK(ops->check(p));
+	CHECK_INT(ops->victim(p, 0, POLICY_NONE), ==, 8);
+	ops->destroy(p);
+}
+
+/* Where they have been wrong their word makes it no better. */
+TEST(others_that_are_wrong)
+{
+	uint64_t at;
+	struct policy *p = told(false, &at);
+
+	use_chain(p, 10001, at, 0, 1, false);
+	use_chain(p, 10002, at, 0, 1, false);
+	ops->tick(p, at + 30000);
+	CHECK_INT(ops->victim(p, 0, POLICY_NONE), ==, 8);
+	CHECK(expect(p, 10002, at + 30000, 1000));
+	CHECK_OK(ops->check(p));
+	CHECK_INT(ops->victim(p, 0, POLICY_NONE), ==, 16);
 	ops->destroy(p);
 }
 

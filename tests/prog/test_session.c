@@ -341,6 +341,7 @@ TEST(quotas_are_refused_with_a_reason)
 TEST(a_client_whose_memory_fails)
 {
 	struct oc_key partial = live_key(900), full = live_key(901);
+	const struct oc_session_next next = { "x", 1000 };
 	struct oc_session_options o = OC_SESSION_INIT;
 	bool through = false;
 	struct rig r;
@@ -364,6 +365,7 @@ TEST(a_client_whose_memory_fails)
 			  oc_session_match_pin(child, 3, NULL, 0, pins, &n) ==
 				  0 &&
 			  try_open(r.ns, "x", 0, &found) == 0 &&
+			  oc_session_expect(r.c, &next, 1, 0, &n) == 0 &&
 			  oc_session_close(found, 0) == 0;
 		through &= !fault_fired();
 		fault_arm(0, 0, false);
@@ -385,6 +387,10 @@ TEST(tenants_names_are_their_own)
 	oc_ns *ns, *other;
 	oc_session *s, *x;
 	struct oc_session_options by_id = OC_SESSION_INIT;
+	static const struct oc_session_next next[] = { { "same", 50000 },
+						       { NULL, 1 } };
+	struct oc_session_info info;
+	size_t known;
 
 	snprintf(yaml, sizeof(yaml),
 		 "dram: 32MiB\ntenants:\n  - name: team\n    uids: [%u]\n",
@@ -404,6 +410,21 @@ TEST(tenants_names_are_their_own)
 	CHECK_OK(oc_session_open(ns, &by_id, 0, &x));
 	CHECK_INT(oc_session_blocks(x), ==, 5);
 	oc_session_leave(x);
+	/* nor can anything be said of it */
+	CHECK_OK(oc_session_expect(d, next, 2, 0, &known));
+	CHECK_INT(known, ==, 0);
+	CHECK_OK(oc_session_info(s, 0, &info));
+	CHECK_INT(info.expected_return_ms, ==, 0);
+	CHECK_OK(oc_session_expect(c, next, 2, 0, &known));
+	CHECK_INT(known, ==, 1);
+	CHECK_OK(oc_session_info(s, 0, &info));
+	CHECK_INT(info.expected_return_ms, >, 0);
+	CHECK_OK(oc_session_expect(c, next, 1, 0, NULL));
+	CHECK_INT(oc_session_expect(c, next, 0, 0, &known), ==, -EINVAL);
+	CHECK_INT(oc_session_expect(c, next, OC_SESSION_NEXT_MAX + 1, 0, NULL),
+		  ==, -EINVAL);
+	CHECK_INT(live_counter(c, "session_told"), ==, 2);
+	CHECK_INT(live_counter(d, "session_told_unknown"), ==, 2);
 	x = begin(other, "same", 0);
 	append(x, 100, 7);
 	has(s, 0, 5);

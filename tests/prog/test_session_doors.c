@@ -58,6 +58,17 @@ static const struct {
 	{ "SESSION PAUSE chat ENDED", SYNTAX },
 	{ "SESSION RESUME chat", "+OK\r\n" },
 	{ "SESSION RESUME none", NO_SESSION },
+	{ "SESSION EXPECT chat RETURN 1000 none RETURN 5 other return 0",
+	  ":2\r\n" },
+	{ "SESSION EXPECT none RETURN 1000", ":0\r\n" },
+	{ "SESSION EXPECT \"\" RETURN 1000", ":0\r\n" },
+	{ "SESSION EXPECT chat RETURN 1000 other", SYNTAX },
+	{ "SESSION EXPECT chat RETURN 1000 other RETURN", SYNTAX },
+	{ "SESSION EXPECT chat AFTER 1000", SYNTAX },
+	{ "SESSION EXPECT chat RETURN x", NOT_INT },
+	{ "SESSION EXPECT chat RETURN -1", NOT_INT },
+	{ "SESSION EXPECT chat",
+	  "-ERR wrong number of arguments for 'session|expect' command\r\n" },
 	{ "SESSION CLOSE early", ":1\r\n" },
 	{ "SESSION CLOSE early", ":0\r\n" },
 	{ "SESSION INFO early", "$-1\r\n" },
@@ -66,12 +77,27 @@ static const struct {
 	{ "SESSION BOGUS",
 	  "-ERR unknown subcommand 'BOGUS'. Try SESSION HELP.\r\n" },
 	{ "SESSION HELP",
-	  "*9\r\n+SESSION <subcommand> ... Subcommands are:\r\n+open\r\n"
+	  "*10\r\n+SESSION <subcommand> ... Subcommands are:\r\n+open\r\n"
 	  "+append\r\n+fork\r\n+pause\r\n+resume\r\n+close\r\n+info\r\n"
-	  "+list\r\n" },
+	  "+list\r\n+expect\r\n" },
 	{ "SESSION",
 	  "-ERR wrong number of arguments for 'session' command\r\n" },
 };
+
+/* As many as may be, and one more. */
+static void expect_many(struct respc *c)
+{
+	for (unsigned n = 256; n <= 257; n++) {
+		respc_say(c, "SESSION EXPECT");
+		for (unsigned i = 0; i < n; i++)
+			respc_say(c,
+				  i % 2 ? " chat RETURN 9" : " none RETURN 9");
+		respc_say(c, "\r\n");
+		respc_expect(c, n == 256 ? ":128\r\n"
+					 : "-ERR at most 256 sessions at "
+					   "once\r\n");
+	}
+}
 
 TEST(the_resp_doors_answers)
 {
@@ -103,6 +129,7 @@ TEST(the_resp_doors_answers)
 	CHECK(strstr(info, "$13\r\nshared_blocks\r\n:3\r\n"));
 	CHECK(strstr(info, "$11\r\nprefix_hash\r\n$64\r\n3031323334353637"));
 	CHECK(strstr(info, "$8\r\nevict_to\r\n$4\r\nnone\r\n"));
+	expect_many(c);
 	/* a connection's end is nobody's */
 	respc_close(c);
 	c = respc_open(respc_port(&n));
@@ -241,6 +268,9 @@ TEST(the_command)
 	plain(RUN("session", "--node", n.socket, "pause", "--return", "30s",
 		  "--ended", "tool", "--answer", "9", "chat"),
 	      0, "paused", NULL);
+	plain(RUN("session", "--node", n.socket, "expect", "--return", "90s",
+		  "chat", "none"),
+	      1, "expected_return_ms", "none: no such session");
 	plain(RUN("session", "--node", n.socket, "resume", "chat"), 0, "active",
 	      NULL);
 	/* the operator did not take it */

@@ -72,8 +72,8 @@ TEST(each_option_reaches_the_simulation)
 	      plain);
 	CHECK(mean_of(FLEET("--engines", "4", "--every", "1s", "--json")) !=
 	      plain);
-	CHECK(mean_of(FLEET("--engines", "4", "--route", "sglang",
-			    "--json")) != plain);
+	CHECK(mean_of(FLEET("--engines", "4", "--route", "sglang", "--json")) !=
+	      plain);
 	CHECK(mean_of(FLEET("--engines", "4", "--vram", "110", "--json")) >
 	      plain);
 	CHECK(mean_of(FLEET("--engines", "4", "--rate-error", "0", "--late",

@@ -310,6 +310,37 @@ TEST(pausing)
 		&(struct cut_case){ &few, prepare, act_pause, after_pause });
 }
 
+static void act_expect(struct world *w)
+{
+	struct sim *b = &w->sim[1];
+	struct ring_next next[2] = { { .name = "one", .in_ms = 1000 },
+				     { .name = "none", .in_ms = 2000 } };
+
+	uint64_t words[sizeof(next) / 8];
+
+	/* the client's own stores are not cut */
+	memcpy(words, next, sizeof(next));
+	for (unsigned i = 0; i < ARRAY_LEN(words); i++)
+		atomic_store_explicit(&b->cs->blob[i], words[i],
+				      memory_order_relaxed);
+	sim_call(b, (struct ring_call){ .op = RING_SESSION_EXPECT, .arg = 2 });
+}
+
+static void after_expect(struct world *w)
+{
+	CHECK_INT(answered(w, 1), ==, 1);
+	CHECK_INT(talk_said(w, one).expected_ms, ==, 1000);
+	CHECK_INT(talk_said(w, one).state, ==, SESSION_ACTIVE);
+	CHECK_INT(talk_said(w, two).expected_ms, ==, 0);
+	two_is_whole(w);
+}
+
+TEST(what_others_expect)
+{
+	cut_everywhere(
+		&(struct cut_case){ &few, prepare, act_expect, after_expect });
+}
+
 static void prepare_paused(struct world *w)
 {
 	prepare(w);

@@ -571,6 +571,57 @@ TEST(one_that_is_expected_finds_them_there)
 	deep_end(&d);
 }
 
+static void say(struct deep *d, uint64_t in_ms)
+{
+	struct ring_next next = { .name = "sleeper", .in_ms = in_ms };
+
+	shared_store_bytes(d->a->cs->blob, sizeof(next), &next, sizeof(next));
+	CHECK_OK(sim_call(d->a, (struct ring_call){ .op = RING_SESSION_EXPECT,
+						    .arg = 1 }));
+	CHECK_INT(d->w->last.loc, ==, 1);
+}
+
+static void seconds(struct deep *d, unsigned n)
+{
+	for (unsigned i = 0; i < n * 100; i++) {
+		world_tick(d->w, WORLD_SEC / 100);
+		world_ready(d->w);
+	}
+}
+
+/* It said nothing of itself; somebody else does, takes it back, and says it of a
+ * later time. */
+static void expected_by_others(const struct policy_ops *policy)
+{
+	const struct world_config config = { .limit = 8 * DEEP_SLAB,
+					     .slab_bytes = DEEP_SLAB };
+	struct deep d;
+
+	deep_begin_as(&d, &config, policy);
+	sleeper(&d, 1, 12, 0);
+	CHECK_INT(deep_fetch(&d, 2000000), ==, 0);
+	d.f->by_itself = true;
+	say(&d, 20000);
+	seconds(&d, 10);
+	say(&d, 0);
+	seconds(&d, 20);
+	CHECK_INT(resident(&d, 1, 12), ==, 0);
+	say(&d, 20000);
+	seconds(&d, 10);
+	CHECK_INT(resident(&d, 1, 12), ==, 0);
+	for (unsigned i = 0; i < 12 && resident(&d, 1, 12) < 12; i++)
+		seconds(&d, 1);
+	CHECK_INT(resident(&d, 1, 12), ==, 12);
+	CHECK_INT(pool_counter(d.w->p, POOL_C_promoted_ahead), >=, 12);
+	deep_end(&d);
+}
+
+TEST(one_that_others_expect_finds_them_there)
+{
+	expected_by_others(&policy_lru);
+	expected_by_others(&policy_onecopy);
+}
+
 TEST(what_follows_in_the_chain_comes_as_well)
 {
 	struct deep d;

@@ -34,6 +34,57 @@ TEST(all_fields)
 	trace_request_fini(&r);
 }
 
+TEST(next_sessions)
+{
+	struct trace_request r = { 0 };
+	char error[TRACE_ERROR];
+
+	CHECK_OK(parse("{\"timestamp\":1," REST
+		       "\"next\":[{\"session\":4,\"agent\":\"main\","
+		       "\"model\":2,\"in_ms\":2000},"
+		       "{\"in_ms\":0,\"session\":\"x\",\"more\":1}]," IDS,
+		       &r, error));
+	CHECK_INT(r.n_next, ==, 2);
+	CHECK_INT(r.next[0].session, ==, 4);
+	CHECK_INT(r.next[0].model, ==, 2);
+	CHECK_INT(r.next[0].in_ms, ==, 2000);
+	CHECK_STR(r.next[0].agent, "main");
+	CHECK_INT(r.next[1].session, >, TRACE_NUMBER_MAX);
+	CHECK_INT(r.next[1].model, ==, 0);
+	CHECK_STR(r.next[1].agent, "");
+	/* not those of the line before */
+	CHECK_OK(parse("{\"timestamp\":1," REST IDS, &r, error));
+	CHECK_INT(r.n_next, ==, 0);
+	CHECK_OK(parse("{\"timestamp\":1," REST "\"next\":null," IDS, &r,
+		       error));
+	CHECK_INT(r.n_next, ==, 0);
+	trace_request_fini(&r);
+}
+
+TEST(next_sessions_are_bounded)
+{
+	static const char one[] = "{\"session\":1,\"in_ms\":1},";
+	struct trace_request r = { 0 };
+	char error[TRACE_ERROR], *line = malloc(64 * TRACE_NEXT_MAX);
+
+	CHECK(line);
+	for (unsigned n = TRACE_NEXT_MAX; n <= TRACE_NEXT_MAX + 1; n++) {
+		static const char head[] = "{\"timestamp\":1," REST
+					   "\"next\":[";
+		size_t at = sizeof(head) - 1;
+
+		memcpy(line, head, at);
+		for (unsigned i = 0; i < n; i++, at += sizeof(one) - 1)
+			memcpy(line + at, one, sizeof(one));
+		memcpy(line + at - 1, "]," IDS, sizeof("]," IDS));
+		CHECK_INT(parse(line, &r, error), ==,
+			  n > TRACE_NEXT_MAX ? -EINVAL : 0);
+	}
+	CHECK(strstr(error, "at most 256"));
+	trace_request_fini(&r);
+	free(line);
+}
+
 TEST(required_fields_alone)
 {
 	struct trace_request r = { 0 };
@@ -110,6 +161,16 @@ TEST(bad_lines_say_why)
 		  "\"session\"" },
 		{ "{\"timestamp\":1," REST "\"agent\":7," IDS, "\"agent\"" },
 		{ "{\"timestamp\":1," REST "\"stop\":[]," IDS, "\"stop\"" },
+		{ "{\"timestamp\":1," REST "\"next\":{}," IDS, "\"next\"" },
+		{ "{\"timestamp\":1," REST "\"next\":[7]," IDS,
+		  "\"next\"[0]: not an object" },
+		{ "{\"timestamp\":1," REST "\"next\":[{\"in_ms\":1}]," IDS,
+		  "\"next\"[0]: no \"session\"" },
+		{ "{\"timestamp\":1," REST "\"next\":[{\"session\":1}]," IDS,
+		  "\"next\"[0]: no \"in_ms\"" },
+		{ "{\"timestamp\":1," REST
+		  "\"next\":[{\"session\":1,\"in_ms\":-1}]," IDS,
+		  "\"in_ms\" is not" },
 	};
 	char error[TRACE_ERROR];
 

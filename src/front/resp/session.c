@@ -59,6 +59,12 @@ static enum exec_result say_keys(struct call *k, int64_t r,
 	return EXEC_DONE;
 }
 
+static enum exec_result say_syntax(struct call *k)
+{
+	out_error(k->out, WRONG_SYNTAX);
+	return EXEC_DONE;
+}
+
 /* ---- words ------------------------------------------------------------------- */
 
 /* False: it is none. */
@@ -296,6 +302,44 @@ static enum exec_result run_state(struct call *k, enum ring_state what)
 	return EXEC_DONE;
 }
 
+/* Of any sessions of the tenant; all words are looked at first. */
+static enum exec_result run_expect(struct call *k)
+{
+	uint32_t n = (k->n - 2) / 3;
+	int64_t known = 0, in_ms[RING_NEXT_MOST];
+
+	if (n > RING_NEXT_MOST) {
+		out_error(k->out, "ERR at most 256 sessions at once");
+		return EXEC_DONE;
+	}
+	if (k->n != 2 + 3 * n)
+		return say_syntax(k);
+	for (uint32_t i = 0; i < n; i++) {
+		struct name number = call_arg(k, 4 + 3 * i);
+
+		if (!word_is(call_arg(k, 3 + 3 * i), "return"))
+			return say_syntax(k);
+		if (!resp_number(number.text, number.len, &in_ms[i]) ||
+		    in_ms[i] < 0) {
+			out_error(k->out, WRONG_NUMBER);
+			return EXEC_DONE;
+		}
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		char name[LAYOUT_NAME] = "";
+		int64_t r;
+
+		name_of(call_arg(k, 2 + 3 * i), name);
+		r = store_session_expect(k->t->client, name,
+					 (uint64_t)in_ms[i]);
+		if (r < 0)
+			return say_error(k, r);
+		known += r == 0;
+	}
+	out_int(k->out, known);
+	return EXEC_DONE;
+}
+
 /* ---- telling ------------------------------------------------------------------ */
 
 static void put_number(struct out *o, const char *name, uint64_t n,
@@ -449,10 +493,12 @@ enum exec_result exec_session(struct call *k)
 		{ "fork", run_fork, 4 },     { "pause", run_pause, 3 },
 		{ "resume", run_resume, 3 }, { "close", run_close, 3 },
 		{ "info", run_info, 3 },     { "list", run_list, 2 },
+		{ "expect", run_expect, 5 },
 	};
 	static const char *const known[] = { "open",  "append", "fork",
 					     "pause", "resume", "close",
-					     "info",  "list",	NULL };
+					     "info",  "list",	"expect",
+					     NULL };
 
 	for (size_t i = 0; i < ARRAY_LEN(sub); i++)
 		if (word_is(call_arg(k, 1), sub[i].word) &&
