@@ -74,7 +74,6 @@ void route_book_again(struct route_book *b, struct route_ticket *t, double now,
 		.work_s = price->work_s,
 		.held = held,
 		.begin_at = now + price->ready_s,
-		.moved_s = price->moved_s,
 	};
 	b->moved_at = MAX(b->moved_at, t->begin_at);
 	b->busy_until =

@@ -33,7 +33,6 @@ struct route_ticket {
 	double work_s;	 /* of prefill, as predicted */
 	double held;	 /* blocks of device memory that it adds */
 	double begin_at; /* earliest begin of its prefill: all is moved */
-	double moved_s;
 	double first_at;
 };
 

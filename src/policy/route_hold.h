@@ -14,8 +14,8 @@
  * before it, for late reports, for wrong rates, and to share steps and prefixes;
  * and its own transfers (moved_s). */
 double route_hold_ahead_s(const struct route_book *b, double moved_s);
-/* Whether the engine would begin at once, and has room for `needs` blocks more:
- * only there goes who has waited elsewhere. */
+/* Whether one that comes now would be sent at once, and the engine has room for
+ * `needs` blocks more: only there goes who has waited elsewhere. */
 bool route_hold_free(const struct route_book *b, double now, double memory,
 		     double needs);
 /* Whether one whose turn comes in turn_s, at a price as decided, is better off

@@ -289,9 +289,7 @@ static double others_s(const struct route_case *c, const struct route_engine *e,
 	/* what is still being computed there may take twice as long */
 	if (m->pull > run_of(c, s, ROUTE_NVME) && !s->coming_moves)
 		late += positive(s->coming_s);
-	/* who has just sent much will be asked again: others that have the
-	 * same copy do it as well */
-	return late + positive(s->served) / s->link;
+	return late + ROUTE_ASKED * positive(s->served) / s->link;
 }
 
 static void consider(const struct route_case *c, uint32_t engine,

@@ -7,6 +7,10 @@
 #include "policy/route.h"
 
 #define ROUTE_NEVER_S 1e9 /* an engine that cannot */
+/* Who has just sent much will be asked again: others that have the same copy do
+ * it as well. So much of the time that it took: less, and on fast links two of
+ * many sharers take it from one. */
+#define ROUTE_ASKED 4.0
 
 /* What every mix of an engine needs, once for a decision. */
 struct route_seat {

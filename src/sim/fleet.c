@@ -67,12 +67,13 @@ static const char *options_wrong(const struct fleet_options *o)
 			return "tiers: a rate above 0, less than 2^31 blocks";
 	if (!(o->rate_error >= 0 && o->rate_error < 1))
 		return "rate error: from 0 to below 1";
-	if (!(o->late_least >= 0 && o->late_most >= o->late_least))
+	if (!(o->late_least >= 0 && o->late_most >= o->late_least &&
+	      o->late_most < 1e9))
 		return "late: from least to most";
 	for (uint32_t t = 0; t < ROUTE_TIERS; t++)
 		if (!(o->wait_s[t] >= 0 && o->wait_s[t] < 1e9))
 			return "tiers: latency not below 0";
-	if (!(o->lag_s >= 0 && o->objective_s >= 0))
+	if (!(o->lag_s >= 0 && o->lag_s < 1e9 && o->objective_s >= 0))
 		return "lag, objective: not below 0";
 	if (!(o->cancelled >= 0 && o->cancelled <= 1 && o->patience >= 0))
 		return "cancelled: from 0 to 1; patience: not below 0";

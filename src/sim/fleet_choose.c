@@ -8,7 +8,6 @@
 #include <stdlib.h>
 
 #define STAYS_S 1e9 /* a wait that no decision chooses */
-#include <stdlib.h>
 
 uint32_t fleet_request_new(struct fleet *f)
 {
@@ -153,7 +152,6 @@ static int send(struct fleet *f, size_t arrival, const struct route_request *q,
 	r->out = a->out;
 	r->arrived = r->decided = f->now;
 	r->price = c->price;
-	r->since = f->now;
 	fleet_request_enter(f, r, FLEET_HELD);
 	fleet_view_queued(f, i, q);
 	if (f->o->cancelled > 0 && (double)rng_below(&f->rng, 1u << 20) <

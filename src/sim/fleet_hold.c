@@ -12,8 +12,10 @@
  */
 #include "policy/route_hold.h"
 #include "sim/fleet_internal.h"
+#include <math.h>
 
-#define LOOK_S 0.1 /* between two looks at those that are held */
+#define LOOK_S	    0.1 /* between two looks at those that are held */
+#define LOOK_MOST_S 1.0 /* ... while nothing is heard of and nothing moves */
 
 static struct fleet_belief *belief_of(struct fleet *f,
 				      const struct fleet_request *r)
@@ -84,13 +86,18 @@ static void release(struct fleet *f, uint32_t engine)
 	}
 }
 
-static void look_again(struct fleet *f)
+/* As long as nothing happens, later and later. */
+static void look_again(struct fleet *f, double after)
 {
+	double at = f->now + after;
+
 	if (!f->view.holds || f->view.looks)
 		return;
+	if (!(at > f->now)) /* a clock of years has no tenths of a second */
+		at = nextafter(f->now, (double)INFINITY);
 	f->view.looks = true;
-	fleet_fail(f, fleet_queue_push(&f->queue, f->now + LOOK_S, FLEET_LOOK,
-				       0, 0));
+	f->view.look_s = after;
+	fleet_fail(f, fleet_queue_push(&f->queue, at, FLEET_LOOK, 0, 0));
 }
 
 void fleet_hold(struct fleet *f, uint32_t request)
@@ -105,7 +112,7 @@ void fleet_hold(struct fleet *f, uint32_t request)
 		release(f, r->engine);
 	else
 		hand_over(f, request);
-	look_again(f);
+	look_again(f, LOOK_S);
 }
 
 /* Whether another engine is better for it, by now. */
@@ -141,13 +148,19 @@ static void ask_one(struct fleet *f, uint32_t engine)
 
 void fleet_hold_look(struct fleet *f)
 {
+	uint64_t heard = f->view.heard;
+	uint32_t sent = f->view.sent;
+	double after = MIN(2 * f->view.look_s, LOOK_MOST_S);
+
 	f->view.looks = false;
 	fleet_view_read(f);
 	for (uint32_t i = 0; i < f->o->engines && !f->failed; i++)
 		release(f, i);
 	for (uint32_t i = 0; i < f->o->engines && !f->failed; i++)
 		ask_one(f, i);
-	look_again(f);
+	if (heard != f->view.heard || sent != f->view.sent)
+		after = LOOK_S;
+	look_again(f, after);
 }
 
 void fleet_hold_cancel(struct fleet *f, uint32_t request)

@@ -128,7 +128,7 @@ struct fleet_request {
 	uint32_t engine, blocks;
 	uint32_t *path; /* nodes, first to last */
 	uint64_t in, out;
-	double arrived, decided, first, begun; /* decided: its price */
+	double arrived, decided, sent, first, begun; /* decided: its price */
 	double since, spent[FLEET_PHASES]; /* in this state; in those before */
 	uint32_t pinned;   /* leading blocks that are pinned in vram */
 	uint32_t computed; /* of these, there before the step under way */
@@ -236,12 +236,12 @@ struct fleet_view {
 	uint32_t transfers, transfers_room;
 	double last_arrival, gap_s; /* decaying means */
 	double work_s, seen;	    /* ... and their weight */
-	double stored, evicted;
-	double late_s, lates; /* of reports, mean; of how many */
-	uint32_t holds;	      /* requests that are held */
-	bool looks;	      /* a look at them is to come */
-	uint32_t sent;	      /* requests that engines have */
-	uint64_t arrived;     /* ... that came */
+	double late_s, lates;	    /* of reports, mean; of how many */
+	uint32_t holds;		    /* requests that are held */
+	bool looks;		    /* a look at them is to come */
+	double look_s;		    /* ... so long after the last one */
+	uint64_t heard;		    /* reports read */
+	uint32_t sent;		    /* requests handed over so far */
 };
 
 struct fleet {
@@ -387,8 +387,8 @@ bool fleet_choose_again(struct fleet *f, uint32_t request, double turn_s);
 /* what the router keeps */
 void fleet_hold(struct fleet *f, uint32_t request);
 void fleet_hold_look(struct fleet *f);
-/* Whether one that comes now, with moves that take so long, would be handed over
- * at once. */
+/* Whether one that comes now and needs so many blocks of device memory would be
+ * handed over at once, and find them. */
 bool fleet_hold_free(const struct fleet *f, uint32_t engine, double needs);
 void fleet_hold_cancel(struct fleet *f, uint32_t request);
 

@@ -148,7 +148,6 @@ static void take_in(struct fleet *f, uint32_t engine, uint32_t tier,
 	if (at && c->n >= c->capacity &&
 	    !c->ops->wants(c->policy, place.ticket, place.last,
 			   fleet_cache_victim(c))) {
-		f->view.evicted++;
 		return;
 	}
 	while (c->n >= c->capacity && !f->failed)
@@ -177,7 +176,6 @@ static void demote(struct fleet *f, uint32_t engine, uint32_t tier,
 		take_in(f, engine, t, node);
 		return;
 	}
-	f->view.evicted++;
 }
 
 static void leave(struct fleet *f, uint32_t engine, uint32_t tier,

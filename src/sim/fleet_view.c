@@ -140,13 +140,30 @@ static void append_waiting(struct fleet *f, struct fleet_list *l,
 	l->last = request;
 }
 
+/* Blocks that another one that waits there will have are expected on. */
+static void expects_no_more(struct fleet *f, uint32_t request)
+{
+	struct fleet_request *r = &f->request[request];
+	uint32_t kept = 0, i = f->view.engine[r->engine].waiting.first;
+
+	for (; i != FLEET_NONE; i = f->request[i].view_next) {
+		const struct fleet_request *o = &f->request[i];
+		uint32_t most = MIN(r->blocks, o->blocks);
+
+		while (i != request && kept < most &&
+		       r->path[kept] == o->path[kept])
+			kept++;
+	}
+	for (i = kept; i < r->blocks; i++)
+		f->node[r->path[i]].sent &= ~(1ull << r->engine);
+}
+
 static void waits_no_more(struct fleet *f, uint32_t request)
 {
 	struct fleet_request *r = &f->request[request];
 
 	unlink_waiting(f, &f->view.engine[r->engine].waiting, r);
-	for (uint32_t i = 0; i < r->blocks; i++)
-		f->node[r->path[i]].sent &= ~(1ull << r->engine);
+	expects_no_more(f, request);
 }
 
 /* What its prefill should have taken, by the rates believed. */
@@ -299,6 +316,7 @@ static void read_mail(struct fleet *f, uint32_t engine, bool all)
 			return;
 		m->first = (m->first + 1) & (m->room - 1);
 		m->n--;
+		f->view.heard++;
 		read_one(f, engine, &n);
 	}
 }
@@ -385,6 +403,7 @@ void fleet_view_begun(struct fleet *f, uint32_t request)
 	const struct route_price *p = &r->price;
 
 	r->order = f->view.sent++;
+	r->sent = f->now;
 	if (p->pull_from == ROUTE_NONE)
 		return;
 	transfer_add(f, p->pull_from, r->engine, f->now + p->moved_s);
@@ -393,26 +412,13 @@ void fleet_view_begun(struct fleet *f, uint32_t request)
 				  f->o->block_bytes);
 }
 
-/* Blocks that another one that waits there will have are expected on. */
 void fleet_view_lift(struct fleet *f, uint32_t request)
 {
 	struct fleet_request *r = &f->request[request];
-	struct fleet_belief *b = &f->view.engine[r->engine];
-	uint32_t kept = 0;
 
 	held_no_more(f, request);
-	route_book_over(&b->book, &r->ticket, f->now);
-	for (uint32_t i = b->waiting.first; i != FLEET_NONE;
-	     i = f->request[i].view_next) {
-		const struct fleet_request *o = &f->request[i];
-		uint32_t most = MIN(r->blocks, o->blocks);
-
-		while (i != request && kept < most &&
-		       r->path[kept] == o->path[kept])
-			kept++;
-	}
-	for (uint32_t i = kept; i < r->blocks; i++)
-		f->node[r->path[i]].sent &= ~(1ull << r->engine);
+	route_book_over(&f->view.engine[r->engine].book, &r->ticket, f->now);
+	expects_no_more(f, request);
 }
 
 void fleet_view_put(struct fleet *f, uint32_t request,
@@ -501,8 +507,8 @@ static double coming_s(const struct fleet *f, uint32_t engine, uint32_t coming,
 		    r->path[coming - 1] != f->path[coming - 1])
 			continue;
 		eta = f->now + MAX(line.at, 0) + step;
-		if (moves)
-			eta = r->arrived + p->ready_s;
+		if (moves && r->state != FLEET_HELD)
+			eta = r->sent + p->ready_s;
 		if (first < 0 || eta < first) {
 			first = eta;
 			*ret_moves = moves;

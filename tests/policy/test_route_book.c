@@ -44,7 +44,7 @@ TEST(what_is_decided_anew_counts_once)
 	CHECK(about(route_book_returns(&b, prompt.serial), back));
 }
 
-/* Only to where it is begun at once, and for much. */
+/* Only to where it is sent at once, and for much. */
 TEST(who_is_held_leaves_for_much)
 {
 	struct route_price own = { .work_s = 1, .others_s = 2 };

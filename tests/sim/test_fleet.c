@@ -518,6 +518,24 @@ TEST(who_is_held_finds_a_free_engine)
 	CHECK_INT(held.cancelled, >, 10);
 }
 
+/* Looks at what is held end, on a clock without tenths of a second as well. */
+TEST(looks_end_at_any_time)
+{
+	struct fleet_work w = made(FLEET_BURSTS, 32, 200, false);
+	struct fleet_options o = options("onecopy", 2);
+
+	for (size_t i = 0; i < w.n; i++)
+		w.arrival[i].at += 1e17;
+	o.blocks[ROUTE_VRAM] = 300;
+	CHECK_INT(run(&o, &w).requests, ==, w.n);
+	for (size_t i = 0; i < w.n; i++)
+		w.arrival[i].at -= 1e17;
+	o.laggards = 2;
+	o.lag_s = 100000;
+	CHECK_INT(run(&o, &w).requests, ==, w.n);
+	fleet_work_fini(&w);
+}
+
 /* Blocks are of use to another engine when the step that computes them has ended,
  * no sooner; whoever is in the same step finds them, as in engines. */
 TEST(blocks_are_there_when_their_step_ends)
