@@ -69,8 +69,7 @@ static double source_score(const struct route_case *c, uint32_t i)
 		flow = s->coming_s;
 	block *= reach;
 	all = (double)c->r->tokens;
-	return flow + ROUTE_ASKED * s->served * byte_s +
-	       route_compute_s(seat, block, all) +
+	return flow + s->served * byte_s + route_compute_s(seat, block, all) +
 	       (1 - s->trust) * route_compute_s(seat, 0, block);
 }
 

@@ -191,7 +191,7 @@ void route_case_init(struct route_case *c, const struct route_fleet *f,
 	c->f = f;
 	c->r = r;
 	c->selfish = selfish;
-	c->longest = 0;
+	c->longest = c->holders = 0;
 	for (uint32_t i = 0; i < f->n; i++) {
 		struct route_seat *s = &c->seat[i];
 
@@ -200,7 +200,9 @@ void route_case_init(struct route_case *c, const struct route_fleet *f,
 		s->chunk_s = s->step_s * inverse(&chunk, f->engine[i].chunk);
 		s->deeper_s =
 			s->token_s / 2 * inverse(&depth, f->engine[i].depth);
+		c->holders = s->reach > c->longest ? 0 : c->holders;
 		c->longest = MAX(c->longest, s->reach);
+		c->holders += s->reach == c->longest;
 		token += f->engine[i].token_s;
 		wait += s->wait_s;
 	}
@@ -266,6 +268,13 @@ static double shared_s(const struct route_case *c, const struct route_engine *e,
 	return n * work / MAX(steps, 1);
 }
 
+static double asked(const struct route_case *c, const struct route_engine *s)
+{
+	bool shared = c->holders > 1 && seat_of(c, s)->reach == c->longest;
+
+	return shared ? ROUTE_ASKED : 1;
+}
+
 static double others_s(const struct route_case *c, const struct route_engine *e,
 		       const struct mix *m, double ready, double begin,
 		       double work, double shared)
@@ -289,7 +298,7 @@ static double others_s(const struct route_case *c, const struct route_engine *e,
 	/* what is still being computed there may take twice as long */
 	if (m->pull > run_of(c, s, ROUTE_NVME) && !s->coming_moves)
 		late += positive(s->coming_s);
-	return late + ROUTE_ASKED * positive(s->served) / s->link;
+	return late + asked(c, s) * positive(s->served) / s->link;
 }
 
 static void consider(const struct route_case *c, uint32_t engine,

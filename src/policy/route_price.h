@@ -7,9 +7,9 @@
 #include "policy/route.h"
 
 #define ROUTE_NEVER_S 1e9 /* an engine that cannot */
-/* Who has just sent much will be asked again: others that have the same copy do
- * it as well. So much of the time that it took: less, and on fast links two of
- * many sharers take it from one. */
+/* Who has just sent much will be asked again. Where others have the same copy, it
+ * costs so much of the time that it took: less, and on fast links two of many
+ * sharers take it from one; where nobody else has it, that time. */
 #define ROUTE_ASKED 4.0
 
 /* What every mix of an engine needs, once for a decision. */
@@ -29,6 +29,7 @@ struct route_case {
 	const struct route_fleet *f;
 	const struct route_request *r;
 	uint32_t longest; /* run of any engine */
+	uint32_t holders; /* ... that so many have */
 	bool selfish;	  /* only the own first token counts */
 	double token_s;	  /* of an engine, in the mean */
 	double crowd;	  /* who is delayed by work, wherever it is done */
