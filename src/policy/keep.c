@@ -529,8 +529,10 @@ static uint32_t burst_of(struct policy *p, uint32_t was)
 		p->by_age = false; /* nobody says what is lost */
 	r->session.trait[COMEBACK_TURNS] = comeback_count_class(r->turns);
 	i = keep_record_new(p, r->list, KEEP_SESSION);
-	if (i == POLICY_NONE)
+	if (i == POLICY_NONE) {
+		keep_restart(p, was); /* what comes with it is no return */
 		return was;
+	}
 	p->record[i].session = r->session;
 	p->record[i].turns = r->turns;
 	p->record[i].untold = true;
