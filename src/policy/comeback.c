@@ -282,6 +282,9 @@ static void first_wait_over(struct comeback *m)
 	learn_return(m, &w->session, w->part);
 }
 
+/* In the order in which they came, not in which they are due: one may wait for
+ * longer than its step, behind another that is due later. By due_ms no more is
+ * found (docs/design/eviction.md). */
 static void wait_for_others(struct comeback *m,
 			    const struct comeback_session *s, uint32_t part,
 			    uint64_t left_ms)

@@ -22,7 +22,8 @@
  *
  * Who returns is seen at once, and who does not when the step is over. A model
  * that has not lived for WAIT_AGES times the age would believe that all return:
- * till then the return waits for the end of its step as well.
+ * till then the return waits for the end of its step as well, and behind those
+ * that began to wait before it.
  *
  * Some traits change with age: how the age compares with the session's gaps so
  * far, and with the return that was announced. So an announcement is believed
@@ -100,7 +101,7 @@ struct comeback_wait {
 
 struct comeback {
 	uint64_t begun_ms, now_ms;
-	struct comeback_wait wait[COMEBACK_WAITS]; /* a ring */
+	struct comeback_wait wait[COMEBACK_WAITS]; /* a ring, as they came */
 	uint32_t first_wait, waits;
 	struct comeback_steps base;
 	struct comeback_bands trait[COMEBACK_TRAITS][COMEBACK_VALUES];
