@@ -182,7 +182,10 @@ int config_cxl_check(struct node_config *config, int *ret_lock,
 /* Is that memory there (still)? fd: of its device; -1: it could not be opened. 0 or
  * -errno. */
 int config_cxl_there(const struct node_config *config, int fd);
-/* Is it a region, of a tenant that is there? Fills in the tenant. -EINVAL and a
+/* Do its settings go together? No file is opened. -EINVAL and a text. */
+int config_region_settings_check(const struct node_config *config,
+				 char error[CONFIG_ERROR]);
+/* The same; and is it a region, of a tenant that is there? Fills in the tenant. -EINVAL and a
  * text. */
 int config_region_check(struct node_config *config, char error[CONFIG_ERROR]);
 struct segment_source;

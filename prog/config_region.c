@@ -74,12 +74,10 @@ static int check_tenant(struct node_config *config, const char *made_for,
 	return 0;
 }
 
-int config_region_check(struct node_config *config, char error[CONFIG_ERROR])
+int config_region_settings_check(const struct node_config *config,
+				 char error[CONFIG_ERROR])
 {
-	struct config_region *c = &config->region;
-	char tenant[REGION_NAME + 1];
-	struct region *r = NULL;
-	int e;
+	const struct config_region *c = &config->region;
 
 	if (!*c->path) {
 		if (!*c->tenant && !*c->name && c->shards == 1 && c->adopt &&
@@ -97,6 +95,18 @@ int config_region_check(struct node_config *config, char error[CONFIG_ERROR])
 			 c->name, REGION_NAME);
 		return -EINVAL;
 	}
+	return 0;
+}
+
+int config_region_check(struct node_config *config, char error[CONFIG_ERROR])
+{
+	struct config_region *c = &config->region;
+	char tenant[REGION_NAME + 1];
+	struct region *r = NULL;
+	int e = config_region_settings_check(config, error);
+
+	if (e < 0 || !*c->path)
+		return e;
 	e = region_open(c->path, &r);
 	if (e)
 		return no_region(c, e, error);

@@ -258,6 +258,8 @@ static int serve_run(const struct command *self, int argc, char **argv)
 	r = check_memory(self, &config);
 	if (r != 0)
 		return r;
+	if (config_region_settings_check(&config, error) < 0)
+		return cli_fail(self, PROG_BAD_INPUT, "%s", error);
 	if (args.print)
 		return print_config(&config);
 	r = check_files(self, &config);

@@ -111,7 +111,8 @@ int oc_session_append(oc_session *s, const struct oc_key *keys, size_t n,
  * on it lives until its lease has run out: lease_ms from now (0: what it was
  * opened with, but twice the expected return at least). A tail that is being
  * written stays with this handle: oc_session_tail_share() before, when others
- * are to go on with it. OC_MISS. */
+ * are to go on with it. Times beyond the node's longest lease (lease_max of
+ * onecopy.yaml(5), 24 hours by default) count as that. OC_MISS. */
 int oc_session_pause(oc_session *s, uint64_t expected_return_ms,
 		     uint64_t lease_ms, uint64_t timeout_ns);
 /* The same, with what is known of the answer that ended the turn: it tells when
@@ -157,7 +158,9 @@ int oc_session_pause_after(oc_session *s, const struct oc_session_turn *turn,
 #define OC_SESSION_NEXT_MAX 256
 struct oc_session_next {
 	const char *name;
-	uint64_t in_ms; /* from now; 0: what was said of it is taken back */
+	/* from now, the node's longest lease at most, as when it pauses; 0: what
+	 * was said of it is taken back */
+	uint64_t in_ms;
 };
 int oc_session_expect(oc_client *client, const struct oc_session_next *next,
 		      size_t n, uint64_t timeout_ns, size_t *ret_known);

@@ -4,7 +4,7 @@
 
 #define ONE	     EXP2_ONE
 #define PRIOR	     (8 * ONE)	/* events that a ratio begins with */
-#define PRIOR_CHANCE (ONE / 10) /* of each step but the first */
+#define PRIOR_CHANCE (ONE / 10) /* of the second step, and so of all others */
 #define PRIOR_FIRST  (ONE / 4)	/* which is longer than the second */
 #define MOST_HAZARD  (16 * ONE)
 #define FULL	     (4096u * ONE)    /* halve a counter that got here */
@@ -181,8 +181,8 @@ static bool unknown_at_0(unsigned f)
 	return f == COMEBACK_OUTPUT || f == COMEBACK_WHY || f == COMEBACK_KIND;
 }
 
-/* What was pending was expected by the ratios of the last use: it is put on
- * those of now, so that a ratio that has fallen since is not charged twice. */
+/* What was pending was expected by the ratios of when its octave began: it is put
+ * on those of now, so that a ratio that has fallen since is not charged twice. */
 static void charge(struct comeback *m, struct comeback_session *s,
 		   uint32_t seen)
 {
@@ -282,6 +282,9 @@ static void first_wait_over(struct comeback *m)
 	learn_return(m, &w->session, w->part);
 }
 
+/* In the order in which they came, not in which they are due: one may wait for
+ * longer than its step, behind another that is due later. By due_ms no more is
+ * found (docs/design/eviction.md). */
 static void wait_for_others(struct comeback *m,
 			    const struct comeback_session *s, uint32_t part,
 			    uint64_t left_ms)

@@ -12,8 +12,9 @@
  * where `seen` counts the returns of sessions with that trait, and `expected`
  * what base and the other traits said of the same sessions at the same ages. A
  * trait that says nothing has the ratio 1; traits that say the same share it.
- * Each ratio begins as PRIOR events of 1, and each base hazard as the same for
- * all steps: of that age alone speaks, and the younger is worth more (LRU).
+ * Each ratio begins as PRIOR events of 1, and each base hazard as so many of 1/4
+ * (the first step, which is longer), 1/10 (the second), and then of what the step
+ * before it has: of that age alone speaks, and the younger is worth more (LRU).
  * Counters are halved when they are large, so the model follows its workload.
  *
  * Ratios are learned apart for ages an octave apart: who comes back soon says
@@ -22,7 +23,8 @@
  *
  * Who returns is seen at once, and who does not when the step is over. A model
  * that has not lived for WAIT_AGES times the age would believe that all return:
- * till then the return waits for the end of its step as well.
+ * till then the return waits for the end of its step as well, and behind those
+ * that began to wait before it.
  *
  * Some traits change with age: how the age compares with the session's gaps so
  * far, and with the return that was announced. So an announcement is believed
@@ -69,7 +71,8 @@ struct comeback_session {
 	uint8_t step;	    /* the age that was learned up to */
 	uint16_t usual_gap; /* log2 of ms; 0: none yet */
 	uint16_t hint;	    /* log2 of ms; 0: none; UINT16_MAX: closed */
-	int16_t ratio;	    /* sum over the traits, as of the last use */
+	int16_t ratio;	    /* sum over the traits, at the octave it is in, */
+			    /* as of when that began */
 	bool told;	    /* the hint came from others */
 	uint32_t pending;   /* expected, not yet charged to the traits */
 };
@@ -100,7 +103,7 @@ struct comeback_wait {
 
 struct comeback {
 	uint64_t begun_ms, now_ms;
-	struct comeback_wait wait[COMEBACK_WAITS]; /* a ring */
+	struct comeback_wait wait[COMEBACK_WAITS]; /* a ring, as they came */
 	uint32_t first_wait, waits;
 	struct comeback_steps base;
 	struct comeback_bands trait[COMEBACK_TRAITS][COMEBACK_VALUES];

@@ -30,8 +30,8 @@
 #include <stdlib.h>
 
 #define RECENT_BLOCKS (1u << 16) /* halve what is of late at so many */
-#define SINGLES	      256u /* uses of single blocks that a model has to see */
-#define SOON_MS	      250u /* uses of single blocks that are one */
+#define SINGLES	      256u	 /* such moments that a model has to see */
+#define SOON_MS	      250u	 /* uses of single blocks that are one */
 
 static int keep_create(struct policy **ret_policy)
 {
@@ -525,12 +525,15 @@ static uint32_t burst_of(struct policy *p, uint32_t was)
 	if (i != POLICY_NONE)
 		return i;
 	learn_return(p, r);
+	/* nobody says what is lost, till count_return() does */
 	if (++p->singles == SINGLES)
-		p->by_age = false; /* nobody says what is lost */
+		p->by_age = false;
 	r->session.trait[COMEBACK_TURNS] = comeback_count_class(r->turns);
 	i = keep_record_new(p, r->list, KEEP_SESSION);
-	if (i == POLICY_NONE)
+	if (i == POLICY_NONE) {
+		keep_restart(p, was); /* what comes with it is no return */
 		return was;
+	}
 	p->record[i].session = r->session;
 	p->record[i].turns = r->turns;
 	p->record[i].untold = true;
@@ -546,12 +549,11 @@ static void session_used(struct policy *p, uint32_t record)
 
 	if (p->now_ms - r->at_ms < SOON_MS)
 		return;
-	if (r->in_turn) {
-		keep_restart(p, record);
-		return;
+	if (!r->in_turn) {
+		learn_return(p, r);
+		r->session.trait[COMEBACK_TURNS] =
+			comeback_count_class(r->turns);
 	}
-	learn_return(p, r);
-	r->session.trait[COMEBACK_TURNS] = comeback_count_class(r->turns);
 	keep_restart(p, record);
 }
 

@@ -4,10 +4,11 @@
  * Inside policy/ only; keep.c says what it is for.
  *
  * A record stands for a session's own blocks on one list, for a trunk: the
- * blocks that several sessions begin with, or for what a session has left
- * behind: blocks of a chain that it did not go on from. Its items form a ring
- * from the head of the chain to the leaf: the leaf leaves first. A record is
- * always in one of three places:
+ * blocks that several sessions begin with, for what a session has left behind:
+ * blocks of a chain that it did not go on from, or (`untold`) for blocks that
+ * came or were used in one moment, and of which nobody has told whose they are.
+ * Its items form a ring from the head of the chain to the leaf: the leaf leaves
+ * first. A record is always in one of three places:
  *
  *	a level  it has items; level = log of their worth. The lowest leaves first
  *	stuck    its leaf has resident successors in other records, which go
@@ -69,7 +70,6 @@ struct keep_record {
 	bool loose : 1;	  /* the leaf is the chain's last block */
 	bool placed : 1;  /* on a level */
 	bool timed : 1;
-	bool used : 1;	  /* not free */
 	bool in_turn : 1; /* its return was learned; its use is to come */
 	bool untold : 1;  /* blocks of one moment, whose session nobody told */
 	int16_t saves;	  /* in classes of worth */
@@ -99,8 +99,12 @@ struct policy {
 	struct keep_queue ghosts;
 	uint32_t unused; /* records that never were used begin here */
 	uint64_t now_ms, even_ms;
-	uint64_t singles; /* uses of blocks whose session nobody told */
-	bool by_age; /* nothing is lost of late: least recently used will do */
+	/* moments in which blocks were used whose session nobody told */
+	uint64_t singles;
+	/* nothing is lost of late: least recently used will do. Where nobody
+	 * tells of sessions so many moments end it; the next return of one
+	 * that is told says again what it is. */
+	bool by_age;
 	struct policy_load load;
 	struct comeback model[KEEP_KINDS];
 };
@@ -111,7 +115,7 @@ int keep_reserve(struct policy *p, uint32_t items, uint32_t lists);
  * unused ghost where there is no other. POLICY_NONE when all have items. */
 uint32_t keep_record_new(struct policy *p, uint32_t list, enum keep_kind kind);
 /* The same when all have items: the two that leave first of some list become one,
- * which leaves in their order; better such as nobody named. */
+ * which leaves in their order; better two of blocks whose session nobody told. */
 uint32_t keep_record_merged(struct policy *p, uint32_t list);
 void keep_name(struct policy *p, uint32_t record, uint64_t name);
 uint32_t keep_find(const struct policy *p, uint32_t list, uint64_t name);

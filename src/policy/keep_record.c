@@ -292,8 +292,9 @@ static void place(struct policy *p, uint32_t record, uint8_t level)
 	p->load.sessions++;
 }
 
-/* It has no items any more. One that has no name is never found again: what it
- * would have done from here on is not known, and it is the first to be reclaimed. */
+/* It has no items any more. One whose session nobody told is never found again:
+ * what it would have done from here on is not known, and it is the first to be
+ * reclaimed. */
 static void become_ghost(struct policy *p, uint32_t record)
 {
 	struct keep_record *r = &p->record[record];
@@ -353,7 +354,6 @@ uint32_t keep_record_new(struct policy *p, uint32_t list, enum keep_kind kind)
 	r->kind = kind;
 	r->head = r->leaf = POLICY_NONE;
 	r->at_ms = p->now_ms;
-	r->used = true;
 	queue_push(p, &p->ghosts, i);
 	return i;
 }

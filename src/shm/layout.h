@@ -182,9 +182,11 @@ _Static_assert(sizeof(struct tier_record) == 64, "one line");
 	X(region_published_bytes, "payload bytes copied there")             \
 	X(region_refused, "parts that found no room in the shard")          \
 	X(region_unfit,                                                     \
-	  "parts not for the region: too large, striped, or a door's")      \
+	  "parts not for the region: too large, striped (OC_STRIPED), or "  \
+	  "values of the RESP door")                                        \
 	X(region_failed, "parts that the region did not take: it failed")   \
-	X(region_outside, "clients that found no free slot in the region")  \
+	X(region_outside,                                                   \
+	  "clients that found no free slot in the region, each once")       \
 	X(passed_by, "parts sealed, worth less than what would leave next") \
 	X(promoted_passing, "of the parts brought up, such ones")           \
 	X(cxl_in_place, "uses of parts in CXL memory, not worth a copy up")

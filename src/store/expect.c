@@ -43,13 +43,14 @@ int64_t store_session_expect(struct store_client *c,
 		return -EPERM;
 	r = pool_session_find(c->pool, name);
 	if (!r) {
-		pool_count(c->pool, POOL_C_session_told_unknown, 1);
+		pool_count(c->pool, POOL_C_session_told_unknown, in_ms != 0);
 		return OC_MISS;
 	}
 	in_ms = MIN(in_ms, l->lease_max_ms);
 	shared_store64(&r->expected_ms,
 		       in_ms ? (now + in_ms) | SESSION_TOLD : 0);
-	pool_count(c->pool, POOL_C_session_told, 1);
+	/* what takes a word back announces nothing */
+	pool_count(c->pool, POOL_C_session_told, in_ms != 0);
 	tell_policy(c, r, in_ms);
 	return 0;
 }

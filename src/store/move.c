@@ -351,16 +351,20 @@ static void settle_quarantine(struct mover *mv)
 	mv->s->retry = true;
 }
 
-/* Clients ask for what is below only where there is a price. Of a tier that has
- * not read anything yet it is a guess. */
+struct tier_price move_read_price(const struct mover *mv)
+{
+	if (mv->stat.read.bytes_per_s)
+		return mv->stat.read;
+	return (struct tier_price){ .latency_ns = GUESS_LATENCY_NS,
+				    .bytes_per_s = GUESS_BYTES_PER_S };
+}
+
+/* Clients ask for what is below only where there is a price. */
 static void publish(struct mover *mv)
 {
 	uint64_t now_ms = mv->s->now_ns / NS_PER_MS;
-	struct tier_price price = { .latency_ns = GUESS_LATENCY_NS,
-				    .bytes_per_s = GUESS_BYTES_PER_S };
+	const struct tier_price price = move_read_price(mv);
 
-	if (mv->stat.read.bytes_per_s)
-		price = mv->stat.read;
 	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++)
 		if (mv->s->pool[n])
 			tier_publish_price(mv->t->ops->kind, &price,

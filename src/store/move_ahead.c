@@ -148,11 +148,12 @@ static bool is_due(const struct mover *mv, const struct pool *p,
 		   const struct session_record *r, uint64_t in_ms)
 {
 	const struct tier_record *dram = &p->m->tier[OC_TIER_DRAM];
+	const struct tier_price below = move_read_price(mv);
 	struct ladder_rung rungs[2] = {
 		{ .latency_ns = shared_load64(&dram->latency_ns),
 		  .bytes_per_s = shared_load64(&dram->bytes_per_s) },
-		{ .latency_ns = mv->stat.read.latency_ns,
-		  .bytes_per_s = mv->stat.read.bytes_per_s },
+		{ .latency_ns = below.latency_ns,
+		  .bytes_per_s = below.bytes_per_s },
 	};
 	struct ladder_return ret = { .in_ms = in_ms,
 				     .bytes = session_bytes(p, r),

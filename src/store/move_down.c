@@ -299,13 +299,13 @@ static bool ladder_says(const struct mover *mv, const struct pool *p,
 			const struct frame_desc *d, uint64_t rate)
 {
 	const struct tier_record *dram = &p->m->tier[OC_TIER_DRAM];
-	const struct tier_price *r = &mv->stat.read, *w = &mv->stat.write;
+	const struct tier_price r = move_read_price(mv), *w = &mv->stat.write;
 	struct ladder_rung rungs[2] = {
 		{ .latency_ns = shared_load64(&dram->latency_ns),
 		  .bytes_per_s = shared_load64(&dram->bytes_per_s),
 		  .pressure = UINT64_MAX },
-		{ .latency_ns = r->latency_ns,
-		  .bytes_per_s = r->bytes_per_s,
+		{ .latency_ns = r.latency_ns,
+		  .bytes_per_s = r.bytes_per_s,
 		  .stays_ms = stays_ms(mv) },
 	};
 	struct ladder_block b = {

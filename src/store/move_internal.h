@@ -175,6 +175,10 @@ void move_list_take(struct move_list *l, struct move *m);
 void move_over(struct mover *mv, struct move *m, int result);
 void move_flown(struct tier_move *tm, int result);
 
+/* What a read from the tier costs: a guess as long as nothing was read, or nothing
+ * would be worth a write to a drive that holds nothing. */
+struct tier_price move_read_price(const struct mover *mv);
+
 /* ---- store/move_up.c */
 void up_pump(struct mover *mv);
 void up_finish(struct mover *mv, struct move *m);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Up from low memory (docs/design/cxl.md). Where the policy knows rates, a use asks
- * for it if the ladder says that uses to come pay for a place in DRAM; else the second
- * use since the block came down does. It takes free room in DRAM, or the place of what was used less, and never
- * makes anything leave low memory but twins, unless blocks left it for want of room
- * anyway: a working set that just fits both loses nothing by being moved about.
+ * for it if the ladder says that uses to come pay for a place in DRAM; else the
+ * second use since the block came down does. It takes free room in DRAM, or the
+ * place of what was used less, and never makes anything leave low memory but twins,
+ * unless blocks left it for want of room anyway: a working set that just fits both
+ * loses nothing by being moved about.
  *
  * Behind the reads and in the server's thread, a bounded piece at a time: RISE_BYTES.
  * What asked is kept in store.rise until it is up, or has left, or was tried TRIES

@@ -269,6 +269,18 @@ TEST(the_alerts)
 	free(text);
 }
 
+/* A row ends with what the metric says of itself. */
+static void check_row(const struct expo_family *f, const char *row)
+{
+	char help[sizeof(f->help) + 8];
+	size_t len = strcspn(row, "\n"), n;
+
+	n = (size_t)snprintf(help, sizeof(help), " | %s |", f->help);
+	if (len < n || memcmp(row + len - n, help, n))
+		FAIL("docs/formats/http.md says other than HELP of %s",
+		     f->name);
+}
+
 TEST(the_documents)
 {
 	char *text = told_source("docs/formats/http.md");
@@ -277,12 +289,16 @@ TEST(the_documents)
 
 	for (size_t i = 0; i < e.n_families; i++) {
 		char row[2 * EXPO_NAME];
+		const char *at;
 
 		snprintf(row, sizeof(row), "\n| `%s` | %s | ", e.family[i].name,
 			 e.family[i].type);
-		if (!strstr(text, row))
+		at = strstr(text, row);
+		if (!at)
 			FAIL("docs/formats/http.md has no line of %s",
 			     e.family[i].name);
+		if (strncmp(e.family[i].name, "onecopy_pool_", 13) == 0)
+			check_row(&e.family[i], at + 1);
 	}
 	expo_free(&e);
 	told_end(t);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/fault.h"
 #include "base/rng.h"
-#include "policy/policy.h"
+#include "policy/keep.h"
 #include "tests/test.h"
 
 #define ITEMS	 96u
@@ -669,5 +669,45 @@ TEST(moments_outnumber_records)
 		n++;
 	CHECK_INT(n, ==, items);
 	CHECK_INT(ops->victim(p, 1, POLICY_NONE), ==, items);
+	ops->destroy(p);
+}
+
+#define MANY 9000u /* more than there are records for so many */
+
+/* A record of several items of which nobody told. */
+static uint32_t large_record(const struct policy *p)
+{
+	for (uint32_t i = 0; i < p->records; i++)
+		if (p->record[i].untold && p->record[i].items > 2)
+			return i;
+	return POLICY_NONE;
+}
+
+/* Also where there is no record left for what is used in one moment. */
+TEST(a_moment_is_one_return)
+{
+	struct policy *p;
+	uint32_t i, n = 0, item[8];
+	uint64_t singles;
+
+	CHECK_OK(ops->create(&p));
+	CHECK_OK(ops->reserve(p, MANY, 1));
+	for (uint32_t k = 0; k < MANY; k++) {
+		ops->tick(p, 1 + k);
+		ops->insert(p, 0, k, k);
+	}
+	CHECK(p->unused == p->records && p->ghosts.first == POLICY_NONE);
+	i = large_record(p);
+	CHECK_INT(i, !=, POLICY_NONE);
+	for (uint32_t at = p->record[i].head; at != POLICY_NONE && n < 8;
+	     at = p->item[at].next)
+		item[n++] = at;
+	singles = p->singles;
+	ops->tick(p, 20000);
+	for (uint32_t k = 0; k < n; k++)
+		ops->touch(p, item[k], MANY + k);
+	CHECK_INT(p->singles, ==, singles + 1);
+	CHECK_INT(p->record[i].turns, ==, 1);
+	CHECK_OK(ops->check(p));
 	ops->destroy(p);
 }

@@ -94,6 +94,26 @@ TEST(no_node_is_said)
 	run_clean();
 }
 
+/* A configuration that a node refuses is not printed as one that would be used. */
+TEST(settings_of_no_region)
+{
+	char path[128];
+	struct run r;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/node.yaml", run_dir());
+	f = fopen(path, "we");
+	CHECK(f != NULL);
+	CHECK_INT(fputs("region: {shards: 2}\n", f), >=, 0);
+	CHECK_OK(fclose(f));
+	r = RUN("serve", "--config", path, "--print-config");
+	CHECK_INT(r.status, ==, 5);
+	CHECK(strstr(r.err, "no path") != NULL);
+	CHECK_STR(r.out, "");
+	run_free(&r);
+	run_clean();
+}
+
 TEST(a_place_that_cannot_be_had)
 {
 	char path[128];

@@ -313,6 +313,7 @@ TEST(as_much_as_fits)
 	check_round_trip(&c);
 }
 
+/* long: a value for each option, and what becomes of it */
 TEST(every_option)
 {
 	static const char *const values[] = {

@@ -290,6 +290,8 @@ static void fake_stat(const struct tier *t, struct tier_stat *ret_stat)
 		.read = { 100000, 1000000000 },
 		.write = { 100000, 500000000 },
 	};
+	if (f->fresh && !f->reads)
+		ret_stat->read = (struct tier_price){ 0 };
 }
 
 static void fake_each(const struct tier *t,

@@ -41,6 +41,7 @@ struct fake_tier {
 	bool by_itself; /* ready() and tick() end all that is under way */
 	enum tier_state state;
 	bool blank; /* has not found what it has, whatever its state */
+	bool fresh; /* knows no price of a read before it has read */
 	const char *why;
 	uint64_t limit; /* payload bytes; more: -ENOSPC */
 	unsigned most;	/* moves at once; more: -EAGAIN. 0: FAKE_MOVES */

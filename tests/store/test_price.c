@@ -31,20 +31,29 @@ static void price(struct world *w, enum oc_tier tier, uint64_t latency_ns,
 /* ---- what making again takes --------------------------------------------------- */
 
 /* Of blocks that fill memory many times over: how many were written, not worth it. */
-static void spill(uint32_t prefill_rate, uint64_t *ret_written,
-		  uint64_t *ret_declined)
+static void spill_to(bool fresh, bool values, uint32_t prefill_rate,
+		     uint64_t *ret_written, uint64_t *ret_declined)
 {
 	struct world_config config = sessions;
 	struct deep d;
 
 	config.prefill_rate = prefill_rate;
 	deep_begin_as(&d, &config, &policy_onecopy);
+	d.f->fresh = fresh;
+	if (values) /* as the RESP door's: of one "token" each */
+		shared_store64(&d.w->p->m->ns[0].block_tokens, 1);
 	price(d.w, OC_TIER_DRAM, 100, 10ull << 30);
 	deep_put(&d, 1, 200);
 	deep_rest(&d);
 	*ret_written = COUNT(d.w, demoted);
 	*ret_declined = COUNT(d.w, demote_declined);
 	deep_end(&d);
+}
+
+static void spill(uint32_t prefill_rate, uint64_t *ret_written,
+		  uint64_t *ret_declined)
+{
+	spill_to(false, false, prefill_rate, ret_written, ret_declined);
 }
 
 /* A load takes 104 us: 16 tokens take 160 us, or 16. */
@@ -61,6 +70,23 @@ TEST(what_is_sooner_made_than_loaded_is_not_written)
 	/* nobody told: it is worth a write */
 	spill(0, &written, &declined);
 	CHECK_INT(written, >, 100);
+}
+
+/* What was never read has no price, and what is never written is never read. */
+TEST(a_fresh_drive_is_written_to)
+{
+	uint64_t written, declined;
+
+	/* blocks of which nobody told what they take; values; and of prefill */
+	spill_to(true, false, 0, &written, &declined);
+	CHECK_INT(written, >, 100);
+	CHECK_INT(declined, ==, 0);
+	spill_to(true, true, 100000, &written, &declined);
+	CHECK_INT(written, >, 100);
+	CHECK_INT(declined, ==, 0);
+	spill_to(true, false, 100000, &written, &declined);
+	CHECK_INT(written, >, 100);
+	CHECK_INT(declined, ==, 0);
 }
 
 TEST(a_block_is_dearer_the_deeper_it_lies)
