@@ -9,7 +9,8 @@
  * Any client of the tenant that may write may say it, of the tenant's sessions
  * alone: nobody is attached, resumed, or kept alive by it. The newest word
  * counts; the session's own replaces it, its return ends it, and when its time is
- * over it stands for nothing more. How far it is believed the policy learns.
+ * over it stands for nothing more. Who takes back takes back what others said;
+ * what the session said itself stands. How far it is believed the policy learns.
  */
 #include <errno.h>
 #include <onecopy/session.h>
@@ -46,6 +47,8 @@ int64_t store_session_expect(struct store_client *c,
 		pool_count(c->pool, POOL_C_session_told_unknown, 1);
 		return OC_MISS;
 	}
+	if (!in_ms && !(shared_load64(&r->expected_ms) & SESSION_TOLD))
+		return 0;
 	in_ms = MIN(in_ms, l->lease_max_ms);
 	shared_store64(&r->expected_ms,
 		       in_ms ? (now + in_ms) | SESSION_TOLD : 0);
