@@ -82,6 +82,15 @@ void expect_call(struct store_client *c, const struct ring_call *call,
 	a->loc = known;
 }
 
+bool expect_over(const struct store *s, uint64_t word)
+{
+	uint64_t now = s->now_ns / NS_PER_MS;
+
+	/* a pass may have begun just before, and takes some ticks */
+	return (word & SESSION_TOLD) &&
+	       session_expected(word) + 2 * SESSION_LAPSE_MS < now;
+}
+
 /* In the place of LADDER_RATE_ONE / in_ms, which is as if the word were sure. */
 uint64_t expect_rate(const struct store *s, const struct pool *p,
 		     const struct session_record *r)
@@ -98,7 +107,8 @@ uint64_t expect_rate(const struct store *s, const struct pool *p,
 		uint32_t ticket = ops->find(p->policy, l, &u);
 
 		if (ticket != POLICY_NONE)
-			return ops->rate_of(p->policy, ticket, false);
+			return MAX(ops->rate_of(p->policy, ticket, false),
+				   1ull);
 	}
-	return UINT64_MAX;
+	return ops->find ? 1 : UINT64_MAX;
 }

@@ -176,7 +176,8 @@ void move_expected(struct store *s, struct pool *p, struct session_record *r)
 	if (!mv)
 		return;
 	word = shared_load64(&r->expected_ms);
-	if (!word || shared_load64(&r->fetched_for) == word)
+	if (!word || shared_load64(&r->fetched_for) == word ||
+	    expect_over(s, word))
 		return;
 	at = session_expected(word);
 	in_ms = at - MIN(now, at);

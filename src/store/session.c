@@ -70,7 +70,9 @@ static void resume(const struct store_client *c, struct session_record *r)
 {
 	uint64_t word = shared_load64(&r->word), now = now_ms(c), gap, mean;
 	uint32_t turns = session_word_turns(word);
-	bool told = shared_load64(&r->expected_ms) & SESSION_TOLD;
+	uint64_t expected = shared_load64(&r->expected_ms);
+	bool told = (expected & SESSION_TOLD) &&
+		    !expect_over(c->store, expected);
 
 	if (session_word_state(word) != SESSION_PAUSED)
 		return;

@@ -132,6 +132,41 @@ TEST(a_word_waits_for_the_pause)
 	world_destroy(w);
 }
 
+/* It comes back long after: not because of the word. */
+TEST(who_comes_late_does_not_come_as_told)
+{
+	struct sim *a, *b;
+	struct world *w = start(&a, &b);
+	uint64_t id;
+
+	CHECK_OK(talk_open(a, "one", 0, &id));
+	for (unsigned late = 0; late < 2; late++) {
+		CHECK_OK(talk_state(a, id, RING_STATE_PAUSE, 0, 0));
+		CHECK_INT(say_one(b, "one", 2000), ==, 1);
+		world_tick(w, (late ? 10 : 2) * WORLD_SEC);
+		CHECK_OK(talk_state(a, id, RING_STATE_RESUME, 0, 0));
+		CHECK_INT(told(w, POOL_C_session_told_back), ==, 1);
+	}
+	world_check(w);
+	world_destroy(w);
+}
+
+/* No order has seen it: a word is not why its blocks push out others'. */
+TEST(one_that_nobody_knows_is_not_sure_to_come)
+{
+	struct sim *a, *b;
+	struct world *w = start(&a, &b);
+	uint64_t id;
+
+	CHECK_OK(talk_open(a, "one", 0, &id));
+	CHECK_OK(talk_append(a, id, 0, 1, 1));
+	sim_put(a, 1, PART);
+	CHECK_INT(say_one(b, "one", 1), ==, 1);
+	CHECK_INT(expect_rate(w->s, w->p, talk_record(w, id)), ==, 1);
+	world_check(w);
+	world_destroy(w);
+}
+
 TEST(what_is_not_there_is_passed_over)
 {
 	static const struct said list[] = {
