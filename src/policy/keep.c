@@ -234,6 +234,8 @@ static void told_of(struct policy *p, uint32_t record, uint64_t back_ms)
 	struct comeback_session *s = &r->session;
 	uint64_t age = p->now_ms - r->at_ms;
 
+	if (!back_ms && !s->told) /* what it said itself stands */
+		return;
 	if (back_ms && back_ms != POLICY_CLOSED)
 		back_ms = age + MIN(back_ms, UINT64_MAX / 2);
 	s->hint = hint_of(back_ms);

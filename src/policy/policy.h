@@ -100,9 +100,10 @@ struct policy_ops {
 	 * both ends of a turn; others call use() alone.
 	 *
 	 * expect(): others say that a session comes back in so many ms from
-	 * now (0: they take it back). now_ms, session, kind and back_ms count.
-	 * What the session or others said before is forgotten, and its next
-	 * use ends it. In all lists. False: it is not known.
+	 * now. now_ms, session, kind and back_ms count. What the session or
+	 * others said before is forgotten, and its next use ends it. 0: they
+	 * take back what they said; what the session said itself stands. In
+	 * all lists. False: it is not known.
 	 */
 	uint32_t (*use)(struct policy *p, uint32_t list,
 			const struct policy_use *use, uint64_t stamp);

@@ -75,7 +75,7 @@ struct session_record {
 	shared_u64 tail_key[4];
 	shared_u64 born_ms;
 	shared_u64 fetched_for; /* expected_ms for which its blocks were
-				   brought up; 0: none yet */
+				   brought up; 0: none since its turn */
 	shared_u64 made_user; /* user id + 1 of made_by; 0: the server itself */
 	/* line 3 */
 	shared_u64 name[LAYOUT_NAME / 8]; /* zeros: none */

@@ -9,7 +9,8 @@
  * Any client of the tenant that may write may say it, of the tenant's sessions
  * alone: nobody is attached, resumed, or kept alive by it. The newest word
  * counts; the session's own replaces it, its return ends it, and when its time is
- * over it stands for nothing more. How far it is believed the policy learns.
+ * over it stands for nothing more. Who takes back takes back what others said;
+ * what the session said itself stands. How far it is believed the policy learns.
  */
 #include <errno.h>
 #include <onecopy/session.h>
@@ -46,6 +47,8 @@ int64_t store_session_expect(struct store_client *c,
 		pool_count(c->pool, POOL_C_session_told_unknown, in_ms != 0);
 		return OC_MISS;
 	}
+	if (!in_ms && !(shared_load64(&r->expected_ms) & SESSION_TOLD))
+		return 0;
 	in_ms = MIN(in_ms, l->lease_max_ms);
 	shared_store64(&r->expected_ms,
 		       in_ms ? (now + in_ms) | SESSION_TOLD : 0);
@@ -80,6 +83,15 @@ void expect_call(struct store_client *c, const struct ring_call *call,
 	a->loc = known;
 }
 
+bool expect_over(const struct store *s, uint64_t word)
+{
+	uint64_t now = s->now_ns / NS_PER_MS;
+
+	/* a pass may have begun just before, and takes some ticks */
+	return (word & SESSION_TOLD) &&
+	       session_expected(word) + 2 * SESSION_LAPSE_MS < now;
+}
+
 /* In the place of LADDER_RATE_ONE / in_ms, which is as if the word were sure. */
 uint64_t expect_rate(const struct store *s, const struct pool *p,
 		     const struct session_record *r)
@@ -96,7 +108,8 @@ uint64_t expect_rate(const struct store *s, const struct pool *p,
 		uint32_t ticket = ops->find(p->policy, l, &u);
 
 		if (ticket != POLICY_NONE)
-			return ops->rate_of(p->policy, ticket, false);
+			return MAX(ops->rate_of(p->policy, ticket, false),
+				   1ull);
 	}
-	return UINT64_MAX;
+	return ops->find ? 1 : UINT64_MAX;
 }

@@ -445,12 +445,17 @@ void move_expected(struct store *s, struct pool *p, struct session_record *r);
 void session_call(struct store_client *c, const struct ring_call *call,
 		  bool repeat, struct ring_answer *ret_answer);
 /* Ends sessions whose lease has run out. */
+#define SESSION_LAPSE_MS 250u /* between two passes over all */
 void session_tick(struct store *s);
 /* store/expect.c: what others say of sessions. */
 void expect_call(struct store_client *c, const struct ring_call *call,
 		 struct ring_answer *ret_answer);
+/* What others said, as expected_ms has it, is over, and a pass over all sessions
+ * has come since: nothing is done for it any more. */
+bool expect_over(const struct store *s, uint64_t word);
 /* The chance of a use of what others expect, for each ms kept, in 2^-32, as far as
- * the policy believes it; UINT64_MAX: the policy does not know the session. */
+ * the policy believes it: 1, the least, where it does not know the session;
+ * UINT64_MAX: it knows no sessions at all. */
 uint64_t expect_rate(const struct store *s, const struct pool *p,
 		     const struct session_record *r);
 

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "pool/session.h"
 #include "store/move_internal.h"
+#include "store/session.h"
 
 /* Keys that are looked at in one turn, for all wishes. */
 #define LOOK_KEYS 512u
@@ -169,6 +170,20 @@ static bool is_due(const struct mover *mv, const struct pool *p,
 	       ladder_prefetch(rungs, 2, 1, &b, &ret).what == LADDER_PROMOTE;
 }
 
+/* Others who say it of another moment each time: once in a lease is enough, until
+ * it has had a turn. */
+static bool was_fetched(const struct store *s, const struct session_record *r,
+			uint64_t word)
+{
+	uint64_t now = s->now_ns / NS_PER_MS;
+	uint64_t fetched = shared_load64(&r->fetched_for);
+
+	if (!(word & SESSION_TOLD) || !fetched)
+		return word == fetched;
+	fetched = session_expected(fetched);
+	return now - MIN(now, fetched) < store_session_limits(s)->lease_ms;
+}
+
 void move_expected(struct store *s, struct pool *p, struct session_record *r)
 {
 	struct mover *mv = s->mover;
@@ -177,7 +192,7 @@ void move_expected(struct store *s, struct pool *p, struct session_record *r)
 	if (!mv)
 		return;
 	word = shared_load64(&r->expected_ms);
-	if (!word || shared_load64(&r->fetched_for) == word)
+	if (!word || was_fetched(s, r, word) || expect_over(s, word))
 		return;
 	at = session_expected(word);
 	in_ms = at - MIN(now, at);

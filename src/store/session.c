@@ -70,7 +70,9 @@ static void resume(const struct store_client *c, struct session_record *r)
 {
 	uint64_t word = shared_load64(&r->word), now = now_ms(c), gap, mean;
 	uint32_t turns = session_word_turns(word);
-	bool told = shared_load64(&r->expected_ms) & SESSION_TOLD;
+	uint64_t expected = shared_load64(&r->expected_ms);
+	bool told = (expected & SESSION_TOLD) &&
+		    !expect_over(c->store, expected);
 
 	if (session_word_state(word) != SESSION_PAUSED)
 		return;
@@ -117,8 +119,10 @@ static void pause_now(const struct store_client *c, struct session_record *r,
 	if (!lease)
 		lease = MAX(shared_load64(&r->lease_ms),
 			    told ? 0 : 2 * turn->back_ms);
-	if (pool_session_state(r) == SESSION_ACTIVE)
+	if (pool_session_state(r) == SESSION_ACTIVE) {
 		shared_store64(&r->paused_ms, now);
+		shared_store64(&r->fetched_for, 0); /* for the return before */
+	}
 	shared_store64(&r->expected_ms,
 		       turn->back_ms ? (now + turn->back_ms) | told : 0);
 	shared_store64(&r->until_ms, now + MIN(lease, l->lease_max_ms));

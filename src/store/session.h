@@ -59,8 +59,9 @@ struct session_turn {
 int64_t store_session_state(struct store_client *c, struct session_record *r,
 			    enum ring_state what,
 			    const struct session_turn *turn, bool keep_owner);
-/* Others say that a session comes back in so many ms; 0: they take it back. It is
- * not attached to, nor resumed, nor kept alive. OC_MISS: it is not there. */
+/* Others say that a session comes back in so many ms; 0: they take back what they
+ * said, and what it said itself stands. It is not attached to, nor resumed, nor
+ * kept alive. OC_MISS: it is not there. */
 int64_t store_session_expect(struct store_client *c,
 			     const char name[LAYOUT_NAME], uint64_t in_ms);
 /* A tier's name, as oc_tier_name() says it. */

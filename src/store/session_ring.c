@@ -7,9 +7,7 @@
 #include "store/internal.h"
 #include "store/session.h"
 
-/* Records that a tick looks at, and how often a pass over all begins. */
-#define LAPSE_RECORDS 2048u
-#define LAPSE_MS      250u
+#define LAPSE_RECORDS 2048u /* that a tick looks at */
 
 /* ---- requests ---------------------------------------------------------------- */
 
@@ -282,7 +280,7 @@ static void lapse(struct store *s, uint32_t number)
 	at->next = last < p->sessions->end ? last : 0;
 	if (at->next)
 		return;
-	at->again_ms = now + LAPSE_MS;
+	at->again_ms = now + SESSION_LAPSE_MS;
 	pool_session_trim(p);
 }
 

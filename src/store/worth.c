@@ -213,12 +213,15 @@ void worth_of_session(struct store_client *client,
 	use.output = turn->answer_tokens;
 	use.back_ms = turn->back_ms;
 	use.told = turn->told;
-	tell(p, &c, &use, parts == 1);
+	tell(p, &c, &use, false);
 	for (uint32_t i = 1; i < parts && (i + 1) * c.n <= KEYS_MOST; i++) {
 		chain_find(&c, p,
 			   frame_part(ns, (uint16_t)(i / ranks),
 				      (uint16_t)(i % ranks)));
-		tell(p, &c, &use, i + 1 == parts);
+		tell(p, &c, &use, false);
 	}
+	/* also where not all parts were looked at: none waits for the end of a
+	 * turn that is over */
+	tell(p, &c, &use, true);
 	chain_fini(&c);
 }

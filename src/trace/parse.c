@@ -289,7 +289,7 @@ static bool too_many_values(const char *line, size_t len)
 
 	for (size_t i = 0; i < len; i++)
 		commas += line[i] == ',';
-	return commas > TRACE_IDS_MAX + 1024;
+	return commas > TRACE_IDS_MAX + 1024 + 8 * TRACE_NEXT_MAX;
 }
 
 int trace_parse_line(const char *line, size_t len, struct trace_request *ret,

@@ -424,6 +424,38 @@ TEST(what_others_expect)
 	ops->destroy(p);
 }
 
+/* What a session says itself is not taken back by others. */
+TEST(what_it_said_itself_stands)
+{
+	uint32_t item = 0;
+	uint64_t key = 5, own;
+	struct policy_use u = {
+		.session = 9, .n = 1, .key = &key, .item = &item
+	};
+	struct policy *p;
+
+	CHECK_OK(ops->create(&p));
+	CHECK_OK(ops->reserve(p, 1, 1));
+	ops->insert(p, 0, 0, 1);
+	/* each third turn says so, and is true */
+	for (unsigned i = 0; i < 900; i++) {
+		u.back_ms = i % 3 ? 0 : 1000;
+		ops->use(p, 0, &u, u.now_ms);
+		u.now_ms += i % 3 ? 100000 : 1000;
+	}
+	u.back_ms = 1000;
+	ops->use(p, 0, &u, u.now_ms);
+	own = ops->rate(p, 0);
+	CHECK(expect(p, 9, u.now_ms, 0));
+	CHECK_INT(ops->rate(p, 0), ==, own);
+	/* what others said is, whoever spoke before */
+	CHECK(expect(p, 9, u.now_ms, 1000));
+	CHECK(expect(p, 9, u.now_ms, 0));
+	CHECK_INT(ops->rate(p, 0), <, own);
+	CHECK_OK(ops->check(p));
+	ops->destroy(p);
+}
+
 /* Where they have been wrong their word makes it no better. */
 TEST(others_that_are_wrong)
 {

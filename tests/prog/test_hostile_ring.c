@@ -339,7 +339,12 @@ static unsigned answered(const struct hostile *h)
 /* A request in a slot that the node is not told of. */
 static void leave(struct hostile *h, uint32_t slot, enum ring_op op)
 {
-	struct ring_call q = { .op = op, .seq = ++h->seq, .slot = slot };
+	struct ring_call q = {
+		.op = op,
+		.seq = ++h->seq,
+		.slot = slot,
+		.arg = op == RING_SESSION_EXPECT /* of one session */
+	};
 
 	ring_req_store(&h->seg->req[slot], &q, false);
 	shared_store_bytes(h->seg->blob, 8, "stat", 4);
@@ -347,7 +352,7 @@ static void leave(struct hostile *h, uint32_t slot, enum ring_op op)
 
 /* A new server finds what slots are full of. It serves others between long
  * requests, and comes to all of them: reports are numbered as they are made. */
-TEST(requests_that_wait_for_a_new_server)
+static void wait_for_a_new_server(enum ring_op long_one)
 {
 	const uint32_t last = RING_SLOTS - 1;
 	struct hostile other;
@@ -359,7 +364,7 @@ TEST(requests_that_wait_for_a_new_server)
 	hostile_join(&s.n, &other);
 	old = s.server;
 	for (uint32_t i = 0; i < last; i++)
-		leave(&s.h, i, RING_REMOVE);
+		leave(&s.h, i, long_one);
 	leave(&s.h, last, RING_REPORT);
 	leave(&other, 7, RING_REPORT);
 	CHECK_OK(kill(old, SIGKILL));
@@ -373,4 +378,10 @@ TEST(requests_that_wait_for_a_new_server)
 	s.server = live_server(s.c);
 	CHECK(s.server != old);
 	scene_end(&s);
+}
+
+TEST(requests_that_wait_for_a_new_server)
+{
+	wait_for_a_new_server(RING_REMOVE);
+	wait_for_a_new_server(RING_SESSION_EXPECT);
 }

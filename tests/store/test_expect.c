@@ -80,6 +80,28 @@ TEST(the_newest_word_counts)
 	world_destroy(w);
 }
 
+/* Others take back what others said, and no more than that. */
+TEST(its_own_word_is_not_theirs_to_take_back)
+{
+	struct sim *a, *b;
+	struct world *w = start(&a, &b);
+	uint64_t id, own;
+
+	CHECK_OK(talk_open(a, "one", 0, &id));
+	CHECK_OK(talk_append(a, id, 0, 1, 1));
+	sim_put(a, 1, PART);
+	CHECK_OK(talk_state(a, id, RING_STATE_PAUSE, 7000, 0));
+	own = expect_rate(w->s, w->p, talk_record(w, id));
+	CHECK_INT(say_one(b, "one", 0), ==, 1);
+	CHECK_INT(talk_said(w, id).expected_ms, ==, 7000);
+	CHECK_INT(expect_rate(w->s, w->p, talk_record(w, id)), ==, own);
+	CHECK_INT(told(w, POOL_C_session_told), ==, 0);
+	CHECK_OK(talk_state(a, id, RING_STATE_RESUME, 0, 0));
+	CHECK_INT(told(w, POOL_C_session_told_back), ==, 0);
+	world_check(w);
+	world_destroy(w);
+}
+
 /* What was said while it was active stands when it pauses and says nothing. */
 TEST(a_word_waits_for_the_pause)
 {
@@ -106,6 +128,41 @@ TEST(a_word_waits_for_the_pause)
 	CHECK_OK(talk_state(a, id, RING_STATE_PAUSE, 0, 0));
 	CHECK_OK(talk_state(a, id, RING_STATE_RESUME, 0, 0));
 	CHECK_INT(told(w, POOL_C_session_told_back), ==, 0);
+	world_check(w);
+	world_destroy(w);
+}
+
+/* It comes back long after: not because of the word. */
+TEST(who_comes_late_does_not_come_as_told)
+{
+	struct sim *a, *b;
+	struct world *w = start(&a, &b);
+	uint64_t id;
+
+	CHECK_OK(talk_open(a, "one", 0, &id));
+	for (unsigned late = 0; late < 2; late++) {
+		CHECK_OK(talk_state(a, id, RING_STATE_PAUSE, 0, 0));
+		CHECK_INT(say_one(b, "one", 2000), ==, 1);
+		world_tick(w, (late ? 10 : 2) * WORLD_SEC);
+		CHECK_OK(talk_state(a, id, RING_STATE_RESUME, 0, 0));
+		CHECK_INT(told(w, POOL_C_session_told_back), ==, 1);
+	}
+	world_check(w);
+	world_destroy(w);
+}
+
+/* No order has seen it: a word is not why its blocks push out others'. */
+TEST(one_that_nobody_knows_is_not_sure_to_come)
+{
+	struct sim *a, *b;
+	struct world *w = start(&a, &b);
+	uint64_t id;
+
+	CHECK_OK(talk_open(a, "one", 0, &id));
+	CHECK_OK(talk_append(a, id, 0, 1, 1));
+	sim_put(a, 1, PART);
+	CHECK_INT(say_one(b, "one", 1), ==, 1);
+	CHECK_INT(expect_rate(w->s, w->p, talk_record(w, id)), ==, 1);
 	world_check(w);
 	world_destroy(w);
 }

@@ -622,6 +622,59 @@ TEST(one_that_others_expect_finds_them_there)
 	expected_by_others(&policy_onecopy);
 }
 
+/* The node stood still until long after: nothing is brought up for it. */
+TEST(what_others_expected_is_over)
+{
+	struct deep d;
+
+	deep_begin(&d, 8);
+	sleeper(&d, 1, 12, 0);
+	CHECK_INT(deep_fetch(&d, 2000000), ==, 0);
+	d.f->by_itself = true;
+	say(&d, 1000);
+	world_tick(d.w, 10 * WORLD_SEC);
+	seconds(&d, 5);
+	CHECK_INT(resident(&d, 1, 12), ==, 0);
+	/* a short one is not over before anybody has looked */
+	say(&d, 1);
+	seconds(&d, 5);
+	CHECK_INT(resident(&d, 1, 12), ==, 12);
+	deep_end(&d);
+}
+
+/* Whoever says it of another moment each time has it brought up once. */
+TEST(words_that_change_bring_it_up_once)
+{
+	struct deep d;
+	uint64_t id;
+
+	deep_begin(&d, 8);
+	id = sleeper(&d, 1, 12, 0);
+	CHECK_INT(deep_fetch(&d, 2000000), ==, 0);
+	d.f->by_itself = true;
+	for (unsigned again = 0; again < 3; again++) {
+		say(&d, 100 + again);
+		seconds(&d, 2);
+		CHECK_INT(resident(&d, 1, 12), ==, (again ? 0 : 12));
+		deep_put(&d, 3000000 + again * 1000, 300);
+		deep_rest(&d);
+		CHECK_INT(resident(&d, 1, 12), ==, 0);
+	}
+	/* it has had another turn */
+	CHECK_OK(talk_state(d.a, id, RING_STATE_RESUME, 0, 0));
+	deep_rest(&d);
+	CHECK_OK(talk_state(d.a, id, RING_STATE_PAUSE, 0, 0));
+	deep_put(&d, 4000000, 300);
+	deep_rest(&d);
+	CHECK_INT(resident(&d, 1, 12), ==, 0);
+	CHECK_INT(deep_fetch(&d, 2000000), ==, 0);
+	d.f->by_itself = true;
+	say(&d, 100);
+	seconds(&d, 2);
+	CHECK_INT(resident(&d, 1, 12), ==, 12);
+	deep_end(&d);
+}
+
 TEST(what_follows_in_the_chain_comes_as_well)
 {
 	struct deep d;

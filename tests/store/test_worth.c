@@ -292,3 +292,47 @@ TEST(a_return_is_counted_once)
 		world_destroy(s.w);
 	}
 }
+
+/* Longer than all its parts are looked at: who has of it what is not, and who has
+ * it in mind alone, is told that the turn is over. */
+static void turns_of_many_parts(bool gone)
+{
+	const unsigned ranks = 64, keys = 1040;
+	struct world_config config = small;
+	struct ring_call open = talk_open_call(NULL, 0);
+	struct policy_load load;
+	struct scene s = { 0 };
+	uint64_t part, id;
+
+	config.sessions.keys = config.sessions.keys_per_client = 4096;
+	s.w = world_create_with(&config, &policy_onecopy);
+	part = frame_part(world_ns(s.w, 1, ranks, PART_BYTES, 1), 0, ranks - 1);
+	open.part = frame_part(frame_part_ns(part), 0, 0);
+	store_pool_serve(s.w->p);
+	s.c = sim_add(s.w, 0);
+	CHECK_OK(sim_call(s.c, open));
+	id = s.w->last.loc;
+	CHECK_OK(talk_append(s.c, id, 0, 0, 1));
+	sim_put(s.c, 0, part);
+	CHECK_OK(talk_state(s.c, id, RING_STATE_PAUSE, 0, 0));
+	if (gone)
+		CHECK_OK(sim_call(s.c, call_of(RING_REMOVE, 0, part)));
+	for (unsigned n = 1; n < keys; n += 40)
+		CHECK_OK(talk_append(s.c, id, n, n, MIN(40, keys - n)));
+	for (unsigned i = 0; i < 3; i++) {
+		CHECK_OK(talk_state(s.c, id, RING_STATE_PAUSE, 0, 0));
+		pass(&s, 1000);
+		CHECK_OK(talk_state(s.c, id, RING_STATE_RESUME, 0, 0));
+	}
+	CHECK(store_pool_load(s.w->s, s.w->p, &load));
+	CHECK_INT(load.uses, ==, 4);
+	CHECK_INT(load.returns, ==, 4);
+	world_check(s.w);
+	world_destroy(s.w);
+}
+
+TEST(a_turn_of_many_parts_ends_for_all)
+{
+	turns_of_many_parts(false);
+	turns_of_many_parts(true);
+}

@@ -228,3 +228,31 @@ TEST(ids_are_bounded)
 	trace_request_fini(&r);
 	free(line);
 }
+
+/* As many of everything as there may be. */
+TEST(a_line_may_be_full)
+{
+	static const char head[] = "{\"timestamp\":1," REST "\"next\":[",
+			  one[] = "{\"session\":1,\"model\":1,"
+				  "\"agent\":\"a,b\",\"in_ms\":1},",
+			  ids[] = "],\"hash_ids\":[1";
+	size_t n = TRACE_IDS_MAX, at = sizeof(head) - 1;
+	char *line = malloc(2 * n + sizeof(one) * (TRACE_NEXT_MAX + 4));
+	struct trace_request r = { 0 };
+	char error[TRACE_ERROR];
+
+	CHECK(line);
+	memcpy(line, head, at);
+	for (unsigned i = 0; i < TRACE_NEXT_MAX; i++, at += sizeof(one) - 1)
+		memcpy(line + at, one, sizeof(one) - 1);
+	memcpy(line + at - 1, ids, sizeof(ids) - 1);
+	at += sizeof(ids) - 2;
+	for (size_t i = 1; i < n; i++, at += 2)
+		memcpy(line + at, ",1", 2);
+	memcpy(line + at, "]}", 2);
+	CHECK_OK(trace_parse_line(line, at + 2, &r, error));
+	CHECK_INT(r.n_ids, ==, n);
+	CHECK_INT(r.n_next, ==, TRACE_NEXT_MAX);
+	trace_request_fini(&r);
+	free(line);
+}

@@ -178,7 +178,8 @@ static bool is_long(const struct ring_call *call, bool repeat)
 	       call->op == RING_SESSION_INFO || call->op == RING_SESSION_KEYS ||
 	       ((call->op == RING_LOOK || call->op == RING_FETCH) &&
 		call->arg > 64) ||
-	       (call->op == RING_SESSION_EXPECT && call->arg > 64) ||
+	       /* each session is looked for in all orders of the policy */
+	       call->op == RING_SESSION_EXPECT ||
 	       (call->op == RING_SESSION_APPEND && (uint32_t)call->arg2 > 64);
 }
 
