@@ -258,6 +258,9 @@ static int cache_simulate(const struct sim_command *s,
 	struct sim_cache_result result;
 	int r = sim_cache_run(t, &o, &result);
 
+	/* it may have ended before it was asked again */
+	if (!r && stop_wanted())
+		r = -EINTR;
 	progress_clear(run->terminal);
 	if (r == -EINVAL)
 		return cli_fail(s->command, PROG_USAGE,

@@ -106,10 +106,14 @@ int sim_fleet_make(const struct sim_command *s, const struct sim_fleet *f,
 
 static int run_tick(void *ctx, double done)
 {
-	const struct sweep *w = ctx;
+	struct sweep *w = ctx;
+	double all = ((double)w->points.n + done) / (double)w->total;
+	uint32_t now = 1 + (uint32_t)(1000 * all);
 
-	progress_show(w->terminal, "sim",
-		      ((double)w->points.n + done) / (double)w->total);
+	/* asked far more often than anything is to be seen */
+	if (now != w->shown)
+		progress_show(w->terminal, "sim", all);
+	w->shown = now;
 	return stop_wanted();
 }
 
@@ -139,7 +143,10 @@ static int run_one(struct sweep *w, const struct fleet_work *work,
 	int r = fleet_run(o, work, &p->result, error);
 
 	progress_clear(w->terminal);
-	if (r == -EINTR)
+	w->shown = 0;
+	w->points.n += r == 0;
+	/* the last run may have ended before it was asked again */
+	if (r == -EINTR || (r == 0 && stop_wanted()))
 		return cli_fail(w->s->command, PROG_FAILED,
 				"interrupted: %zu of %zu runs are done",
 				w->points.n, w->total);
@@ -147,7 +154,6 @@ static int run_one(struct sweep *w, const struct fleet_work *work,
 		return cli_fail(w->s->command,
 				r == -EINVAL ? PROG_USAGE : PROG_SYSTEM, "%s",
 				*error ? error : strerror(-r));
-	w->points.n++;
 	return 0;
 }
 

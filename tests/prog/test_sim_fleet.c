@@ -478,6 +478,46 @@ TEST(who_is_interrupted_has_what_is_done)
 	run_clean();
 }
 
+/* Who was asked to stop before the work was there has not done it, of a fleet as
+ * of one cache. */
+static void ends(const char *const *fleet)
+{
+	char trace[256];
+	const char *words[] = {
+		"sim", trace, fleet[0], fleet[1], fleet[2], NULL
+	};
+	static const char line[] =
+		"{\"timestamp\":9,\"input_length\":512,\"output_length\":2,"
+		"\"hash_ids\":[1]}\n";
+	pid_t pid;
+	int to;
+
+	snprintf(trace, sizeof(trace), "%s/fifo", run_dir());
+	CHECK_OK(mkfifo(trace, 0600));
+	pid = run_start(words);
+	to = open(trace,
+		  O_WRONLY | O_CLOEXEC); /* it reads: signals are caught */
+	CHECK(to >= 0);
+	CHECK_OK(kill(pid, SIGTERM));
+	CHECK(write(to, line, strlen(line)) == (ssize_t)strlen(line));
+	close(to);
+	CHECK_INT(run_end(pid, 0), ==, 1);
+	unlink(trace);
+	run_clean();
+}
+
+TEST(who_is_asked_to_stop_says_that_it_did)
+{
+	static const char *const as[][3] = {
+		{ "--engines", "2", "--json" },
+		{ "--engines", "2", NULL },
+		{ "--dram", "2", NULL },
+	};
+
+	for (size_t i = 0; i < sizeof(as) / sizeof(*as); i++)
+		ends(as[i]);
+}
+
 /* Whose time is before that of the line above is sorted in, and it is said. */
 TEST(lines_out_of_order)
 {
