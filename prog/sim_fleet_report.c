@@ -247,7 +247,8 @@ json_t *sim_points_json(const struct sweep *w)
 	const struct sim_points *p = &w->points;
 	json_t *root, *list;
 
-	if (p->n == 1) {
+	/* a sweep that was interrupted after one run is still one */
+	if (w->total == 1) {
 		root = point_json(p, 0);
 	} else {
 		list = json_array();
