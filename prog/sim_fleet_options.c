@@ -56,6 +56,8 @@ static int blocks_of(const struct sweep *w, const char *text, double *ret)
 	if (text_parse_size(text, 0, &v))
 		return -EINVAL;
 	*ret = floor((double)v / w->base.block_bytes);
+	if (v && *ret < 1)
+		return -ERANGE; /* a tier that is meant to be there would not */
 	return *ret < UINT32_MAX / 4 ? 0 : -EINVAL;
 }
 
@@ -88,7 +90,7 @@ static int list_of(const struct sweep *w, const char *name, const char *text,
 		[BLOCKS] = "a number of blocks or a size",
 	};
 	char *rest, *word;
-	int r = 0;
+	int r = 0, bad;
 
 	if (!text)
 		return 0;
@@ -100,7 +102,13 @@ static int list_of(const struct sweep *w, const char *name, const char *text,
 		if (ret->n == SIM_LIST)
 			return wrong(w, name, text, "a list of at most 16");
 		ret->text[ret->n] = word;
-		if (value_of(w, word, shape, &ret->v[ret->n++]))
+		bad = value_of(w, word, shape, &ret->v[ret->n++]);
+		if (bad == -ERANGE)
+			r = cli_fail(w->s->command, PROG_USAGE,
+				     "--%s: %s is less than a block of %.0f "
+				     "bytes",
+				     name, word, w->base.block_bytes);
+		else if (bad)
 			r = wrong(w, name, word, what[shape]);
 	}
 	return r;

@@ -594,6 +594,10 @@ TEST(what_is_wrong_is_named)
 	refused(FLEET("--engines", "2", "--load", "0"), "--load: 0");
 	refused(FLEET("--engines", "2", "--link", "fast"), "--link: fast");
 	refused(FLEET("--engines", "2", "--vram", "0"), "--vram: 0");
+	/* less than a block of 512 tokens of 72 KiB is no tier */
+	refused(FLEET("--engines", "2", "--nvme", "4T,10M"),
+		"--nvme: 10M is less than a block of 37748736 bytes");
+	refused(FLEET("--engines", "2", "--dram", "1K"), "--dram: 1K is less");
 	refused(FLEET("--engines", "2", "--late", "3s"), "--late: 3s");
 	refused(FLEET("--engines", "2", "--late", "3s,1s"), "--late: 3s,1s");
 	refused(FLEET("--engines", "2", "--cancel", "101"), "--cancel: 101");
