@@ -80,6 +80,17 @@ static int value_of(const struct sweep *w, const char *text, enum shape shape,
 	}
 }
 
+/* What is there already would be played twice, to the same end. */
+static void drop_repeat(struct sim_list *list)
+{
+	for (uint32_t i = 0; i + 1 < list->n; i++)
+		if (!(list->v[i] < list->v[list->n - 1]) &&
+		    !(list->v[i] > list->v[list->n - 1])) {
+			list->n--;
+			return;
+		}
+}
+
 static int list_of(const struct sweep *w, const char *name, const char *text,
 		   enum shape shape, struct sim_list *ret)
 {
@@ -110,6 +121,8 @@ static int list_of(const struct sweep *w, const char *name, const char *text,
 				     name, word, w->base.block_bytes);
 		else if (bad)
 			r = wrong(w, name, word, what[shape]);
+		else
+			drop_repeat(ret);
 	}
 	return r;
 }
@@ -185,6 +198,9 @@ static int policy_add(struct sweep *w, const char *name)
 	if (w->policies == ARRAY_LEN(w->policy))
 		return wrong(w, "compare", name, "one of so many");
 	w->policy[w->policies] = route_find(name);
+	for (uint32_t i = 0; i < w->policies; i++)
+		if (w->policy[i] == w->policy[w->policies])
+			return 0; /* once is enough */
 	if (w->policy[w->policies]) {
 		w->policies++;
 		return 0;

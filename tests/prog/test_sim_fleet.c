@@ -586,6 +586,25 @@ TEST(both_ways_see_the_same)
 	}
 }
 
+/* What is said twice is played once. */
+TEST(repeats_are_dropped)
+{
+	json_t *root, *points;
+
+	root = parsed(FLEET("--engines", "4,2,04,2", "--load", "1,1.0x",
+			    "--route", "sglang", "--compare",
+			    "onecopy,sglang,onecopy", "--json"));
+	points = json_object_get(root, "points");
+	CHECK_INT(json_array_size(points), ==, 4);
+	CHECK(at(json_array_get(points, 0), "engines", NULL) == 4);
+	CHECK(at(json_array_get(points, 2), "engines", NULL) == 2);
+	json_decref(root);
+	root = parsed(FLEET("--engines", "4,4", "--compare", "onecopy,onecopy",
+			    "--json"));
+	CHECK(at(root, "engines", NULL) == 4);
+	json_decref(root);
+}
+
 TEST(what_is_wrong_is_named)
 {
 	refused(FLEET("--engines", "0"), "--engines: 0");
