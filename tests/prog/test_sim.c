@@ -208,6 +208,26 @@ TEST(values)
 	CHECK_INT(r.status, ==, 0);
 	CHECK(strstr(r.out, " 40 blocks") != NULL);
 	run_free(&r);
+	/* announced returns may be the true ones, and are not told wrong then,
+	 * whatever the seed is */
+	for (size_t i = 0; i < 2; i++) {
+		const char *error = i ? "50" : "0";
+		json_t *a, *b;
+
+		r = RUN("sim", "--policy", "onecopy-hints", "--dram", "40",
+			"--hint-error", error, "--json", trace);
+		CHECK_INT(r.status, ==, 0);
+		a = run_json(&r);
+		run_free(&r);
+		r = RUN("sim", "--policy", "onecopy-hints", "--dram", "40",
+			"--hint-error", error, "--seed", "7", "--json", trace);
+		b = run_json(&r);
+		run_free(&r);
+		CHECK((number(a, "hit_blocks") == number(b, "hit_blocks") &&
+		       number(a, "evicted") == number(b, "evicted")) == !i);
+		json_decref(a);
+		json_decref(b);
+	}
 	r = RUN("sim", "--decisions", "/nowhere/at/all", trace);
 	CHECK_INT(r.status, ==, 6);
 	run_free(&r);
