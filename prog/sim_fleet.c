@@ -95,11 +95,14 @@ static int sweep_work(struct sweep *w, struct fleet_work *ret)
 }
 
 int sim_fleet_make(const struct sim_command *s, const struct sim_fleet *f,
+		   struct fleet_shape_options *ret_shape,
 		   struct fleet_work *ret_work)
 {
 	struct sweep w = { .s = s, .f = f };
+	int r = make_work(&w, shape_of(s->trace), ret_work);
 
-	return make_work(&w, shape_of(s->trace), ret_work);
+	*ret_shape = w.shape;
+	return r;
 }
 
 /* ---- runs ----------------------------------------------------------------------------------- */
