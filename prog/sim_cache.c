@@ -276,6 +276,16 @@ static int cache_load(const struct sim_command *s, struct sim_trace *t)
 	return 0;
 }
 
+static bool plays_one_rung(const char *policy)
+{
+	const char *name;
+
+	for (size_t i = 0; (name = sim_cache_policy_name(i)); i++)
+		if (strcmp(name, policy) == 0)
+			return true;
+	return false;
+}
+
 static int cache_simulate(const struct sim_command *s,
 			  const struct sim_trace *t, struct cache_run *run)
 {
@@ -306,6 +316,11 @@ static int cache_simulate(const struct sim_command *s,
 	if (!r && stop_wanted())
 		r = -EINTR;
 	progress_clear(run->terminal);
+	if (r == -EINVAL && plays_one_rung(s->policy))
+		return cli_fail(s->command, PROG_USAGE,
+				"--policy: %s plays one rung only, without "
+				"--nvme",
+				s->policy);
 	if (r == -EINVAL)
 		return cli_fail(s->command, PROG_USAGE,
 				"--policy: there is no '%s'; see --help",

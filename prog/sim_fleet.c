@@ -229,6 +229,8 @@ static int sweep_report(struct sweep *w)
 /* What would change nothing is not taken for an answer. */
 static int options_fit(const struct sim_command *s, const struct sim_fleet *f)
 {
+	const char *html = f->text[SIM_HTML - SIM_ENGINES];
+
 	if (s->one_cache)
 		return cli_fail(s->command, PROG_USAGE,
 				"--%s: of one cache, not of a fleet",
@@ -238,6 +240,9 @@ static int options_fit(const struct sim_command *s, const struct sim_fleet *f)
 				"--%s: of generated work (shared, bursts, "
 				"waves), not of %s",
 				f->of_shape, s->trace);
+	if (html && !*html)
+		return cli_fail(s->command, PROG_USAGE,
+				"--html: names no file");
 	return 0;
 }
 

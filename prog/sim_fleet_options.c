@@ -160,9 +160,11 @@ static int number_of(const struct sweep *w, int id, const char *name,
 
 	if (!text)
 		return 0;
-	return text_parse_u64(text, most, ret)
-		       ? wrong(w, name, text, "a number in its range")
-		       : 0;
+	if (!text_parse_u64(text, most, ret))
+		return 0;
+	return cli_fail(w->s->command, PROG_USAGE,
+			"--%s: %s is not a number from 0 to %llu", name, text,
+			(unsigned long long)most);
 }
 
 static int late_of(struct sweep *w)
@@ -392,6 +394,9 @@ int sim_sweep_options(struct sweep *w)
 	r = sweep_lists(w);
 	for (size_t i = 0; !r && i < ARRAY_LEN(fields); i++)
 		r = field_of(w, &fields[i]);
+	if (!r && !(w->base.step_s + w->base.running_s > 0))
+		r = cli_fail(w->s->command, PROG_USAGE,
+			     "--decode-step, --decode-each: one is above 0");
 	if (!r)
 		r = tiers_of(w);
 	if (!r)

@@ -637,6 +637,16 @@ TEST(what_is_wrong_is_named)
 	refused(FLEET("--engines", "2", "--objective", "soon"),
 		"--objective: soon");
 	refused(FLEET("--engines", "2", "--laggards", "65"), "--laggards: 65");
+	refused(FLEET("--engines", "2", "--laggards", "65"),
+		"a number from 0 to 64");
+	refused(FLEET("--engines", "2", "--decode-step", "0s", "--decode-each",
+		      "0s"),
+		"--decode-step, --decode-each");
+	refused(FLEET("--engines", "2", "--html", ""), "--html: names no file");
+	refused(RUN("sim", "shared", "--nvme", "9", "--policy", "s3-fifo"),
+		"s3-fifo plays one rung only");
+	refused(RUN("sim", "shared", "--nvme", "9", "--policy", "s4-fifo"),
+		"there is no 's4-fifo'");
 	refused(FLEET("--engines", "2", "--rows", "61"), "--rows");
 	refused(FLEET("--engines", "2", "--agents", "0"), "--agents: 0");
 	refused(FLEET("--engines", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17"),
