@@ -104,7 +104,7 @@ static int sim_option(struct sim_command *s, const struct cli *c, int id,
 		s->nvme_latency = true;
 		return cli_time(c, &s->nvme_latency_ns);
 	case OPT_HINT_ERROR:
-		return cli_number(c, 1, 10000, &s->hint_error);
+		return cli_number(c, 0, 10000, &s->hint_error);
 	case OPT_HINT_MISSING:
 		return cli_number(c, 0, 100, &s->hint_missing);
 	case OPT_NO_PREFETCH:
@@ -170,6 +170,7 @@ static int sim_run(const struct command *self, int argc, char **argv)
 		.nvme_latency_ns = 100000,
 		.block_bytes = 64 << 10,
 		.block_tokens = 512,
+		.hint_error = 50,
 		.seed = 1,
 	};
 	struct sim_fleet fleet = { 0 };

@@ -20,7 +20,7 @@ struct sim_command {
 	uint64_t rows;	   /* over time; 0: none */
 	uint64_t block_tokens, block_bytes, limit, seed;
 	const char *one_cache; /* an option that was given and no fleet has */
-	uint64_t hint_error, hint_missing; /* percent; error 0: 50 */
+	uint64_t hint_error, hint_missing; /* percent */
 	bool no_prefetch;
 	bool json;
 };

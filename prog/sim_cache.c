@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/text.h"
@@ -24,6 +25,7 @@ struct cache_run {
 	const struct sim_trace *t;
 	FILE *decisions;
 	bool terminal;
+	struct fleet_shape_options shape; /* of generated work */
 	uint64_t short_prompts; /* more blocks than their tokens fill */
 	struct cache_row row[FLEET_SLOTS];
 };
@@ -124,6 +126,44 @@ static int cache_json_nvme(json_t *root, const struct sim_command *s,
 	return bad;
 }
 
+#define DRAM_RATE (24ull << 30)
+#define NVME_RATE (5ull << 30)
+
+/* All that a result depends on and that it does not say elsewhere; what the
+ * policy or a lone rung has no use for is left out. */
+static json_t *cache_options_json(const struct cache_run *run)
+{
+	const struct sim_command *s = run->s;
+	bool hints = strcmp(s->policy, "onecopy-hints") == 0;
+	json_t *root = json_pack("{s:I, s:I, s:I, s:I}", "seed",
+				 (json_int_t)s->seed, "block_tokens",
+				 (json_int_t)s->block_tokens, "block_bytes",
+				 (json_int_t)s->block_bytes, "limit",
+				 (json_int_t)s->limit);
+
+	if (root && hints)
+		json_object_update_new(
+			root, json_pack("{s:I, s:I}", "hint_error_percent",
+					(json_int_t)s->hint_error,
+					"hint_missing_percent",
+					(json_int_t)s->hint_missing));
+	if (root && hints && s->nvme)
+		json_object_set_new(root, "prefetch",
+				    json_boolean(!s->no_prefetch));
+	if (root && s->nvme)
+		json_object_update_new(
+			root, json_pack("{s:I, s:I, s:f}", "dram_rate",
+					(json_int_t)(s->dram_rate ?: DRAM_RATE),
+					"nvme_rate",
+					(json_int_t)(s->nvme_rate ?: NVME_RATE),
+					"nvme_latency_s",
+					(double)s->nvme_latency_ns / 1e9));
+	if (root && sim_fleet_makes(s->trace))
+		json_object_set_new(root, "generated",
+				    sim_shape_json(&run->shape));
+	return root;
+}
+
 static json_t *cache_json(const struct cache_run *run,
 			  const struct sim_cache_result *r)
 {
@@ -144,6 +184,8 @@ static json_t *cache_json(const struct cache_run *run,
 		(json_int_t)run->t->late, "short_prompts",
 		(json_int_t)run->short_prompts, "seed", (json_int_t)s->seed);
 
+	if (root)
+		json_object_set_new(root, "options", cache_options_json(run));
 	if (root && s->rows)
 		json_object_set_new(root, "rows", cache_rows_json(run));
 	if (root && r->fit) {
@@ -202,10 +244,11 @@ static int cache_print(const struct cache_run *run,
 }
 
 static int cache_make(const struct sim_command *s,
-		      const struct sim_fleet *shape, struct sim_trace *t)
+		      const struct sim_fleet *shape, struct sim_trace *t,
+		      struct fleet_shape_options *ret_shape)
 {
 	struct fleet_work work;
-	int r = sim_fleet_make(s, shape, &work);
+	int r = sim_fleet_make(s, shape, ret_shape, &work);
 
 	if (r)
 		return r;
@@ -233,6 +276,16 @@ static int cache_load(const struct sim_command *s, struct sim_trace *t)
 	return 0;
 }
 
+static bool plays_one_rung(const char *policy)
+{
+	const char *name;
+
+	for (size_t i = 0; (name = sim_cache_policy_name(i)); i++)
+		if (strcmp(name, policy) == 0)
+			return true;
+	return false;
+}
+
 static int cache_simulate(const struct sim_command *s,
 			  const struct sim_trace *t, struct cache_run *run)
 {
@@ -240,10 +293,11 @@ static int cache_simulate(const struct sim_command *s,
 		.policy = s->policy,
 		.dram = (uint32_t)MIN(s->dram, UINT32_MAX - 1),
 		.nvme = (uint32_t)s->nvme,
-		.rung = { { .bytes_per_s = s->dram_rate ?: 24ull << 30 },
-			  { .bytes_per_s = s->nvme_rate ?: 5ull << 30,
+		.rung = { { .bytes_per_s = s->dram_rate ?: DRAM_RATE },
+			  { .bytes_per_s = s->nvme_rate ?: NVME_RATE,
 			    .latency_ns = s->nvme_latency_ns } },
 		.no_prefetch = s->no_prefetch,
+		.hint_exact = !s->hint_error,
 		.hint_error_pm = (uint32_t)s->hint_error * 10,
 		.hint_missing_pm = (uint32_t)s->hint_missing * 10,
 		.block_bytes = s->block_bytes,
@@ -258,7 +312,15 @@ static int cache_simulate(const struct sim_command *s,
 	struct sim_cache_result result;
 	int r = sim_cache_run(t, &o, &result);
 
+	/* it may have ended before it was asked again */
+	if (!r && stop_wanted())
+		r = -EINTR;
 	progress_clear(run->terminal);
+	if (r == -EINVAL && plays_one_rung(s->policy))
+		return cli_fail(s->command, PROG_USAGE,
+				"--policy: %s plays one rung only, without "
+				"--nvme",
+				s->policy);
 	if (r == -EINVAL)
 		return cli_fail(s->command, PROG_USAGE,
 				"--policy: there is no '%s'; see --help",
@@ -305,7 +367,7 @@ int sim_cache_main(const struct sim_command *s, const struct sim_fleet *shape)
 
 	stop_catch();
 	sim_trace_init(&t);
-	r = sim_fleet_makes(s->trace) ? cache_make(s, shape, &t)
+	r = sim_fleet_makes(s->trace) ? cache_make(s, shape, &t, &run.shape)
 				      : cache_load(s, &t);
 	if (!r)
 		cache_look(&run);

@@ -95,21 +95,28 @@ static int sweep_work(struct sweep *w, struct fleet_work *ret)
 }
 
 int sim_fleet_make(const struct sim_command *s, const struct sim_fleet *f,
+		   struct fleet_shape_options *ret_shape,
 		   struct fleet_work *ret_work)
 {
 	struct sweep w = { .s = s, .f = f };
+	int r = make_work(&w, shape_of(s->trace), ret_work);
 
-	return make_work(&w, shape_of(s->trace), ret_work);
+	*ret_shape = w.shape;
+	return r;
 }
 
 /* ---- runs ----------------------------------------------------------------------------------- */
 
 static int run_tick(void *ctx, double done)
 {
-	const struct sweep *w = ctx;
+	struct sweep *w = ctx;
+	double all = ((double)w->points.n + done) / (double)w->total;
+	uint32_t now = 1 + (uint32_t)(1000 * all);
 
-	progress_show(w->terminal, "sim",
-		      ((double)w->points.n + done) / (double)w->total);
+	/* asked far more often than anything is to be seen */
+	if (now != w->shown)
+		progress_show(w->terminal, "sim", all);
+	w->shown = now;
 	return stop_wanted();
 }
 
@@ -139,7 +146,10 @@ static int run_one(struct sweep *w, const struct fleet_work *work,
 	int r = fleet_run(o, work, &p->result, error);
 
 	progress_clear(w->terminal);
-	if (r == -EINTR)
+	w->shown = 0;
+	w->points.n += r == 0;
+	/* the last run may have ended before it was asked again */
+	if (r == -EINTR || (r == 0 && stop_wanted()))
 		return cli_fail(w->s->command, PROG_FAILED,
 				"interrupted: %zu of %zu runs are done",
 				w->points.n, w->total);
@@ -147,7 +157,6 @@ static int run_one(struct sweep *w, const struct fleet_work *work,
 		return cli_fail(w->s->command,
 				r == -EINVAL ? PROG_USAGE : PROG_SYSTEM, "%s",
 				*error ? error : strerror(-r));
-	w->points.n++;
 	return 0;
 }
 
@@ -220,6 +229,8 @@ static int sweep_report(struct sweep *w)
 /* What would change nothing is not taken for an answer. */
 static int options_fit(const struct sim_command *s, const struct sim_fleet *f)
 {
+	const char *html = f->text[SIM_HTML - SIM_ENGINES];
+
 	if (s->one_cache)
 		return cli_fail(s->command, PROG_USAGE,
 				"--%s: of one cache, not of a fleet",
@@ -229,6 +240,9 @@ static int options_fit(const struct sim_command *s, const struct sim_fleet *f)
 				"--%s: of generated work (shared, bursts, "
 				"waves), not of %s",
 				f->of_shape, s->trace);
+	if (html && !*html)
+		return cli_fail(s->command, PROG_USAGE,
+				"--html: names no file");
 	return 0;
 }
 

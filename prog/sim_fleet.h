@@ -137,7 +137,9 @@ void sim_fleet_option(struct sim_fleet *f, const struct cli *c, int id);
 bool sim_fleet_makes(const char *trace);
 /* Makes it. Returns an exit status. */
 int sim_fleet_make(const struct sim_command *s, const struct sim_fleet *f,
+		   struct fleet_shape_options *ret_shape,
 		   struct fleet_work *ret_work);
+json_t *sim_shape_json(const struct fleet_shape_options *o);
 /* Returns an exit status. */
 int sim_fleet_main(const struct sim_command *s, const struct sim_fleet *f);
 

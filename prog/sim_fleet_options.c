@@ -56,6 +56,8 @@ static int blocks_of(const struct sweep *w, const char *text, double *ret)
 	if (text_parse_size(text, 0, &v))
 		return -EINVAL;
 	*ret = floor((double)v / w->base.block_bytes);
+	if (v && *ret < 1)
+		return -ERANGE; /* a tier that is meant to be there would not */
 	return *ret < UINT32_MAX / 4 ? 0 : -EINVAL;
 }
 
@@ -78,6 +80,17 @@ static int value_of(const struct sweep *w, const char *text, enum shape shape,
 	}
 }
 
+/* What is there already would be played twice, to the same end. */
+static void drop_repeat(struct sim_list *list)
+{
+	for (uint32_t i = 0; i + 1 < list->n; i++)
+		if (!(list->v[i] < list->v[list->n - 1]) &&
+		    !(list->v[i] > list->v[list->n - 1])) {
+			list->n--;
+			return;
+		}
+}
+
 static int list_of(const struct sweep *w, const char *name, const char *text,
 		   enum shape shape, struct sim_list *ret)
 {
@@ -88,7 +101,7 @@ static int list_of(const struct sweep *w, const char *name, const char *text,
 		[BLOCKS] = "a number of blocks or a size",
 	};
 	char *rest, *word;
-	int r = 0;
+	int r = 0, bad;
 
 	if (!text)
 		return 0;
@@ -100,8 +113,16 @@ static int list_of(const struct sweep *w, const char *name, const char *text,
 		if (ret->n == SIM_LIST)
 			return wrong(w, name, text, "a list of at most 16");
 		ret->text[ret->n] = word;
-		if (value_of(w, word, shape, &ret->v[ret->n++]))
+		bad = value_of(w, word, shape, &ret->v[ret->n++]);
+		if (bad == -ERANGE)
+			r = cli_fail(w->s->command, PROG_USAGE,
+				     "--%s: %s is less than a block of %.0f "
+				     "bytes",
+				     name, word, w->base.block_bytes);
+		else if (bad)
 			r = wrong(w, name, word, what[shape]);
+		else
+			drop_repeat(ret);
 	}
 	return r;
 }
@@ -139,9 +160,11 @@ static int number_of(const struct sweep *w, int id, const char *name,
 
 	if (!text)
 		return 0;
-	return text_parse_u64(text, most, ret)
-		       ? wrong(w, name, text, "a number in its range")
-		       : 0;
+	if (!text_parse_u64(text, most, ret))
+		return 0;
+	return cli_fail(w->s->command, PROG_USAGE,
+			"--%s: %s is not a number from 0 to %llu", name, text,
+			(unsigned long long)most);
 }
 
 static int late_of(struct sweep *w)
@@ -177,6 +200,9 @@ static int policy_add(struct sweep *w, const char *name)
 	if (w->policies == ARRAY_LEN(w->policy))
 		return wrong(w, "compare", name, "one of so many");
 	w->policy[w->policies] = route_find(name);
+	for (uint32_t i = 0; i < w->policies; i++)
+		if (w->policy[i] == w->policy[w->policies])
+			return 0; /* once is enough */
 	if (w->policy[w->policies]) {
 		w->policies++;
 		return 0;
@@ -368,6 +394,9 @@ int sim_sweep_options(struct sweep *w)
 	r = sweep_lists(w);
 	for (size_t i = 0; !r && i < ARRAY_LEN(fields); i++)
 		r = field_of(w, &fields[i]);
+	if (!r && !(w->base.step_s + w->base.running_s > 0))
+		r = cli_fail(w->s->command, PROG_USAGE,
+			     "--decode-step, --decode-each: one is above 0");
 	if (!r)
 		r = tiers_of(w);
 	if (!r)

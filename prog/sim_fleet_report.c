@@ -208,7 +208,7 @@ static json_t *rates_json(const double v[ROUTE_TIERS])
 	return root;
 }
 
-static json_t *shape_json(const struct fleet_shape_options *o)
+json_t *sim_shape_json(const struct fleet_shape_options *o)
 {
 	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:b}", "shape",
 			 fleet_shape_name(o->shape), "requests",
@@ -238,7 +238,8 @@ static json_t *options_json(const struct sweep *w)
 		"tier_latency_s", rates_json(o->wait_s));
 
 	if (root && sim_fleet_makes(w->s->trace))
-		json_object_set_new(root, "generated", shape_json(&w->shape));
+		json_object_set_new(root, "generated",
+				    sim_shape_json(&w->shape));
 	return root;
 }
 
@@ -247,7 +248,8 @@ json_t *sim_points_json(const struct sweep *w)
 	const struct sim_points *p = &w->points;
 	json_t *root, *list;
 
-	if (p->n == 1) {
+	/* a sweep that was interrupted after one run is still one */
+	if (w->total == 1) {
 		root = point_json(p, 0);
 	} else {
 		list = json_array();

@@ -23,6 +23,7 @@ struct sweep {
 	uint32_t policies;
 	uint64_t explain;
 	bool explains, terminal;
+	uint32_t shown; /* of the progress, 1 + 1/1000; 0: nothing */
 	struct sim_points points;
 	struct sim_page page;
 	size_t total;

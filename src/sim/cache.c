@@ -185,7 +185,9 @@ int sim_cache_run(const struct sim_trace *t, const struct sim_cache_options *o,
 		return -EINVAL;
 	if (!full.block_tokens)
 		full.block_tokens = 512;
-	if (!full.hint_error_pm)
+	if (full.hint_exact)
+		full.hint_error_pm = 0;
+	else if (!full.hint_error_pm)
 		full.hint_error_pm = 500;
 	if (!(full.prefill.rate > 0))
 		full.prefill.rate = 10000;

@@ -41,7 +41,8 @@ struct sim_cache_options {
 	/* onecopy-hints: a return is announced wrong by up to that part of it
 	 * (in 1/1000; 0: 500, the half), by all but that part of the sessions */
 	uint32_t hint_error_pm, hint_missing_pm;
-	uint64_t limit;		    /* only so many requests; 0: all */
+	bool hint_exact; /* wrong by nothing: hint_error_pm does not count */
+	uint64_t limit;	 /* only so many requests; 0: all */
 	struct sim_prefill prefill; /* zeros: 10,000 and 32,768 */
 	/* Each decision; NULL: nobody asks. what: '+' admitted, '-' evicted;
 	 * '>' and '<' the same of the second rung. */

@@ -208,6 +208,26 @@ TEST(values)
 	CHECK_INT(r.status, ==, 0);
 	CHECK(strstr(r.out, " 40 blocks") != NULL);
 	run_free(&r);
+	/* announced returns may be the true ones, and are not told wrong then,
+	 * whatever the seed is */
+	for (size_t i = 0; i < 2; i++) {
+		const char *error = i ? "50" : "0";
+		json_t *a, *b;
+
+		r = RUN("sim", "--policy", "onecopy-hints", "--dram", "40",
+			"--hint-error", error, "--json", trace);
+		CHECK_INT(r.status, ==, 0);
+		a = run_json(&r);
+		run_free(&r);
+		r = RUN("sim", "--policy", "onecopy-hints", "--dram", "40",
+			"--hint-error", error, "--seed", "7", "--json", trace);
+		b = run_json(&r);
+		run_free(&r);
+		CHECK((number(a, "hit_blocks") == number(b, "hit_blocks") &&
+		       number(a, "evicted") == number(b, "evicted")) == !i);
+		json_decref(a);
+		json_decref(b);
+	}
 	r = RUN("sim", "--decisions", "/nowhere/at/all", trace);
 	CHECK_INT(r.status, ==, 6);
 	run_free(&r);
@@ -267,6 +287,39 @@ TEST(generated_work_for_one_cache)
 		json_decref(root);
 		run_free(&r);
 	}
+}
+
+/* The answer says what it depends on, and nothing that it does not depend on. */
+TEST(options_are_in_the_answer)
+{
+	struct run r = RUN("sim", "waves", "--limit", "64", "--agents", "4",
+			   "--policy", "onecopy-hints", "--nvme", "900",
+			   "--nvme-rate", "1G", "--nvme-latency", "2ms",
+			   "--hint-error", "0", "--hint-missing", "20",
+			   "--no-prefetch", "--block-tokens", "256",
+			   "--block-bytes", "1M", "--seed", "3", "--json");
+	json_t *root = run_json(&r), *o = json_object_get(root, "options"), *g;
+
+	run_free(&r);
+	CHECK(number(o, "seed") == 3 && number(o, "limit") == 64);
+	CHECK(number(o, "block_tokens") == 256);
+	CHECK(number(o, "block_bytes") == 1 << 20);
+	CHECK(number(o, "hint_error_percent") == 0);
+	CHECK(number(o, "hint_missing_percent") == 20);
+	CHECK(json_is_false(json_object_get(o, "prefetch")));
+	CHECK(number(o, "dram_rate") == 24.0 * (1 << 30));
+	CHECK(number(o, "nvme_rate") == 1 << 30);
+	CHECK(number(o, "nvme_latency_s") == 0.002);
+	g = json_object_get(o, "generated");
+	CHECK(number(g, "agents") == 4 && number(g, "requests") == 64);
+	json_decref(root);
+	r = RUN("sim", "waves", "--limit", "64", "--json");
+	root = run_json(&r);
+	run_free(&r);
+	o = json_object_get(root, "options");
+	CHECK(!json_object_get(o, "nvme_rate") && json_is_object(o));
+	CHECK(!json_object_get(o, "hint_error_percent"));
+	json_decref(root);
 }
 
 /* ---- recorded traces ------------------------------------------------------------ */

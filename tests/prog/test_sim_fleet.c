@@ -478,6 +478,46 @@ TEST(who_is_interrupted_has_what_is_done)
 	run_clean();
 }
 
+/* Who was asked to stop before the work was there has not done it, of a fleet as
+ * of one cache. */
+static void ends(const char *const *fleet)
+{
+	char trace[256];
+	const char *words[] = {
+		"sim", trace, fleet[0], fleet[1], fleet[2], NULL
+	};
+	static const char line[] =
+		"{\"timestamp\":9,\"input_length\":512,\"output_length\":2,"
+		"\"hash_ids\":[1]}\n";
+	pid_t pid;
+	int to;
+
+	snprintf(trace, sizeof(trace), "%s/fifo", run_dir());
+	CHECK_OK(mkfifo(trace, 0600));
+	pid = run_start(words);
+	to = open(trace,
+		  O_WRONLY | O_CLOEXEC); /* it reads: signals are caught */
+	CHECK(to >= 0);
+	CHECK_OK(kill(pid, SIGTERM));
+	CHECK(write(to, line, strlen(line)) == (ssize_t)strlen(line));
+	close(to);
+	CHECK_INT(run_end(pid, 0), ==, 1);
+	unlink(trace);
+	run_clean();
+}
+
+TEST(who_is_asked_to_stop_says_that_it_did)
+{
+	static const char *const as[][3] = {
+		{ "--engines", "2", "--json" },
+		{ "--engines", "2", NULL },
+		{ "--dram", "2", NULL },
+	};
+
+	for (size_t i = 0; i < sizeof(as) / sizeof(*as); i++)
+		ends(as[i]);
+}
+
 /* Whose time is before that of the line above is sorted in, and it is said. */
 TEST(lines_out_of_order)
 {
@@ -546,6 +586,25 @@ TEST(both_ways_see_the_same)
 	}
 }
 
+/* What is said twice is played once. */
+TEST(repeats_are_dropped)
+{
+	json_t *root, *points;
+
+	root = parsed(FLEET("--engines", "4,2,04,2", "--load", "1,1.0x",
+			    "--route", "sglang", "--compare",
+			    "onecopy,sglang,onecopy", "--json"));
+	points = json_object_get(root, "points");
+	CHECK_INT(json_array_size(points), ==, 4);
+	CHECK(at(json_array_get(points, 0), "engines", NULL) == 4);
+	CHECK(at(json_array_get(points, 2), "engines", NULL) == 2);
+	json_decref(root);
+	root = parsed(FLEET("--engines", "4,4", "--compare", "onecopy,onecopy",
+			    "--json"));
+	CHECK(at(root, "engines", NULL) == 4);
+	json_decref(root);
+}
+
 TEST(what_is_wrong_is_named)
 {
 	refused(FLEET("--engines", "0"), "--engines: 0");
@@ -554,6 +613,10 @@ TEST(what_is_wrong_is_named)
 	refused(FLEET("--engines", "2", "--load", "0"), "--load: 0");
 	refused(FLEET("--engines", "2", "--link", "fast"), "--link: fast");
 	refused(FLEET("--engines", "2", "--vram", "0"), "--vram: 0");
+	/* less than a block of 512 tokens of 72 KiB is no tier */
+	refused(FLEET("--engines", "2", "--nvme", "4T,10M"),
+		"--nvme: 10M is less than a block of 37748736 bytes");
+	refused(FLEET("--engines", "2", "--dram", "1K"), "--dram: 1K is less");
 	refused(FLEET("--engines", "2", "--late", "3s"), "--late: 3s");
 	refused(FLEET("--engines", "2", "--late", "3s,1s"), "--late: 3s,1s");
 	refused(FLEET("--engines", "2", "--cancel", "101"), "--cancel: 101");
@@ -574,6 +637,16 @@ TEST(what_is_wrong_is_named)
 	refused(FLEET("--engines", "2", "--objective", "soon"),
 		"--objective: soon");
 	refused(FLEET("--engines", "2", "--laggards", "65"), "--laggards: 65");
+	refused(FLEET("--engines", "2", "--laggards", "65"),
+		"a number from 0 to 64");
+	refused(FLEET("--engines", "2", "--decode-step", "0s", "--decode-each",
+		      "0s"),
+		"--decode-step, --decode-each");
+	refused(FLEET("--engines", "2", "--html", ""), "--html: names no file");
+	refused(RUN("sim", "shared", "--nvme", "9", "--policy", "s3-fifo"),
+		"s3-fifo plays one rung only");
+	refused(RUN("sim", "shared", "--nvme", "9", "--policy", "s4-fifo"),
+		"there is no 's4-fifo'");
 	refused(FLEET("--engines", "2", "--rows", "61"), "--rows");
 	refused(FLEET("--engines", "2", "--agents", "0"), "--agents: 0");
 	refused(FLEET("--engines", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17"),

@@ -4,6 +4,7 @@
 #include "base/rng.h"
 #include "sim/fleet.h"
 #include "tests/test.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 
@@ -849,4 +850,40 @@ TEST(traces_of_all_kinds)
 	CHECK_INT(load(LINE(1, "1") "{\"timestamp\": }\n", &w, error), ==,
 		  -EINVAL);
 	CHECK(strstr(error, ":2:"));
+}
+
+struct asked {
+	uint64_t after; /* how often, since the last request came */
+	bool stop;
+};
+
+static int ask(void *ctx, double done)
+{
+	struct asked *a = ctx;
+
+	a->after += done >= 1;
+	return a->stop && a->after;
+}
+
+/* When the last has come most is still to happen: whoever wants it to end need not
+ * wait for that, and asking changes nothing. */
+TEST(a_run_can_be_ended_between_arrivals)
+{
+	struct fleet_work w = made(FLEET_SHARED, 16, 4000, false);
+	struct fleet_options o = options("round-robin", 1);
+	struct asked asked = { 0 };
+	struct fleet_result plain, r;
+	char error[TRACE_ERROR];
+
+	o.load = 1e6; /* all at once */
+	plain = run(&o, &w);
+	o.tick = ask;
+	o.ctx = &asked;
+	r = run(&o, &w);
+	CHECK(same(&plain, &r));
+	CHECK_INT(asked.after, >, 1);
+	asked = (struct asked){ .stop = true };
+	CHECK_INT(fleet_run(&o, &w, &r, error), ==, -EINTR);
+	CHECK_INT(asked.after, ==, 1);
+	fleet_work_fini(&w);
 }
