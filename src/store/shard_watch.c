@@ -71,9 +71,11 @@ static void watch(uint32_t member, struct shard_seen *seen,
 	}
 }
 
+/* One whose end was heard of has no segment any more. */
 bool shard_is_outside(const struct store_client *c)
 {
-	return shared_load64(&c->segment->header.cxl) >> 32 == CLIENT_CXL_FULL;
+	return c->segment &&
+	       shared_load64(&c->segment->header.cxl) >> 32 == CLIENT_CXL_FULL;
 }
 
 void shard_outside(struct store_client *c)
