@@ -306,7 +306,8 @@ static void turns_of_many_parts(bool gone)
 
 	config.sessions.keys = config.sessions.keys_per_client = 4096;
 	s.w = world_create_with(&config, &policy_onecopy);
-	part = frame_part(world_ns(s.w, 1, ranks, PART_BYTES, 1), 0, ranks - 1);
+	part = frame_part(world_ns(s.w, 1, (uint16_t)ranks, PART_BYTES, 1), 0,
+			  (uint16_t)(ranks - 1));
 	open.part = frame_part(frame_part_ns(part), 0, 0);
 	store_pool_serve(s.w->p);
 	s.c = sim_add(s.w, 0);
