@@ -2,8 +2,7 @@
 /* Routing: baselines against their published rules, the joint decision against
  * the search over all mixes and against what it promises. */
 #include "base/rng.h"
-#include "policy/route_price.h"
-#include "tests/test.h"
+#include "tests/policy/route_rig.h"
 #include <math.h>
 
 #define N 4u
@@ -16,40 +15,6 @@ static struct route_request prompt(uint32_t blocks)
 		.block_tokens = 512,
 		.block_bytes = 37e6,
 	};
-}
-
-static void idle(struct route_engine *e, uint32_t n)
-{
-	for (uint32_t i = 0; i < n; i++)
-		e[i] = (struct route_engine){
-			.token_s = 1 / 40000.0,
-			.depth = 40000,
-			.step_s = 0.006,
-			.running_s = 0.00035,
-			.chunk = 8192,
-			.load_s = { 0, 0.001, 0.002, 0.006 },
-			.link = 12.5e9,
-			.latency_s = 0.0001,
-			.trust = 1,
-		};
-}
-
-static void holds(struct route_engine *e, uint32_t blocks)
-{
-	for (uint32_t t = 0; t < ROUTE_TIERS; t++)
-		e->run[t] = blocks;
-	e->coming = blocks;
-}
-
-static struct route_choice decide(const char *policy, struct route_engine *e,
-				  uint32_t n, const struct route_request *r)
-{
-	struct route_fleet f = { .engine = e, .n = n };
-	struct route_choice c;
-
-	route_find(policy)->decide(&f, r, &c, NULL);
-	CHECK_INT(c.engine, <, n);
-	return c;
 }
 
 /* ---- baselines ------------------------------------------------------------- */

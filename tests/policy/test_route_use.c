@@ -2,8 +2,7 @@
 /* Baselines of routing where their rules have a second condition, a tie, a draw
  * or a threshold; and the oracle. */
 #include "base/rng.h"
-#include "policy/route_price.h"
-#include "tests/test.h"
+#include "tests/policy/route_rig.h"
 #include <math.h>
 
 #define N 4u
@@ -17,40 +16,6 @@ static struct route_request prompt(uint32_t blocks, uint64_t draw)
 		.block_bytes = 37e6,
 		.draw = draw,
 	};
-}
-
-static void idle(struct route_engine *e, uint32_t n)
-{
-	for (uint32_t i = 0; i < n; i++)
-		e[i] = (struct route_engine){
-			.token_s = 1 / 40000.0,
-			.depth = 40000,
-			.step_s = 0.006,
-			.running_s = 0.00035,
-			.chunk = 8192,
-			.load_s = { 0, 0.001, 0.002, 0.006 },
-			.link = 12.5e9,
-			.latency_s = 0.0001,
-			.trust = 1,
-		};
-}
-
-static void holds(struct route_engine *e, uint32_t blocks)
-{
-	for (uint32_t t = 0; t < ROUTE_TIERS; t++)
-		e->run[t] = blocks;
-	e->coming = blocks;
-}
-
-static struct route_choice decide(const char *policy, struct route_engine *e,
-				  uint32_t n, const struct route_request *r)
-{
-	struct route_fleet f = { .engine = e, .n = n };
-	struct route_choice c;
-
-	route_find(policy)->decide(&f, r, &c, NULL);
-	CHECK_INT(c.engine, <, n);
-	return c;
 }
 
 /* Of pairs of four engines the most loaded wins none, the next one of six, then
