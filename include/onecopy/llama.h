@@ -121,7 +121,9 @@ struct oc_llama_options {
 	uint32_t export_percent; /* of all time that exports may take, 1 to
 				   100; 0: 2. Time that passed before, as
 				   that of a long prompt, counts */
-	uint64_t timeout_ns;	 /* of a wait for the node; 0: 100 ms. An
+	uint64_t timeout_ns;	 /* of a wait for the node; 0: 100 ms. While it
+				    is not known what computing costs, for
+				    blocks on its drive at least as long. An
 				    export waits for frames no longer than
 				    export_ns, with OC_LLAMA_ALL ten times
 				    this */

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/compiler.h"
 #include "base/rng.h"
 #include "base/text.h"
@@ -583,6 +584,7 @@ int measure_command(int argc, char **argv)
 	static struct state b = {
 		.session = { .model = "random:medium",
 			     .exact = true,
+			     .timeout_ns = 10 * NS_PER_S,
 			     .threads = 1,
 			     .block_tokens = BLOCK,
 			     .context = PROMPT + 512 },

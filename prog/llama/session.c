@@ -166,13 +166,15 @@ static int open_share(struct session *s, const struct session_options *o)
 	struct oc_client_options c = { .size = sizeof(c),
 				       .socket = o->node,
 				       .name = "onecopy-llama",
-				       .timeout_ns = NODE_NS };
+				       .timeout_ns =
+					       MAX(NODE_NS, o->timeout_ns) };
 	struct oc_llama_options l = {
 		.size = sizeof(l),
 		.model = s->random ? NULL : o->model,
 		.weights = s->random ? s->weights : NULL,
 		.block_tokens = o->block_tokens,
 		.exact = o->exact,
+		.timeout_ns = o->timeout_ns,
 		.label = o->model,
 	};
 	int r = oc_client_connect(&c, &s->client, s->no_node);

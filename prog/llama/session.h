@@ -27,6 +27,10 @@ struct session_options {
 	uint32_t ubatch; /* tokens computed at once; 0: the engine's default */
 	uint32_t seed;
 	float temperature; /* 0: the likeliest token, always */
+	/* Of a wait for the node; 0: what serves people who wait for a token.
+	 * Who compares logits waits longer: tokens that were computed one by
+	 * one have others when they are computed anew together. */
+	uint64_t timeout_ns;
 };
 
 struct session_times {

@@ -93,7 +93,7 @@ static void whole(const char *model)
 	snprintf(svg, sizeof(svg), "%s/demo.svg", run_dir());
 	r = RUN("demo", "--model", model, "--json", "--svg", svg);
 	if (r.status)
-		FAIL("%d: %s", r.status, r.err);
+		FAIL("%d: %s%s", r.status, r.err, r.out);
 	root = run_json(&r);
 	check_report(root);
 	json_decref(root);

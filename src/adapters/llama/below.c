@@ -12,7 +12,8 @@
 #include "base/clock.h"
 #include "base/fault.h"
 
-/* Nothing is known of what computing costs: so long, for each block. */
+/* Nothing is known of what computing costs: so long, for each block, and as
+ * long as for any other answer of the node. */
 #define UNKNOWN_NS (5 * NS_PER_MS)
 
 /* Blocks from the first on that can be had, and how many of them are below. */
@@ -80,7 +81,7 @@ static int decide(oc_llama *l, const struct question *q, size_t *ret_blocks,
 
 	if (!prefill_fit(&l->prefill, &base, &growth)) {
 		*ret_blocks = q->n;
-		*ret_wait_ns = q->n * UNKNOWN_NS;
+		*ret_wait_ns = MAX(q->n * UNKNOWN_NS, l->timeout_ns);
 		return 0;
 	}
 	r = ask(l, q, q->n, base, growth, &p);
