@@ -68,11 +68,19 @@ static int sim_dram(const struct cli *c, const char **ret_bytes,
 	return cli_size(c, 0, ret_blocks);
 }
 
-/* Given where it would change nothing. */
-static bool of_one_cache(int id)
+/* Given where it would change nothing it is refused. */
+static void sim_given(struct sim_command *s, int id, const char *name)
 {
-	return id == OPT_DECISIONS || id == OPT_NO_PREFETCH ||
-	       id == OPT_HINT_ERROR || id == OPT_HINT_MISSING;
+	bool hints = id == OPT_NO_PREFETCH || id == OPT_HINT_ERROR ||
+		     id == OPT_HINT_MISSING;
+
+	if (hints)
+		s->of_hints = name;
+	if (hints || id == OPT_DECISIONS)
+		s->one_cache = name;
+	if (id == OPT_NO_PREFETCH || id == OPT_DRAM_RATE ||
+	    id == OPT_NVME_RATE || id == OPT_NVME_LATENCY)
+		s->of_rung = name;
 }
 
 static int sim_rate(const struct cli *c, uint64_t *ret_rate)
@@ -155,6 +163,19 @@ static int sim_blocks(struct sim_command *s, const char *dram)
 	return 0;
 }
 
+/* Of one cache. */
+static int sim_fits(const struct sim_command *s)
+{
+	if (s->of_hints && strcmp(s->policy, "onecopy-hints") != 0)
+		return cli_fail(s->command, PROG_USAGE,
+				"--%s: needs --policy onecopy-hints",
+				s->of_hints);
+	if (s->of_rung && !s->nvme)
+		return cli_fail(s->command, PROG_USAGE, "--%s: needs --nvme",
+				s->of_rung);
+	return 0;
+}
+
 static bool is_blocks(const char *text)
 {
 	return *text && text[strspn(text, "0123456789")] == '\0' &&
@@ -194,8 +215,7 @@ static int sim_run(const struct command *self, int argc, char **argv)
 			fleet.dram = c.value;
 		if (id == 'n')
 			fleet.nvme = c.value;
-		if (of_one_cache(id))
-			s.one_cache = c.option->name;
+		sim_given(&s, id, c.option->name);
 		fleet.block_bytes |= id == 'b';
 		if (r)
 			return r;
@@ -217,7 +237,9 @@ static int sim_run(const struct command *self, int argc, char **argv)
 				"--%s: of generated work (shared, bursts, "
 				"waves), not of %s",
 				fleet.of_shape, s.trace);
-	r = sim_list(&s, "dram", fleet.dram);
+	r = sim_fits(&s);
+	if (!r)
+		r = sim_list(&s, "dram", fleet.dram);
 	if (!r)
 		r = sim_list(&s, "nvme", fleet.nvme);
 	if (!r)

@@ -20,6 +20,8 @@ struct sim_command {
 	uint64_t rows;	   /* over time; 0: none */
 	uint64_t block_tokens, block_bytes, limit, seed;
 	const char *one_cache; /* an option that was given and no fleet has */
+	/* Options that were given: of who is told of returns, of a second rung */
+	const char *of_hints, *of_rung;
 	uint64_t hint_error, hint_missing; /* percent */
 	bool no_prefetch;
 	bool json;

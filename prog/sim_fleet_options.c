@@ -383,6 +383,54 @@ static void sweep_defaults(struct sweep *w)
 	w->terminal = isatty(STDERR_FILENO);
 }
 
+static bool plays(const struct sweep *w, const char *policy)
+{
+	for (uint32_t i = 0; i < w->policies; i++)
+		if (strcmp(w->policy[i]->name, policy) == 0)
+			return true;
+	return false;
+}
+
+static int needs(const struct sweep *w, int id, const char *name, bool there,
+		 const char *what)
+{
+	if (!text_of(w, id) || there)
+		return 0;
+	return cli_fail(w->s->command, PROG_USAGE, "--%s: needs %s", name,
+			what);
+}
+
+static int so_many(const struct sweep *w, const char *name, uint32_t n)
+{
+	double most = 0;
+
+	for (uint32_t i = 0; i < w->engines.n; i++)
+		most = MAX(most, w->engines.v[i]);
+	if ((double)n <= most)
+		return 0;
+	return cli_fail(w->s->command, PROG_USAGE, "--%s: %u of %.0f engines",
+			name, n, most);
+}
+
+/* What would change nothing, or is more than there are, is not taken. */
+static int sweep_fits(const struct sweep *w)
+{
+	const struct fleet_options *o = &w->base;
+	int r = needs(w, SIM_LAG, "lag", o->laggards > 0, "--laggards");
+
+	if (!r)
+		r = needs(w, SIM_PATIENCE, "patience", o->cancelled > 0,
+			  "--cancel");
+	if (!r)
+		r = needs(w, SIM_OBJECTIVE, "objective", plays(w, "mooncake"),
+			  "--route mooncake");
+	if (!r)
+		r = so_many(w, "liars", o->liars);
+	if (!r)
+		r = so_many(w, "boasters", o->boasters);
+	return r ? r : so_many(w, "laggards", o->laggards);
+}
+
 int sim_sweep_options(struct sweep *w)
 {
 	int r;
@@ -410,7 +458,9 @@ int sim_sweep_options(struct sweep *w)
 	    strcmp(w->s->policy, "onecopy") != 0)
 		r = wrong(w, "policy", w->s->policy,
 			  "lru or onecopy, as a fleet's tiers have them");
-	return r ? r : policies_of(w);
+	if (!r)
+		r = policies_of(w);
+	return r ? r : sweep_fits(w);
 }
 
 void sim_sweep_fini(struct sweep *w)

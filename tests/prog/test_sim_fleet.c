@@ -672,6 +672,22 @@ TEST(options_that_do_not_go_together)
 	for (size_t i = 0; i < sizeof(of_fleet) / sizeof(*of_fleet); i++)
 		refused(RUN("sim", trace, of_fleet[i][0], of_fleet[i][1]),
 			of_fleet[i][0]);
+	refused(RUN("sim", trace, "--policy", "onecopy", "--hint-error", "9"),
+		"--hint-error: needs --policy onecopy-hints");
+	refused(RUN("sim", trace, "--no-prefetch"), "--no-prefetch: needs");
+	refused(RUN("sim", trace, "--policy", "onecopy-hints", "--no-prefetch"),
+		"--no-prefetch: needs --nvme");
+	refused(RUN("sim", trace, "--nvme-rate", "1G"),
+		"--nvme-rate: needs --nvme");
+	refused(FLEET("--engines", "2", "--lag", "2s"),
+		"--lag: needs --laggards");
+	refused(FLEET("--engines", "2", "--patience", "2s"),
+		"--patience: needs --cancel");
+	refused(FLEET("--engines", "2", "--objective", "2s"),
+		"--objective: needs --route mooncake");
+	refused(FLEET("--engines", "2,3", "--boasters", "4"),
+		"--boasters: 4 of 3 engines");
+	refused(FLEET("--engines", "2", "--laggards", "3"), "3 of 2 engines");
 	refused(RUN("sim", trace, "--warm"), "--warm: of generated work");
 	refused(RUN("sim", trace, "--lag", "2s"), "--lag: needs --engines");
 	refused(FLEET("--engines", "2", "--decisions", "/nowhere"),
