@@ -27,6 +27,21 @@ struct sim_command {
 	bool json;
 };
 
+/* A trace file while it is read: progress on a terminal, ended by a signal. */
+struct sim_load {
+	bool terminal;
+	uint32_t shown; /* 1 + 1/1000; 0: nothing */
+};
+
+struct trace_source;
+/* Opens the command's trace, read on behalf of `load`, which stays until the
+ * source is closed. Returns an exit status. */
+int sim_load_open(const struct sim_command *s, struct sim_load *load,
+		  struct trace_source **ret_source);
+/* What became of the reading, 0 or -errno, as an exit status, told. */
+int sim_load_said(const struct sim_command *s, const struct sim_load *load,
+		  const struct trace_source *source, int error);
+
 struct sim_fleet;
 /* One cache: policies of eviction. Returns an exit status. `shape`: what was said
  * of generated work. */

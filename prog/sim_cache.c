@@ -259,21 +259,16 @@ static int cache_make(const struct sim_command *s,
 
 static int cache_load(const struct sim_command *s, struct sim_trace *t)
 {
+	struct sim_load load = { .terminal = isatty(STDERR_FILENO) };
 	struct trace_source *source;
-	char error[TRACE_ERROR];
-	int r = trace_open(s->trace, &source, error);
+	int r = sim_load_open(s, &load, &source);
 
 	if (r)
-		return cli_fail(s->command, PROG_BAD_INPUT, "%s", error);
+		return r;
 	r = sim_trace_load(t, source);
-	if (r && source->error[0])
-		cli_fail(s->command, 0, "%s", source->error);
-	else if (r)
-		cli_fail(s->command, 0, "%s: %s", s->trace, strerror(-r));
+	r = sim_load_said(s, &load, source, r);
 	trace_close(source);
-	if (r)
-		return r == -ENOMEM ? PROG_SYSTEM : PROG_BAD_INPUT;
-	return 0;
+	return r;
 }
 
 static bool plays_one_rung(const char *policy)

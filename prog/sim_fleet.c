@@ -31,28 +31,16 @@ static const char *text_of(const struct sweep *w, int id)
 
 /* ---- the workload ----------------------------------------------------------------------- */
 
-static void load_tick(void *ctx, double done)
-{
-	const struct sweep *w = ctx;
-
-	progress_show(w->terminal, "load", done);
-}
-
 static int load_trace(struct sweep *w, struct fleet_work *ret)
 {
+	struct sim_load load = { .terminal = w->terminal };
 	struct trace_source *source;
-	char error[TRACE_ERROR];
-	int r = trace_open(w->s->trace, &source, error);
+	int r = sim_load_open(w->s, &load, &source);
 
 	if (r)
-		return cli_fail(w->s->command, PROG_BAD_INPUT, "%s", error);
-	r = fleet_work_load(source, w->s->limit, load_tick, w, ret);
-	progress_clear(w->terminal);
-	if (r == -ENOMEM)
-		r = cli_fail(w->s->command, PROG_SYSTEM, "out of memory");
-	else if (r)
-		r = cli_fail(w->s->command, PROG_BAD_INPUT, "%s",
-			     source->error);
+		return r;
+	r = fleet_work_load(source, w->s->limit, ret);
+	r = sim_load_said(w->s, &load, source, r);
 	trace_close(source);
 	return r;
 }

@@ -59,9 +59,8 @@ struct fleet_work {
 #define FLEET_ROOT 0u
 
 /* All (or the first `limit`, when not 0) requests of a source. -EINVAL etc. of
- * the source (its error says why), -ENOMEM. `tick` may be NULL. */
+ * the source (its error says why), -ENOMEM; -EINTR as its tick says. */
 int fleet_work_load(struct trace_source *source, uint64_t limit,
-		    void (*tick)(void *ctx, double done), void *ctx,
 		    struct fleet_work *ret_work);
 
 /* Generated workloads. */

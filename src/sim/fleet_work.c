@@ -6,8 +6,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define TICK_EVERY 1024u
-
 static int add_request(struct fleet_tree *t, const struct trace_request *r)
 {
 	struct fleet_arrival a = {
@@ -24,19 +22,7 @@ static int add_request(struct fleet_tree *t, const struct trace_request *r)
 	return fleet_tree_add(t, &a);
 }
 
-static void tell(struct trace_source *source, uint64_t n,
-		 void (*tick)(void *ctx, double done), void *ctx)
-{
-	uint64_t done, total;
-
-	if (!tick || n % TICK_EVERY)
-		return;
-	trace_progress(source, &done, &total);
-	tick(ctx, total ? (double)done / (double)total : 0);
-}
-
 int fleet_work_load(struct trace_source *source, uint64_t limit,
-		    void (*tick)(void *ctx, double done), void *ctx,
 		    struct fleet_work *ret_work)
 {
 	const struct trace_request *r;
@@ -48,7 +34,6 @@ int fleet_work_load(struct trace_source *source, uint64_t limit,
 		e = trace_next(source, &r);
 		if (!e)
 			e = add_request(&t, r);
-		tell(source, n, tick, ctx);
 	}
 	if (e == TRACE_END)
 		e = 0;

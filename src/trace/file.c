@@ -4,12 +4,14 @@
 #include "base/fault.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define BUFFER_FIRST (64u << 10)
+#define AWAIT_MS     1000
 
 struct trace_file {
 	struct trace_source source;
@@ -59,6 +61,29 @@ static int make_room(struct trace_file *f)
 	return 0;
 }
 
+static bool ends(const struct trace_file *f)
+{
+	const struct trace_source *s = &f->source;
+	double done = f->total ? MIN(1, (double)f->done / (double)f->total) : 0;
+
+	return s->tick && s->tick(s->ctx, done);
+}
+
+/* Until there is something to read. A signal that comes just before the wait does
+ * not end it: hence the timeout. */
+static int await(const struct trace_file *f)
+{
+	struct pollfd p = { .fd = f->fd, .events = POLLIN };
+	int r;
+
+	do {
+		if (ends(f))
+			return -EINTR;
+		r = f->source.tick ? poll(&p, 1, AWAIT_MS) : 1;
+	} while (r == 0 || (r < 0 && errno == EINTR));
+	return r < 0 ? -errno : 0;
+}
+
 static int fill(struct trace_file *f)
 {
 	ssize_t n;
@@ -67,6 +92,9 @@ static int fill(struct trace_file *f)
 	if (r)
 		return r;
 	do {
+		r = await(f);
+		if (r)
+			return r;
 		if (fault_point(FAULT_IO))
 			return -EIO;
 		n = read(f->fd, f->buf + f->to, f->room - f->to);

@@ -98,10 +98,17 @@ struct trace_ops {
 struct trace_source {
 	const struct trace_ops *ops;
 	char error[TRACE_ERROR]; /* "FILE:LINE: what"; "" without a failure */
+	/* Set by whoever reads; NULL: nobody asks. Of a file: called before
+	 * each read, when a signal interrupts one, and each second while a pipe
+	 * gives nothing. done: 0..1, 0 where the size is not known. A positive
+	 * answer ends the reading with -EINTR. */
+	int (*tick)(void *ctx, double done);
+	void *ctx;
 };
 
 /* 0 and a request that stays valid until the next call; TRACE_END; -errno,
- * then s->error says what is wrong, and further calls repeat the failure. */
+ * then s->error says what is wrong, and further calls repeat the failure.
+ * -EINTR: s->tick said so. */
 static inline int trace_next(struct trace_source *s,
 			     const struct trace_request **ret_request)
 {

@@ -479,8 +479,8 @@ TEST(who_is_interrupted_has_what_is_done)
 }
 
 /* Who was asked to stop before the work was there has not done it, of a fleet as
- * of one cache. */
-static void ends(const char *const *fleet)
+ * of one cache; also where no more of it ever comes. */
+static void ends(const char *const *fleet, bool comes)
 {
 	char trace[256];
 	const char *words[] = {
@@ -499,9 +499,13 @@ static void ends(const char *const *fleet)
 		  O_WRONLY | O_CLOEXEC); /* it reads: signals are caught */
 	CHECK(to >= 0);
 	CHECK_OK(kill(pid, SIGTERM));
-	CHECK(write(to, line, strlen(line)) == (ssize_t)strlen(line));
-	close(to);
+	if (comes) {
+		CHECK(write(to, line, strlen(line)) == (ssize_t)strlen(line));
+		close(to);
+	}
 	CHECK_INT(run_end(pid, 0), ==, 1);
+	if (!comes)
+		close(to);
 	unlink(trace);
 	run_clean();
 }
@@ -514,8 +518,10 @@ TEST(who_is_asked_to_stop_says_that_it_did)
 		{ "--dram", "2", NULL },
 	};
 
-	for (size_t i = 0; i < sizeof(as) / sizeof(*as); i++)
-		ends(as[i]);
+	for (size_t i = 0; i < sizeof(as) / sizeof(*as); i++) {
+		ends(as[i], true);
+		ends(as[i], false);
+	}
 }
 
 /* Whose time is before that of the line above is sorted in, and it is said. */

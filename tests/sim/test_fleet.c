@@ -814,7 +814,7 @@ static int load(const char *lines, struct fleet_work *w,
 	CHECK_INT(write(fd, lines, strlen(lines)), ==, strlen(lines));
 	close(fd);
 	CHECK_OK(trace_open(path, &s, error));
-	r = fleet_work_load(s, 0, NULL, NULL, w);
+	r = fleet_work_load(s, 0, w);
 	memcpy(error, s->error, TRACE_ERROR);
 	trace_close(s);
 	unlink(path);

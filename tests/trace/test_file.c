@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/test.h"
 #include <fcntl.h>
+#include <unistd.h>
 #include "base/fault.h"
 #include "trace/trace.h"
 
@@ -103,6 +104,72 @@ TEST(endless_line_is_refused)
 	CHECK_INT(trace_next(s, &r), ==, -EINVAL);
 	CHECK(strstr(s->error, ":1: the line is longer than 16 MiB"));
 	trace_close(s);
+}
+
+struct asked {
+	unsigned n, stop_at;
+	double done;
+};
+
+static int ask(void *ctx, double done)
+{
+	struct asked *a = ctx;
+
+	CHECK(done >= a->done && done <= 1);
+	a->done = done;
+	return ++a->n == a->stop_at;
+}
+
+/* Who reads is asked on the way, and may end it there. */
+TEST(reading_is_ended_when_asked)
+{
+	size_t line = strlen(LINE(1) "\n"), n = 8000;
+	char *text = calloc(n, line + 1);
+	struct trace_source *s;
+	const struct trace_request *r;
+	struct asked a = { 0 };
+	int e;
+
+	CHECK(text);
+	for (size_t i = 0; i < n; i++)
+		memcpy(text + i * line, LINE(1) "\n", line);
+	s = open_text(text);
+	free(text);
+	s->tick = ask;
+	s->ctx = &a;
+	CHECK_OK(trace_next(s, &r));
+	CHECK_INT(a.n, ==, 1);
+	a.stop_at = 3;
+	do
+		e = trace_next(s, &r);
+	while (!e);
+	CHECK_INT(e, ==, -EINTR);
+	CHECK_INT(a.n, ==, 3);
+	CHECK(a.done > 0.1 && a.done < 0.9);
+	CHECK_INT(trace_next(s, &r), ==, -EINTR);
+	CHECK_INT(a.n, ==, 3);
+	trace_close(s);
+}
+
+/* ... also where nothing comes. */
+TEST(a_silent_pipe_is_not_waited_for)
+{
+	struct trace_source *s = NULL;
+	const struct trace_request *r;
+	struct asked a = { .stop_at = 2 };
+	char error[TRACE_ERROR];
+	int ends[2];
+
+	CHECK_OK(pipe2(ends, O_CLOEXEC));
+	snprintf(path, sizeof(path), "/dev/fd/%d", ends[0]);
+	CHECK_OK(trace_open(path, &s, error));
+	s->tick = ask;
+	s->ctx = &a;
+	CHECK_INT(trace_next(s, &r), ==, -EINTR);
+	CHECK_INT(a.n, ==, 2);
+	trace_close(s);
+	close(ends[0]);
+	close(ends[1]);
 }
 
 TEST(missing_file_and_folder)
