@@ -111,19 +111,32 @@ static int run_tick(void *ctx, double done)
 static void explain(void *ctx, double at, const struct route_fleet *fleet,
 		    const struct route_request *q,
 		    const struct route_choice *choice,
-		    const struct route_price *price)
+		    const struct route_price *price,
+		    const struct fleet_stay *stay)
+{
+	struct sweep *w = ctx;
+	struct sim_point *p = &w->points.point[w->points.n];
+	const struct sim_decision d = { at, fleet, q, choice, price, stay };
+
+	if (q->serial != w->explain)
+		return;
+	if (w->s->json)
+		sim_explain_json(&d, &p->explained);
+	else
+		sim_explain(p, &d, stdout);
+}
+
+static void explain_over(void *ctx, const struct fleet_fate *fate)
 {
 	struct sweep *w = ctx;
 	struct sim_point *p = &w->points.point[w->points.n];
 
-	if (!w->explains || q->serial != w->explain)
+	if (fate->serial != w->explain)
 		return;
-	if (w->s->json) {
-		json_decref(p->explained);
-		p->explained = sim_explain_json(at, fleet, q, choice, price);
-		return;
-	}
-	sim_explain(p, at, fleet, q, choice, price, stdout);
+	if (w->s->json)
+		sim_explain_over_json(fate, p->explained);
+	else
+		sim_explain_over(fate, stdout);
 }
 
 static int run_one(struct sweep *w, const struct fleet_work *work,
@@ -194,8 +207,10 @@ static int sweep_run(struct sweep *w, const struct fleet_work *work)
 		combination(w, i, &o, &w->points.point[i]);
 		o.tick = run_tick;
 		o.ctx = w;
-		if (w->explains)
+		if (w->explains) {
 			o.decided = explain;
+			o.over = explain_over;
+		}
 		r = run_one(w, work, &o);
 	}
 	return r;

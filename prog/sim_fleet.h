@@ -197,16 +197,24 @@ json_t *sim_worth_json(const struct sim_points *p, size_t i); /* NULL: none */
 
 struct sweep;
 json_t *sim_points_json(const struct sweep *w); /* NULL: no memory */
-/* A decision, the price of each alternative, the three questions answered; of
- * which run. */
-void sim_explain(const struct sim_point *p, double at,
-		 const struct route_fleet *fleet, const struct route_request *q,
-		 const struct route_choice *choice,
-		 const struct route_price *price, FILE *out);
-json_t *sim_explain_json(double at, const struct route_fleet *fleet,
-			 const struct route_request *q,
-			 const struct route_choice *choice,
-			 const struct route_price *price);
+/* A decision as the simulation tells it (sim/fleet.h). */
+struct sim_decision {
+	double at;
+	const struct route_fleet *fleet;
+	const struct route_request *q;
+	const struct route_choice *choice;
+	const struct route_price *price;
+	const struct fleet_stay *stay;
+};
+
+/* The price of each alternative, the three questions answered; of which run. */
+void sim_explain(const struct sim_point *p, const struct sim_decision *d,
+		 FILE *out);
+/* What became of it. */
+void sim_explain_over(const struct fleet_fate *fate, FILE *out);
+/* The same into *root, which the first decision about a request makes. */
+void sim_explain_json(const struct sim_decision *d, json_t **root);
+void sim_explain_over_json(const struct fleet_fate *fate, json_t *root);
 void sim_points_print(const struct sim_points *points, FILE *out);
 /* 0, or -errno of a write. */
 int sim_points_html(const struct sim_points *points, FILE *out);

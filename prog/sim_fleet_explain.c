@@ -3,7 +3,8 @@
  * Why a request was sent where it was: each engine with its best mix, the answers
  * to the three questions, and what else the chosen engine could have done (its
  * own first token alone is priced there: the engine is the same, and so are
- * those who wait behind it).
+ * those who wait behind it). Then the same of each later decision that took it
+ * elsewhere while the router held it, and what became of it.
  */
 #include "base/compiler.h"
 #include "base/text.h"
@@ -129,17 +130,27 @@ static void print_run(const struct sim_point *p, FILE *out)
 	fputc('\n', out);
 }
 
-void sim_explain(const struct sim_point *p, double at,
-		 const struct route_fleet *fleet, const struct route_request *q,
-		 const struct route_choice *choice,
-		 const struct route_price *price, FILE *out)
+static void print_begin(const struct sim_point *p, const struct sim_decision *d,
+			FILE *out)
 {
-	char name[16];
+	const struct fleet_stay *stay = d->stay;
 
+	if (stay) {
+		fprintf(out,
+			"decided anew at %.3f s, held at the router: away from "
+			"engine %u, where its turn was %.3f s away and its "
+			"first token %.3f s\n",
+			d->at, stay->engine, stay->turn_s, stay->ttft_s);
+		return;
+	}
 	print_run(p, out);
 	fprintf(out, "request %llu at %.3f s: %llu tokens, %u blocks\n",
-		(unsigned long long)q->serial, at,
-		(unsigned long long)q->tokens, q->blocks);
+		(unsigned long long)d->q->serial, d->at,
+		(unsigned long long)d->q->tokens, d->q->blocks);
+}
+
+static void print_answers(const struct route_choice *choice, FILE *out)
+{
 	if (choice->refused)
 		fputs("refused: no engine is within the objective\n", out);
 	fprintf(out, "which engine continues it?   %u%s\n", choice->engine,
@@ -152,14 +163,51 @@ void sim_explain(const struct sim_point *p, double at,
 	fprintf(out, "does one transfer serve several? %s\n",
 		choice->share ? "yes, it follows a copy that is still arriving"
 			      : "no");
+}
+
+void sim_explain(const struct sim_point *p, const struct sim_decision *d,
+		 FILE *out)
+{
+	uint32_t best = d->choice->engine;
+	char name[16];
+
+	print_begin(p, d, out);
+	print_answers(d->choice, out);
 	fprintf(out, "%-8s %9s %9s %9s %8s %8s %8s %6s\n", "engine", "TTFT ms",
 		"others", "price", "use to", "load to", "pull to", "from");
-	for (uint32_t i = 0; i < fleet->n; i++) {
-		snprintf(name, sizeof(name), "%s%u",
-			 i == choice->engine ? "* " : "  ", i);
-		print_price(&price[i], name, out);
+	for (uint32_t i = 0; i < d->fleet->n; i++) {
+		const char *mark = i == best			     ? "* "
+				   : d->stay && i == d->stay->engine ? "- "
+								     : "  ";
+
+		snprintf(name, sizeof(name), "%s%u", mark, i);
+		print_price(&d->price[i], name, out);
 	}
-	print_ways(fleet, choice->engine, q, out);
+	print_ways(d->fleet, best, d->q, out);
+}
+
+void sim_explain_over(const struct fleet_fate *fate, FILE *out)
+{
+	const double *spent = fate->spent_s;
+
+	if (fate->asked || spent[FLEET_IN_HOLD] > 0)
+		fprintf(out,
+			"held at the router for %.1f ms: asked again %u time%s, "
+			"went elsewhere %u time%s\n",
+			1000 * spent[FLEET_IN_HOLD], fate->asked,
+			fate->asked == 1 ? "" : "s", fate->left,
+			fate->left == 1 ? "" : "s");
+	fprintf(out, "%s after %.1f ms on engine %u:",
+		fate->gave_up ? "gave up" : "first token",
+		1000 * (fate->over - fate->arrived), fate->engine);
+	for (uint32_t i = 0; i < FLEET_PHASES; i++)
+		fprintf(out, "%s %s %.1f", i ? "," : "", fleet_phase_name(i),
+			1000 * spent[i]);
+	fprintf(out,
+		"\nfrom the %sdecision on %.1f ms were foretold, and %.1f %s\n",
+		fate->left ? "last " : "", 1000 * fate->foretold_s,
+		1000 * (fate->over - fate->decided),
+		fate->gave_up ? "passed" : "came");
 }
 
 /* ---- as JSON ---------------------------------------------------------------- */
@@ -222,18 +270,57 @@ static json_t *ways_json(const struct route_fleet *fleet, uint32_t at,
 	return list;
 }
 
-json_t *sim_explain_json(double at, const struct route_fleet *fleet,
-			 const struct route_request *q,
-			 const struct route_choice *choice,
-			 const struct route_price *price)
+static json_t *decision_json(const struct sim_decision *d)
 {
-	return json_pack(
-		"{s:I, s:f, s:I, s:I, s:I, s:b, s:b, s:b, s:b, s:o, s:o}",
-		"request", (json_int_t)q->serial, "at_s", at, "tokens",
-		(json_int_t)q->tokens, "blocks", (json_int_t)q->blocks,
-		"engine", (json_int_t)choice->engine, "keeps", choice->keeps,
-		"move_first", choice->move_first, "share", choice->share,
-		"refused", choice->refused, "engines",
-		engines_json(fleet, price), "ways",
-		ways_json(fleet, choice->engine, q));
+	const struct route_choice *choice = d->choice;
+	json_t *root =
+		json_pack("{s:f, s:I, s:b, s:b, s:b, s:b, s:o, s:o}", "at_s",
+			  d->at, "engine", (json_int_t)choice->engine, "keeps",
+			  choice->keeps, "move_first", choice->move_first,
+			  "share", choice->share, "refused", choice->refused,
+			  "engines", engines_json(d->fleet, d->price), "ways",
+			  ways_json(d->fleet, choice->engine, d->q));
+
+	if (root && d->stay)
+		json_object_update_new(
+			root,
+			json_pack("{s:I, s:f, s:f}", "left",
+				  (json_int_t)d->stay->engine, "left_turn_ms",
+				  1000 * d->stay->turn_s, "left_ttft_ms",
+				  1000 * d->stay->ttft_s));
+	return root;
+}
+
+void sim_explain_json(const struct sim_decision *d, json_t **root)
+{
+	if (d->stay) {
+		json_array_append_new(json_object_get(*root, "anew"),
+				      decision_json(d));
+		return;
+	}
+	json_decref(*root);
+	*root = decision_json(d);
+	json_object_update_new(*root,
+			       json_pack("{s:I, s:I, s:I, s:[]}", "request",
+					 (json_int_t)d->q->serial, "tokens",
+					 (json_int_t)d->q->tokens, "blocks",
+					 (json_int_t)d->q->blocks, "anew"));
+}
+
+void sim_explain_over_json(const struct fleet_fate *fate, json_t *root)
+{
+	json_t *parts = json_object();
+
+	for (uint32_t i = 0; i < FLEET_PHASES; i++)
+		json_object_set_new(parts, fleet_phase_name(i),
+				    json_real(1000 * fate->spent_s[i]));
+	json_object_set_new(
+		root, "outcome",
+		json_pack("{s:I, s:b, s:f, s:f, s:f, s:I, s:I, s:o}", "engine",
+			  (json_int_t)fate->engine, "gave_up", fate->gave_up,
+			  "after_ms", 1000 * (fate->over - fate->arrived),
+			  "foretold_ms", 1000 * fate->foretold_s, "came_ms",
+			  1000 * (fate->over - fate->decided), "asked_again",
+			  (json_int_t)fate->asked, "went_elsewhere",
+			  (json_int_t)fate->left, "parts_ms", parts));
 }

@@ -93,6 +93,37 @@ void fleet_work_fini(struct fleet_work *work);
 
 /* ---- a run ------------------------------------------------------------------------ */
 
+/* What a request does until its first token, one after the other. */
+enum fleet_phase {
+	FLEET_IN_HOLD,	  /* waits at the router for its turn to be near */
+	FLEET_IN_MOVE,	  /* blocks come from another engine */
+	FLEET_IN_QUEUE,	  /* waits for device memory, or its turn to ask */
+	FLEET_IN_LOAD,	  /* blocks come from lower tiers */
+	FLEET_IN_LINE,	  /* waits for a step */
+	FLEET_IN_PREFILL, /* is computed */
+	FLEET_PHASES
+};
+const char *fleet_phase_name(enum fleet_phase phase);
+
+/* Where one that the router holds was, when it is decided anew and leaves. */
+struct fleet_stay {
+	uint32_t engine;
+	double turn_s; /* until its turn there */
+	double ttft_s; /* ... and until its first token there */
+};
+
+/* What became of a request: its first token, or it gave up. */
+struct fleet_fate {
+	uint64_t serial;
+	uint32_t engine;
+	uint32_t asked, left; /* while held: looked at again, went elsewhere */
+	bool gave_up;
+	double arrived, decided, over; /* seconds of the run; decided: where
+					  it went in the end */
+	double foretold_s;	       /* from `decided` to its first token */
+	double spent_s[FLEET_PHASES];
+};
+
 struct fleet_options {
 	const struct route_policy *policy;
 	uint32_t engines; /* 1 .. ROUTE_ENGINES_MAX */
@@ -125,11 +156,17 @@ struct fleet_options {
 	uint32_t laggards; /* the last engines, whose events come later still */
 	double lag_s;	   /* ... by that much */
 	double objective_s; /* for policies that refuse; 0: none */
-	/* Each decision, with the prices of all engines; NULL: nobody asks. */
+	/* Each decision, with the prices of all engines; NULL: nobody asks.
+	 * stay: of one that is held and goes elsewhere, what it leaves (the
+	 * price of that engine among the others is that of staying); NULL: it
+	 * has just come. */
 	void (*decided)(void *ctx, double at, const struct route_fleet *fleet,
 			const struct route_request *request,
 			const struct route_choice *choice,
-			const struct route_price *prices);
+			const struct route_price *prices,
+			const struct fleet_stay *stay);
+	/* ... and what became of each that was not refused; NULL: likewise */
+	void (*over)(void *ctx, const struct fleet_fate *fate);
 	/* called now and then; a positive answer ends the run: -EINTR */
 	int (*tick)(void *ctx, double done);
 	void *ctx;
@@ -138,18 +175,6 @@ struct fleet_options {
 void fleet_defaults(struct fleet_options *ret_options);
 
 #define FLEET_SLOTS 60u
-
-/* What a request does until its first token, one after the other. */
-enum fleet_phase {
-	FLEET_IN_HOLD,	  /* waits at the router for its turn to be near */
-	FLEET_IN_MOVE,	  /* blocks come from another engine */
-	FLEET_IN_QUEUE,	  /* waits for device memory, or its turn to ask */
-	FLEET_IN_LOAD,	  /* blocks come from lower tiers */
-	FLEET_IN_LINE,	  /* waits for a step */
-	FLEET_IN_PREFILL, /* is computed */
-	FLEET_PHASES
-};
-const char *fleet_phase_name(enum fleet_phase phase);
 
 struct fleet_times {
 	double mean, p50, p90, p99, max; /* milliseconds */

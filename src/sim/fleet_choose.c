@@ -189,12 +189,31 @@ void fleet_choose(struct fleet *f, size_t arrival)
 	fleet_view_fill(f, &q, engine, &fleet);
 	f->o->policy->decide(&fleet, &q, &choice, f->o->decided ? price : NULL);
 	if (f->o->decided)
-		f->o->decided(f->o->ctx, f->now, &fleet, &q, &choice, price);
+		f->o->decided(f->o->ctx, f->now, &fleet, &q, &choice, price,
+			      NULL);
 	if (choice.refused) {
 		f->result.refused++;
 		return;
 	}
 	fleet_fail(f, send(f, arrival, &q, &choice));
+}
+
+/* The same decision again, for who wants the reasons. Its own engine was no choice;
+ * what it says is what staying there costs. */
+static void tell_again(const struct fleet *f, const struct fleet_request *r,
+		       const struct route_fleet *fleet,
+		       const struct route_request *q, double turn_s)
+{
+	struct route_price price[ROUTE_ENGINES_MAX], *own = &price[r->engine];
+	struct fleet_stay stay = { .engine = r->engine, .turn_s = turn_s };
+	struct route_choice choice;
+
+	f->o->policy->decide(fleet, q, &choice, price);
+	*own = r->price;
+	own->ttft_s = stay.ttft_s = turn_s + r->price.work_s;
+	own->total_s = own->ttft_s + own->others_s;
+	own->again = false;
+	f->o->decided(f->o->ctx, f->now, fleet, q, &choice, price, &stay);
 }
 
 /* A held one that leaves its place takes one that is free: the price of its own is
@@ -215,6 +234,9 @@ static bool better_place(struct fleet *f, struct fleet_request *r,
 	    !route_hold_leaves(turn_s, &r->price, &choice.price) ||
 	    !fleet_hold_free(f, choice.engine, needs))
 		return false;
+	if (f->o->decided)
+		tell_again(f, r, &fleet, q, turn_s);
+	r->left++;
 	r->engine = choice.engine;
 	r->price = choice.price;
 	r->decided = f->now;
@@ -236,6 +258,7 @@ bool fleet_choose_again(struct fleet *f, uint32_t request, double turn_s)
 
 	memcpy(f->path, r->path, r->blocks * sizeof(*r->path));
 	fleet_view_lift(f, request);
+	r->asked++;
 	leaves = better_place(f, r, &q, turn_s);
 	fleet_view_put(f, request, &q);
 	return leaves;

@@ -42,6 +42,28 @@ static struct fleet_slot *slot_of(struct fleet *f, double at)
 	return &f->result.slot[MIN(i, FLEET_SLOTS - 1)];
 }
 
+static void tell_over(const struct fleet *f, const struct fleet_request *r)
+{
+	struct fleet_fate fate = {
+		.serial = r->index,
+		.engine = r->engine,
+		.asked = r->asked,
+		.left = r->left,
+		.gave_up = r->cancelled,
+		.arrived = r->arrived,
+		.decided = r->decided,
+		.over = f->now,
+		.foretold_s = r->price.ttft_s,
+	};
+
+	if (!f->o->over)
+		return;
+	memcpy(fate.spent_s, r->spent, sizeof(fate.spent_s));
+	if (r->state >= FLEET_HELD && r->state <= FLEET_PREFILL)
+		fate.spent_s[r->state - FLEET_HELD] += f->now - r->since;
+	f->o->over(f->o->ctx, &fate);
+}
+
 void fleet_count_first(struct fleet *f, const struct fleet_request *r)
 {
 	double ttft = r->first - r->arrived;
@@ -69,6 +91,7 @@ void fleet_count_first(struct fleet *f, const struct fleet_request *r)
 	all = ttft / (all + f->o->step_s);
 	f->slow_sum += all;
 	f->slow_squares += all * all;
+	tell_over(f, r);
 }
 
 void fleet_count_over(struct fleet *f, const struct fleet_request *r)
@@ -76,6 +99,7 @@ void fleet_count_over(struct fleet *f, const struct fleet_request *r)
 	f->end = MAX(f->end, f->now);
 	if (r->cancelled) {
 		f->result.cancelled++;
+		tell_over(f, r);
 		return;
 	}
 	f->total[f->done++] = (float)(1000 * (f->now - r->arrived));

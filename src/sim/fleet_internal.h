@@ -124,7 +124,8 @@ struct fleet_request {
 	uint8_t state; /* enum fleet_state */
 	uint32_t age;  /* grows when the place is used again */
 	uint32_t index;
-	uint32_t order; /* of those that were sent to an engine */
+	uint32_t order;	      /* of those that were sent to an engine */
+	uint32_t asked, left; /* while held */
 	uint32_t engine, blocks;
 	uint32_t *path; /* nodes, first to last */
 	uint64_t in, out;

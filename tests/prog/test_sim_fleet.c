@@ -320,6 +320,46 @@ TEST(reasons_as_json)
 	json_decref(root);
 }
 
+/* What became of it stands there too, with each decision that took it elsewhere
+ * while the router held it. */
+TEST(reasons_to_the_end)
+{
+	struct run r = RUN("sim", "bursts", "--agents", "64", "--limit", "600",
+			   "--engines", "4", "--load", "8", "--vram", "300",
+			   "--explain", "119");
+	json_t *root =
+		parsed(RUN("sim", "bursts", "--agents", "64", "--limit", "600",
+			   "--engines", "4", "--load", "8", "--vram", "300",
+			   "--explain", "119", "--json"));
+	json_t *e = json_object_get(root, "explain"), *anew, *o, *one;
+	double sum = 0, engine = at(e, "engine", NULL);
+	const char *name;
+	size_t i;
+
+	anew = json_object_get(e, "anew");
+	o = json_object_get(e, "outcome");
+	CHECK(at(o, "went_elsewhere", NULL) == (double)json_array_size(anew));
+	json_array_foreach(anew, i, one) {
+		CHECK(at(one, "left", NULL) == engine);
+		CHECK(at(one, "left_ttft_ms", NULL) >
+		      at(one, "left_turn_ms", NULL));
+		CHECK_INT(json_array_size(json_object_get(one, "engines")), ==,
+			  4);
+		engine = at(one, "engine", NULL);
+	}
+	CHECK(at(o, "engine", NULL) == engine);
+	json_object_foreach(json_object_get(o, "parts_ms"), name, one)
+		sum += json_number_value(one);
+	CHECK(fabs(sum - at(o, "after_ms", NULL)) < 0.01);
+	CHECK((strstr(r.out, "decided anew at ") != NULL) ==
+	      (json_array_size(anew) > 0));
+	CHECK(strstr(r.out, "\nheld at the router for ") != NULL);
+	CHECK(strstr(r.out, "\nfirst token after ") != NULL);
+	CHECK(strstr(r.out, "decision on ") != NULL);
+	json_decref(root);
+	run_free(&r);
+}
+
 /* Load that rises and falls, over time: of a fleet and of one cache. */
 TEST(rows_over_time)
 {

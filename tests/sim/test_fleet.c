@@ -327,7 +327,8 @@ struct sent {
 static void note(void *ctx, double at, const struct route_fleet *f,
 		 const struct route_request *r,
 		 const struct route_choice *choice,
-		 const struct route_price *prices)
+		 const struct route_price *prices,
+		 const struct fleet_stay *stay)
 {
 	struct sent *s = ctx;
 
@@ -346,6 +347,8 @@ static void note(void *ctx, double at, const struct route_fleet *f,
 		s->left = fmax(s->left, fabs(e->decode_blocks));
 		s->left = fmax(s->left, fabs(e->held));
 	}
+	if (stay) /* it is held, and was counted there */
+		s->count[stay->engine]--;
 	s->count[choice->engine]++;
 }
 
@@ -476,6 +479,17 @@ static void as_told_twice(const struct route_fleet *f,
 	};
 }
 
+/* ... and what each costs. */
+static void as_told_priced(const struct route_fleet *f,
+			   const struct route_request *r,
+			   struct route_choice *ret_choice,
+			   struct route_price *ret_prices)
+{
+	as_told_twice(f, r, ret_choice, ret_prices);
+	for (uint32_t i = 0; ret_prices && i < f->n; i++)
+		ret_prices[i] = ret_choice->price;
+}
+
 /* Who would only wait stays with the router, and goes to an engine that is free;
  * who has been sent cannot. */
 TEST(who_is_held_finds_a_free_engine)
@@ -517,6 +531,88 @@ TEST(who_is_held_finds_a_free_engine)
 	held = run(&o, &w);
 	CHECK_INT(held.requests + held.cancelled, ==, 40);
 	CHECK_INT(held.cancelled, >, 10);
+}
+
+/* What a run tells of one request. */
+struct told {
+	uint32_t first, anew, over;
+	uint32_t engine; /* by the last decision */
+	double at;	 /* ... and when */
+};
+
+static void told_decided(void *ctx, double at, const struct route_fleet *f,
+			 const struct route_request *r,
+			 const struct route_choice *choice,
+			 const struct route_price *prices,
+			 const struct fleet_stay *stay)
+{
+	struct told *t = (struct told *)ctx + r->serial;
+
+	CHECK_INT(t->over, ==, 0);
+	CHECK(!stay == !t->first);
+	CHECK(!stay || stay->engine == t->engine);
+	CHECK(!stay || stay->engine != choice->engine);
+	CHECK(!stay || prices[stay->engine].ttft_s == stay->ttft_s);
+	CHECK(!stay || choice->price.ttft_s < stay->ttft_s / 5);
+	t->first += !stay;
+	t->anew += stay != NULL;
+	t->engine = choice->engine;
+	t->at = at;
+	CHECK_INT(f->n, ==, 2);
+}
+
+static void told_over(void *ctx, const struct fleet_fate *fate)
+{
+	struct told *t = (struct told *)ctx + fate->serial;
+	double sum = 0;
+
+	CHECK_INT(t->first, ==, 1);
+	CHECK_INT(fate->left, ==, t->anew);
+	CHECK_INT(fate->asked, >=, fate->left);
+	CHECK_INT(fate->engine, ==, t->engine);
+	CHECK(fate->decided == t->at);
+	for (uint32_t i = 0; i < FLEET_PHASES; i++)
+		sum += fate->spent_s[i];
+	CHECK(fabs(sum - (fate->over - fate->arrived)) < 1e-9);
+	t->over++;
+}
+
+/* Of each request its decision is told, each later one that took it elsewhere,
+ * and what became of it; who asks changes nothing. */
+TEST(decisions_are_told_to_the_end)
+{
+	struct route_policy holds = { .name = "told",
+				      .decide = as_told_priced,
+				      .holds = true };
+	struct fleet_work w = made(FLEET_WAVES, 64, 400, false);
+	struct fleet_options o = options("onecopy", 2);
+	struct fleet_result plain, r;
+
+	o.policy = &holds;
+	o.load = 8;
+	for (uint32_t round = 0; round < 2; round++) {
+		struct told told[1000] = { 0 };
+		uint32_t anew = 0;
+
+		CHECK_INT(w.n, <, 1000);
+		o.cancelled = round ? 0.5 : 0;
+		o.decided = NULL;
+		o.over = NULL;
+		plain = run(&o, &w);
+		o.decided = told_decided;
+		o.over = told_over;
+		o.ctx = told;
+		r = run(&o, &w);
+		CHECK(same(&plain, &r));
+		for (size_t i = 0; i < w.n; i++) {
+			CHECK_INT(told[i].first, ==, 1);
+			CHECK_INT(told[i].over, ==, 1);
+			anew += told[i].anew;
+		}
+		CHECK_INT(anew, >, 0);
+		CHECK(!round == !r.cancelled);
+	}
+	fleet_work_fini(&w);
 }
 
 /* Looks at what is held end, on a clock without tenths of a second as well. */
