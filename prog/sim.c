@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* onecopy sim: what a policy would do with a recorded workload. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/compiler.h"
@@ -23,12 +24,12 @@ enum {
 
 static const struct cli_option sim_options[] = {
 	{ 'p', "policy", "P", "lru",
-	  "lru, onecopy, onecopy-hints, s3-fifo, sieve, arc, lfu-da, gdsf, bound" },
+	  "lru, onecopy, onecopy-hints, s3-fifo, sieve, arc, lfu-da, gdsf, bound; "
+	  "of an engine's tiers lru, onecopy" },
 	{ 'd', "dram", "N", "10000; an engine's: 6000",
 	  "blocks that memory holds; with a unit (64G) bytes; a list for a fleet" },
 	{ 'n', "nvme", "N", NULL,
-	  "blocks of a second rung below, or of an engine's disk; a list for a "
-	  "fleet" },
+	  "of a second rung below, or of an engine's disk, likewise" },
 	{ OPT_DRAM_RATE, "dram-rate", "SIZE", "24G; an engine's: 40000000000",
 	  "bytes a second from memory to the engine" },
 	{ OPT_NVME_RATE, "nvme-rate", "SIZE", "5G; an engine's: 6000000000",
@@ -146,21 +147,45 @@ static int sim_list(const struct sim_command *s, const char *name,
 			"--%s: lists are for a fleet: say --engines", name);
 }
 
-/* What was given in bytes becomes blocks. */
-static int sim_blocks(struct sim_command *s, const char *dram)
+static bool is_blocks(const char *text)
 {
+	return *text && text[strspn(text, "0123456789")] == '\0' &&
+	       text[strspn(text, "0")] != '\0';
+}
+
+static int sim_capacity(const struct sim_command *s, const char *name,
+			const char *text, uint64_t blocks)
+{
+	if (blocks && blocks < UINT32_MAX)
+		return 0;
+	return cli_fail(s->command, PROG_USAGE,
+			"--%s: %s is not from 1 to %u blocks of %" PRIu64
+			" bytes",
+			name, text, UINT32_MAX - 1, s->block_bytes);
+}
+
+/* What was given in bytes becomes blocks. */
+static int sim_blocks(struct sim_command *s, const struct sim_fleet *f,
+		      const char *dram)
+{
+	int r = 0;
+
 	if (!s->block_bytes)
 		return cli_fail(s->command, PROG_USAGE,
 				"--block-bytes: must not be 0");
 	if (dram)
 		s->dram /= s->block_bytes;
-	if (!s->dram || s->dram >= UINT32_MAX)
-		return cli_fail(s->command, PROG_USAGE,
-				"--dram: from 1 to %u blocks", UINT32_MAX - 1);
-	if (s->nvme >= UINT32_MAX)
-		return cli_fail(s->command, PROG_USAGE,
-				"--nvme: from 1 to %u blocks", UINT32_MAX - 1);
-	return 0;
+	if (f->dram)
+		r = sim_capacity(s, "dram", f->dram, s->dram);
+	if (r || !f->nvme || is_blocks(f->nvme))
+		return r;
+	if (text_parse_size(f->nvme, 0, &s->nvme))
+		return cli_fail(
+			s->command, PROG_USAGE,
+			"--nvme: %s is not a number of blocks or a size",
+			f->nvme);
+	s->nvme /= s->block_bytes;
+	return sim_capacity(s, "nvme", f->nvme, s->nvme);
 }
 
 /* Of one cache. */
@@ -174,12 +199,6 @@ static int sim_fits(const struct sim_command *s)
 		return cli_fail(s->command, PROG_USAGE, "--%s: needs --nvme",
 				s->of_rung);
 	return 0;
-}
-
-static bool is_blocks(const char *text)
-{
-	return *text && text[strspn(text, "0123456789")] == '\0' &&
-	       text[strspn(text, "0")] != '\0';
 }
 
 static int sim_run(const struct command *self, int argc, char **argv)
@@ -243,7 +262,7 @@ static int sim_run(const struct command *self, int argc, char **argv)
 	if (!r)
 		r = sim_list(&s, "nvme", fleet.nvme);
 	if (!r)
-		r = sim_blocks(&s, dram);
+		r = sim_blocks(&s, &fleet, dram);
 	return r ? r : sim_cache_main(&s, &fleet);
 }
 

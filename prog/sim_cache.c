@@ -216,7 +216,10 @@ static int cache_print(const struct cache_run *run,
 		printf("%" PRIu64 " prompts have more blocks than their tokens "
 		       "fill; is --block-tokens right?\n",
 		       run->short_prompts);
-	printf("%s, %s, %" PRIu64 " blocks\n", s->trace, s->policy, s->dram);
+	printf("%s, %s, %" PRIu64 " blocks", s->trace, s->policy, s->dram);
+	if (s->nvme)
+		printf(" and %" PRIu64 " below", s->nvme);
+	printf(", of %" PRIu64 " bytes\n", s->block_bytes);
 	printf("requests         %" PRIu64 "\n", r->requests);
 	printf("prefix hit rate  %.3f %% of %" PRIu64 " blocks\n",
 	       100 * (double)r->hit_blocks / blocks, r->blocks);

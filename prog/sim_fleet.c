@@ -218,6 +218,17 @@ static int sweep_run(struct sweep *w, const struct fleet_work *work)
 
 /* ---- reports --------------------------------------------------------------------- */
 
+static int sweep_page(struct sweep *w)
+{
+	int r;
+
+	w->points.options = sim_options_json(w);
+	r = sim_page_put(&w->page, w->s->command, &w->points);
+	json_decref(w->points.options);
+	w->points.options = NULL;
+	return r;
+}
+
 static int sweep_report(struct sweep *w)
 {
 	if (w->s->json) {
@@ -226,7 +237,7 @@ static int sweep_report(struct sweep *w)
 	} else if (!w->explains) {
 		sim_points_print(&w->points, stdout);
 	}
-	return sim_page_put(&w->page, w->s->command, &w->points);
+	return sweep_page(w);
 }
 
 /* What would change nothing is not taken for an answer. */

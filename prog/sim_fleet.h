@@ -54,17 +54,20 @@ enum {
 	{ SIM_ENGINES, "engines", "N", "8",                              \
 	  "a fleet of N engines, 1 to 64; a list (8,16) plays each" },   \
 		{ SIM_ROUTE, "route", "P", "onecopy",                    \
-		  "how requests are routed" },                           \
+		  "how: onecopy, round-robin, least-requests, "          \
+		  "power-of-two, sglang, smg, dynamo, llmd-blend, "      \
+		  "llmd-sticky, aibrix, tensorrt, mooncake, "            \
+		  "independent-pulls, oracle" },                         \
 		{ SIM_COMPARE, "compare", "P,P,P", NULL,                 \
 		  "several of them in a table; all: every one" },        \
 		{ SIM_LOAD, "load", "X", "1",                            \
 		  "arrivals X times as fast; a list" },                  \
 		{ SIM_VRAM, "vram", "N", "2000",                         \
-		  "an engine's device memory; a list" },                 \
+		  "an engine's device memory, as --dram; a list" },      \
 		{ SIM_CXL, "cxl", "N", "0",                              \
-		  "an engine's CXL memory; a list" },                    \
+		  "an engine's CXL memory, as --dram; a list" },         \
 		{ SIM_LINK, "link", "GBIT", "100",                       \
-		  "an engine's link, each way; a list" },                \
+		  "an engine's link, Gbit/s each way; a list" },         \
 		{ SIM_RATE_ERROR, "rate-error", "PERCENT", "30",         \
 		  "how wrong the router's rates are" },                  \
 		{ SIM_LATE, "late", "TIME,TIME", "50ms,500ms",           \
@@ -161,8 +164,9 @@ struct sim_points {
 	struct sim_point *point;
 	size_t n;
 	double block_bytes;
-	uint32_t late; /* requests that were sorted in */
-	uint32_t rows; /* asked for, over the time of each run */
+	uint32_t late;	 /* requests that were sorted in */
+	uint32_t rows;	 /* asked for, over the time of each run */
+	json_t *options; /* what no point says of itself; NULL */
 };
 
 /* Points that differ in nothing but the policy are of one place, and follow each
@@ -197,6 +201,8 @@ json_t *sim_worth_json(const struct sim_points *p, size_t i); /* NULL: none */
 
 struct sweep;
 json_t *sim_points_json(const struct sweep *w); /* NULL: no memory */
+/* All that a result depends on and that no point says of itself. */
+json_t *sim_options_json(const struct sweep *w);
 /* A decision as the simulation tells it (sim/fleet.h). */
 struct sim_decision {
 	double at;

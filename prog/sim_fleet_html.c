@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <math.h>
+#include <stdlib.h>
 
 #include "base/compiler.h"
 #include "sim_fleet.h"
@@ -73,6 +74,29 @@ static void put_head(const struct sim_points *p, FILE *out)
 		"token (TTFT), where its KV was, what was moved for "
 		"it.</p>\n",
 		p->n, p->n == 1 ? "" : "s");
+}
+
+/* Who is handed the page can repeat it. */
+static void put_options(const json_t *options, FILE *out)
+{
+	const char *name;
+	json_t *value;
+
+	fputs("<h2>What it depends on</h2>\n<p class=\"note\">Beside what each "
+	      "place says; names and units as in the JSON of onecopy-sim(1)."
+	      "</p>\n<div class=\"wide\"><table>\n",
+	      out);
+	json_object_foreach((json_t *)(uintptr_t)options, name, value) {
+		char *text = json_dumps(value, JSON_ENCODE_ANY |
+						       JSON_REAL_PRECISION(12));
+
+		fprintf(out, "<tr><td class=\"l\">%s</td><td class=\"l\">",
+			name);
+		put_text(out, text ? text : "?");
+		fputs("</td></tr>\n", out);
+		free(text);
+	}
+	fputs("</table></div>\n", out);
 }
 
 static void put_place(const struct sim_point *p, FILE *out)
@@ -557,6 +581,7 @@ int sim_points_html(const struct sim_points *points, FILE *out)
 			put_place_charts(points, i, out);
 	put_left_out(places, PLACES, out);
 	put_table(points, out);
+	put_options(points->options, out);
 	fputs("</body></html>\n", out);
 	if (fflush(out) || ferror(out))
 		return errno ? -errno : -EIO;

@@ -218,8 +218,7 @@ json_t *sim_shape_json(const struct fleet_shape_options *o)
 			 "every_s", o->every, "warm", o->warm);
 }
 
-/* All that a result depends on and that no point says of itself. */
-static json_t *options_json(const struct sweep *w)
+json_t *sim_options_json(const struct sweep *w)
 {
 	const struct fleet_options *o = &w->base;
 	json_t *root = json_pack(
@@ -264,7 +263,7 @@ json_t *sim_points_json(const struct sweep *w)
 	json_object_set_new(
 		root, "short_prompts",
 		json_integer((json_int_t)p->point[0].result.short_prompts));
-	json_object_set_new(root, "options", options_json(w));
+	json_object_set_new(root, "options", sim_options_json(w));
 	return root;
 }
 

@@ -206,7 +206,20 @@ TEST(values)
 	/* 40 blocks of 64 KiB */
 	r = RUN("sim", "--dram", "2560K", trace);
 	CHECK_INT(r.status, ==, 0);
-	CHECK(strstr(r.out, " 40 blocks") != NULL);
+	CHECK(strstr(r.out, " 40 blocks, of 65536 bytes") != NULL);
+	run_free(&r);
+	r = RUN("sim", "--dram", "40", "--nvme", "9M", "--block-bytes", "1M",
+		trace);
+	CHECK_INT(r.status, ==, 0);
+	CHECK(strstr(r.out, " 40 blocks and 9 below, of 1048576") != NULL);
+	run_free(&r);
+	r = RUN("sim", "--nvme", "63K", trace);
+	CHECK_INT(r.status, ==, 2);
+	CHECK(strstr(r.err, "--nvme: 63K is not from 1 to ") != NULL);
+	run_free(&r);
+	r = RUN("sim", "--nvme", "4X", trace);
+	CHECK_INT(r.status, ==, 2);
+	CHECK(strstr(r.err, "--nvme: 4X") != NULL);
 	run_free(&r);
 	/* announced returns may be the true ones, and are not told wrong then,
 	 * whatever the seed is */

@@ -451,6 +451,9 @@ TEST(tables_pages_and_reasons)
 	CHECK_INT(times_in(page, "<polyline"), ==, 4 + 2);
 	CHECK_INT(times_in(page, ">10 Gbit/s, vram 40G</text>"), ==, 1);
 	CHECK_INT(times_in(page, "stroke-dasharray"), ==, 1);
+	/* and what no place says of itself */
+	CHECK_INT(times_in(page, "<td class=\"l\">37748736.0</td>"), ==, 1);
+	CHECK_INT(times_in(page, "&quot;agents&quot;: 16"), ==, 1);
 	unlink(page);
 	/* known before anything is played */
 	r = FLEET("--engines", "4", "--html", "/nowhere/page.html");
