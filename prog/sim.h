@@ -27,8 +27,10 @@ struct sim_command {
 	bool json;
 };
 
-/* A trace file while it is read: progress on a terminal, ended by a signal. */
+/* A trace file while it is read, or work while it is made: progress on a terminal,
+ * ended by a signal. */
 struct sim_load {
+	const char *what;
 	bool terminal;
 	uint32_t shown; /* 1 + 1/1000; 0: nothing */
 };
@@ -38,7 +40,9 @@ struct trace_source;
  * source is closed. Returns an exit status. */
 int sim_load_open(const struct sim_command *s, struct sim_load *load,
 		  struct trace_source **ret_source);
-/* What became of the reading, 0 or -errno, as an exit status, told. */
+int sim_load_tick(void *load, double done);
+/* What became of it, 0 or -errno, as an exit status, told. source NULL: it was
+ * made. */
 int sim_load_said(const struct sim_command *s, const struct sim_load *load,
 		  const struct trace_source *source, int error);
 

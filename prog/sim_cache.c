@@ -262,7 +262,7 @@ static int cache_make(const struct sim_command *s,
 
 static int cache_load(const struct sim_command *s, struct sim_trace *t)
 {
-	struct sim_load load = { .terminal = isatty(STDERR_FILENO) };
+	struct sim_load load = { "load", isatty(STDERR_FILENO), 0 };
 	struct trace_source *source;
 	int r = sim_load_open(s, &load, &source);
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fault.h"
 #include "commands.h"
@@ -33,7 +34,7 @@ static const char *text_of(const struct sweep *w, int id)
 
 static int load_trace(struct sweep *w, struct fleet_work *ret)
 {
-	struct sim_load load = { .terminal = w->terminal };
+	struct sim_load load = { "load", w->terminal, 0 };
 	struct trace_source *source;
 	int r = sim_load_open(w->s, &load, &source);
 
@@ -48,15 +49,17 @@ static int load_trace(struct sweep *w, struct fleet_work *ret)
 static int make_work(struct sweep *w, enum fleet_shape shape,
 		     struct fleet_work *ret)
 {
+	struct sim_load load = { "make", isatty(STDERR_FILENO), 0 };
 	int r = sim_sweep_shape(w, shape);
 
 	if (r)
 		return r;
+	w->shape.tick = sim_load_tick;
+	w->shape.ctx = &load;
 	r = fleet_work_make(&w->shape, ret);
-	if (r == -EINVAL)
-		return cli_fail(w->s->command, PROG_USAGE,
-				"no workload of such numbers");
-	return r ? cli_fail(w->s->command, PROG_SYSTEM, "out of memory") : 0;
+	w->shape.tick = NULL;
+	w->shape.ctx = NULL;
+	return sim_load_said(w->s, &load, NULL, r);
 }
 
 /* FLEET_SHAPES: a file. */

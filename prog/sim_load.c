@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* onecopy sim: a trace file is read. */
+/* onecopy sim: a trace file is read, or work made. */
 #include <errno.h>
 #include <string.h>
 
@@ -9,14 +9,14 @@
 #include "stop.h"
 #include "trace/trace.h"
 
-static int load_tick(void *ctx, double done)
+int sim_load_tick(void *ctx, double done)
 {
 	struct sim_load *load = ctx;
 	uint32_t now = 1 + (uint32_t)(1000 * done);
 
 	/* asked far more often than anything is to be seen */
 	if (now != load->shown)
-		progress_show(load->terminal, "load", done);
+		progress_show(load->terminal, load->what, done);
 	load->shown = now;
 	return stop_wanted();
 }
@@ -24,7 +24,7 @@ static int load_tick(void *ctx, double done)
 static int load_interrupted(const struct sim_command *s)
 {
 	return cli_fail(s->command, PROG_FAILED,
-			"interrupted: %s is not read to its end", s->trace);
+			"interrupted: %s is not there to its end", s->trace);
 }
 
 int sim_load_open(const struct sim_command *s, struct sim_load *load,
@@ -39,7 +39,7 @@ int sim_load_open(const struct sim_command *s, struct sim_load *load,
 		return cli_fail(s->command,
 				r == -ENOMEM ? PROG_SYSTEM : PROG_BAD_INPUT,
 				"%s", error);
-	(*ret_source)->tick = load_tick;
+	(*ret_source)->tick = sim_load_tick;
 	(*ret_source)->ctx = load;
 	return 0;
 }
@@ -54,8 +54,11 @@ int sim_load_said(const struct sim_command *s, const struct sim_load *load,
 		return 0;
 	if (error == -EINTR)
 		return load_interrupted(s);
+	if (error == -EINVAL && !source)
+		return cli_fail(s->command, PROG_USAGE,
+				"no workload of such numbers");
 	status = error == -ENOMEM ? PROG_SYSTEM : PROG_BAD_INPUT;
-	if (source->error[0])
+	if (source && source->error[0])
 		return cli_fail(s->command, status, "%s", source->error);
 	return cli_fail(s->command, status, "%s: %s", s->trace,
 			strerror(-error));

@@ -84,11 +84,15 @@ struct fleet_shape_options {
 	double every;	   /* seconds between rounds */
 	bool warm;	   /* one comes `every` seconds before, alone */
 	uint32_t block_tokens;
+	/* called now and then while it is made; a positive answer ends it:
+	 * -EINTR; NULL: nobody asks */
+	int (*tick)(void *ctx, double done);
+	void *ctx;
 };
 void fleet_shape_defaults(enum fleet_shape shape,
 			  struct fleet_shape_options *ret_options);
 int fleet_work_make(const struct fleet_shape_options *o,
-		    struct fleet_work *ret_work); /* -EINVAL, -ENOMEM */
+		    struct fleet_work *ret_work); /* -EINVAL, -ENOMEM, -EINTR */
 void fleet_work_fini(struct fleet_work *work);
 
 /* ---- a run ------------------------------------------------------------------------ */

@@ -9,6 +9,10 @@
 #define TURNS_MEAN 8u
 #define GAP_MEAN_S 10.0
 
+/* The caller is asked whether to go on each so many */
+#define TICK_REQUESTS 1024u
+#define TICK_BLOCKS   (1u << 16)
+
 struct shape {
 	const struct fleet_shape_options *o;
 	struct fleet_tree *tree;
@@ -62,18 +66,38 @@ static uint64_t about(struct shape *s, uint64_t n)
 	return n / 2 + rng_below(&s->rng, n + 1);
 }
 
+static int ask(const struct shape *s)
+{
+	double done = (double)s->tree->work->n / (double)s->o->requests;
+
+	if (s->o->tick && s->o->tick(s->o->ctx, MIN(done, 1)))
+		return -EINTR;
+	return 0;
+}
+
 /* Longer by new blocks, until there is room for `tokens`. */
 static int extend(struct shape *s, struct fleet_arrival *a, uint64_t tokens)
 {
 	uint64_t blocks = DIV_UP(tokens, s->o->block_tokens);
+	int r = 0;
 
-	while (a->blocks < blocks) {
-		if (fleet_tree_child(s->tree, a->leaf, s->id++, &a->leaf))
-			return -ENOMEM;
-		a->blocks++;
+	while (!r && a->blocks < blocks) {
+		if (s->id % TICK_BLOCKS == 0)
+			r = ask(s);
+		if (!r)
+			r = fleet_tree_child(s->tree, a->leaf, s->id++,
+					     &a->leaf);
+		a->blocks += r == 0;
 	}
 	a->in = tokens;
-	return 0;
+	return r;
+}
+
+static int add(struct shape *s, const struct fleet_arrival *a)
+{
+	int r = s->tree->work->n % TICK_REQUESTS ? 0 : ask(s);
+
+	return r ? r : fleet_tree_add(s->tree, a);
 }
 
 /* One over the prefix, which ends at a whole block. */
@@ -82,12 +106,12 @@ static int sibling(struct shape *s, const struct fleet_arrival *prefix,
 {
 	struct fleet_arrival a = *prefix;
 	uint64_t whole = (uint64_t)a.blocks * s->o->block_tokens;
+	int r;
 
 	a.at = at;
 	a.out = 1 + about(s, s->o->output);
-	if (extend(s, &a, whole + 1 + about(s, s->o->own)))
-		return -ENOMEM;
-	return fleet_tree_add(s->tree, &a);
+	r = extend(s, &a, whole + 1 + about(s, s->o->own));
+	return r ? r : add(s, &a);
 }
 
 /* Agents over one new prefix, from `at` on. */
@@ -140,16 +164,18 @@ static int session(struct shape *s, double at)
 	uint64_t turns = 1 + rng_below(&s->rng, 2 * TURNS_MEAN - 1);
 	struct fleet_arrival a = { 0 };
 	uint64_t tokens = 1 + about(s, s->o->prefix);
+	int r = 0;
 
-	for (uint64_t i = 0; i < turns; i++) {
+	for (uint64_t i = 0; !r && i < turns; i++) {
 		a.at = at;
 		a.out = 1 + about(s, s->o->output);
-		if (extend(s, &a, tokens) || fleet_tree_add(s->tree, &a))
-			return -ENOMEM;
+		r = extend(s, &a, tokens);
+		if (!r)
+			r = add(s, &a);
 		tokens += a.out + about(s, s->o->own);
 		at += exponential(s, GAP_MEAN_S);
 	}
-	return 0;
+	return r;
 }
 
 /* The rate goes from 1/5 to 9/5 of its mean and back. `agents` sessions begin

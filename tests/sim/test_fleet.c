@@ -361,6 +361,45 @@ TEST(traces_of_all_kinds)
 	CHECK(strstr(error, ":2:"));
 }
 
+static int after_half(void *ctx, double done)
+{
+	double *last = ctx;
+
+	CHECK(done >= *last && done <= 1);
+	*last = done;
+	return done >= 0.5;
+}
+
+static int stop_at_once(void *ctx, double done)
+{
+	(void)ctx;
+	(void)done;
+	return 1;
+}
+
+/* Whoever wants work to end that is being made need not wait for it. */
+TEST(work_is_not_made_to_its_end)
+{
+	for (uint32_t shape = 0; shape < FLEET_SHAPES; shape++) {
+		struct fleet_shape_options s;
+		struct fleet_work w;
+		double last = 0;
+
+		fleet_shape_defaults((enum fleet_shape)(int)shape, &s);
+		s.requests = 8192;
+		s.prefix = 1000;
+		s.tick = after_half;
+		s.ctx = &last;
+		CHECK_INT(fleet_work_make(&s, &w), ==, -EINTR);
+		CHECK(last >= 0.5 && last < 0.7);
+		s.tick = stop_at_once;
+		CHECK_INT(fleet_work_make(&s, &w), ==, -EINTR);
+		s.tick = NULL;
+		CHECK_OK(fleet_work_make(&s, &w));
+		fleet_work_fini(&w);
+	}
+}
+
 struct asked {
 	uint64_t after; /* how often, since the last request came */
 	bool stop;
