@@ -97,7 +97,7 @@ static void told_decided(void *ctx, double at, const struct route_fleet *f,
 	CHECK(!stay || stay->engine == t->engine);
 	CHECK(!stay || stay->engine != choice->engine);
 	CHECK(!stay || prices[stay->engine].ttft_s == stay->ttft_s);
-	CHECK(!stay || choice->price.ttft_s < stay->ttft_s / 5);
+	CHECK(!stay || choice->price.ttft_s < stay->ttft_s);
 	t->first += !stay;
 	t->anew += stay != NULL;
 	t->engine = choice->engine;
