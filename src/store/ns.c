@@ -16,7 +16,11 @@ const struct ns_record *ns_find(const struct pool *p, uint32_t id)
 
 struct ns_parts ns_parts_of(const struct pool *p, uint32_t id)
 {
-	return ns_record_parts(ns_find(p, id));
+	struct ns_parts parts = ns_record_parts(ns_find(p, id));
+
+	if (!parts.n)
+		parts = (struct ns_parts){ id, 1, 1, 1 };
+	return parts;
 }
 
 int64_t store_ns_open(struct pool *p, const struct ns_spec *spec)
