@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is brought up before anybody waits for it. */
-#include <errno.h>
-#include "base/hash.h"
 #include "store/internal.h"
 #include "tests/store/deep.h"
 #include "tests/store/talk.h"

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which moves come first, and what is brought ahead of need. */
 #include <errno.h>
-#include "base/hash.h"
 #include "store/internal.h"
 #include "tests/store/deep.h"
-#include "tests/store/talk.h"
 
 /* ---- who is first --------------------------------------------------------------- */
 

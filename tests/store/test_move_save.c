@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What memory holds is saved before the node ends. */
-#include <errno.h>
-#include "base/hash.h"
 #include "store/internal.h"
 #include "tests/store/deep.h"
-#include "tests/store/talk.h"
 
 TEST(everything_is_saved_before_the_end)
 {

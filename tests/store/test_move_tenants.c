@@ -4,7 +4,6 @@
 #include "base/hash.h"
 #include "store/internal.h"
 #include "tests/store/deep.h"
-#include "tests/store/talk.h"
 
 struct pair {
 	struct deep d;
