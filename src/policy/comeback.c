@@ -99,6 +99,21 @@ void comeback_init(struct comeback *m)
 					  b ? PRIOR_CHANCE : PRIOR_FIRST);
 }
 
+/* Counters and ratios; with whatever lies between rows, which is part of no
+ * value. */
+void comeback_save(const struct comeback *m, void *ret_bytes)
+{
+	memcpy(ret_bytes, &m->base, COMEBACK_LEARNED);
+}
+
+void comeback_recall(struct comeback *m, uint64_t now_ms, const void *bytes)
+{
+	comeback_init(m);
+	m->begun_ms = m->now_ms = now_ms;
+	m->uneven = (1ull << COMEBACK_STEPS) - 1;
+	memcpy(&m->base, bytes, COMEBACK_LEARNED);
+}
+
 /* ---- chances -------------------------------------------------------------- */
 
 /* Where step 0 lies against a time that was told; FAR when none was or it never
@@ -170,6 +185,12 @@ void comeback_begin(const struct comeback *m, struct comeback_session *s)
 {
 	s->ratio = (int16_t)ratio_of(m, s, 0);
 	s->step = 0;
+	s->pending = 0;
+}
+
+void comeback_resume(const struct comeback *m, struct comeback_session *s)
+{
+	s->ratio = (int16_t)ratio_of(m, s, s->step / COMEBACK_BAND);
 	s->pending = 0;
 }
 

@@ -43,6 +43,7 @@
 #ifndef ONECOPY_POLICY_COMEBACK_H
 #define ONECOPY_POLICY_COMEBACK_H
 
+#include <stddef.h>
 #include "base/compiler.h"
 
 #define COMEBACK_STEPS	 32   /* 1 s to 13 hours */
@@ -105,6 +106,10 @@ struct comeback {
 	uint64_t begun_ms, now_ms;
 	struct comeback_wait wait[COMEBACK_WAITS]; /* a ring, as they came */
 	uint32_t first_wait, waits;
+	uint64_t uneven; /* base hazards whose ratios are to be judged anew: bits */
+	/* chances of a return within a step, by the log2 of the hazard */
+	uint32_t chance[COMEBACK_CHANCES];
+	/* what was learned: from here to the end (comeback_save()) */
 	struct comeback_steps base;
 	struct comeback_bands trait[COMEBACK_TRAITS][COMEBACK_VALUES];
 	struct comeback_steps why[COMEBACK_WHYS];
@@ -112,14 +117,21 @@ struct comeback {
 	struct comeback_diffs gap; /* age against usual gap */
 	/* age against the hint; [1]: of one that others gave */
 	struct comeback_diffs hint[2];
-	/* chances of a return within a step, by the log2 of the hazard */
-	uint32_t chance[COMEBACK_CHANCES];
 	/* returns that used the chain's last block, of all; [1]: a partial one */
 	struct comeback_ends last;
-	uint64_t uneven; /* base hazards whose ratios are to be judged anew: bits */
 };
+#define COMEBACK_LEARNED \
+	(sizeof(struct comeback) - offsetof(struct comeback, base))
 
 void comeback_init(struct comeback *m);
+/* What was learned, as COMEBACK_LEARNED bytes, which this build alone reads. Returns
+ * that wait are not in it, nor how long the model has lived: whose sessions are
+ * forgotten begins to see ages from the first one on again. */
+void comeback_save(const struct comeback *m, void *ret_bytes);
+/* It begins now, and knows what was saved. */
+void comeback_recall(struct comeback *m, uint64_t now_ms, const void *bytes);
+/* A session whose age was not seen by this model, or not to be learned again. */
+void comeback_resume(const struct comeback *m, struct comeback_session *s);
 
 /* The age at which a step begins, ms. */
 uint64_t comeback_edge(unsigned step);

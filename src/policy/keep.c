@@ -818,5 +818,8 @@ const struct policy_ops policy_onecopy = {
 	.find = keep_find_use,
 	.rate = keep_rate,
 	.rate_of = keep_rate_of,
+	.learned_bytes = keep_learned_bytes,
+	.save = keep_save,
+	.recall = keep_recall,
 	.check = keep_check,
 };

@@ -130,6 +130,11 @@ void keep_settle(struct policy *p, uint32_t record);
 /* Lets time pass for all records. */
 void keep_advance(struct policy *p, uint64_t now_ms);
 
+/* keep_learned.c: policy_ops' */
+size_t keep_learned_bytes(void);
+void keep_save(const struct policy *p, void *ret_bytes);
+bool keep_recall(struct policy *p, const void *bytes, size_t n);
+
 /* Behind `after` (POLICY_NONE: as the head). */
 void keep_link(struct policy *p, uint32_t record, uint32_t item,
 	       uint32_t after);

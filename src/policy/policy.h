@@ -127,6 +127,18 @@ struct policy_ops {
 			 const struct policy_use *use);
 	uint64_t (*rate)(const struct policy *p, uint32_t item);
 	uint64_t (*rate_of)(const struct policy *p, uint32_t ticket, bool last);
+	/*
+	 * What was learned, without those it was learned of, for a policy that
+	 * follows this one; NULL where nothing is learned. save(): as so many
+	 * bytes, which only the same build understands. recall(): it is all
+	 * that has been learned; what was seen in this life is forgotten, but
+	 * not who is where. False, and nothing has been learned: NULL, or the
+	 * bytes are another build's. That they are whole and the policy's own
+	 * is the caller's to know.
+	 */
+	size_t (*learned_bytes)(void);
+	void (*save)(const struct policy *p, void *ret_bytes);
+	bool (*recall)(struct policy *p, const void *bytes, size_t n);
 	/* Recount everything: 0, or -EPROTO. For tests. */
 	int (*check)(const struct policy *p);
 };

@@ -469,15 +469,25 @@ static int by_stamp(const void *x, const void *y)
 	return (a->stamp > b->stamp) - (a->stamp < b->stamp);
 }
 
+/* When something was used is not kept, but in which order, and when it was sealed:
+ * not before anything that was used before it. For policies to which what comes in
+ * one moment is one. */
 static void order_attach(struct attach *a)
 {
 	struct pool *p = a->p;
+	uint64_t now_ms = 0;
+	uint64_t end_ms = shared_load64(&p->m->header.alive_ms);
 
 	qsort(a->order, a->n_order, sizeof(*a->order), by_stamp);
 	for (size_t i = 0; i < a->n_order; i++) {
 		uint32_t frame;
 		struct pool_slab *s = pool_item(p, a->order[i].item, &frame);
 
+		now_ms = MAX(now_ms,
+			     MIN(shared_load64(&s->desc[frame].sealed_ms),
+				 end_ms));
+		if (p->policy_ops->tick)
+			p->policy_ops->tick(p->policy, now_ms);
 		p->policy_ops->insert(p->policy, s->arena, a->order[i].item,
 				      a->order[i].stamp);
 	}

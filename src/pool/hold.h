@@ -24,6 +24,7 @@ enum hold_kind {
 	HOLD_CLIENT_PIDFD,
 	HOLD_SESSIONS, /* id 0: the table */
 	HOLD_HISTORY,  /* id = number of the segment */
+	HOLD_LEARNED,  /* id 0: what eviction has learned, store/learned.h */
 	HOLD_KINDS
 };
 

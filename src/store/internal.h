@@ -83,6 +83,7 @@ struct owed {
 };
 
 struct session_record;
+struct learned;
 
 struct store {
 	struct store_options options;
@@ -138,6 +139,8 @@ struct store {
 		uint32_t *held[STORE_POOLS_MAX]; /* by slab; NULL: nothing */
 	} revoke;
 	struct shard *shard; /* NULL: never in a CXL region */
+	struct learned
+		*learned[STORE_POOLS_MAX]; /* store/learned.h; NULL: none */
 };
 
 /* store/store.c */

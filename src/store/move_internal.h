@@ -186,14 +186,33 @@ void up_deadlines(struct mover *mv);
 /* Nobody wants it any more. */
 void up_unwanted(struct mover *mv, struct move *m);
 
-/* ---- store/move_down.c */
-void down_pump(struct mover *mv);
-void down_finish(struct mover *mv, struct move *m);
-void down_fini(struct mover *mv);
-bool down_may_write(const struct mover *mv);
+/* ---- store/move_worth.c */
+/* Once in a turn: since when has the drive had enough to do? */
+void down_see_busy(struct mover *mv);
+/* The part of a block that would have to be written. */
+bool down_worth_it(const struct mover *mv, const struct pool *p,
+		   const struct pool_slab *slab, uint32_t frame);
+/* It is not to be written, for as long as the frame holds it. False: that was said
+ * before, or cannot be remembered. */
+bool down_decline_part(struct mover *mv, struct pool *p,
+		       const struct pool_slab *slab, uint32_t frame);
 /* Was it said of what this frame holds that it is not to be written? */
 bool down_is_declined(const struct mover *mv, const struct pool *p,
 		      const struct pool_slab *slab, uint32_t frame);
+/* Has it been used since it was sealed? */
+bool down_used_since(const struct frame_desc *d);
+
+/* ---- store/move_cold.c */
+void down_pump(struct mover *mv);
+void down_fini(struct mover *mv);
+
+/* ---- store/move_down.c */
+void down_finish(struct mover *mv, struct move *m);
+bool down_may_write(const struct mover *mv);
+/* As much as may be is under way. */
+bool down_full(const struct mover *mv);
+/* There is no room just now, and soon there may be. */
+bool down_passing(const struct mover *mv, const struct pool *p);
 enum down { DOWN_CLEAN, DOWN_GOES, DOWN_LATER, DOWN_STOP };
 /* Begins to write what of the block is not below. hard: without asking whether
  * it is worth it, nor how much of the arena it takes. */

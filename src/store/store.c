@@ -9,6 +9,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include <onecopy/onecopy.h>
+#include "store/learned.h"
 #include "store/revoke.h"
 #include "tier/tier.h"
 
@@ -76,6 +77,7 @@ void store_destroy(struct store *s)
 	scrub_fini(s);
 	owed_fini(s);
 	revoke_fini(s);
+	learned_fini(s);
 	free(s->pending);
 	pool_low_fini(&s->low);
 	free(s->batch.entry);
@@ -139,6 +141,7 @@ uint64_t store_tick(struct store *s, uint64_t now_ns)
 	clients_tick(s);
 	revoke_tick(s);
 	session_tick(s);
+	learned_tick(s);
 	scrub_step(s);
 	rung_tick(s);
 	rung_rise(s);
@@ -292,6 +295,7 @@ int store_pool_attach(struct store *s, uint32_t number, struct hold_set *given,
 		if (p->slab[id] && p->slab[id]->retiring)
 			s->retiring++;
 	s->pool[number] = p;
+	learned_attach(s, p, given);
 	pool_set(p, POOL_C_revoke_held_bytes, 0); /* nobody is late here yet */
 	begin_history(s, number);
 	s->pins_unknown[number] = true;
