@@ -13,17 +13,19 @@
 #define SERVED_S      10.0  /* in which what was served falls to 1/e */
 #define RECENT	      256.0 /* requests in which shares fall to 1/e */
 #define DECODE_S      2.0   /* before any was seen */
+#define DECODES_USUAL 8.0   /* answers that count as much as the others' */
 #define LATES_USUAL   4.0   /* reports that count as much as the others' */
 #define LATES_MOST    10.0  /* of its own */
 
 void route_book_init(struct route_book *b)
 {
-	*b = (struct route_book){ .trust = 1 };
+	*b = (struct route_book){ .trust = 1, .usual_decode_s = DECODE_S };
 }
 
 static double decode_s(const struct route_book *b)
 {
-	return (DECODE_S + b->decode_s) / (1 + b->decodes);
+	return (DECODES_USUAL * b->usual_decode_s + b->decode_s) /
+	       (DECODES_USUAL + b->decodes);
 }
 
 /* All of those that wait, with what each takes beside its prefill. */
@@ -32,16 +34,20 @@ static double owed_s(const struct route_book *b)
 	return b->owed_s + b->waiting * b->usual_more_s;
 }
 
-void route_book_usual_more(struct route_book *const *books, uint32_t n)
+void route_book_usual(struct route_book *const *books, uint32_t n)
 {
-	double more = 0, queued = 1;
+	double more = 0, queued = 1, decode = DECODE_S, decodes = 1;
 
 	for (uint32_t i = 0; i < n; i++) {
 		more += books[i]->more_s;
 		queued += books[i]->queued;
+		decode += books[i]->decode_s;
+		decodes += books[i]->decodes;
 	}
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < n; i++) {
 		books[i]->usual_more_s = MAX(0, more / queued);
+		books[i]->usual_decode_s = decode / decodes;
+	}
 }
 
 /* An engine that has reported little is taken to be as late as the others, or

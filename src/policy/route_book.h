@@ -54,8 +54,9 @@ struct route_book {
 	 * were; both decaying; and the mean of all engines, as the caller has it */
 	double more_s, queued, usual_more_s;
 	double trust, trust_at;
-	double held;		      /* blocks, of those in flight */
-	double decode_s, decodes;     /* decaying sum, and of how many */
+	double held; /* blocks, of those in flight */
+	/* decaying sum, of how many; the mean of all engines, as the caller has it */
+	double decode_s, decodes, usual_decode_s;
 	double saved_s, stored, lost; /* decaying sums */
 	double served, served_at;     /* bytes sent to others, decaying */
 	/* share of the requests that came back to blocks which were there; as
@@ -89,10 +90,11 @@ void route_ticket_inherit(struct route_ticket *from, struct route_ticket *to,
  * as long as it was hardly heard of. */
 void route_book_usual_late(struct route_book *b, double usual_late_s);
 double route_book_late(const struct route_book *b);
-/* What a request in a queue takes beside its prefill, on any engine: what one
- * engine's took of late is noise for the most part, and sends those who come to
- * where nothing of the kind has happened yet. */
-void route_book_usual_more(struct route_book *const *books, uint32_t n);
+/* What a request in a queue takes beside its prefill, and an answer, on any
+ * engine: what one engine's took of late is noise for the most part, and sends
+ * those who come to where nothing of the kind has happened yet. Of an engine's
+ * own answers some are waited for until they outweigh the others'. */
+void route_book_usual(struct route_book *const *books, uint32_t n);
 /* The ticket that has waited longest, where the caller knows it: until its
  * first token the engine is not called stalled. */
 void route_book_head(struct route_book *b, const struct route_ticket *t);

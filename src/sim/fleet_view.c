@@ -595,7 +595,7 @@ void fleet_view_fill(struct fleet *f, const struct route_request *r,
 
 	for (uint32_t i = 0; i < f->o->engines; i++)
 		book[i] = &v->engine[i].book;
-	route_book_usual_more(book, f->o->engines);
+	route_book_usual(book, f->o->engines);
 	for (uint32_t i = 0; i < f->o->engines; i++)
 		fill_engine(f, i, &engine[i]);
 	route_book_pool((const struct route_book *const *)book, engine,

@@ -81,11 +81,45 @@ TEST(what_a_queue_takes_is_the_fleets)
 		route_book_sent(&a, &t[i], 0, &prompt, &p, 1);
 	for (uint32_t i = 0; i < 40; i++)
 		route_book_first(&a, &t[i], 3 * (i + 1), 3 * (i + 1), 1);
-	route_book_usual_more(all, 2);
+	route_book_usual(all, 2);
 	CHECK(a.usual_more_s > 0);
 	CHECK(about(a.usual_more_s, b.usual_more_s));
 	route_book_sent(&b, &u, 200, &prompt, &p, 1);
 	CHECK(route_book_wait(&b, 200) > 1);
+}
+
+/* An engine that has ended few answers is not thought to have ended short ones. */
+TEST(how_long_answers_take_is_the_fleets)
+{
+	struct route_ticket t[40] = { 0 };
+	struct route_price p = price(1);
+	struct route_book a, b, *const all[] = { &a, &b };
+	struct route_engine e[3] = { 0 };
+
+	route_book_init(&a);
+	route_book_init(&b);
+	route_book_fill(&b, 0, &e[0]);
+	for (uint32_t i = 0; i < 40; i++) {
+		route_book_sent(&a, &t[i], 0, &prompt, &p, 1);
+		route_book_first(&a, &t[i], 1, 1, 1);
+		route_book_over(&a, &t[i], 41);
+	}
+	route_book_usual(all, 2);
+	route_book_fill(&a, 41, &e[1]);
+	route_book_fill(&b, 41, &e[2]);
+	CHECK(e[0].decode_s < 5);
+	CHECK(e[1].decode_s > 35 && e[1].decode_s < 40);
+	CHECK(e[2].decode_s > 35 && e[2].decode_s < 40);
+	/* its own outweigh the others' */
+	for (uint32_t i = 0; i < 40; i++) {
+		t[i] = (struct route_ticket){ 0 };
+		route_book_sent(&b, &t[i], 41, &prompt, &p, 1);
+		route_book_first(&b, &t[i], 42, 42, 1);
+		route_book_over(&b, &t[i], 52);
+	}
+	route_book_usual(all, 2);
+	route_book_fill(&b, 52, &e[2]);
+	CHECK(e[2].decode_s > 10 && e[2].decode_s < 16);
 }
 
 /* Sent, begun, done, cancelled, twice, in any order: nothing is left. */
@@ -286,7 +320,7 @@ TEST(a_queue_is_more_than_its_prefill)
 		now += i % 10 ? 1 : 11;
 		route_book_first(&b, &t[i], now, now, 1);
 		route_book_over(&b, &t[i], now + 1);
-		route_book_usual_more(all, 1);
+		route_book_usual(all, 1);
 		route_book_head(&b, &t[i + 1]);
 	}
 	CHECK(route_book_slowness(&b) < 1.5);
