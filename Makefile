@@ -8,6 +8,9 @@
 JOBS         ?= $(shell nproc 2>/dev/null || echo 2)
 PREFIX       ?= /usr/local
 DESTDIR      ?=
+# Where this system's linker and pkg-config look; what a compiler without folders
+# for architectures leaves empty is chosen by meson.
+LIBDIR       ?= $(addprefix lib/,$(shell $(CC) -print-multiarch 2>/dev/null))
 FUZZ_SECONDS ?= 30
 export JOBS FUZZ_SECONDS YES BOOTSTRAP MODEL LLAMA
 
@@ -27,6 +30,7 @@ help:
 	@echo 'make bench     build, then run all benchmarks (BENCH_ARGS=...)'
 	@echo 'make fuzz      fuzz every target for FUZZ_SECONDS (30) each'
 	@echo 'make install   install under $$(DESTDIR)$$(PREFIX) (/usr/local)'
+	@echo '                 LIBDIR=DIR libraries there, below PREFIX'
 	@echo 'make format    format all C files'
 	@echo 'make clean     remove what was built'
 
@@ -57,7 +61,7 @@ fuzz:
 	@tools/fuzz $(TARGET)
 
 install: build
-	@meson configure build -Dprefix=$(PREFIX)
+	@meson configure build -Dprefix=$(PREFIX) $(if $(LIBDIR),-Dlibdir=$(LIBDIR))
 	@ninja -C build -j $(JOBS)
 	@DESTDIR='$(DESTDIR)' meson install -C build --no-rebuild
 

@@ -121,8 +121,8 @@ TEST(fake_late_grant_is_abandoned)
 		CHECK_OK(oc_client_dispatch(r.c));
 	/* And the slots come back. */
 	for (int i = 0; i < 3 * RING_SLOTS; i++) {
-		CHECK_OK(oc_grant(r.ns, &key, P0, 0, 0, 5000000000, &g));
-		CHECK_OK(oc_abandon(r.ns, &g, 5000000000));
+		CHECK_OK(oc_grant(r.ns, &key, P0, 0, 0, 40000000000, &g));
+		CHECK_OK(oc_abandon(r.ns, &g, 40000000000));
 	}
 	rig_end(&r);
 }
@@ -134,12 +134,12 @@ TEST(fake_seal_that_timed_out_can_be_tried_again)
 	struct oc_grant g;
 	int result;
 
-	CHECK_OK(oc_grant(r.ns, &key, P0, 0, 0, 5000000000, &g));
+	CHECK_OK(oc_grant(r.ns, &key, P0, 0, 0, 40000000000, &g));
 	r.f->mute_ring = true;
 	CHECK_INT(oc_seal(r.ns, &g, NULL, SOON), ==, -ETIMEDOUT);
 	CHECK(g.data != NULL);
 	fake_serve_again(r.f);
-	result = oc_seal(r.ns, &g, NULL, 5000000000);
+	result = oc_seal(r.ns, &g, NULL, 40000000000);
 	/* The fake does not know a seal that it has made already. */
 	CHECK(result == 0 || result == OC_STALE);
 	CHECK_OK(oc_exists(r.ns, &key, P0));
@@ -157,7 +157,7 @@ TEST(fake_all_slots_under_way)
 	uint64_t id;
 	int pushed = 0, rc;
 
-	op.timeout_ns = 5000000000;
+	op.timeout_ns = 40000000000;
 	r.f->mute_ring = true;
 	while ((rc = oc_op_submit(r.c, &op, &id)) == 0)
 		pushed++;
@@ -167,10 +167,10 @@ TEST(fake_all_slots_under_way)
 	CHECK_INT(oc_grant(r.ns, &key, P0, 0, 0, SOON, &g), ==, -ETIMEDOUT);
 	fake_serve_again(r.f);
 	while (total < RING_SLOTS) {
-		CHECK_OK(oc_op_take(r.c, done, 64, 5000000000, &n));
+		CHECK_OK(oc_op_take(r.c, done, 64, 40000000000, &n));
 		total += n;
 	}
-	CHECK_INT(oc_op_take(r.c, done, 64, 5000000000, &n), ==, OC_NONE);
+	CHECK_INT(oc_op_take(r.c, done, 64, 40000000000, &n), ==, OC_NONE);
 	rig_end(&r);
 }
 
@@ -192,7 +192,7 @@ TEST(fake_submit_forms_complete)
 	size_t n;
 
 	CHECK_OK(oc_op_submit(r.c, &op, &id));
-	CHECK_INT(poll(&p, 1, 10000), ==, 1);
+	CHECK_INT(poll(&p, 1, 40000), ==, 1);
 	CHECK_OK(oc_op_take(r.c, &done, 1, 0, &n));
 	CHECK_INT(n, ==, 1);
 	CHECK_INT(done.user_data, ==, 11);
@@ -227,10 +227,10 @@ TEST(fake_dispatch_leaves_completions_readable)
 	size_t n;
 
 	CHECK_OK(oc_op_submit(r.c, &op, &id));
-	CHECK_INT(poll(&p, 1, 10000), ==, 1);
+	CHECK_INT(poll(&p, 1, 40000), ==, 1);
 	CHECK_OK(oc_client_dispatch(r.c));
 	/* Not at once where the first event was about the slot's last use. */
-	CHECK_INT(poll(&p, 1, 10000), ==, 1);
+	CHECK_INT(poll(&p, 1, 40000), ==, 1);
 	CHECK_OK(oc_op_take(r.c, &done, 1, 0, &n));
 	rig_end(&r);
 }
@@ -246,13 +246,13 @@ TEST(fake_cancelled_and_timed_out_operations)
 	r.f->mute_ring = true;
 	op.timeout_ns = 1;
 	CHECK_OK(oc_op_submit(r.c, &op, &id));
-	CHECK_OK(oc_op_take(r.c, &done, 1, 5000000000, &n));
+	CHECK_OK(oc_op_take(r.c, &done, 1, 40000000000, &n));
 	CHECK_INT(done.result, ==, -ETIMEDOUT);
 	op.timeout_ns = 0;
 	CHECK_OK(oc_op_submit(r.c, &op, &id));
 	CHECK_OK(oc_op_cancel(r.c, id));
 	fake_serve_again(r.f);
-	CHECK_OK(oc_op_take(r.c, &done, 1, 5000000000, &n));
+	CHECK_OK(oc_op_take(r.c, &done, 1, 40000000000, &n));
 	CHECK(done.result == -ECANCELED || done.result == 0);
 	rig_end(&r);
 }
@@ -272,7 +272,7 @@ TEST(fake_stopped_node_ends_waiting)
 	shared_store64_release(&r.f->meta->header.state, POOL_STOPPED);
 	CHECK_INT(oc_grant(r.ns, &key, P0, 0, 0, 0, &g), ==, -ENOTCONN);
 	CHECK(*oc_client_error(r.c));
-	CHECK_OK(oc_op_take(r.c, &done, 1, 5000000000, &n));
+	CHECK_OK(oc_op_take(r.c, &done, 1, 40000000000, &n));
 	CHECK_INT(done.result, ==, -ENOTCONN);
 	rig_end(&r);
 }

@@ -67,10 +67,13 @@ TEST(a_full_pool_of_pins_refuses_in_time_and_goes_on)
 		CHECK_OK(oc_pin(ns, &k, part, 0, &pin[i]));
 	}
 	begin = clock_ns();
-	CHECK_INT(oc_grant(ns, &key, part, 0, 0, 300 * NS_PER_MS, &g), ==,
-		  -ENOBUFS);
+	/* a node that does not get to run says nothing in time */
+	while ((r = oc_grant(ns, &key, part, 0, 0, 300 * NS_PER_MS, &g)) ==
+	       -ETIMEDOUT)
+		CHECK_INT(clock_ns() - begin, <, LIVE_DEADLINE);
+	CHECK_INT(r, ==, -ENOBUFS);
 	CHECK_INT(clock_ns() - begin, >=, 290 * NS_PER_MS);
-	CHECK_INT(clock_ns() - begin, <, 10 * NS_PER_S);
+	CHECK_INT(clock_ns() - begin, <, LIVE_DEADLINE);
 	CHECK(strlen(oc_client_error(c)) > 10);
 	CHECK(strstr(oc_client_error(c), "full") != NULL);
 	CHECK_INT(oc_grant(ns, &key, part, 0, 0, OC_NOWAIT, &g), ==, -ENOBUFS);

@@ -83,8 +83,14 @@ static const struct talk talk_third[] = {
 	{ "CONFIG GET appendonly", "1# \"appendonly\" => \"no\"" },
 };
 
-/* Whether `out` begins with these lines; *out then stands behind them. Empty
- * lines, which redis-cli prints after errors, are nothing. */
+/* Empty lines, which redis-cli prints after errors, are nothing, and neither is
+ * how long an answer took, which it prints where that was half a second. */
+static bool says_nothing(const char *line)
+{
+	return !*line || fnmatch("([0-9]*.[0-9][0-9]s)", line, 0) == 0;
+}
+
+/* Whether `out` begins with these lines; *out then stands behind them. */
 static void talk_hear(char **out, const struct talk *t)
 {
 	char hear[256], *want, *keep, *line;
@@ -94,7 +100,7 @@ static void talk_hear(char **out, const struct talk *t)
 	     want = strtok_r(NULL, "\n", &keep)) {
 		do
 			line = strsep(out, "\n");
-		while (line && !*line);
+		while (line && says_nothing(line));
 		if (!line)
 			FAIL("%s: no answer", t->say);
 		line += strspn(line, " ");
