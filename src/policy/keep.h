@@ -157,4 +157,7 @@ uint8_t keep_level(const struct policy *p, const struct keep_record *r,
 /* The first level of a list that is not empty; KEEP_LEVELS: none. */
 unsigned keep_lowest(const struct keep_list *l, unsigned from);
 
+/* keep_check.c: 0, or -EPROTO. */
+int keep_check(const struct policy *p);
+
 #endif
