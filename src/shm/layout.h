@@ -280,6 +280,20 @@ void ns_record_store(struct ns_record *r, uint32_t id,
  * not trust memory further than it must). */
 bool ns_record_load(const struct ns_record *r, struct ns_spec *ret_spec);
 
+/* What a namespace's blocks consist of: n parts, group by group, each with its
+ * ranks. */
+struct ns_parts {
+	uint32_t ns, groups, ranks, n;
+};
+/* For who trusts the record: the server. NULL, or unused: no parts. */
+struct ns_parts ns_record_parts(const struct ns_record *r);
+/* The i-th of them, i < n. */
+static inline uint64_t ns_parts_at(const struct ns_parts *parts, uint32_t i)
+{
+	return frame_part(parts->ns, (uint16_t)(i / parts->ranks),
+			  (uint16_t)(i % parts->ranks));
+}
+
 /* A client as the server sees it (its life: coherence/client.h): trusted. id =
  * incarnation << 16 | index, so it is never 0 (incarnations begin at 1) and never
  * used again. */

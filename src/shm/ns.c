@@ -200,3 +200,18 @@ bool ns_record_load(const struct ns_record *r, struct ns_spec *ret_spec)
 	*ret_spec = spec;
 	return true;
 }
+
+struct ns_parts ns_record_parts(const struct ns_record *r)
+{
+	struct ns_parts parts = { 0 };
+	uint64_t ranks_groups;
+
+	if (!r || !shared_load64(&r->id))
+		return parts;
+	ranks_groups = shared_load64(&r->ranks_groups);
+	parts.ns = (uint32_t)shared_load64(&r->id);
+	parts.groups = (uint32_t)ranks_groups;
+	parts.ranks = (uint32_t)(ranks_groups >> 32);
+	parts.n = parts.groups * parts.ranks;
+	return parts;
+}

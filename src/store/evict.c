@@ -79,21 +79,20 @@ static void mark_part(struct evict_batch *b, struct pool *p,
 	mark(b, p, slab, frame);
 }
 
-/* The frames of a block that are found: block[]. Their number. */
-static uint32_t parts_of(const struct pool *p, const uint64_t key[4],
-			 uint32_t ns, uint64_t shape,
+/* The frames of a frame's block that are found: block[]. Their number. */
+static uint32_t parts_of(const struct pool *p, const struct frame_desc *d,
 			 struct evict_entry block[LAYOUT_RANKS_MAX])
 {
-	unsigned ranks = MAX((unsigned)(shape >> 32), 1u);
-	unsigned groups = MAX((unsigned)shape, 1u), n = 0;
+	struct ns_parts parts =
+		ns_parts_of(p, frame_part_ns(shared_load64(&d->part)));
+	uint64_t key[4];
+	uint32_t n = 0;
 
-	for (unsigned i = 0; i < groups * ranks && i < LAYOUT_RANKS_MAX; i++) {
+	shared_load_words(key, d->key, 4);
+	for (uint32_t i = 0; i < parts.n && i < LAYOUT_RANKS_MAX; i++) {
 		struct evict_entry *e = &block[n];
 
-		e->slab = pool_find(p, key,
-				    frame_part(ns, (uint16_t)(i / ranks),
-					       (uint16_t)(i % ranks)),
-				    &e->frame);
+		e->slab = pool_find(p, key, ns_parts_at(&parts, i), &e->frame);
 		n += e->slab != NULL;
 	}
 	return n;
@@ -120,31 +119,22 @@ bool evict_falls(const struct pool *p, const struct pool_slab *slab,
 		 uint32_t frame)
 {
 	struct evict_entry block[LAYOUT_RANKS_MAX];
-	const struct frame_desc *d = &slab->desc[frame];
-	uint32_t ns = frame_part_ns(shared_load64(&d->part));
-	const struct ns_record *rec = ns_find(p, ns);
-	uint64_t shape = rec ? shared_load64(&rec->ranks_groups) : 0, key[4];
 
-	shared_load_words(key, d->key, 4);
 	return pool_twin_of(p, slab, frame) != POOL_NO_ITEM &&
-	       may_fall(p, block, parts_of(p, key, ns, shape, block));
+	       may_fall(p, block, parts_of(p, &slab->desc[frame], block));
 }
 
 bool evict_add(struct store *s, struct pool *p, struct pool_slab *slab,
 	       uint32_t frame)
 {
 	struct evict_batch *b = &s->batch;
-	const struct frame_desc *d = &slab->desc[frame];
-	uint32_t ns = frame_part_ns(shared_load64(&d->part)), n;
-	const struct ns_record *rec = ns_find(p, ns);
-	uint64_t shape = rec ? shared_load64(&rec->ranks_groups) : 0, key[4];
 	struct evict_entry block[LAYOUT_RANKS_MAX];
+	uint32_t n;
 	bool falls;
 
 	if (!batch_room(b, 2 * LAYOUT_RANKS_MAX))
 		return false;
-	shared_load_words(key, d->key, 4);
-	n = parts_of(p, key, ns, shape, block);
+	n = parts_of(p, &slab->desc[frame], block);
 	falls = !slab->low && may_fall(p, block, n);
 	for (uint32_t i = 0; i < n; i++)
 		if (!falls)

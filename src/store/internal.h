@@ -461,6 +461,8 @@ uint64_t expect_rate(const struct store *s, const struct pool *p,
 
 /* store/ns.c */
 const struct ns_record *ns_find(const struct pool *p, uint32_t id);
+/* Of a namespace that there is not: none. */
+struct ns_parts ns_parts_of(const struct pool *p, uint32_t id);
 /* 0, or -EINVAL, -E2BIG. Fills in bytes 0. */
 int ns_part_check(struct pool *p, uint64_t part, uint64_t extent,
 		  uint64_t *ret_extent, struct pool_shape *ret_shape);

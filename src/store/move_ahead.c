@@ -89,17 +89,12 @@ static int bring(struct mover *mv, struct pool *p, const struct ahead *a,
 	const struct move_wish w = { .urgency = TIER_AHEAD,
 				     .rate = a->rate,
 				     .stamp = a->stamp };
-	const struct ns_record *rec = ns_find(p, ns);
-	uint64_t shape = rec ? shared_load64(&rec->ranks_groups) : 0;
-	unsigned ranks = (unsigned)(shape >> 32), groups = (unsigned)shape;
+	struct ns_parts parts = ns_parts_of(p, ns);
 
-	for (unsigned i = 0; i < ranks * groups; i++) {
-		uint64_t part = frame_part(ns, (uint16_t)(i / ranks),
-					   (uint16_t)(i % ranks));
-
-		if (move_up_as(mv->s, p, key, part, &w, NULL) == -EAGAIN)
+	for (uint32_t i = 0; i < parts.n; i++)
+		if (move_up_as(mv->s, p, key, ns_parts_at(&parts, i), &w,
+			       NULL) == -EAGAIN)
 			return -EAGAIN;
-	}
 	return 0;
 }
 
@@ -135,14 +130,12 @@ static uint64_t session_bytes(const struct pool *p,
 			      const struct session_record *r)
 {
 	uint64_t parts = pool_counter(p, POOL_C_below_parts);
-	const struct ns_record *rec =
-		ns_find(p, (uint32_t)shared_load64(&r->ns));
-	uint64_t shape = rec ? shared_load64(&rec->ranks_groups) : 0;
+	struct ns_parts of = ns_parts_of(p, (uint32_t)shared_load64(&r->ns));
 
 	if (!parts)
 		return 0;
-	return pool_counter(p, POOL_C_below_bytes) / parts *
-	       ((shape >> 32) * (uint32_t)shape) * pool_session_keys(p, r);
+	return pool_counter(p, POOL_C_below_bytes) / parts * of.n *
+	       pool_session_keys(p, r);
 }
 
 static bool is_due(const struct mover *mv, const struct pool *p,

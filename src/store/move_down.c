@@ -357,17 +357,15 @@ static void block_of(struct mover *mv, const struct pool *p,
 		     struct block *ret)
 {
 	const struct frame_desc *d = &slab->desc[frame];
-	uint32_t ns = frame_part_ns(shared_load64(&d->part));
-	const struct ns_record *rec = ns_find(p, ns);
-	uint64_t shape = rec ? shared_load64(&rec->ranks_groups) : 0, key[4];
-	unsigned ranks = (unsigned)(shape >> 32), groups = (unsigned)shape;
+	struct ns_parts parts =
+		ns_parts_of(p, frame_part_ns(shared_load64(&d->part)));
+	uint64_t key[4];
 
 	ret->n = ret->first = 0;
 	ret->spent = 0;
 	shared_load_words(key, d->key, 4);
-	for (unsigned i = 0; i < ranks * groups && i < LAYOUT_RANKS_MAX; i++) {
-		uint64_t part = frame_part(ns, (uint16_t)(i / ranks),
-					   (uint16_t)(i % ranks));
+	for (uint32_t i = 0; i < parts.n && i < LAYOUT_RANKS_MAX; i++) {
+		uint64_t part = ns_parts_at(&parts, i);
 		struct move *m;
 		uint32_t f;
 		struct pool_slab *s = pool_find(p, key, part, &f);

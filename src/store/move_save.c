@@ -142,16 +142,12 @@ static struct pool_slab *slab_at(const struct mover *mv,
 static uint64_t block_spent(const struct pool *p, const struct pool_slab *slab,
 			    uint32_t frame)
 {
-	uint64_t part = shared_load64(&slab->desc[frame].part), key[4];
-	const struct ns_record *rec = ns_find(p, frame_part_ns(part));
-	uint64_t shape = rec ? shared_load64(&rec->ranks_groups) : 0, sum = 0;
-	unsigned ranks = (unsigned)(shape >> 32), groups = (unsigned)shape;
+	uint64_t part = shared_load64(&slab->desc[frame].part), key[4], sum = 0;
+	struct ns_parts parts = ns_parts_of(p, frame_part_ns(part));
 
 	shared_load_words(key, slab->desc[frame].key, 4);
-	for (unsigned i = 0; i < ranks * groups && i < LAYOUT_RANKS_MAX; i++) {
-		uint64_t at = frame_part(frame_part_ns(part),
-					 (uint16_t)(i / ranks),
-					 (uint16_t)(i % ranks));
+	for (uint32_t i = 0; i < parts.n; i++) {
+		uint64_t at = ns_parts_at(&parts, i);
 		uint32_t f;
 		const struct pool_slab *s = pool_find(p, key, at, &f);
 

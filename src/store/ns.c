@@ -14,6 +14,11 @@ const struct ns_record *ns_find(const struct pool *p, uint32_t id)
 	return shared_load64(&r->id) == id ? r : NULL;
 }
 
+struct ns_parts ns_parts_of(const struct pool *p, uint32_t id)
+{
+	return ns_record_parts(ns_find(p, id));
+}
+
 int64_t store_ns_open(struct pool *p, const struct ns_spec *spec)
 {
 	uint8_t digest[32];

@@ -56,10 +56,8 @@ static struct made made_of(const struct store *s, const struct pool *p,
 			   uint32_t ns)
 {
 	const struct ns_record *rec = ns_find(p, ns);
-	uint64_t shape = rec ? shared_load64(&rec->ranks_groups) : 0;
-	struct made made = { .parts = (shape >> 32) * (uint32_t)shape };
+	struct made made = { .parts = MAX(ns_record_parts(rec).n, 1u) };
 
-	made.parts = MAX(made.parts, (uint64_t)1);
 	if (rec && s->options.prefill_rate)
 		made.tokens = shared_load64(&rec->block_tokens);
 	if (made.tokens == 1)

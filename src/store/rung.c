@@ -42,16 +42,11 @@ void rung_comes(struct rung_work *w, const struct pool_slab *slab,
 bool rung_part_at(const struct rung_work *w, const uint64_t key[4], uint32_t ns,
 		  unsigned i, struct pool_slab **ret_slab, uint32_t *ret_frame)
 {
-	const struct ns_record *rec = ns_find(w->p, ns);
-	uint64_t shape = rec ? shared_load64(&rec->ranks_groups) : 0;
-	unsigned ranks = MAX((unsigned)(shape >> 32), 1u);
+	struct ns_parts parts = ns_parts_of(w->p, ns);
 
-	if (i >= ranks * MAX((unsigned)shape, 1u))
+	if (i >= parts.n)
 		return false;
-	*ret_slab = pool_find(w->p, key,
-			      frame_part(ns, (uint16_t)(i / ranks),
-					 (uint16_t)(i % ranks)),
-			      ret_frame);
+	*ret_slab = pool_find(w->p, key, ns_parts_at(&parts, i), ret_frame);
 	return true;
 }
 

@@ -138,33 +138,23 @@ void abandon_call(struct store_client *c, const struct ring_call *call,
 static struct pool_slab *block_find(const struct pool *p, const uint64_t key[4],
 				    uint32_t ns, uint32_t *ret_frame)
 {
-	const struct ns_record *rec = ns_find(p, ns);
-	uint64_t shape = rec ? shared_load64(&rec->ranks_groups) : 0;
-	unsigned ranks = (unsigned)(shape >> 32), groups = (unsigned)shape;
+	struct ns_parts parts = ns_parts_of(p, ns);
 	struct pool_slab *s = NULL;
 
-	for (unsigned i = 0; !s && i < ranks * groups; i++)
-		s = pool_find(p, key,
-			      frame_part(ns, (uint16_t)(i / ranks),
-					 (uint16_t)(i % ranks)),
-			      ret_frame);
+	for (uint32_t i = 0; !s && i < parts.n; i++)
+		s = pool_find(p, key, ns_parts_at(&parts, i), ret_frame);
 	return s;
 }
 
 struct doomed block_doom(struct pool *p, const uint64_t key[4], uint32_t ns)
 {
-	const struct ns_record *rec = ns_find(p, ns);
-	uint64_t shape = rec ? shared_load64(&rec->ranks_groups) : 0;
-	unsigned ranks = (unsigned)(shape >> 32), groups = (unsigned)shape;
+	struct ns_parts parts = ns_parts_of(p, ns);
 	struct doomed n = { 0 };
 
-	for (unsigned i = 0; i < ranks * groups; i++) {
+	for (uint32_t i = 0; i < parts.n; i++) {
 		uint32_t frame;
 		struct pool_slab *s =
-			pool_find(p, key,
-				  frame_part(ns, (uint16_t)(i / ranks),
-					     (uint16_t)(i % ranks)),
-				  &frame);
+			pool_find(p, key, ns_parts_at(&parts, i), &frame);
 
 		if (!s)
 			continue;

@@ -381,26 +381,23 @@ int64_t store_session_fork(struct store_client *c,
  * every block (full attention), if there are such. */
 struct parts {
 	uint32_t n;
-	uint64_t part[LAYOUT_RANKS_MAX]; /* groups x ranks as well */
+	uint64_t part[LAYOUT_RANKS_MAX];
 };
 
 static void parts_of(const struct pool *p, uint32_t id, bool full,
 		     struct parts *ret_parts)
 {
 	const struct ns_record *ns = ns_find(p, id);
-	uint64_t shape = ns ? shared_load64(&ns->ranks_groups) : 0;
-	uint32_t groups = MIN((uint32_t)shape, (uint32_t)MATCH_GROUPS_MAX);
-	uint32_t ranks = MIN((uint32_t)(shape >> 32), LAYOUT_RANKS_MAX);
+	struct ns_parts all = ns_record_parts(ns);
 
 	ret_parts->n = 0;
-	for (uint32_t g = 0; g < groups; g++) {
-		if (full &&
-		    shared_load64(&ns->group[g].rule) >> 32 != MATCH_FULL)
-			continue;
-		for (uint32_t rank = 0;
-		     rank < ranks && ret_parts->n < LAYOUT_RANKS_MAX; rank++)
-			ret_parts->part[ret_parts->n++] =
-				frame_part(id, (uint16_t)g, (uint16_t)rank);
+	for (uint32_t i = 0; i < all.n && i < LAYOUT_RANKS_MAX; i++) {
+		uint64_t part = ns_parts_at(&all, i);
+		const struct ns_group *g =
+			&ns->group[frame_part_group(part) % MATCH_GROUPS_MAX];
+
+		if (!full || shared_load64(&g->rule) >> 32 == MATCH_FULL)
+			ret_parts->part[ret_parts->n++] = part;
 	}
 	if (full && ns && !ret_parts->n)
 		parts_of(p, id, false, ret_parts);

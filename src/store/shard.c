@@ -187,13 +187,10 @@ bool shard_forget(struct store *s, const struct pool *p, const uint64_t key[4],
 uint64_t shard_forget_block(struct store *s, const struct pool *p,
 			    const uint64_t key[4], uint32_t ns)
 {
-	const struct ns_record *rec = ns_find(p, ns);
-	uint64_t shape = rec ? shared_load64(&rec->ranks_groups) : 0, n = 0;
-	unsigned ranks = (unsigned)(shape >> 32), groups = (unsigned)shape;
+	struct ns_parts parts = ns_parts_of(p, ns);
+	uint64_t n = 0;
 
-	for (unsigned i = 0; i < ranks * groups && s->shard; i++)
-		n += shard_forget(s, p, key,
-				  frame_part(ns, (uint16_t)(i / ranks),
-					     (uint16_t)(i % ranks)));
+	for (uint32_t i = 0; i < parts.n && s->shard; i++)
+		n += shard_forget(s, p, key, ns_parts_at(&parts, i));
 	return n;
 }

@@ -130,16 +130,14 @@ void worth_of_return(const struct store_client *client,
 /* Parts of a block, in the namespace with the most. */
 static uint32_t parts_most(const struct pool *p)
 {
-	uint64_t most = 1;
+	uint32_t most = 1;
 
 	for (uint32_t i = 0; i < LAYOUT_NS_MAX; i++) {
-		const struct ns_record *ns = &p->m->ns[i];
-		uint64_t shape = shared_load64(&ns->ranks_groups);
+		struct ns_parts parts = ns_record_parts(&p->m->ns[i]);
 
-		if (shared_load64(&ns->id))
-			most = MAX(most, (shape >> 32) * (uint32_t)shape);
+		most = MAX(most, parts.n);
 	}
-	return (uint32_t)most;
+	return most;
 }
 
 /* Frames that it has or may have yet. */
@@ -198,26 +196,20 @@ void worth_of_session(struct store_client *client,
 		      const struct session_turn *turn)
 {
 	struct pool *p = client->pool;
-	uint32_t ns = (uint32_t)shared_load64(&r->ns);
-	const struct ns_record *rec = ns_find(p, ns);
-	uint64_t shape = rec ? shared_load64(&rec->ranks_groups) : 0;
-	uint32_t ranks = MAX((uint32_t)(shape >> 32), 1u), parts;
+	struct ns_parts parts = ns_parts_of(p, (uint32_t)shared_load64(&r->ns));
 	struct policy_use use;
 	struct chain c;
 
 	if (!chain_of(&c, p, r))
 		return;
-	parts = ranks * MAX((uint32_t)shape, 1u);
 	use = use_of(client->store, p, r, &c);
 	use.why = turn->ended;
 	use.output = turn->answer_tokens;
 	use.back_ms = turn->back_ms;
 	use.told = turn->told;
 	tell(p, &c, &use, false);
-	for (uint32_t i = 1; i < parts && (i + 1) * c.n <= KEYS_MOST; i++) {
-		chain_find(&c, p,
-			   frame_part(ns, (uint16_t)(i / ranks),
-				      (uint16_t)(i % ranks)));
+	for (uint32_t i = 1; i < parts.n && (i + 1) * c.n <= KEYS_MOST; i++) {
+		chain_find(&c, p, ns_parts_at(&parts, i));
 		tell(p, &c, &use, false);
 	}
 	/* also where not all parts were looked at: none waits for the end of a

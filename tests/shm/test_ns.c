@@ -154,6 +154,29 @@ TEST(record_round_trip)
 	CHECK(!ns_record_load(&r, &back));
 }
 
+TEST(parts_of_a_record)
+{
+	struct ns_spec s = example();
+	struct ns_parts parts = ns_record_parts(NULL);
+	uint8_t digest[32];
+	struct ns_record r;
+
+	CHECK_INT(parts.n, ==, 0);
+	memset((void *)&r, 0, sizeof(r));
+	CHECK_INT(ns_record_parts(&r).n, ==, 0);
+	CHECK_OK(ns_spec_digest(&s, digest));
+	ns_record_store(&r, 3, &s, digest);
+	parts = ns_record_parts(&r);
+	CHECK_INT(parts.ranks, ==, s.ranks);
+	CHECK_INT(parts.groups, ==, s.groups);
+	CHECK_INT(parts.n, ==, s.ranks * s.groups);
+	/* each once, group by group */
+	for (uint32_t g = 0, i = 0; g < s.groups; g++)
+		for (uint32_t rank = 0; rank < s.ranks; rank++, i++)
+			CHECK_INT(ns_parts_at(&parts, i), ==,
+				  frame_part(3, (uint16_t)g, (uint16_t)rank));
+}
+
 TEST(striped_parts)
 {
 	struct ns_spec s = example(), packed = example(), back;

@@ -386,17 +386,17 @@ static json_t *stat_namespaces(const struct pool *p)
 
 	for (uint32_t i = 0; i < LAYOUT_NS_MAX; i++) {
 		const struct ns_record *rec = &p->m->ns[i];
-		uint64_t shape = shared_load64(&rec->ranks_groups);
+		struct ns_parts parts = ns_record_parts(rec);
 		json_t *o;
 
-		if (!shared_load64(&rec->id))
+		if (!parts.ns)
 			continue;
 		o = json_object();
 		json_num(o, "id", i + 1);
 		json_shared(o, "label", rec->label);
 		json_num(o, "block_tokens", shared_load64(&rec->block_tokens));
-		json_num(o, "ranks", shape >> 32);
-		json_num(o, "groups", (uint32_t)shape);
+		json_num(o, "ranks", parts.ranks);
+		json_num(o, "groups", parts.groups);
 		json_array_append_new(list, o);
 	}
 	return list;

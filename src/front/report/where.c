@@ -106,12 +106,10 @@ static void add_shards(struct where *w, uint64_t part,
 
 static void find_parts(struct where *w, uint32_t ns, const uint64_t key[4])
 {
-	uint64_t shape = shared_load64(&w->pool->m->ns[ns - 1].ranks_groups);
-	unsigned ranks = (unsigned)(shape >> 32);
+	struct ns_parts parts = ns_record_parts(&w->pool->m->ns[ns - 1]);
 
-	for (unsigned i = 0; i < ranks * (unsigned)shape; i++) {
-		uint64_t part = frame_part(ns, (uint16_t)(i / ranks),
-					   (uint16_t)(i % ranks));
+	for (uint32_t i = 0; i < parts.n; i++) {
+		uint64_t part = ns_parts_at(&parts, i);
 		struct store_region_found region;
 		struct tier_found found;
 		uint32_t frame;

@@ -72,8 +72,7 @@ static int parse_words(struct why *w, const char *words)
 static void probe_part(struct why *w, struct why_ns *n, const uint64_t key[4],
 		       unsigned i)
 {
-	uint64_t part = frame_part(n->id, (uint16_t)(i / n->ranks),
-				   (uint16_t)(i % n->ranks));
+	uint64_t part = ns_parts_at(&n->parts, i);
 	uint32_t frame;
 	const struct pool_slab *s = pool_find(w->pool, key, part, &frame);
 	struct tier_found found;
@@ -94,8 +93,7 @@ static void probe_part(struct why *w, struct why_ns *n, const uint64_t key[4],
 static void probe_shards(struct why *w, struct why_ns *n, const uint64_t key[4],
 			 unsigned i)
 {
-	uint64_t part = frame_part(n->id, (uint16_t)(i / n->ranks),
-				   (uint16_t)(i % n->ranks));
+	uint64_t part = ns_parts_at(&n->parts, i);
 	struct store_region_found found;
 
 	if (n->have >> i & 1 ||
@@ -110,11 +108,9 @@ static void probe_shards(struct why *w, struct why_ns *n, const uint64_t key[4],
 
 static void look_in_ns(struct why *w, struct why_key *k, uint32_t id)
 {
-	uint64_t shape = shared_load64(&w->pool->m->ns[id - 1].ranks_groups);
-	struct why_ns n = { .id = id,
-			    .groups = (unsigned)shape,
-			    .ranks = MAX((unsigned)(shape >> 32), 1u) };
-	unsigned parts = MIN(n.groups * n.ranks, 64u);
+	const struct ns_record *rec = &w->pool->m->ns[id - 1];
+	struct why_ns n = { .id = id, .parts = ns_record_parts(rec) };
+	unsigned parts = MIN(n.parts.n, 64u);
 
 	if (k->n_ns == WHY_NS || parts > w->probes_left) {
 		w->cut = true;
@@ -335,12 +331,15 @@ static json_t *parts_json(const struct why_ns *n, uint64_t parts)
 {
 	json_t *list = json_array();
 
-	for (unsigned i = 0; i < n->groups * n->ranks && i < 64; i++) {
+	for (unsigned i = 0; i < n->parts.n && i < 64; i++) {
+		uint64_t part = ns_parts_at(&n->parts, i);
+
 		if (parts >> i & 1)
 			json_array_append_new(
-				list, json_pack("{s:i,s:i}", "group",
-						(int)(i / n->ranks), "rank",
-						(int)(i % n->ranks)));
+				list,
+				json_pack("{s:i,s:i}", "group",
+					  (int)frame_part_group(part), "rank",
+					  (int)frame_part_rank(part)));
 	}
 	return list;
 }

@@ -26,7 +26,7 @@ enum why_state {
 /* What a namespace has of the key: bits are group * ranks + rank. */
 struct why_ns {
 	uint32_t id;
-	unsigned groups, ranks;
+	struct ns_parts parts;
 	uint64_t have, below;	   /* below: of the others, on the tier below */
 	uint64_t low;		   /* of `have`: in memory below DRAM */
 	uint64_t shards;	   /* of `low`: in a CXL region */

@@ -143,10 +143,13 @@ static void say_parts(struct say *s, const struct why_ns *n, uint64_t parts)
 {
 	const char *comma = "";
 
-	for (unsigned i = 0; i < n->groups * n->ranks && i < 64; i++) {
+	for (unsigned i = 0; i < n->parts.n && i < 64; i++) {
+		uint64_t part = ns_parts_at(&n->parts, i);
+
 		if (!(parts >> i & 1))
 			continue;
-		say(s, "%sgroup %u rank %u", comma, i / n->ranks, i % n->ranks);
+		say(s, "%sgroup %u rank %u", comma, frame_part_group(part),
+		    frame_part_rank(part));
 		comma = ", ";
 	}
 }
@@ -156,7 +159,7 @@ static void say_parts(struct say *s, const struct why_ns *n, uint64_t parts)
 static void say_resident(struct say *s, const struct why *w,
 			 const struct why_ns *n)
 {
-	unsigned parts = n->groups * n->ranks;
+	unsigned parts = n->parts.n;
 
 	say(s, "resident in %s, ",
 	    !n->low		? "dram"
