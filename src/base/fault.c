@@ -60,6 +60,17 @@ void *mem_grow(void *p, size_t n, size_t each)
 	return fault_point(FAULT_ALLOC) ? NULL : reallocarray(p, n, each);
 }
 
+int mem_grow_at(void *array, size_t n, size_t each)
+{
+	void **at = array;
+	void *p = mem_grow(*at, n, each);
+
+	if (!p)
+		return -ENOMEM;
+	*at = p;
+	return 0;
+}
+
 char *mem_dup(const char *text)
 {
 	return fault_point(FAULT_ALLOC) ? NULL : strdup(text);

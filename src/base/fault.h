@@ -34,6 +34,8 @@ void *mem_alloc(size_t bytes);			/* zeroed */
 void *mem_array(size_t n, size_t each);		/* zeroed, overflow checked */
 void *mem_grow(void *p, size_t n, size_t each); /* as realloc; new part is not
 						   zeroed; p stays on failure */
+/* The same of the array that the pointer at `array` points to. 0 or -ENOMEM. */
+int mem_grow_at(void *array, size_t n, size_t each);
 char *mem_dup(const char *text);
 
 /* For CLEANUP(mem_free_at) on a pointer variable. */

@@ -13,18 +13,6 @@
 
 /* ---- memory --------------------------------------------------------------- */
 
-/* Grows one array; *array stays as it was on failure. */
-static int grow(void *array, uint64_t n, size_t each)
-{
-	void **at = array;
-	void *p = mem_grow(*at, n, each);
-
-	if (!p)
-		return -ENOMEM;
-	*at = p;
-	return 0;
-}
-
 static uint32_t *bucket_of(const struct policy *p, uint32_t list, uint64_t name)
 {
 	uint64_t h = (name + list) * 0x9e3779b97f4a7c15ull;
@@ -55,10 +43,10 @@ static int reserve_records(struct policy *p, uint32_t items, uint32_t lists)
 
 	if (n <= p->records)
 		return 0;
-	if (grow(&p->record, n, sizeof(*p->record)))
+	if (mem_grow_at(&p->record, n, sizeof(*p->record)))
 		return -ENOMEM;
 	if (buckets > p->buckets) {
-		if (grow(&p->bucket, buckets, sizeof(*p->bucket)))
+		if (mem_grow_at(&p->bucket, buckets, sizeof(*p->bucket)))
 			return -ENOMEM;
 		p->buckets = buckets;
 		rehash(p);
@@ -71,7 +59,7 @@ static int reserve_lists(struct policy *p, uint32_t n)
 {
 	if (n <= p->lists)
 		return 0;
-	if (grow(&p->list, n, sizeof(*p->list)))
+	if (mem_grow_at(&p->list, n, sizeof(*p->list)))
 		return -ENOMEM;
 	for (uint32_t i = p->lists; i < n; i++) {
 		struct keep_list *l = &p->list[i];
@@ -95,7 +83,7 @@ int keep_reserve(struct policy *p, uint32_t items, uint32_t lists)
 	/* more than lists: of two that have items some are of one list */
 	r = reserve_records(p, MAX(items, p->items), MAX(lists, p->lists));
 	if (!r && items > p->items) {
-		r = grow(&p->item, items, sizeof(*p->item));
+		r = mem_grow_at(&p->item, items, sizeof(*p->item));
 		for (uint32_t i = p->items; !r && i < items; i++)
 			p->item[i] = (struct keep_item){
 				.record = POLICY_NONE,

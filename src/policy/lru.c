@@ -59,27 +59,15 @@ static struct link *link_of(const struct policy *p, uint32_t node)
 	return node < p->items ? &p->item[node] : &p->head[~node];
 }
 
-/* Grows one array; *array stays as it was on failure. */
-static int grow(void *array, uint32_t n, size_t each)
-{
-	void **at = array;
-	void *p = mem_grow(*at, n, each);
-
-	if (!p)
-		return -ENOMEM;
-	*at = p;
-	return 0;
-}
-
 static int reserve_items(struct policy *p, uint32_t n)
 {
 	if (n <= p->items)
 		return 0;
 	if (n > ITEMS_MAX)
 		return -EINVAL;
-	if (grow(&p->item, n, sizeof(*p->item)) ||
-	    grow(&p->on, n, sizeof(*p->on)) ||
-	    grow(&p->stamp, n, sizeof(*p->stamp)))
+	if (mem_grow_at(&p->item, n, sizeof(*p->item)) ||
+	    mem_grow_at(&p->on, n, sizeof(*p->on)) ||
+	    mem_grow_at(&p->stamp, n, sizeof(*p->stamp)))
 		return -ENOMEM;
 	for (uint32_t i = p->items; i < n; i++) {
 		p->on[i] = POLICY_NONE;
@@ -95,7 +83,7 @@ static int reserve_lists(struct policy *p, uint32_t n)
 		return 0;
 	if (n > LISTS_MAX)
 		return -EINVAL;
-	if (grow(&p->head, n, sizeof(*p->head)))
+	if (mem_grow_at(&p->head, n, sizeof(*p->head)))
 		return -ENOMEM;
 	for (uint32_t i = p->lists; i < n; i++)
 		p->head[i] = (struct link){ ~i, ~i };

@@ -23,27 +23,15 @@ uint32_t fleet_cache_find(const struct fleet_cache *c, uint32_t node)
 	return c->slots ? c->place[place_of(c, node)] - 1 : FLEET_NONE;
 }
 
-/* Grows one array; *array stays as it was on failure. */
-static int grow(void *array, uint64_t n, size_t each)
-{
-	void **at = array;
-	void *p = mem_grow(*at, n, each);
-
-	if (!p)
-		return -ENOMEM;
-	*at = p;
-	return 0;
-}
-
 static int more_slots(struct fleet_cache *c)
 {
 	uint32_t slots = c->slots ? 2 * c->slots : 256;
 	uint64_t places = round_up_pow2(2ull * slots);
 	uint32_t *place;
 
-	if (grow(&c->node, slots, sizeof(*c->node)) ||
-	    grow(&c->pins, slots, sizeof(*c->pins)) ||
-	    grow(&c->spare, slots, sizeof(*c->spare)) ||
+	if (mem_grow_at(&c->node, slots, sizeof(*c->node)) ||
+	    mem_grow_at(&c->pins, slots, sizeof(*c->pins)) ||
+	    mem_grow_at(&c->spare, slots, sizeof(*c->spare)) ||
 	    c->ops->reserve(c->policy, slots, 1))
 		return -ENOMEM;
 	place = mem_array(places, sizeof(*place));
