@@ -6,13 +6,11 @@
 #include "config.h"
 #include "config_internal.h"
 #include "config_yaml.h"
+#include "file.h"
 #include "base/fault.h"
 #include "base/text.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define TEXT(key_, struct_, member_) \
 	CYAML_FIELD_STRING(key_, CYAML_FLAG_OPTIONAL, struct_, member_, 0)
@@ -299,46 +297,17 @@ int config_parse(const char *text, size_t len, const char *name,
 	return parse(text, len, name, ret_config, &plain, error);
 }
 
-/* Reads at most cap bytes. */
-static int read_file(const char *path, char *buf, size_t cap, size_t *ret_len,
-		     bool *ret_open)
-{
-	CLEANUP(fd_close_at) int fd = -1;
-	struct stat st;
-	size_t len = 0;
-
-	if (fault_point(FAULT_IO))
-		return -EIO;
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	while (len < cap) {
-		ssize_t n = read(fd, buf + len, cap - len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		len += (size_t)n;
-	}
-	*ret_open = fstat(fd, &st) == 0 && st.st_mode & S_IROTH;
-	*ret_len = len;
-	return 0;
-}
-
 int config_load(const char *path, struct node_config *ret_config,
 		bool *ret_exposed, char error[CONFIG_ERROR])
 {
 	char *text = mem_alloc(CONFIG_BYTES_MAX + 1);
-	bool open_to_all = false, plain = false;
+	struct stat st = { .st_mode = 0 };
+	bool plain = false;
 	size_t len = 0;
 	int r = -ENOMEM;
 
 	if (text)
-		r = read_file(path, text, CONFIG_BYTES_MAX + 1, &len,
-			      &open_to_all);
+		r = file_read(path, text, CONFIG_BYTES_MAX + 1, &len, &st);
 	if (!r && len > CONFIG_BYTES_MAX)
 		r = -EFBIG;
 	if (r)
@@ -348,7 +317,7 @@ int config_load(const char *path, struct node_config *ret_config,
 	if (!r)
 		r = config_tenants_load(ret_config, error);
 	if (!r)
-		*ret_exposed = plain && open_to_all;
+		*ret_exposed = plain && st.st_mode & S_IROTH;
 	if (text)
 		explicit_bzero(text, CONFIG_BYTES_MAX + 1);
 	free(text);
