@@ -100,6 +100,30 @@ uint64_t ask_u64(const json_t *object, const char *name)
 	return (uint64_t)json_integer_value(json_object_get(object, name));
 }
 
+int ask_session(oc_client *c, const char *which, oc_ns **ret_ns,
+		oc_session **ret_session)
+{
+	struct oc_session_options o = OC_SESSION_INIT;
+	json_t *root;
+	oc_ns *ns;
+	int r = ask_json(c, "session", which, &root);
+
+	if (r)
+		return r;
+	o.flags = OC_SESSION_FIND;
+	o.id = ask_u64(root, "id");
+	r = oc_ns_find(c, (uint32_t)ask_u64(root, "ns"), &ns);
+	json_decref(root);
+	if (r)
+		return r;
+	r = oc_session_open(ns, &o, 0, ret_session);
+	if (r)
+		oc_ns_close(ns);
+	else
+		*ret_ns = ns;
+	return r;
+}
+
 static bool ask_ends(const char *name, const char *end)
 {
 	size_t n = strlen(name), k = strlen(end);

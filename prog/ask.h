@@ -8,6 +8,7 @@
 
 #include "cli.h"
 #include "onecopy/onecopy.h"
+#include "onecopy/session.h"
 
 #define ASK_ERROR 256
 
@@ -37,6 +38,11 @@ int ask_json(oc_client *c, const char *what, const char *args,
 
 /* A number of an object: 0 where there is none. */
 uint64_t ask_u64(const json_t *object, const char *name);
+
+/* A handle of a session that belongs to somebody else, by its name or number, and of
+ * its namespace. In silence: -errno or a positive answer. */
+int ask_session(oc_client *c, const char *which, oc_ns **ret_ns,
+		oc_session **ret_session);
 
 /* Of commands that ask about keys: the words are names at the RESP door. */
 #define ASK_REDIS (CLI_LONG + 33)

@@ -125,8 +125,7 @@ int cxl_bench_fill(struct region *r, uint64_t id, uint64_t n)
 	return 0;
 }
 
-/* A process of its own. The parent's end ends it. */
-static pid_t cxl_fork(void)
+pid_t cxl_bench_fork(void)
 {
 	pid_t pid;
 
@@ -137,7 +136,7 @@ static pid_t cxl_fork(void)
 	return pid;
 }
 
-static void cxl_reap(pid_t pid)
+void cxl_bench_reap(pid_t pid)
 {
 	if (pid > 0) {
 		kill(pid, SIGKILL);
@@ -315,7 +314,7 @@ static int two_nodes(struct bench *b)
 		munmap(t, sizeof(*t));
 		return err;
 	}
-	writer = cxl_fork();
+	writer = cxl_bench_fork();
 	if (writer == 0)
 		turns_write(&c, t, PIN_BLOCKS);
 	while (writer > 0 && !atomic_load(&t->ready) && !bench_late(b))
@@ -326,7 +325,7 @@ static int two_nodes(struct bench *b)
 	err = r ? pins(b, r) : -EIO;
 	if (!err)
 		err = turns(b, r, t);
-	cxl_reap(writer);
+	cxl_bench_reap(writer);
 	region_close(r);
 	cxl_bench_end(&c);
 	munmap(t, sizeof(*t));

@@ -30,6 +30,11 @@ struct region_name cxl_bench_name(uint64_t id);
 /* Seals `n` blocks of 64 bytes from `id` on into the own shards. */
 int cxl_bench_fill(struct region *r, uint64_t id, uint64_t n);
 
+/* A process of its own, as fork(). The parent's end ends it. */
+pid_t cxl_bench_fork(void);
+/* Ends it and waits for that; 0 and -1, of a fork() that failed, are nobody. */
+void cxl_bench_reap(pid_t pid);
+
 /* Groups of figures; 0 or -errno. */
 int cxl_bench_shards(struct bench *b);
 int cxl_bench_death(struct bench *b);

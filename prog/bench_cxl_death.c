@@ -17,8 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -165,17 +163,6 @@ static int death_measure(struct bench *b, struct death *d, pid_t victim,
 	return 0;
 }
 
-static pid_t death_spawn(void)
-{
-	pid_t pid;
-
-	fflush(NULL);
-	pid = fork();
-	if (pid == 0)
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-	return pid;
-}
-
 static int death_trial(struct bench *b, double *ret_kept, double *ret_ms)
 {
 	struct region_geometry g = { .members = 4,
@@ -196,18 +183,17 @@ static int death_trial(struct bench *b, double *ret_kept, double *ret_ms)
 		munmap(d, sizeof(*d));
 		return err;
 	}
-	pid[0] = death_spawn();
+	pid[0] = cxl_bench_fork();
 	if (pid[0] == 0)
 		death_victim(&c, d);
 	for (uint32_t i = 0; i < DEATH_OTHERS; i++) {
-		pid[i + 1] = death_spawn();
+		pid[i + 1] = cxl_bench_fork();
 		if (pid[i + 1] == 0)
 			death_other(&c, d, i);
 	}
 	err = death_measure(b, d, pid[0], ret_kept, ret_ms);
 	for (uint32_t i = 0; i <= DEATH_OTHERS; i++)
-		if (pid[i] > 0 && kill(pid[i], SIGKILL) == 0)
-			waitpid(pid[i], NULL, 0);
+		cxl_bench_reap(pid[i]);
 	cxl_bench_end(&c);
 	munmap(d, sizeof(*d));
 	return err;

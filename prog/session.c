@@ -180,28 +180,6 @@ static int list(struct session *s)
 
 /* ---- changing ---------------------------------------------------------------- */
 
-/* A handle of a session that belongs to somebody else, and its namespace. */
-static int find(struct session *s, const char *which, oc_ns **ret_ns,
-		oc_session **ret_session)
-{
-	struct oc_session_options o = OC_SESSION_INIT;
-	json_t *root;
-	int r = ask_json(s->client, "session", which, &root);
-
-	if (r)
-		return r;
-	o.flags = OC_SESSION_FIND;
-	o.id = ask_u64(root, "id");
-	r = oc_ns_find(s->client, (uint32_t)ask_u64(root, "ns"), ret_ns);
-	json_decref(root);
-	if (r)
-		return r;
-	r = oc_session_open(*ret_ns, &o, 0, ret_session);
-	if (r)
-		oc_ns_close(*ret_ns);
-	return r;
-}
-
 static int fork_it(struct session *s, oc_session *parent, const char *name)
 {
 	struct oc_session_options o = OC_SESSION_INIT;
@@ -250,7 +228,7 @@ static int change(struct session *s, const char *verb, const char *which,
 {
 	oc_session *one;
 	oc_ns *ns;
-	int r = find(s, which, &ns, &one);
+	int r = ask_session(s->client, which, &ns, &one);
 
 	if (r)
 		return say(s, which, r);

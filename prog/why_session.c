@@ -17,37 +17,17 @@ static int no_session(const struct why *w, int r)
 			oc_strerror(r));
 }
 
-static int open_session(struct why *w, oc_ns **ret_ns, oc_session **ret_session)
-{
-	struct oc_session_options o = OC_SESSION_INIT;
-	json_t *root;
-	int r = ask_json(w->client, "session", w->session_text, &root);
-
-	if (r)
-		return r;
-	o.flags = OC_SESSION_FIND;
-	o.id = ask_u64(root, "id");
-	w->ns = ask_u64(root, "ns");
-	json_decref(root);
-	r = oc_ns_find(w->client, (uint32_t)w->ns, ret_ns);
-	if (r)
-		return r;
-	r = oc_session_open(*ret_ns, &o, 0, ret_session);
-	if (r)
-		oc_ns_close(*ret_ns);
-	return r;
-}
-
 int why_add_session(struct why *w)
 {
 	struct oc_key *keys = NULL;
 	oc_session *s;
 	size_t n, got = 0;
 	oc_ns *ns;
-	int r = open_session(w, &ns, &s);
+	int r = ask_session(w->client, w->session_text, &ns, &s);
 
 	if (r)
 		return no_session(w, r);
+	w->ns = oc_ns_id(ns);
 	n = oc_session_blocks(s);
 	if (n)
 		keys = mem_array(n, sizeof(*keys));
