@@ -235,6 +235,23 @@ static void live_show_log(const struct live *n)
 		fclose(f);
 }
 
+void live_drive_begin(const char *size, char ret_place[LIVE_PLACE],
+		      char ret_option[LIVE_DRIVE])
+{
+	snprintf(ret_place, LIVE_PLACE, "/tmp/onecopy-drive-XXXXXX");
+	CHECK(mkdtemp(ret_place) != NULL);
+	snprintf(ret_option, LIVE_DRIVE, "%s:%s", ret_place, size);
+}
+
+void live_drive_end(const char *place)
+{
+	char file[LIVE_PLACE + 16];
+
+	snprintf(file, sizeof(file), "%s/onecopy.log", place);
+	unlink(file);
+	CHECK_INT(rmdir(place), ==, 0);
+}
+
 void live_stop(struct live *n)
 {
 	int status;

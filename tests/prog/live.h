@@ -66,6 +66,14 @@ void live_start_words(struct live *n, const char *const *words);
 void live_start_config(struct live *n, const char *yaml);
 /* Ends it with SIGTERM, checks that it ended well and removes all of it. */
 void live_stop(struct live *n);
+/* Room for a node's drive: a new folder, and what --nvme takes, with this size
+ * ("64M"). */
+#define LIVE_PLACE 64
+#define LIVE_DRIVE 80
+void live_drive_begin(const char *size, char ret_place[LIVE_PLACE],
+		      char ret_option[LIVE_DRIVE]);
+/* Removes it and the log in it, in which nothing else is left. */
+void live_drive_end(const char *place);
 /* kill -9 of keeper and server, none of which comes to do anything more. */
 void live_kill(struct live *n, oc_client *c);
 /* One that has ended once more, in the same place. */

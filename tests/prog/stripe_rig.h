@@ -17,7 +17,7 @@
 
 struct rig {
 	struct live n;
-	char place[64];
+	char place[LIVE_PLACE];
 	oc_client *c;
 	oc_ns *ns;
 	oc_space *s;
@@ -87,19 +87,14 @@ static inline void start(struct rig *r)
 
 static inline void end(struct rig *r)
 {
-	char file[96];
-
 	oc_space_destroy(r->s);
 	live_check(r->c);
 	CHECK_INT(live_stat(r->c).pins_held, ==, 0);
 	oc_ns_close(r->ns);
 	oc_client_close(r->c);
 	live_stop(&r->n);
-	if (!r->place[0])
-		return;
-	snprintf(file, sizeof(file), "%s/onecopy.log", r->place);
-	unlink(file);
-	CHECK_INT(rmdir(r->place), ==, 0);
+	if (r->place[0])
+		live_drive_end(r->place);
 }
 
 static inline uint8_t *at(const struct oc_span_info *f, uint32_t slice,

@@ -15,22 +15,16 @@
 /* Three times what memory holds. */
 #define NAMES 384u
 
-static char place[64], nvme[80];
+static char place[LIVE_PLACE], nvme[LIVE_DRIVE];
 
 static void place_begin(void)
 {
-	snprintf(place, sizeof(place), "/tmp/onecopy-below-XXXXXX");
-	CHECK(mkdtemp(place) != NULL);
-	snprintf(nvme, sizeof(nvme), "%s:256M", place);
+	live_drive_begin("256M", place, nvme);
 }
 
 static void place_end(void)
 {
-	char file[96];
-
-	snprintf(file, sizeof(file), "%s/onecopy.log", place);
-	unlink(file);
-	CHECK_INT(rmdir(place), ==, 0);
+	live_drive_end(place);
 }
 
 static void node(struct live *n, bool save)

@@ -11,7 +11,7 @@
 
 struct rig {
 	struct live n;
-	char place[64];
+	char place[LIVE_PLACE];
 	oc_client *c;
 	oc_ns *ns;
 	oc_space *s;
@@ -48,12 +48,10 @@ static void rig_start(struct rig *r, enum oc_lost lost)
 	struct oc_span_options o = OC_SPAN_INIT;
 	static struct oc_key keys[BLOCKS];
 	struct oc_span_info info;
-	char nvme[96];
+	char nvme[LIVE_DRIVE];
 	int e;
 
-	snprintf(r->place, sizeof(r->place), "/tmp/onecopy-space-XXXXXX");
-	CHECK(mkdtemp(r->place) != NULL);
-	snprintf(nvme, sizeof(nvme), "%s:64M", r->place);
+	live_drive_begin("64M", r->place, nvme);
 	live_start(&r->n, "--dram=8M", "--slab=512K", "--nvme", nvme);
 	LIVE_WAIT(&r->n, live_said(&r->n, "the nvme tier is up"));
 	rig_write(r);
@@ -73,16 +71,12 @@ static void rig_start(struct rig *r, enum oc_lost lost)
 
 static void rig_end(struct rig *r)
 {
-	char file[96];
-
 	oc_space_destroy(r->s);
 	live_check(r->c);
 	oc_ns_close(r->ns);
 	oc_client_close(r->c);
 	live_stop(&r->n);
-	snprintf(file, sizeof(file), "%s/onecopy.log", r->place);
-	unlink(file);
-	CHECK_INT(rmdir(r->place), ==, 0);
+	live_drive_end(r->place);
 }
 
 /* 0 right, 1 lost (zeros, and flagged). */

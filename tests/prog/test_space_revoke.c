@@ -148,7 +148,7 @@ static void mapper(const struct live *n, int fd, void *arg)
 
 struct node {
 	struct live n;
-	char place[64];
+	char place[LIVE_PLACE];
 	oc_client *c;
 	oc_ns *ns;
 };
@@ -206,11 +206,9 @@ static void node_start(struct node *r, const char *deadline, const char *end)
 
 static void node_start_drive(struct node *r)
 {
-	char nvme[96];
+	char nvme[LIVE_DRIVE];
 
-	snprintf(r->place, sizeof(r->place), "/tmp/onecopy-revoke-XXXXXX");
-	CHECK(mkdtemp(r->place) != NULL);
-	snprintf(nvme, sizeof(nvme), "%s:64M", r->place);
+	live_drive_begin("64M", r->place, nvme);
 	live_start(&r->n, "--dram=8M", "--slab=512K", "--revoke-deadline=1h",
 		   "--nvme", nvme);
 	LIVE_WAIT(&r->n, live_said(&r->n, "the nvme tier is up"));
@@ -219,17 +217,12 @@ static void node_start_drive(struct node *r)
 
 static void node_end(struct node *r)
 {
-	char file[96];
-
 	live_check(r->c);
 	oc_ns_close(r->ns);
 	oc_client_close(r->c);
 	live_stop(&r->n);
-	if (!r->place[0])
-		return;
-	snprintf(file, sizeof(file), "%s/onecopy.log", r->place);
-	unlink(file);
-	CHECK_INT(rmdir(r->place), ==, 0);
+	if (r->place[0])
+		live_drive_end(r->place);
 }
 
 static struct child start(struct node *r, struct mapping *m)

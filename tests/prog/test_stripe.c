@@ -162,11 +162,9 @@ TEST(striped_blocks_do_not_fall_to_the_rung)
 
 static void start_below(struct rig *r)
 {
-	char nvme[96];
+	char nvme[LIVE_DRIVE];
 
-	snprintf(r->place, sizeof(r->place), "/tmp/onecopy-stripe-XXXXXX");
-	CHECK(mkdtemp(r->place) != NULL);
-	snprintf(nvme, sizeof(nvme), "%s:64M", r->place);
+	live_drive_begin("64M", r->place, nvme);
 	live_start(&r->n, "--dram=8M", "--slab=1M", "--nvme", nvme);
 	LIVE_WAIT(&r->n, live_said(&r->n, "the nvme tier is up"));
 	open_node(r);
