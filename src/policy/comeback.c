@@ -273,6 +273,15 @@ static void expose(struct comeback *m, struct comeback_session *s,
 	base_add(m, b, seen, part);
 }
 
+void comeback_age(const struct comeback *m, struct comeback_session *s)
+{
+	if (s->step == COMEBACK_STEPS - 1)
+		return;
+	s->step++;
+	if (s->step % COMEBACK_BAND == 0)
+		s->ratio = (int16_t)ratio_of(m, s, s->step / COMEBACK_BAND);
+}
+
 void comeback_pass(struct comeback *m, struct comeback_session *s)
 {
 	expose(m, s, 0, ONE);
@@ -282,9 +291,7 @@ void comeback_pass(struct comeback *m, struct comeback_session *s)
 	}
 	if (s->pending >= CHARGE_LEAST)
 		charge(m, s, 0);
-	s->step++;
-	if (s->step % COMEBACK_BAND == 0)
-		s->ratio = (int16_t)ratio_of(m, s, s->step / COMEBACK_BAND);
+	comeback_age(m, s);
 }
 
 static void learn_return(struct comeback *m, struct comeback_session *s,

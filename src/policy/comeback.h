@@ -148,6 +148,8 @@ void comeback_even(struct comeback *m);
 
 /* A use: traits, usual_gap and hint are set; takes the ratios as they are. */
 void comeback_begin(const struct comeback *m, struct comeback_session *s);
+/* The next step begins, and nothing is known of the one before. */
+void comeback_age(const struct comeback *m, struct comeback_session *s);
 /* It has not come back within its step: the next one begins. */
 void comeback_pass(struct comeback *m, struct comeback_session *s);
 /* It came back at that age, which lies in its step or later. */

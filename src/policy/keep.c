@@ -124,8 +124,10 @@ static void learn_return(struct policy *p, struct keep_record *r)
 {
 	uint64_t gap = p->now_ms - r->at_ms;
 
-	comeback_return(&p->model[r->kind], &r->session, gap);
-	learn_gap(&r->session, gap);
+	if (!r->found) {
+		comeback_return(&p->model[r->kind], &r->session, gap);
+		learn_gap(&r->session, gap);
+	}
 	r->turns = (uint16_t)MIN(r->turns + 1u, UINT16_MAX);
 }
 
@@ -528,7 +530,7 @@ static uint32_t burst_of(struct policy *p, uint32_t was)
 		return i;
 	learn_return(p, r);
 	/* nobody says what is lost, till count_return() does */
-	if (++p->singles == SINGLES)
+	if (!r->found && ++p->singles == SINGLES)
 		p->by_age = false;
 	r->session.trait[COMEBACK_TURNS] = comeback_count_class(r->turns);
 	i = keep_record_new(p, r->list, KEEP_SESSION);

@@ -72,7 +72,8 @@ struct keep_record {
 	bool timed : 1;
 	bool in_turn : 1; /* its return was learned; its use is to come */
 	bool untold : 1;  /* blocks of one moment, whose session nobody told */
-	int16_t saves;	  /* in classes of worth */
+	bool found : 1; /* when it was used last nobody knows: teaches nothing */
+	int16_t saves;	/* in classes of worth */
 	struct comeback_session session;
 };
 

@@ -99,12 +99,14 @@ static void forget(struct policy *p)
 	}
 }
 
-/* What each record was taken for until now was judged by another model. */
+/* What each record was taken for until now was judged by another model; and what
+ * an age comes to that began in another life was seen there, or by nobody. */
 static void judge_all(struct policy *p)
 {
 	for (uint32_t i = 0; i < p->unused; i++) {
 		struct keep_record *r = &p->record[i];
 
+		r->found = true;
 		comeback_resume(&p->model[r->kind], &r->session);
 		if (r->items)
 			keep_rejudge(p, i);

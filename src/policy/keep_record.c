@@ -421,6 +421,7 @@ void keep_restart_at(struct policy *p, uint32_t record, uint64_t at_ms)
 
 	timer_drop(p, record);
 	r->at_ms = at_ms;
+	r->found = false;
 	comeback_begin(&p->model[r->kind], s);
 	while (s->step < COMEBACK_STEPS - 1 &&
 	       at_ms + comeback_edge(s->step + 1u) <= p->now_ms)
@@ -447,7 +448,9 @@ static void pass(struct policy *p, uint32_t record)
 	struct keep_record *r = &p->record[record];
 
 	timer_drop(p, record);
-	if (r->session.step == r->timer)
+	if (r->session.step == r->timer && r->found)
+		comeback_age(&p->model[r->kind], &r->session);
+	else if (r->session.step == r->timer)
 		comeback_pass(&p->model[r->kind], &r->session);
 	timer_push(p, record);
 	if (!r->placed)

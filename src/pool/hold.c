@@ -44,6 +44,7 @@ void hold_set_close(struct hold_set *s, const struct hold_tag *tag)
 	}
 }
 
+/* HOLD_LEARNED is taken when the pool is there: learned_attach(). */
 static bool pools_own(uint32_t kind)
 {
 	return (kind >= HOLD_META && kind <= HOLD_DESC) ||

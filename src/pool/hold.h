@@ -66,7 +66,8 @@ int hold_set_take(struct hold_set *s, enum hold_kind kind, uint32_t pool,
 /* Closes what is held under this very tag; nothing when there is none. */
 void hold_set_close(struct hold_set *s, const struct hold_tag *tag);
 /* Drops (and closes) what nobody took of a pool's own descriptors (its clients'
- * are left): what its metadata does not name. Before the pool holds anything
+ * are left, and what eviction has learned, which is taken later): what its
+ * metadata does not name. Before the pool holds anything
  * new, because the tags of what was half made are used again. */
 void hold_set_drop_pool(struct hold_set *s, const struct hold_ops *ops,
 			uint32_t pool);

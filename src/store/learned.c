@@ -145,29 +145,43 @@ static void write_slot(const struct pool *p, struct learned *l)
 static void look(struct store *s, struct pool *p)
 {
 	struct learned *l = s->learned[p->number];
+	bool first = !l->next_ns;
 	uint64_t seen;
 
-	if (!l)
-		l = s->learned[p->number] = learned_make(p);
-	if (!l || s->now_ns < l->next_ns)
-		return;
+	l->next_ns = s->now_ns + LEARNED_NS;
 	p->policy_ops->save(p->policy, l->words);
 	seen = hash_bytes(l->words, bytes_of(p), 0);
 	/* the first look sees what is known without any traffic */
-	if (l->next_ns && seen != l->seen) {
+	if (!first && seen != l->seen) {
 		if (hold(p, l) < 0)
-			return; /* again at the next tick */
+			return; /* again in a second */
 		write_slot(p, l);
 	}
 	l->seen = seen;
-	l->next_ns = s->now_ns + LEARNED_NS;
 }
 
+static bool is_due(struct store *s, struct pool *p)
+{
+	struct learned **l;
+
+	if (!p || !p->policy_ops->save)
+		return false;
+	l = &s->learned[p->number];
+	if (!*l)
+		*l = learned_make(p);
+	return *l && s->now_ns >= (*l)->next_ns;
+}
+
+/* One pool at a time, or all of them would be saved within one turn of the loop:
+ * who was looked at is not due again for a second. */
 void learned_tick(struct store *s)
 {
-	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++)
-		if (s->pool[n] && s->pool[n]->policy_ops->save)
-			look(s, s->pool[n]);
+	for (uint32_t n = 0; n < STORE_POOLS_MAX; n++) {
+		if (!is_due(s, s->pool[n]))
+			continue;
+		look(s, s->pool[n]);
+		return;
+	}
 }
 
 /* ---- a successor ------------------------------------------------------------ */
@@ -207,6 +221,13 @@ static bool read_slot(const struct pool *p, struct learned *l)
 	return true;
 }
 
+/* A server that died before its first write leaves nothing to read. */
+static bool was_written(const struct pool *p, const struct learned *l)
+{
+	return shared_load64(&slot_of(p, l, 0)->number) ||
+	       shared_load64(&slot_of(p, l, 1)->number);
+}
+
 /* The segment, if it is one of this build's size: else the next is made anew. */
 static struct learned *take(const struct pool *p, struct hold_set *given)
 {
@@ -217,8 +238,11 @@ static struct learned *take(const struct pool *p, struct hold_set *given)
 	if (l && segment_attach(fd, segment_bytes(p), true, &l->segment) == 0)
 		return l;
 	learned_free(l);
-	if (fd >= 0)
+	if (fd >= 0) {
 		p->hold->drop(p->hold->ctx, &tag);
+		log_info("what eviction of pool %u had learned is let go",
+			 p->number);
+	}
 	fd_close(fd);
 	return NULL;
 }
@@ -232,9 +256,11 @@ void learned_attach(struct store *s, struct pool *p, struct hold_set *given)
 		return;
 	l = s->learned[p->number] = take(p, given);
 	known = l && read_slot(p, l);
+	/* it begins when the one before ended, not with the last seal */
+	p->policy_ops->tick(p->policy, shared_load64(&p->m->header.alive_ms));
 	if (!p->policy_ops->recall(p->policy, known ? l->words : NULL,
 				   p->policy_ops->learned_bytes()) &&
-	    l)
+	    l && was_written(p, l))
 		log_warn("what eviction of pool %u had learned cannot be read: "
 			 "it begins anew",
 			 p->number);

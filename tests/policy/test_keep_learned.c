@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What was learned outlives the policy that learned it. */
 #include <stdlib.h>
+#include <string.h>
 #include "policy/keep.h"
 #include "tests/test.h"
 
@@ -148,6 +149,45 @@ TEST(saved_again_it_is_the_same)
 	CHECK(ops->recall(next, a, n));
 	ops->save(next, b);
 	CHECK_MEM(a, b, n);
+	ops->destroy(next);
+	ops->destroy(s.p);
+	free(a);
+	free(b);
+}
+
+/* What was there before: when it was used last nobody knows, so neither that it
+ * was not used since nor that it is used now is learned from. */
+TEST(what_was_found_teaches_nothing)
+{
+	size_t n = ops->learned_bytes();
+	uint64_t *a = malloc(n), *b = malloc(n);
+	struct policy *next;
+	struct scene s;
+
+	CHECK(a && b);
+	begin(&s);
+	for (unsigned k = 0; k < KEEP_KINDS; k++) {
+		s.p->model[k].uneven = (1ull << COMEBACK_STEPS) - 1;
+		comeback_even(&s.p->model[k]);
+	}
+	ops->save(s.p, a);
+	make(&next);
+	for (uint32_t i = 0; i < 32; i++) {
+		ops->tick(next, s.now_ms + i * 1000);
+		ops->insert(next, 0, i, i + 1);
+	}
+	CHECK(ops->recall(next, a, n));
+	ops->tick(next, s.now_ms + 3 * 3600 * 1000);
+	ops->touch(next, 7, 100);
+	ops->save(next, b);
+	CHECK_MEM(a, b, n);
+	/* from then on it is known */
+	ops->tick(next, s.now_ms + 3 * 3600 * 1000 + 5000);
+	ops->touch(next, 7, 101);
+	ops->tick(next, s.now_ms + 4 * 3600 * 1000);
+	ops->save(next, b);
+	CHECK(memcmp(a, b, n) != 0);
+	CHECK_OK(ops->check(next));
 	ops->destroy(next);
 	ops->destroy(s.p);
 	free(a);
