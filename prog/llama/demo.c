@@ -7,15 +7,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/compiler.h"
 #include "commands.h"
 #include "llama/engine_path.h"
 #include "stop.h"
 
-#define DEMO_SYSTEM  2048u
-#define DEMO_UBATCH  512u
-#define DEMO_NODE_NS (10 * NS_PER_S) /* answers are compared bit by bit */
+#define DEMO_SYSTEM 2048u
+#define DEMO_UBATCH 512u
 
 enum { OPT_ENGINE = CLI_LONG, OPT_SVG };
 
@@ -94,7 +92,7 @@ static int demo_run(const struct command *self, int argc, char **argv)
 	static struct demo d = {
 		.session = { .model = "random:base",
 			     .exact = true,
-			     .timeout_ns = DEMO_NODE_NS,
+			     .timeout_ns = SESSION_COMPARES_NS,
 			     .threads = 1,
 			     .ubatch = DEMO_UBATCH,
 			     .block_tokens = DEMO_BLOCK,

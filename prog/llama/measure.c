@@ -9,7 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/compiler.h"
 #include "base/rng.h"
 #include "base/text.h"
@@ -584,7 +583,7 @@ int measure_command(int argc, char **argv)
 	static struct state b = {
 		.session = { .model = "random:medium",
 			     .exact = true,
-			     .timeout_ns = 10 * NS_PER_S,
+			     .timeout_ns = SESSION_COMPARES_NS,
 			     .threads = 1,
 			     .block_tokens = BLOCK,
 			     .context = PROMPT + 512 },

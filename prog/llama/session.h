@@ -15,6 +15,8 @@
 #include "llama/abi.h"
 
 #define SESSION_ERROR 256
+/* Wait of who compares logits (timeout_ns). */
+#define SESSION_COMPARES_NS (10ull * 1000 * 1000 * 1000)
 
 struct session_options {
 	const char *engine; /* NULL: as oc_llama_engine() looks */
