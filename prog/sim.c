@@ -69,7 +69,7 @@ static int sim_dram(const struct cli *c, const char **ret_bytes,
 	return cli_size(c, 0, ret_blocks);
 }
 
-/* Given where it would change nothing it is refused. */
+/* Noted: where it would change nothing, sim_fits() refuses it. */
 static void sim_given(struct sim_command *s, int id, const char *name)
 {
 	bool hints = id == OPT_NO_PREFETCH || id == OPT_HINT_ERROR ||

@@ -77,7 +77,7 @@ static void put_head(const struct sim_points *p, FILE *out)
 }
 
 /* Who is handed the page can repeat it. */
-static void put_options(const json_t *options, FILE *out)
+static void put_options(json_t *options, FILE *out)
 {
 	const char *name;
 	json_t *value;
@@ -86,7 +86,7 @@ static void put_options(const json_t *options, FILE *out)
 	      "place says; names and units as in the JSON of onecopy-sim(1)."
 	      "</p>\n<div class=\"wide\"><table>\n",
 	      out);
-	json_object_foreach((json_t *)(uintptr_t)options, name, value) {
+	json_object_foreach(options, name, value) {
 		char *text = json_dumps(value, JSON_ENCODE_ANY |
 						       JSON_REAL_PRECISION(12));
 

@@ -24,7 +24,7 @@ int sim_load_tick(void *ctx, double done)
 static int load_interrupted(const struct sim_command *s)
 {
 	return cli_fail(s->command, PROG_FAILED,
-			"interrupted: %s is not there to its end", s->trace);
+			"interrupted before all of %s was there", s->trace);
 }
 
 int sim_load_open(const struct sim_command *s, struct sim_load *load,
