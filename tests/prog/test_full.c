@@ -49,7 +49,7 @@ TEST(a_full_pool_of_pins_refuses_in_time_and_goes_on)
 	struct oc_key key = live_key(500);
 	struct child child;
 	struct oc_grant g;
-	uint64_t begin;
+	uint64_t begin = 0;
 	struct live n;
 	oc_client *c;
 	oc_ns *ns;
@@ -66,11 +66,12 @@ TEST(a_full_pool_of_pins_refuses_in_time_and_goes_on)
 		CHECK_OK(live_write(ns, i, BYTES));
 		CHECK_OK(oc_pin(ns, &k, part, 0, &pin[i]));
 	}
-	begin = clock_ns();
-	/* a node that does not get to run says nothing in time */
-	while ((r = oc_grant(ns, &key, part, 0, 0, 300 * NS_PER_MS, &g)) ==
-	       -ETIMEDOUT)
-		CHECK_INT(clock_ns() - begin, <, LIVE_DEADLINE);
+	/* a node that does not get to run says nothing in time: a few times */
+	r = -ETIMEDOUT;
+	for (int i = 0; i < 5 && r == -ETIMEDOUT; i++) {
+		begin = clock_ns();
+		r = oc_grant(ns, &key, part, 0, 0, 300 * NS_PER_MS, &g);
+	}
 	CHECK_INT(r, ==, -ENOBUFS);
 	CHECK_INT(clock_ns() - begin, >=, 290 * NS_PER_MS);
 	CHECK_INT(clock_ns() - begin, <, LIVE_DEADLINE);
