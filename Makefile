@@ -8,9 +8,9 @@
 JOBS         ?= $(shell nproc 2>/dev/null || echo 2)
 PREFIX       ?= /usr/local
 DESTDIR      ?=
-# Where this system's linker and pkg-config look; what a compiler without folders
-# for architectures leaves empty is chosen by meson.
-LIBDIR       ?= $(addprefix lib/,$(shell $(CC) -print-multiarch 2>/dev/null))
+# Where this system's linker and pkg-config look; where there is no folder for the
+# architecture meson chooses.
+LIBDIR       ?= $(patsubst /usr/%,%,$(wildcard $(addprefix /usr/lib/,$(shell $(CC) -print-multiarch 2>/dev/null))))
 FUZZ_SECONDS ?= 30
 export JOBS FUZZ_SECONDS YES BOOTSTRAP MODEL LLAMA
 
