@@ -100,6 +100,16 @@ static void begin(struct scene *s)
 	live(s, 100);
 }
 
+/* As a recall leaves it: all ratios judged. */
+static void save_even(struct scene *s, void *bytes)
+{
+	for (unsigned k = 0; k < KEEP_KINDS; k++) {
+		s->p->model[k].uneven = (1ull << COMEBACK_STEPS) - 1;
+		comeback_even(&s->p->model[k]);
+	}
+	ops->save(s->p, bytes);
+}
+
 TEST(goes_on_where_the_other_ended)
 {
 	struct policy_load was, is;
@@ -140,11 +150,7 @@ TEST(saved_again_it_is_the_same)
 
 	CHECK(a && b && n % 8 == 0);
 	begin(&s);
-	for (unsigned k = 0; k < KEEP_KINDS; k++) {
-		s.p->model[k].uneven = (1ull << COMEBACK_STEPS) - 1;
-		comeback_even(&s.p->model[k]);
-	}
-	ops->save(s.p, a);
+	save_even(&s, a);
 	make(&next);
 	CHECK(ops->recall(next, a, n));
 	ops->save(next, b);
@@ -166,11 +172,7 @@ TEST(what_was_found_teaches_nothing)
 
 	CHECK(a && b);
 	begin(&s);
-	for (unsigned k = 0; k < KEEP_KINDS; k++) {
-		s.p->model[k].uneven = (1ull << COMEBACK_STEPS) - 1;
-		comeback_even(&s.p->model[k]);
-	}
-	ops->save(s.p, a);
+	save_even(&s, a);
 	make(&next);
 	for (uint32_t i = 0; i < 32; i++) {
 		ops->tick(next, s.now_ms + i * 1000);

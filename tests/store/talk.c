@@ -12,6 +12,17 @@ const struct world_config talk_world = {
 		      .lease_max_ms = 10 * TALK_LEASE },
 };
 
+const struct world_config talk_two = {
+	.limit = 2 * TALK_EACH * PART_BYTES,
+	.slab_bytes = 2 * TALK_EACH * PART_BYTES,
+	.sessions = { .max = 40,
+		      .per_client = 40,
+		      .keys = 2 * SESSION_NODES * SESSION_NODE_KEYS,
+		      .keys_per_client = SESSION_NODES * SESSION_NODE_KEYS,
+		      .lease_ms = 100000000,
+		      .lease_max_ms = 1000000000 },
+};
+
 struct ring_call talk_open_call(const char *name, unsigned flags)
 {
 	struct ring_call call = { .op = RING_SESSION_OPEN,

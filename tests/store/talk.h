@@ -9,6 +9,9 @@
 
 #define TALK_LEASE 60000u /* ms */
 extern const struct world_config talk_world;
+#define TALK_EACH 8u /* blocks of a session */
+/* Memory holds those of two; leases do not end. */
+extern const struct world_config talk_two;
 
 /* The result; the session's id in *ret_id. NULL: no name. */
 int64_t talk_open(struct sim *c, const char *name, unsigned flags,

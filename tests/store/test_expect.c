@@ -247,18 +247,7 @@ TEST(a_new_server_knows_it)
 
 /* ---- belief ----------------------------------------------------------------- */
 
-#define EACH 8u /* blocks of a session; memory holds those of two */
-
-static const struct world_config small = {
-	.limit = 2 * EACH * PART_BYTES,
-	.slab_bytes = 2 * EACH * PART_BYTES,
-	.sessions = { .max = 40,
-		      .per_client = 40,
-		      .keys = 2 * SESSION_NODES * SESSION_NODE_KEYS,
-		      .keys_per_client = SESSION_NODES * SESSION_NODE_KEYS,
-		      .lease_ms = 100000000,
-		      .lease_max_ms = 1000000000 },
-};
+#define EACH TALK_EACH
 
 static const char *const names[] = { "zero", "one" };
 
@@ -299,7 +288,7 @@ static void begin(struct scene *s, const struct policy_ops *policy)
 {
 	struct rng r = { 3 };
 
-	s->w = world_create_with(&small, policy);
+	s->w = world_create_with(&talk_two, policy);
 	store_pool_serve(s->w->p);
 	s->c = sim_add(s->w, 0);
 	s->flow = sim_add(s->w, 1);

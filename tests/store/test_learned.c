@@ -5,18 +5,7 @@
 #include "store/learned.h"
 #include "tests/store/talk.h"
 
-#define EACH 8u
-
-static const struct world_config small = {
-	.limit = 2 * EACH * PART_BYTES,
-	.slab_bytes = 2 * EACH * PART_BYTES,
-	.sessions = { .max = 40,
-		      .per_client = 40,
-		      .keys = 2 * SESSION_NODES * SESSION_NODE_KEYS,
-		      .keys_per_client = SESSION_NODES * SESSION_NODE_KEYS,
-		      .lease_ms = 100000000,
-		      .lease_max_ms = 1000000000 },
-};
+#define EACH TALK_EACH
 
 static uint64_t returns_of(struct world *w)
 {
@@ -30,7 +19,7 @@ static uint64_t returns_of(struct world *w)
 static uint64_t begin(struct world **ret_w, const struct policy_ops *policy)
 {
 	struct ring_call open = talk_open_call(NULL, 0);
-	struct world *w = world_create_with(&small, policy);
+	struct world *w = world_create_with(&talk_two, policy);
 
 	store_pool_serve(w->p);
 	sim_add(w, 0);

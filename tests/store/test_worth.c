@@ -4,18 +4,7 @@
 #include "policy/policy.h"
 #include "tests/store/talk.h"
 
-#define EACH 8u /* blocks of a session; memory holds those of two */
-
-static const struct world_config small = {
-	.limit = 2 * EACH * PART_BYTES,
-	.slab_bytes = 2 * EACH * PART_BYTES,
-	.sessions = { .max = 40,
-		      .per_client = 40,
-		      .keys = 2 * SESSION_NODES * SESSION_NODE_KEYS,
-		      .keys_per_client = SESSION_NODES * SESSION_NODE_KEYS,
-		      .lease_ms = 100000000,
-		      .lease_max_ms = 1000000000 },
-};
+#define EACH TALK_EACH
 
 /* Who writes the blocks of a session. */
 enum how {
@@ -40,7 +29,7 @@ static void pass(struct scene *s, uint64_t ms)
 static void begin_how(struct scene *s, const struct policy_ops *policy,
 		      enum how how)
 {
-	struct world_config config = small;
+	struct world_config config = talk_two;
 	struct ring_call open = talk_open_call(NULL, 0);
 
 	if (how != ONE_CLIENT) /* a slab for each */
@@ -298,7 +287,7 @@ TEST(a_return_is_counted_once)
 static void turns_of_many_parts(bool gone)
 {
 	const unsigned ranks = 64, keys = 1040;
-	struct world_config config = small;
+	struct world_config config = talk_two;
 	struct ring_call open = talk_open_call(NULL, 0);
 	struct policy_load load;
 	struct scene s = { 0 };
